@@ -1,0 +1,190 @@
+"""The published FCOS variants as named presets of explicit switches.
+
+Sources: `paper` and `improved` are the authors' configurations `fcos_R_50_FPN_1x` and
+`fcos_imprv_R_50_FPN_1x` (tianzhi0549/FCOS) in the modern box convention (x2 = x1 + width);
+`torchvision` is `fcos_resnet50_fpn`; `detectron2` is `fcos_R_50_FPN_1x.py`; `mmdet` is the base
+configuration `fcos_r50-caffe_fpn_gn-head_1x_coco`. For mmdet's configuration with all tricks
+(`center-normbbox-centeronreg-giou`) assign with `improved` and post-process with
+`POSTPROCESS_RULES["mmdet"]._replace(iou_threshold=0.6)`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
+_STRICT_RANGES = ((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, float("inf")))
+
+
+class AssignmentRule(NamedTuple):
+    """How locations are matched to ground-truth boxes. Lengths are pixels unless stated.
+
+    location_offset: a cell's location is at (index + location_offset) * stride; 0.5 or 0.0.
+    center_radius: half side of the centre square in units of `Level.scale`; <= 0: the whole box.
+    center_region: "clipped" (centre square clipped to the box) or "chebyshev" (|x - cx| < radius,
+    inside the box).
+    range_inclusive: lower <= max(l, t, r, b) <= upper; else both comparisons are strict.
+    area_rule: "exact" (smallest area, then lowest index) or "float32_complement" (largest
+    float32(1e8) - area in float32, then lowest index: areas within about 8 square pixels tie).
+    max_area: a box whose area is max_area or more never matches, square pixels.
+    normalize_ltrb: distances (targets and head outputs) are in units of `Level.scale`, else pixels.
+    derived_strides: locations are padded image size // feature size apart, not the nominal stride.
+    ranges: (lower, upper) size of interest of each level.
+    """
+
+    location_offset: float
+    center_radius: float
+    center_region: str
+    range_inclusive: bool
+    area_rule: str
+    max_area: float
+    normalize_ltrb: bool
+    derived_strides: bool
+    ranges: tuple[tuple[float, float], ...]
+
+
+class PostprocessRule(NamedTuple):
+    """How head outputs become detections.
+
+    threshold_on: "class" (sigmoid(class logit) > score_threshold) or "score" (final score >
+    score_threshold).
+    rank_by: "score" or "class": the key of the top-k of each level.
+    score: "sqrt" (sqrt(class * centerness)) or "product" (class * centerness).
+    score_threshold: 0 to 1. candidates_per_level: that k. iou_threshold: 0 to 1, of the NMS.
+    max_detections: of an image.
+    clip: "before_nms" or "after_nms" (after the cut to max_detections): when boxes are clipped to
+    the image.
+    drop_empty: drop boxes whose width or height is not positive, right after clipping.
+    """
+
+    threshold_on: str
+    rank_by: str
+    score: str
+    score_threshold: float
+    candidates_per_level: int
+    iou_threshold: float
+    max_detections: int
+    clip: str
+    drop_empty: bool
+
+
+_IMPROVED = AssignmentRule(
+    location_offset=0.5,
+    center_radius=1.5,
+    center_region="clipped",
+    range_inclusive=True,
+    area_rule="exact",
+    max_area=1e8,
+    normalize_ltrb=True,
+    derived_strides=False,
+    ranges=_INCLUSIVE_RANGES,
+)
+_PAPER = _IMPROVED._replace(center_radius=0.0, normalize_ltrb=False)
+_DETECTRON2 = _IMPROVED._replace(
+    center_region="chebyshev",
+    range_inclusive=False,
+    area_rule="float32_complement",
+    ranges=_STRICT_RANGES,
+)
+
+ASSIGNMENT_RULES: dict[str, AssignmentRule] = {
+    "paper": _PAPER,
+    "improved": _IMPROVED,
+    "torchvision": _DETECTRON2._replace(location_offset=0.0, derived_strides=True),
+    "detectron2": _DETECTRON2,
+    "mmdet": _PAPER,
+}
+
+_PAPER_POST = PostprocessRule(
+    threshold_on="class",
+    rank_by="score",
+    score="sqrt",
+    score_threshold=0.05,
+    candidates_per_level=1000,
+    iou_threshold=0.6,
+    max_detections=100,
+    clip="before_nms",
+    drop_empty=False,
+)
+
+POSTPROCESS_RULES: dict[str, PostprocessRule] = {
+    "paper": _PAPER_POST,
+    "improved": _PAPER_POST._replace(drop_empty=True),
+    "torchvision": _PAPER_POST._replace(threshold_on="score", score_threshold=0.2),
+    "detectron2": _PAPER_POST._replace(
+        threshold_on="score", score_threshold=0.2, clip="after_nms", drop_empty=True
+    ),
+    "mmdet": _PAPER_POST._replace(
+        rank_by="class", score="product", iou_threshold=0.5, drop_empty=True
+    ),
+}
+
+
+def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
+    """The rule of that preset name, or the rule itself once its switches are checked.
+
+    Raises ValueError (unknown name or switch value, with the allowed ones) or TypeError (neither
+    name nor rule).
+    """
+    if isinstance(rule, str):
+        return _preset(rule, ASSIGNMENT_RULES)
+    if not isinstance(rule, AssignmentRule):
+        raise TypeError(f"rule: expected a preset name or an AssignmentRule, got {rule!r}")
+    _check_choice("center_region", rule.center_region, ("clipped", "chebyshev"))
+    _check_choice("area_rule", rule.area_rule, ("exact", "float32_complement"))
+    return rule
+
+
+def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
+    """The rule of that preset name, or the rule itself once its switches are checked.
+
+    Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
+    rule).
+    """
+    if isinstance(rule, str):
+        return _preset(rule, POSTPROCESS_RULES)
+    if not isinstance(rule, PostprocessRule):
+        raise TypeError(f"rule: expected a preset name or a PostprocessRule, got {rule!r}")
+    _check_choice("threshold_on", rule.threshold_on, ("class", "score"))
+    _check_choice("rank_by", rule.rank_by, ("score", "class"))
+    _check_choice("score", rule.score, ("sqrt", "product"))
+    _check_choice("clip", rule.clip, ("before_nms", "after_nms"))
+    if not 0 <= rule.iou_threshold <= 1:
+        raise ValueError(f"rule.iou_threshold: expected 0 to 1, got {rule.iou_threshold!r}")
+    if rule.candidates_per_level < 0:
+        raise ValueError(
+            f"rule.candidates_per_level: expected 0 or more, got {rule.candidates_per_level!r}"
+        )
+    if rule.max_detections < 0:
+        raise ValueError(f"rule.max_detections: expected 0 or more, got {rule.max_detections!r}")
+    return rule
+
+
+def _preset(name, presets):
+    if name not in presets:
+        raise ValueError(f"rule: unknown preset {name!r}, expected one of {', '.join(presets)}")
+    return presets[name]
+
+
+def _check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"rule.{field}: expected one of {', '.join(allowed)}, got {value!r}")
+
+
+def resolve_head_convention(
+    rule: str | PostprocessRule, normalized: bool | None, location_offset: float | None
+) -> tuple[bool, float]:
+    """(normalized, location_offset) of the head outputs that post-processing decodes.
+
+    What is None comes from the assignment preset of the same name, from `improved` where rule is no
+    name: so `rule="torchvision"` alone decodes what `assign_targets(..., rule="torchvision")`
+    trained.
+    """
+    trained = ASSIGNMENT_RULES["improved"]
+    if isinstance(rule, str):
+        trained = _preset(rule, ASSIGNMENT_RULES)
+    if normalized is None:
+        normalized = trained.normalize_ltrb
+    if location_offset is None:
+        location_offset = trained.location_offset
+    return normalized, location_offset

@@ -1,0 +1,25 @@
+"""Every op in plain PyTorch, with the signature of the public function of the same name.
+
+Readable first, without custom autograd: the oracle of every test (in float64), the fallback where
+no native library was built, and the baseline of the benchmarks. These functions do not validate
+their arguments; the public ones do.
+"""
+
+from .assign import assign_targets
+from .centerness import centerness_loss, centerness_target
+from .focal_loss import sigmoid_focal_loss
+from .iou_loss import iou_loss
+from .nms import batched_nms, nms, nms_padded
+from .postprocess import postprocess
+
+__all__ = [
+    "assign_targets",
+    "batched_nms",
+    "centerness_loss",
+    "centerness_target",
+    "iou_loss",
+    "nms",
+    "nms_padded",
+    "postprocess",
+    "sigmoid_focal_loss",
+]

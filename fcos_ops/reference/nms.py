@@ -1,0 +1,110 @@
+"""Greedy non-maximum suppression with exact ties: score descending, then index ascending."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..results import PaddedKeep
+from .common import compute_dtype
+
+
+@torch.no_grad()
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Indices of the kept boxes, by falling score.
+
+    boxes: [N, 4] xyxy. scores: [N]. A box is suppressed by a kept better one if their IoU >
+    iou_threshold (0 to 1), tested as intersection > threshold * union in float32 (float64 for
+    float64 boxes). NaN scores and boxes with a NaN coordinate are never kept and suppress nothing.
+    Returns [K] int64.
+    """
+    return batched_nms(boxes, scores, torch.zeros_like(scores, dtype=torch.int64), iou_threshold)
+
+
+@torch.no_grad()
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """As `nms`, but only boxes with equal idxs ([N] integer, any value) suppress each other."""
+    boxes = boxes.to(compute_dtype(boxes))
+    order = _by_score(scores, _is_number(boxes, scores))
+    return order[_greedy(boxes[order], idxs[order], iou_threshold)]
+
+
+@torch.no_grad()
+def nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor,
+    *,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_detections: int,
+) -> PaddedKeep:
+    """NMS of several images at once: the best max_detections kept boxes of each.
+
+    boxes: [M, 4]. scores: [M]. classes: [M] integer, only equal ones suppress each other; None: all
+    do. offsets: [B + 1]; image b owns the boxes offsets[b]:offsets[b + 1]. Only scores >
+    score_threshold take part (None: all).
+    """
+    boxes = boxes.to(compute_dtype(boxes))
+    scores = scores.to(compute_dtype(scores))
+    num_images = offsets.shape[0] - 1
+    bounds = offsets.to(torch.int64).clamp(0, boxes.shape[0])
+    row = torch.arange(boxes.shape[0], device=boxes.device)
+    image = torch.searchsorted(bounds[1:], row, right=True)
+    candidate = _is_number(boxes, scores) & (row >= bounds[0]) & (row < bounds[-1])
+    if score_threshold is not None:
+        candidate &= scores > score_threshold
+
+    order = _by_score(scores, candidate)
+    group = image[order]
+    if classes is not None:
+        values, class_rank = torch.unique(classes[order], return_inverse=True)
+        group = group * values.shape[0] + class_rank
+    kept = order[_greedy(boxes[order], group, iou_threshold)]
+
+    kept = kept[torch.argsort(image[kept], stable=True)]
+    owner = image[kept]
+    found = torch.bincount(owner, minlength=num_images)
+    rank = torch.arange(kept.shape[0], device=kept.device) - (found.cumsum(0) - found)[owner]
+    fits = rank < max_detections
+    keep = kept.new_full((num_images, max_detections), -1)
+    keep[owner[fits], rank[fits]] = kept[fits]
+    return PaddedKeep(keep, found.clamp(max=max_detections))
+
+
+def _is_number(boxes: Tensor, scores: Tensor) -> Tensor:
+    return ~(boxes.isnan().any(1) | scores.isnan())
+
+
+def _by_score(scores: Tensor, candidate: Tensor) -> Tensor:
+    index = candidate.nonzero().squeeze(1)
+    return index[torch.argsort(scores[index], descending=True, stable=True)]
+
+
+def _greedy(boxes: Tensor, group: Tensor, iou_threshold: float) -> Tensor:
+    """[N] bool, which boxes stay. boxes: [N, 4], best first. group: [N] integer.
+
+    Every round keeps the best box left in each group, and drops it and what it suppresses from the
+    rest.
+    """
+    kept = torch.zeros(boxes.shape[0], dtype=torch.bool, device=boxes.device)
+    left = torch.argsort(group, stable=True)
+    while left.numel() > 0:
+        g = group[left]
+        best = torch.ones_like(g, dtype=torch.bool)
+        best[1:] = g[1:] != g[:-1]
+        winners = left[best]
+        kept[winners] = True
+        winner_of = winners[best.cumsum(0) - 1]
+        left = left[~(best | _overlaps(boxes[winner_of], boxes[left], iou_threshold))]
+    return kept
+
+
+def _overlaps(a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
+    """[N] bool, IoU of each pair > threshold, without a division: each operation rounds once."""
+    side = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
+    intersection = side.clamp(min=0).prod(1)
+    area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(1)
+    area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(1)
+    return intersection > iou_threshold * (area_a + area_b - intersection)
