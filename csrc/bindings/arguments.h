@@ -1,0 +1,51 @@
+// How Python hands over what the native library takes: addresses as integers (0 for none), dtypes as
+// the numbers of DType, a level view as (address, height, width, four strides).
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "fcos_ops/types.h"
+
+namespace fcos_ops::bindings {
+
+namespace py = pybind11;
+
+using Address = std::uintptr_t;
+using LevelTuples = std::vector<std::array<std::int64_t, 7>>;
+
+inline void* pointer(Address address) { return reinterpret_cast<void*>(address); }
+
+template <class View>
+std::vector<View> views(const LevelTuples& tuples) {
+  std::vector<View> result;
+  result.reserve(tuples.size());
+  for (const auto& t : tuples) {
+    result.push_back({pointer(static_cast<Address>(t[0])), t[1], t[2], t[3], t[4], t[5], t[6]});
+  }
+  return result;
+}
+
+// Null for an optional quantity that was not given.
+template <class View>
+const View* data_or_null(const std::vector<View>& views) {
+  return views.empty() ? nullptr : views.data();
+}
+
+// Errors that only a mistake inside fcos_ops can cause: its Python functions check what users pass.
+inline void raise_unless_ok(const Status& status) {
+  if (status.ok()) return;
+  throw std::runtime_error(std::string(status.message) + " (status " +
+                           std::to_string(status.code) + ")");
+}
+
+// One per op, called by module.cpp.
+void bind_build_info(py::module_& m);
+void bind_focal_loss(py::module_& m);
+
+}  // namespace fcos_ops::bindings

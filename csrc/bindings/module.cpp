@@ -1,0 +1,8 @@
+// The Python module fcos_ops._C: the native library as it is, without torch and without checks.
+#include "bindings/arguments.h"
+
+PYBIND11_MODULE(_C, m) {
+  namespace b = fcos_ops::bindings;
+  b::bind_build_info(m);
+  b::bind_focal_loss(m);
+}

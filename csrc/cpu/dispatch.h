@@ -1,0 +1,87 @@
+// From run-time dtypes to types, and from a Normalizer to a number.
+#pragma once
+
+#include <algorithm>
+
+#include "fcos_ops/types.h"
+#include "math/half.h"
+
+namespace fcos_ops::cpu {
+
+inline constexpr Status invalid(const char* message) { return {kInvalidArgument, message}; }
+
+template <class T>
+struct Type {
+  using type = T;
+};
+
+// Calls body(Type<T>{}) for the floating type that `dtype` names.
+template <class Body>
+Status dispatch_floating(DType dtype, const char* message, const Body& body) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return body(Type<float>{});
+    case DType::kFloat64:
+      return body(Type<double>{});
+    case DType::kFloat16:
+      return body(Type<math::Half>{});
+    case DType::kBFloat16:
+      return body(Type<math::BFloat16>{});
+    default:
+      return invalid(message);
+  }
+}
+
+// The same for the two types that boxes and ltrb targets are computed in.
+template <class Body>
+Status dispatch_real(DType dtype, const char* message, const Body& body) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return body(Type<float>{});
+    case DType::kFloat64:
+      return body(Type<double>{});
+    default:
+      return invalid(message);
+  }
+}
+
+template <class Body>
+Status dispatch_integer(DType dtype, const char* message, const Body& body) {
+  switch (dtype) {
+    case DType::kInt32:
+      return body(Type<std::int32_t>{});
+    case DType::kInt64:
+      return body(Type<std::int64_t>{});
+    default:
+      return invalid(message);
+  }
+}
+
+inline double read_number(const void* data, DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return *static_cast<const float*>(data);
+    case DType::kFloat64:
+      return *static_cast<const double*>(data);
+    case DType::kFloat16:
+      return math::to_real(*static_cast<const math::Half*>(data));
+    case DType::kBFloat16:
+      return math::to_real(*static_cast<const math::BFloat16*>(data));
+    case DType::kInt32:
+      return *static_cast<const std::int32_t*>(data);
+    case DType::kInt64:
+      return static_cast<double>(*static_cast<const std::int64_t*>(data));
+    case DType::kUInt8:
+      return *static_cast<const std::uint8_t*>(data);
+  }
+  return 0.0;
+}
+
+// scale / max(normalizer, floor); a NaN normalizer gives NaN.
+inline double normalized_scale(double scale, const Normalizer& normalizer) {
+  if (normalizer.data == nullptr) return scale;
+  const double value = read_number(normalizer.data, normalizer.dtype);
+  return scale / (value < normalizer.floor ? normalizer.floor : value);
+}
+
+}  // namespace fcos_ops::cpu

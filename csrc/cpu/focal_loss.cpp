@@ -1,0 +1,394 @@
+// Sigmoid focal loss on a CPU. See include/fcos_ops/focal_loss.h for what it computes.
+//
+// Threads take runs of up to 256 neighbouring locations. Inside a run, chunks of up to 512 logits
+// that lie along the class axis (or, where locations are the contiguous axis as in NCHW, along x)
+// go through a loop that the compiler vectorises. float32 data is read and written in place; other
+// types and strides pass through a buffer in the first-level cache.
+#include "fcos_ops/focal_loss.h"
+
+#include <cmath>
+#include <limits>
+
+#include "cpu/dispatch.h"
+#include "cpu/isa.h"
+#include "cpu/levels.h"
+#include "cpu/lines.h"
+#include "cpu/parallel.h"
+#include "math/focal.h"
+
+namespace fcos_ops {
+namespace {
+
+using math::Gamma;
+
+constexpr std::int64_t kRunLength = 256;
+constexpr std::int64_t kChunk = 512;
+constexpr std::int64_t kBackground = -1, kIgnored = -2;
+
+using Runs = cpu::LocationRuns<kRunLength>;
+
+// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
+template <class Real>
+struct Factors {
+  Real positive, negative, gamma, gradient;
+};
+
+// ------------------------------------------------------------------------------ vectorised loops
+
+// One row, or several background rows in a row: entry `positive` is the labelled class, -1 for
+// none.
+template <Gamma kGamma, bool kHasPositive>
+struct RowLoop {
+  template <class Real>
+  static FCOS_HD Real run(const Real* __restrict__ logits, std::int32_t count,
+                          std::int32_t positive, const Factors<Real>& factors,
+                          Real* __restrict__ losses, Real* __restrict__ gradient) {
+    Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < count; ++i) {
+      const bool is_positive = kHasPositive && i == positive;
+      const Real x = is_positive ? -logits[i] : logits[i];
+      const auto term = math::focal_negative<kGamma>(x, factors.gamma);
+      const Real factor = is_positive ? factors.positive : factors.negative;
+      const Real loss = factor * term.loss;
+      sum += loss;
+      losses[i] = loss;
+      gradient[i] = (is_positive ? -factor : factor) * factors.gradient * term.gradient;
+    }
+    return sum;
+  }
+};
+
+// One class of many locations.
+template <Gamma kGamma>
+struct ColumnLoop {
+  template <class Real>
+  static FCOS_HD Real run(const Real* __restrict__ logits, std::int32_t count,
+                          const std::int32_t* __restrict__ labels, const Real* __restrict__ weights,
+                          std::int32_t channel, const Factors<Real>& factors,
+                          Real* __restrict__ losses, Real* __restrict__ gradient) {
+    Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < count; ++i) {
+      const bool is_positive = labels[i] == channel;
+      const bool is_ignored = labels[i] == kIgnored;
+      const Real x = is_positive ? -logits[i] : logits[i];
+      const auto term = math::focal_negative<kGamma>(x, factors.gamma);
+      const Real factor = (is_positive ? factors.positive : factors.negative) * weights[i];
+      const Real loss = is_ignored ? Real(0) : factor * term.loss;
+      const Real slope = (is_positive ? -factor : factor) * factors.gradient * term.gradient;
+      sum += loss;
+      losses[i] = loss;
+      gradient[i] = is_ignored ? Real(0) : slope;
+    }
+    return sum;
+  }
+};
+
+template <Gamma kGamma>
+struct DenseLoop {
+  template <class Real>
+  static FCOS_HD Real run(const Real* __restrict__ logits, std::int32_t count,
+                          const Real* __restrict__ targets, const Real* __restrict__ weights,
+                          const Factors<Real>& factors, Real* __restrict__ losses,
+                          Real* __restrict__ gradient) {
+    Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < count; ++i) {
+      const auto term = math::focal_dense<kGamma>(logits[i], targets[i], factors.gamma);
+      const Real factor =
+          (targets[i] * factors.positive + (Real(1) - targets[i]) * factors.negative) * weights[i];
+      const Real loss = factor * term.loss;
+      sum += loss;
+      losses[i] = loss;
+      gradient[i] = factor * factors.gradient * term.gradient;
+    }
+    return sum;
+  }
+};
+
+// Calls body(std::integral_constant<Gamma, ...>) for the loop that `gamma` has.
+template <class Body>
+auto dispatch_gamma(double gamma, const Body& body) {
+  if (gamma == 0.0) return body(std::integral_constant<Gamma, Gamma::kZero>{});
+  if (gamma == 1.0) return body(std::integral_constant<Gamma, Gamma::kOne>{});
+  if (gamma == 2.0) return body(std::integral_constant<Gamma, Gamma::kTwo>{});
+  return body(std::integral_constant<Gamma, Gamma::kAny>{});
+}
+
+// ------------------------------------------------------------------------------------- one run
+
+// Chunk-sized scratch memory, and where a chunk's results go.
+template <class Real>
+struct Buffers {
+  alignas(64) Real logits[kChunk], targets[kChunk], losses[kChunk], gradient[kChunk];
+  alignas(64) Real weights[kChunk];
+  std::int32_t labels[kRunLength];
+};
+
+// The logits' type T, the gradient's type G.
+template <class T, class G>
+class FocalRun {
+  using Real = math::Real<T>;
+
+ public:
+  FocalRun(const FocalLossArgs& args, const cpu::LocationRun& run, std::int64_t rows_per_image)
+      : args_(args), run_(run), row_(run.batch * rows_per_image + run.first_row) {
+    const double scale = cpu::normalized_scale(args.scale, args.normalizer);
+    const bool weighted = args.alpha >= 0.0;
+    factors_.positive = static_cast<Real>(scale * (weighted ? args.alpha : 1.0));
+    factors_.negative = static_cast<Real>(scale * (weighted ? 1.0 - args.alpha : 1.0));
+    factors_.gamma = static_cast<Real>(args.gamma);
+    factors_.gradient =
+        args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
+  }
+
+  double sum() {
+    const LevelView& view = args_.logits[run_.level];
+    const bool rows =
+        args_.num_classes >= 8 && std::abs(view.stride_channel) <= std::abs(view.stride_x);
+    if (args_.labels == nullptr) return rows ? dense_rows() : dense_columns();
+    return rows ? sparse_rows() : sparse_columns();
+  }
+
+ private:
+  double sparse_rows() {
+    double total = 0;
+    for (std::int64_t i = 0; i < run_.length;) {
+      const std::int64_t label = label_at(i);
+      const std::int64_t merged = label == kBackground ? background_rows_from(i) : 1;
+      total += sparse_row(i, label, merged * args_.num_classes);
+      i += merged;
+    }
+    return total;
+  }
+
+  // How many background rows from `first` on form one contiguous, equally weighted line.
+  std::int64_t background_rows_from(std::int64_t first) const {
+    const std::int64_t limit = std::min(run_.length - first, kChunk / args_.num_classes);
+    std::int64_t rows = 1;
+    if (!rows_are_contiguous()) return rows;
+    while (rows < limit && label_at(first + rows) == kBackground &&
+           weight_at(first + rows) == weight_at(first)) {
+      ++rows;
+    }
+    return rows;
+  }
+
+  double sparse_row(std::int64_t i, std::int64_t label, std::int64_t count) {
+    const bool valid = label >= kIgnored && label < args_.num_classes;
+    const Real weight = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
+    const Factors<Real> factors = {factors_.positive * weight, factors_.negative * weight,
+                                   factors_.gamma, factors_.gradient};
+    double total = 0;
+    for (std::int64_t first = 0; first < count; first += kChunk) {
+      const auto length = static_cast<std::int32_t>(std::min(kChunk, count - first));
+      const auto positive =
+          static_cast<std::int32_t>(label >= first && label < first + length ? label - first : -1);
+      total += chunk(logits_along_row(i).from(first), losses_along_row(i).from(first),
+                     gradient_along_row(i).from(first), length,
+                     [&](const Real* x, Real* losses, Real* gradient) {
+                       if (label == kIgnored) return fill_zero(length, losses, gradient);
+                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
+                         if (positive >= 0) {
+                           return cpu::run_best<RowLoop<gamma(), true>>(x, length, positive,
+                                                                        factors, losses, gradient);
+                         }
+                         return cpu::run_best<RowLoop<gamma(), false>>(x, length, positive, factors,
+                                                                       losses, gradient);
+                       });
+                     });
+    }
+    return total;
+  }
+
+  double sparse_columns() {
+    for (std::int64_t i = 0; i < run_.length; ++i) {
+      const std::int64_t label = label_at(i);
+      const bool valid = label >= kIgnored && label < args_.num_classes;
+      buffers_.labels[i] = static_cast<std::int32_t>(valid ? label : kBackground);
+      buffers_.weights[i] = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
+    }
+    const auto length = static_cast<std::int32_t>(run_.length);
+    double total = 0;
+    for (std::int64_t c = 0; c < args_.num_classes; ++c) {
+      total += chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
+                     [&](const Real* x, Real* losses, Real* gradient) {
+                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
+                         return cpu::run_best<ColumnLoop<gamma()>>(
+                             x, length, buffers_.labels, buffers_.weights,
+                             static_cast<std::int32_t>(c), factors_, losses, gradient);
+                       });
+                     });
+    }
+    return total;
+  }
+
+  double dense_rows() {
+    double total = 0;
+    for (std::int64_t i = 0; i < run_.length; ++i) {
+      std::fill(buffers_.weights, buffers_.weights + kChunk, weight_at(i));
+      for (std::int64_t first = 0; first < args_.num_classes; first += kChunk) {
+        total += dense_chunk(logits_along_row(i).from(first), targets_along_row(i).from(first),
+                             losses_along_row(i).from(first), gradient_along_row(i).from(first),
+                             std::min(kChunk, args_.num_classes - first));
+      }
+    }
+    return total;
+  }
+
+  double dense_columns() {
+    for (std::int64_t i = 0; i < run_.length; ++i) buffers_.weights[i] = weight_at(i);
+    double total = 0;
+    for (std::int64_t c = 0; c < args_.num_classes; ++c) {
+      total += dense_chunk(logits_along_x(c), targets_along_x(c), losses_along_x(c),
+                           gradient_along_x(c), run_.length);
+    }
+    return total;
+  }
+
+  double dense_chunk(cpu::Line<const T> logits, cpu::Line<const Real> targets,
+                     cpu::Line<Real> losses, cpu::Line<G> gradient, std::int64_t count) {
+    const auto length = static_cast<std::int32_t>(count);
+    const Real* t = cpu::load(targets, length, buffers_.targets);
+    return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
+      return dispatch_gamma(args_.gamma, [&](auto gamma) {
+        return cpu::run_best<DenseLoop<gamma()>>(x, length, t, buffers_.weights, factors_, loss,
+                                                 slope);
+      });
+    });
+  }
+
+  template <class Loop>
+  Real chunk(cpu::Line<const T> logits, cpu::Line<Real> losses, cpu::Line<G> gradient,
+             std::int32_t count, const Loop& loop) {
+    const Real* x = cpu::load(logits, count, buffers_.logits);
+    Real* loss_values = cpu::writable(losses, buffers_.losses);
+    Real* gradient_values = cpu::writable(gradient, buffers_.gradient);
+    const Real sum = loop(x, loss_values, gradient_values);
+    cpu::store(loss_values, count, losses);
+    cpu::store(gradient_values, count, gradient);
+    return sum;
+  }
+
+  static Real fill_zero(std::int32_t count, Real* losses, Real* gradient) {
+    std::fill(losses, losses + count, Real(0));
+    std::fill(gradient, gradient + count, Real(0));
+    return 0;
+  }
+
+  std::int64_t label_at(std::int64_t i) const {
+    return args_.label_dtype == DType::kInt64
+               ? static_cast<const std::int64_t*>(args_.labels)[row_ + i]
+               : static_cast<const std::int32_t*>(args_.labels)[row_ + i];
+  }
+  Real weight_at(std::int64_t i) const {
+    return args_.weight ? static_cast<const Real*>(args_.weight)[row_ + i] : Real(1);
+  }
+
+  bool rows_are_contiguous() const {
+    const auto contiguous = [&](const auto* views) {
+      return views == nullptr || (views[run_.level].stride_channel == 1 &&
+                                  views[run_.level].stride_x == args_.num_classes);
+    };
+    return contiguous(args_.logits) && contiguous(args_.losses) && contiguous(args_.gradient);
+  }
+
+  // The entries of location i along the class axis, and those of channel c along x.
+  template <class E, class Views>
+  cpu::Line<E> along_row(const Views* views, std::int64_t i) const {
+    if (views == nullptr) return {nullptr, 1};
+    const auto& view = views[run_.level];
+    return {cpu::element<std::remove_const_t<E>>(view, run_.batch, run_.y, run_.x + i),
+            view.stride_channel};
+  }
+  template <class E, class Views>
+  cpu::Line<E> along_x(const Views* views, std::int64_t c) const {
+    if (views == nullptr) return {nullptr, 1};
+    const auto& view = views[run_.level];
+    return {cpu::element<std::remove_const_t<E>>(view, run_.batch, run_.y, run_.x) +
+                c * view.stride_channel,
+            view.stride_x};
+  }
+  cpu::Line<const T> logits_along_row(std::int64_t i) const {
+    return along_row<const T>(args_.logits, i);
+  }
+  cpu::Line<const T> logits_along_x(std::int64_t c) const {
+    return along_x<const T>(args_.logits, c);
+  }
+  cpu::Line<const Real> targets_along_row(std::int64_t i) const {
+    return along_row<const Real>(args_.targets, i);
+  }
+  cpu::Line<const Real> targets_along_x(std::int64_t c) const {
+    return along_x<const Real>(args_.targets, c);
+  }
+  cpu::Line<Real> losses_along_row(std::int64_t i) const {
+    return along_row<Real>(args_.losses, i);
+  }
+  cpu::Line<Real> losses_along_x(std::int64_t c) const { return along_x<Real>(args_.losses, c); }
+  cpu::Line<G> gradient_along_row(std::int64_t i) const { return along_row<G>(args_.gradient, i); }
+  cpu::Line<G> gradient_along_x(std::int64_t c) const { return along_x<G>(args_.gradient, c); }
+
+  const FocalLossArgs& args_;
+  const cpu::LocationRun run_;
+  const std::int64_t row_;  // of the run among the rows of all images
+  Factors<Real> factors_;
+  Buffers<Real> buffers_;
+};
+
+// ------------------------------------------------------------------------------------ the driver
+
+template <class T, class G>
+Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
+  const Runs runs(args.logits, args.num_levels, args.batch);
+  auto* partials = static_cast<double*>(workspace.data);
+  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+    partials[i] = FocalRun<T, G>(args, runs[i], runs.rows()).sum();
+  });
+  if (args.loss_sum) {
+    double total = 0;
+    for (std::int64_t i = 0; i < runs.count(); ++i) total += partials[i];
+    *static_cast<math::Real<T>*>(args.loss_sum) = static_cast<math::Real<T>>(total);
+  }
+  return {};
+}
+
+Status check(const FocalLossArgs& args) {
+  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
+    return cpu::invalid("sigmoid_focal_loss: num_levels must be in [0, kMaxLevels]");
+  }
+  if ((args.labels == nullptr) == (args.targets == nullptr) && args.batch * args.num_classes > 0) {
+    return cpu::invalid("sigmoid_focal_loss: exactly one of labels and targets must be given");
+  }
+  if (args.labels && args.label_dtype != DType::kInt64 && args.label_dtype != DType::kInt32) {
+    return cpu::invalid("sigmoid_focal_loss: label_dtype must be kInt32 or kInt64");
+  }
+  if (!(args.gamma >= 0.0)) return cpu::invalid("sigmoid_focal_loss: gamma must be >= 0");
+  return {};
+}
+
+}  // namespace
+
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const Context&) {
+  if (!check(args).ok()) return 0;
+  return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
+         sizeof(double);
+}
+
+Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
+  if (const Status status = check(args); !status.ok()) return status;
+  if (context.device != kCpuDevice) {
+    return {kNotImplementedForDevice, "sigmoid_focal_loss: this library was built without CUDA"};
+  }
+  if (workspace.size < sigmoid_focal_loss_workspace_size(args, context)) {
+    return {kWorkspaceTooSmall, "sigmoid_focal_loss: workspace is smaller than its query says"};
+  }
+  const char* const bad_dtype = "sigmoid_focal_loss: dtype must be a floating one";
+  return cpu::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    if (args.gradient_dtype == args.dtype) return run_focal_loss<T, T>(args, workspace, context);
+    return run_focal_loss<T, math::Real<T>>(args, workspace, context);
+  });
+}
+
+}  // namespace fcos_ops

@@ -1,0 +1,22 @@
+// Threads. Work is cut into numbered pieces whose results do not depend on who computes them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace fcos_ops::cpu {
+
+// Calls body(i) for i in [0, count). One thread takes a serial path that never touches OpenMP:
+// after a fork, a second OpenMP region in the child would hang.
+template <class Body>
+void parallel_for(std::int64_t count, std::int32_t num_threads, const Body& body) {
+  const auto threads = static_cast<int>(std::min<std::int64_t>(count, num_threads));
+  if (threads <= 1) {
+    for (std::int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (std::int64_t i = 0; i < count; ++i) body(i);
+}
+
+}  // namespace fcos_ops::cpu

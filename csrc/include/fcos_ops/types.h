@@ -1,0 +1,77 @@
+// What every op of the library shares: dtypes, statuses, where to run, and strided views.
+//
+// The contract of every function declared beside this file:
+//   - it works on memory that the caller owns, allocates nothing, keeps nothing after it returns;
+//   - it throws nothing and reads no global state; several threads may call it at once;
+//   - it returns a Status; scratch memory comes from the caller, who asks `..._workspace_size`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fcos_ops {
+
+enum class DType : std::int32_t {
+  kFloat32 = 0,
+  kFloat64 = 1,
+  kFloat16 = 2,
+  kBFloat16 = 3,
+  kInt32 = 4,
+  kInt64 = 5,
+  kUInt8 = 6,  // also bool
+};
+
+enum StatusCode : std::int32_t {
+  kOk = 0,
+  kInvalidArgument = -1,
+  kWorkspaceTooSmall = -2,
+  kNotImplementedForDevice = -3,
+};
+
+// `code` is a StatusCode, or a positive cudaError_t. `message` is a string with static lifetime
+// that names the argument or the kernel; it is empty when all went well.
+struct Status {
+  std::int32_t code = kOk;
+  const char* message = "";
+  bool ok() const { return code == kOk; }
+};
+
+inline constexpr std::int32_t kCpuDevice = -1;
+
+// Where and how a function runs.
+struct Context {
+  std::int32_t device = kCpuDevice;  // kCpuDevice, or a CUDA device index
+  void* stream = nullptr;            // the cudaStream_t to launch on; unused on a CPU
+  std::int32_t num_threads = 1;      // CPU threads; 1 never enters an OpenMP region
+};
+
+// Scratch memory, aligned to 16 bytes.
+struct Workspace {
+  void* data = nullptr;
+  std::size_t size = 0;  // bytes
+};
+
+// More levels than any published pyramid; fixed so that level views can travel as kernel arguments.
+inline constexpr std::int32_t kMaxLevels = 16;
+
+// One level of a dense [batch, height, width, channels] quantity, anywhere in memory. Strides are
+// in elements. NCHW, channels_last and a plain [rows, channels] matrix (batch 1, height 1, width
+// rows) are all instances.
+template <class Pointer>
+struct BasicLevelView {
+  Pointer data = nullptr;
+  std::int64_t height = 0, width = 0;
+  std::int64_t stride_batch = 0, stride_y = 0, stride_x = 0, stride_channel = 0;
+};
+using LevelView = BasicLevelView<const void*>;
+using MutableLevelView = BasicLevelView<void*>;
+
+// A number in memory of the device (so that nothing waits for it), divided by after a clamp:
+// everything is divided by max(*data, floor). No data: no division.
+struct Normalizer {
+  const void* data = nullptr;
+  DType dtype = DType::kFloat32;  // any DType
+  double floor = 0.0;
+};
+
+}  // namespace fcos_ops

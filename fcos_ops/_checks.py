@@ -1,0 +1,101 @@
+"""Argument checks. Each raises a TypeError or ValueError that names the argument, says what came and
+what was expected; none reads a tensor's values from a device other than the CPU."""
+
+import math
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+INTEGER = (torch.int64, torch.int32)
+REDUCTIONS = ("none", "sum", "mean")
+
+
+def _names(dtypes: tuple[torch.dtype, ...]) -> str:
+    return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+
+
+def describe(value: object) -> str:
+    """A value as an error message shows it: a tensor by dtype, shape and device."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> None:
+    """`value` is a strided tensor of one of `dtypes`."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {describe(value)}")
+    if value.dtype not in dtypes:
+        raise TypeError(f"{name} must have dtype {_names(dtypes)}, got {describe(value)}")
+    if value.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+
+
+def shape(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None:
+    """`value` has exactly the shape `expected`."""
+    if value.shape != expected:
+        raise ValueError(f"{name} must have shape {tuple(expected)} ({why}), got {describe(value)}")
+
+
+def boxes(name: str, value: Tensor, dimensions: int | None = None) -> None:
+    """`value` is [..., 4], of `dimensions` dimensions where given."""
+    if value.dim() == 0 or value.shape[-1] != 4 or dimensions not in (None, value.dim()):
+        expected = "[N, 4]" if dimensions == 2 else "[..., 4]"
+        raise ValueError(f"{name} must have shape {expected}, got {describe(value)}")
+
+
+def same_device(reference_name: str, reference: Tensor, **others: Tensor | None) -> None:
+    """All tensors live where `reference` does."""
+    for name, other in others.items():
+        if other is not None and other.device != reference.device:
+            raise ValueError(
+                f"{name} must be on the device of {reference_name}, {reference.device}, "
+                f"got {describe(other)}"
+            )
+
+
+def no_gradient(**tensors: Tensor | None) -> None:
+    """None of the tensors asks for a gradient that the op would not give."""
+    for name, value in tensors.items():
+        if value is not None and value.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{name} is not differentiable here but requires a gradient; detach it")
+
+
+def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """`value` is one of the words in `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+
+
+def number(name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> None:
+    """`value` is a real number in [minimum, maximum], not NaN."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not minimum <= value <= maximum:
+        raise ValueError(f"{name} must be in [{minimum:g}, {maximum:g}], got {value!r}")
+
+
+def normalizer(
+    value: object, floor: float, reduction: str, device_of: Tensor
+) -> tuple[Tensor | None, float]:
+    """Checks a normalizer; returns (its tensor or None, the factor that a plain number stands for)."""
+    if value is None:
+        return None, 1.0
+    if reduction == "mean":
+        raise ValueError("normalizer goes with reduction 'sum' or 'none', not with 'mean'")
+    number("normalizer_floor", floor, 0.0)
+    if isinstance(value, Tensor):
+        tensor("normalizer", value, FLOATING + INTEGER)
+        if value.numel() != 1:
+            raise ValueError(f"normalizer must hold one number, got {describe(value)}")
+        same_device("the input", device_of, normalizer=value)
+        no_gradient(normalizer=value)
+        return value, 1.0
+    number("normalizer", value)
+    assert isinstance(value, (int, float))
+    if not (value > 0 and value >= floor and math.isfinite(value)):
+        raise ValueError(
+            f"normalizer must be a finite number > 0 and >= normalizer_floor ({floor:g}), got {value!r}"
+        )
+    return None, 1.0 / value

@@ -1,0 +1,314 @@
+"""Sigmoid focal loss."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fcos_ops import _checks, _library, _native, _views, reference
+
+
+def sigmoid_focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    weight: Tensor | None = None,
+    normalizer: Tensor | float | None = None,
+    normalizer_floor: float = 1.0,
+    reduction: str = "sum",
+) -> Tensor:
+    """Sigmoid focal loss, from class labels or dense targets.
+
+    With p = sigmoid(x), a positive entry costs alpha (1 - p)^gamma (-log p), a negative one
+    (1 - alpha) p^gamma (-log(1 - p)): Lin et al., "Focal Loss for Dense Object Detection" (2017),
+    eq. 5. The maths is float32 (float64 for float64 logits); the gradient comes out of the same
+    pass over the logits and is finite for every finite logit.
+
+    Args:
+        logits: [..., C], float16, bfloat16, float32 or float64, any strides.
+        labels: [...], int64 or int32: a class in [0, C), -1 for background, -2 for a row to ignore
+            (no loss, no gradient). Any other label makes its row NaN. Or dense targets in [0, 1]: floats
+            of the logits' shape.
+        alpha: weight of positives, 1 - alpha that of negatives; a negative alpha switches both off.
+        gamma: focusing exponent, >= 0.
+        weight: [...], floats; multiplies each row.
+        normalizer: number or one-element tensor; the result is divided by
+            max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
+            read back to the host. A plain number must not be below the floor.
+        normalizer_floor: see `normalizer`.
+        reduction: "sum"; "mean" over all elements of logits (0 when there are none); "none".
+
+    Returns:
+        The loss, float32 (float64 for float64 logits): a scalar, or the logits' shape for "none".
+        Only `logits` is differentiable, once.
+
+    Raises:
+        TypeError: an argument is no tensor or has an unsupported dtype.
+        ValueError: shapes or devices do not fit, a number is out of range, or a tensor other than
+            `logits` requires a gradient.
+    """
+    _check(logits, labels, alpha, gamma, weight, reduction)
+    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, logits)
+    if not _native.enabled("sigmoid_focal_loss", logits):
+        return reference.sigmoid_focal_loss(
+            logits,
+            labels,
+            alpha=alpha,
+            gamma=gamma,
+            weight=weight,
+            normalizer=normalizer,
+            normalizer_floor=normalizer_floor,
+            reduction=reduction,
+        )
+    # A float16 gradient is recomputed in the backward pass, when its scale is known: without the loss
+    # scale most of it would flush to zero.
+    store_gradient = (
+        logits.requires_grad
+        and torch.is_grad_enabled()
+        and (logits.dtype is not torch.float16 or reduction == "none")
+    )
+    loss, _ = torch.ops.fcos_ops.sigmoid_focal_loss(
+        logits,
+        labels,
+        weight,
+        divisor,
+        normalizer_floor,
+        scale,
+        alpha,
+        gamma,
+        reduction,
+        store_gradient,
+    )
+    return loss
+
+
+def _check(
+    logits: Tensor,
+    labels: Tensor,
+    alpha: float,
+    gamma: float,
+    weight: Tensor | None,
+    reduction: str,
+) -> None:
+    _checks.tensor("logits", logits, _checks.FLOATING)
+    if logits.dim() == 0:
+        raise ValueError(f"logits must have shape [..., C], got {_checks.describe(logits)}")
+    _checks.tensor("labels", labels, _checks.INTEGER + _checks.FLOATING)
+    if labels.is_floating_point():
+        _checks.shape("labels", labels, logits.shape, "dense targets have the shape of logits")
+    else:
+        _checks.shape("labels", labels, logits.shape[:-1], "the shape of logits without classes")
+    _checks.number("alpha", alpha, maximum=1.0)
+    _checks.number("gamma", gamma, 0.0)
+    _checks.choice("reduction", reduction, _checks.REDUCTIONS)
+    if weight is not None:
+        _checks.tensor("weight", weight, _checks.FLOATING)
+        _checks.shape("weight", weight, logits.shape[:-1], "one number a row of logits")
+    _checks.same_device("logits", logits, labels=labels, weight=weight)
+    _checks.no_gradient(labels=labels, weight=weight)
+
+
+# ---------------------------------------------------------------------------- torch registration
+
+_SCHEMA = (
+    "(Tensor logits, Tensor labels, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
+    "float scale, float alpha, float gamma, str reduction, {last}) -> {result}"
+)
+
+
+def _real(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, Tensor]:
+    """The loss and the gradient, not yet computed; the gradient is empty where not stored."""
+    real = _real(logits.dtype)
+    layout = torch.contiguous_format if _views.needs_copy(logits) else torch.preserve_format
+    if reduction == "none":
+        loss = torch.empty_like(logits, dtype=real, memory_format=layout)
+    else:
+        loss = logits.new_empty((), dtype=real)
+    if not store_gradient:
+        return loss, logits.new_empty(0)
+    dtype = real if reduction == "none" else logits.dtype
+    return loss, torch.empty_like(logits, dtype=dtype, memory_format=layout)
+
+
+def _run(
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    normalizer: Tensor | None,
+    normalizer_floor: float,
+    scale: float,
+    alpha: float,
+    gamma: float,
+    gradient_scale: Tensor | None,
+    loss_sum: Tensor | None,
+    losses: Tensor | None,
+    gradient: Tensor | None,
+) -> None:
+    """Fills the outputs that are not None; all tensors are laid out for one level view."""
+    real = _real(logits.dtype)
+    if _views.needs_copy(logits):
+        logits = logits.contiguous()
+    extents = _views.row_extents(logits)
+    targets = None
+    if labels.is_floating_point():
+        targets = labels.to(real)
+        if logits.is_contiguous() or _views.needs_copy(targets):
+            targets = targets.contiguous()
+    else:
+        labels = labels.contiguous()
+    if weight is not None:
+        weight = weight.to(real).contiguous()
+    view = [_views.row_view(logits, extents)]
+    size = _native._C.sigmoid_focal_loss_workspace_size(view, extents[0], -1)
+    workspace = torch.empty(size, dtype=torch.uint8, device=logits.device)
+    _native.call(
+        _native._C.sigmoid_focal_loss,
+        view,
+        extents[0],
+        logits.shape[-1],
+        _native.DTYPE_CODES[logits.dtype],
+        labels if targets is None else None,
+        _native.DTYPE_CODES[labels.dtype],
+        [] if targets is None else [_views.row_view(targets, extents)],
+        weight,
+        normalizer,
+        0 if normalizer is None else _native.DTYPE_CODES[normalizer.dtype],
+        normalizer_floor,
+        scale,
+        gradient_scale,
+        alpha,
+        gamma,
+        loss_sum,
+        [] if losses is None else [_views.row_view(losses, extents)],
+        [] if gradient is None else [_views.row_view(gradient, extents)],
+        _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
+        workspace,
+        size,
+    )
+
+
+def _mean_scale(scale: float, reduction: str, logits: Tensor) -> float:
+    return scale / max(logits.numel(), 1) if reduction == "mean" else scale
+
+
+def _kernel(
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    normalizer: Tensor | None,
+    normalizer_floor: float,
+    scale: float,
+    alpha: float,
+    gamma: float,
+    reduction: str,
+    store_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    loss, gradient = _allocate(logits, reduction, store_gradient)
+    _run(
+        logits,
+        labels,
+        weight,
+        normalizer,
+        normalizer_floor,
+        _mean_scale(scale, reduction, logits),
+        alpha,
+        gamma,
+        None,
+        None if reduction == "none" else loss,
+        loss if reduction == "none" else None,
+        gradient if store_gradient else None,
+    )
+    return loss, gradient
+
+
+def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    reduction, store_gradient = arguments[-2:]
+    return _allocate(logits, reduction, store_gradient)
+
+
+def _backward_kernel(
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    normalizer: Tensor | None,
+    normalizer_floor: float,
+    scale: float,
+    alpha: float,
+    gamma: float,
+    reduction: str,
+    grad_loss: Tensor,
+) -> Tensor:
+    _, gradient = _allocate(logits, reduction, True)
+    _run(
+        logits,
+        labels,
+        weight,
+        normalizer,
+        normalizer_floor,
+        _mean_scale(scale, reduction, logits),
+        alpha,
+        gamma,
+        None if reduction == "none" else grad_loss.to(_real(logits.dtype)),
+        None,
+        None,
+        gradient,
+    )
+    return gradient
+
+
+def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
+    return _allocate(logits, arguments[-2], True)[1]
+
+
+class _SigmoidFocalLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        labels, weight, normalizer, *options, reduction, store_gradient = arguments
+        with _library.below_autograd():
+            loss, gradient = torch.ops.fcos_ops.sigmoid_focal_loss(logits, *arguments)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(gradient)
+        ctx.options, ctx.reduction, ctx.store_gradient = options, reduction, store_gradient
+        ctx.dtype = logits.dtype
+        if store_gradient:
+            ctx.save_for_backward(gradient)
+        else:
+            ctx.save_for_backward(logits, labels, weight, normalizer)
+        return loss, gradient
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if grad_loss is None:
+            return (None,) * 10
+        if ctx.store_gradient:
+            (gradient,) = ctx.saved_tensors
+        else:
+            gradient = torch.ops.fcos_ops.sigmoid_focal_loss_backward(
+                *ctx.saved_tensors, *ctx.options, ctx.reduction, grad_loss
+            )
+        if ctx.reduction == "none":
+            gradient = (gradient * grad_loss).to(ctx.dtype)
+        elif ctx.store_gradient:
+            gradient = _library.chain(gradient, grad_loss)
+        return (gradient, *(None,) * 9)
+
+
+_library.define(
+    "sigmoid_focal_loss" + _SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor)"),
+    kernel=_kernel,
+    fake=_fake,
+    autograd=_SigmoidFocalLoss.apply,
+)
+_library.define(
+    "sigmoid_focal_loss_backward" + _SCHEMA.format(last="Tensor grad_loss", result="Tensor"),
+    kernel=_backward_kernel,
+    fake=_backward_fake,
+)

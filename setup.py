@@ -1,0 +1,51 @@
+"""Drives CMake, which builds the native library and the Python module; see csrc/CMakeLists.txt.
+
+Environment: FCOS_OPS_CUDA=AUTO|ON|OFF, CMAKE_ARGS (passed on), MAX_JOBS (parallel compilations).
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+VERSION_HEADER = ROOT / "csrc/include/fcos_ops/version.h"
+
+
+def version() -> str:
+    """The version, read from the one place where it is written."""
+    match = re.search(r'kVersion\[\] = "([^"]+)"', VERSION_HEADER.read_text())
+    if match is None:
+        raise RuntimeError(f"no kVersion in {VERSION_HEADER}")
+    return match.group(1)
+
+
+class CMakeBuild(build_ext):
+    """Installs the CMake project into the fcos_ops package that is being built."""
+
+    def build_extension(self, ext: Extension) -> None:
+        package = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        build = Path(self.build_temp).resolve() / "cmake"
+        configure = [
+            *("cmake", "-S", str(ROOT / "csrc"), "-B", str(build), "-G", "Ninja"),
+            "-DCMAKE_BUILD_TYPE=Release",
+            "-DFCOS_OPS_PYTHON=ON",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DFCOS_OPS_CUDA={os.environ.get('FCOS_OPS_CUDA', 'AUTO')}",
+            *os.environ.get("CMAKE_ARGS", "").split(),
+        ]
+        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
+        subprocess.run(configure, check=True)
+        subprocess.run(["cmake", "--build", str(build), "--parallel", jobs], check=True)
+        subprocess.run(["cmake", "--install", str(build), "--prefix", str(package)], check=True)
+
+
+setup(
+    version=version(),
+    ext_modules=[Extension("fcos_ops._C", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+)
