@@ -28,10 +28,8 @@ class CMakeBuild(build_ext):
     """Installs the CMake project into the fcos_ops package that is being built."""
 
     def build_extension(self, ext: Extension) -> None:
-        package = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = Path(self.build_temp).resolve() / "cmake"
         configure = [
-            *("cmake", "-S", str(ROOT / "csrc"), "-B", str(build), "-G", "Ninja"),
+            *("cmake", "-S", str(ROOT / "csrc"), "-B", self.build_folder(), "-G", "Ninja"),
             "-DCMAKE_BUILD_TYPE=Release",
             "-DFCOS_OPS_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",
@@ -40,8 +38,19 @@ class CMakeBuild(build_ext):
         ]
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--parallel", jobs], check=True)
-        subprocess.run(["cmake", "--install", str(build), "--prefix", str(package)], check=True)
+        subprocess.run(["cmake", "--build", self.build_folder(), "--parallel", jobs], check=True)
+        self.install_into(Path(self.get_ext_fullpath(ext.name)).resolve().parent)
+
+    def copy_extensions_to_source(self) -> None:
+        """For an editable install: the library, headers and CMake files belong there too."""
+        self.install_into(ROOT / "fcos_ops")
+
+    def build_folder(self) -> str:
+        return str(Path(self.build_temp).resolve() / "cmake")
+
+    def install_into(self, package: Path) -> None:
+        command = ["cmake", "--install", self.build_folder(), "--prefix", str(package)]
+        subprocess.run(command, check=True)
 
 
 setup(
