@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .common import compute_dtype, reduce_loss
 
+_SOFTPLUS_THRESHOLD = 40.0  # log(1 + exp(z)) is z beyond it; torch's default of 20 is not exact
+
 
 def sigmoid_focal_loss(
     logits: Tensor,
@@ -51,11 +53,12 @@ def _loss_of_labels(
     # gradient.
     x = x.masked_fill((labels == -2)[..., None], 0.0)
     z = torch.where(is_class, -x, x)  # log-odds of the wrong answer
-    loss = -F.logsigmoid(-z)
-    if gamma != 0:
-        # sigmoid(z)**gamma through the logarithm: pow has no finite gradient where sigmoid(z) is 0
-        # and gamma < 1.
-        loss = loss * torch.exp(gamma * F.logsigmoid(z))
+    loss = F.softplus(z, threshold=_SOFTPLUS_THRESHOLD)
+    if gamma >= 1:
+        loss = loss * torch.sigmoid(z) ** gamma
+    elif gamma > 0:
+        # The same power by its logarithm: pow has no finite gradient where sigmoid(z) is 0.
+        loss = loss * torch.exp(gamma * (z - loss))
     row = _row_factor(labels, weight, x)[..., None]
     return loss * (row if alpha < 0 else torch.where(is_class, alpha * row, (1 - alpha) * row))
 
@@ -72,7 +75,7 @@ def _loss_of_targets(x: Tensor, target: Tensor, alpha: float, gamma: float) -> T
     log_p, log_not_p = F.logsigmoid(x), F.logsigmoid(-x)
     loss = -(target * log_p + (1 - target) * log_not_p)
     if gamma != 0:
-        # 1 - p_t = p (1 - target) + (1 - p) target, by logarithms as above.
+        # 1 - p_t = p (1 - target) + (1 - p) target, by logarithms: see above.
         log_wrong = torch.logaddexp(log_p + torch.log1p(-target), log_not_p + torch.log(target))
         loss = loss * torch.exp(gamma * log_wrong)
     if alpha >= 0:
