@@ -59,7 +59,9 @@ def no_gradient(**tensors: Tensor | None) -> None:
     """None of the tensors asks for a gradient that the op would not give."""
     for name, value in tensors.items():
         if value is not None and value.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name} is not differentiable here but requires a gradient; detach it")
+            raise ValueError(
+                f"{name} is not differentiable here but requires a gradient; detach it"
+            )
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """The torch operator library `fcos_ops`: each op's file defines its schema and kernels here."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -8,8 +9,39 @@ from torch import Tensor
 
 _LIBRARY = torch.library.Library("fcos_ops", "DEF")
 
-#: Enter to reach an op's kernel from inside its autograd formula.
-below_autograd = torch._C._AutoDispatchBelowAutograd
+
+class Op:
+    """One op of the library: call it to run it with its derivative, `forward` to run it without.
+
+    Eager calls go straight to the Python kernel; the dispatcher, which costs several times more than
+    the kernel, is entered only where a tracer, a transform or a tensor subclass wants to see the op.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kernel: Callable[..., Any],
+        autograd: type[torch.autograd.Function] | None,
+        differentiable: int,
+    ) -> None:
+        self.overload = getattr(torch.ops.fcos_ops, name).default
+        self.kernel = kernel
+        self.autograd = autograd
+        self.differentiable = differentiable
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not runs_eagerly(arguments[0]):
+            return self.overload(*arguments)
+        if self.autograd is not None and torch.is_grad_enabled():
+            if any(a.requires_grad for a in arguments[: self.differentiable]):
+                return self.autograd.apply(*arguments)
+        return self.kernel(*arguments)
+
+    def forward(self, *arguments: Any) -> Any:
+        if runs_eagerly(arguments[0]):
+            return self.kernel(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return self.overload(*arguments)
 
 
 def define(
@@ -17,16 +49,18 @@ def define(
     *,
     kernel: Callable[..., Any],
     fake: Callable[..., Any],
-    autograd: Callable[..., Any] | None = None,
-) -> None:
+    autograd: type[torch.autograd.Function] | None = None,
+    differentiable: int = 1,
+) -> Op:
     """Registers an op: its schema, its kernel for CPU and CUDA, its shapes, its derivative.
 
     Args:
         schema: in the dispatcher's language, without the namespace.
-        kernel: computes on real tensors.
+        kernel: computes on real tensors; takes what the schema says, by position.
         fake: allocates the outputs, with the strides that the kernel would give them.
-        autograd: called in place of the kernel where tensors may require a gradient; without it the
-            outputs are not differentiable.
+        autograd: the derivative; its forward calls `Op.forward`. Without it the outputs are not
+            differentiable.
+        differentiable: how many of the first arguments, all tensors, may require a gradient.
     """
     name = schema.split("(", 1)[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
@@ -34,12 +68,39 @@ def define(
     _LIBRARY.impl(name, kernel, "CUDA")
     torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
     if autograd is not None:
-        _LIBRARY.impl(name, autograd, "Autograd")
+        _LIBRARY.impl(name, autograd.apply, "Autograd")
+    return Op(name, kernel, autograd, differentiable)
 
 
 def runs_eagerly(tensor: Tensor) -> bool:
-    """Whether `tensor` holds real memory and no tracer looks on."""
-    return type(tensor) is Tensor and torch._C._len_torch_dispatch_stack() == 0
+    """Whether `tensor` holds real memory and no tracer or function transform looks on."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
+
+
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates the backward of an op that has no second derivative.
+
+    torch's once_differentiable lets a second derivative through as zero when the incoming gradient is
+    a constant, as it is for every loss; here it raises whenever it is asked for.
+    """
+
+    @wraps(backward)
+    def wrapper(ctx: Any, *grad_outputs: Any) -> Any:
+        with torch.no_grad():
+            gradients = backward(ctx, *grad_outputs)
+        if not torch.is_grad_enabled():
+            return gradients
+        message = f"fcos_ops: {type(ctx).__name__} can be differentiated only once".encode()
+        raise_later = torch._C._functions.DelayedError(message, len(gradients))
+        attached = [g if g is None else g.detach().requires_grad_() for g in gradients]
+        return raise_later(*attached)
+
+    return wrapper
 
 
 def chain(gradient: Tensor, grad_output: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fcos_ops import _checks, _library, _native, _views, reference
 
@@ -65,12 +64,9 @@ def sigmoid_focal_loss(
         )
     # A float16 gradient is recomputed in the backward pass, when its scale is known: without the loss
     # scale most of it would flush to zero.
-    store_gradient = (
-        logits.requires_grad
-        and torch.is_grad_enabled()
-        and (logits.dtype is not torch.float16 or reduction == "none")
-    )
-    loss, _ = torch.ops.fcos_ops.sigmoid_focal_loss(
+    recompute = logits.dtype == torch.float16 and reduction != "none"
+    store_gradient = logits.requires_grad and torch.is_grad_enabled() and not recompute
+    loss, _ = _OP(
         logits,
         labels,
         weight,
@@ -271,8 +267,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
         labels, weight, normalizer, *options, reduction, store_gradient = arguments
-        with _library.below_autograd():
-            loss, gradient = torch.ops.fcos_ops.sigmoid_focal_loss(logits, *arguments)
+        loss, gradient = _OP.forward(logits, *arguments)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(gradient)
         ctx.options, ctx.reduction, ctx.store_gradient = options, reduction, store_gradient
@@ -284,14 +279,14 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         return loss, gradient
 
     @staticmethod
-    @once_differentiable
+    @_library.differentiable_once
     def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if grad_loss is None:
             return (None,) * 10
         if ctx.store_gradient:
             (gradient,) = ctx.saved_tensors
         else:
-            gradient = torch.ops.fcos_ops.sigmoid_focal_loss_backward(
+            gradient = _BACKWARD_OP.forward(
                 *ctx.saved_tensors, *ctx.options, ctx.reduction, grad_loss
             )
         if ctx.reduction == "none":
@@ -301,13 +296,13 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         return (gradient, *(None,) * 9)
 
 
-_library.define(
+_OP = _library.define(
     "sigmoid_focal_loss" + _SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor)"),
     kernel=_kernel,
     fake=_fake,
-    autograd=_SigmoidFocalLoss.apply,
+    autograd=_SigmoidFocalLoss,
 )
-_library.define(
+_BACKWARD_OP = _library.define(
     "sigmoid_focal_loss_backward" + _SCHEMA.format(last="Tensor grad_loss", result="Tensor"),
     kernel=_backward_kernel,
     fake=_backward_fake,
