@@ -1,0 +1,36 @@
+"""What the op tests share: tolerances and comparisons by norm."""
+
+import torch
+from torch import Tensor
+
+# Relative error by norm against the float64 reference. float32: a few roundings of 6e-8 and the
+# polynomials' 3e-8, as asked of every op; half types: their own rounding of the output.
+TOLERANCE = {
+    torch.float32: 2e-6,
+    torch.float64: 1e-13,
+    torch.float16: 1e-2,
+    torch.bfloat16: 1e-2,
+}
+DTYPES = tuple(TOLERANCE)
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """|actual - expected| / |expected| by Euclidean norm; the absolute error where expected is 0."""
+    difference = (actual.double() - expected.double()).norm().item()
+    size = expected.double().norm().item()
+    return difference / size if size > 0 else difference
+
+
+def assert_near(
+    actual: Tensor, expected: Tensor, dtype: torch.dtype, where: Tensor | None = None
+) -> None:
+    """`actual`, computed in `dtype`, is as near to `expected` as TOLERANCE asks.
+
+    With a mask `where`, the entries inside and outside it are compared separately, so that large
+    entries on one side do not hide errors on the other.
+    """
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    masks = [torch.ones_like(expected, dtype=torch.bool)] if where is None else [where, ~where]
+    for mask in masks:
+        error = relative_error(actual[mask], expected[mask])
+        assert error <= TOLERANCE[dtype], f"relative error {error:.3g} > {TOLERANCE[dtype]:g}"
