@@ -1,0 +1,121 @@
+"""Detection on a data set and COCO average precision."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+from tqdm import tqdm
+
+from .data import Batch, CocoDataset, evaluation_loader
+from .models import FCOS
+
+METRIC_NAMES = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+
+
+def to_original(boxes: Tensor, sizes: Tensor, original_sizes: Tensor) -> Tensor:
+    """Boxes [B, D, 4] of resized images [B, 2] (height, width) in pixels of the original files."""
+    factor = original_sizes.to(boxes.dtype) / sizes.to(boxes.dtype)
+    return boxes * factor.flip(1).repeat(1, 2)[:, None]
+
+
+@torch.inference_mode()
+def predict(
+    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
+) -> list[dict[str, Any]]:
+    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
+
+    Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
+    the model into evaluation mode.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    results: list[dict[str, Any]] = []
+    for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+        images = batch.images.to(device)
+        found = model.detect(images)
+        boxes = to_original(found.boxes, images.sizes, batch.original_sizes.to(device))
+        boxes[..., 2:] -= boxes[..., :2]
+        rows = zip(
+            batch.image_ids,
+            found.count.tolist(),
+            boxes.tolist(),
+            found.scores.tolist(),
+            found.labels.tolist(),
+            strict=True,
+        )
+        for image_id, count, image_boxes, scores, labels in rows:
+            results += [
+                {
+                    "image_id": image_id,
+                    "category_id": model.config.category_ids[labels[i]],
+                    "bbox": image_boxes[i],
+                    "score": scores[i],
+                }
+                for i in range(count)
+            ]
+    return results
+
+
+def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
+    """COCO's twelve box metrics under the names of `METRIC_NAMES`.
+
+    Args:
+        ground_truth: as from `CocoDataset.ground_truth`: every annotation with `iscrowd`, `area`
+            and an id of at least 1.
+        results: as from `predict`. May be empty: pycocotools fails there, the metrics are 0.
+
+    Returns:
+        Values in [0, 1]; -1 where there is nothing to measure (no ground truth of that size).
+    """
+    if not results:
+        return dict.fromkeys(METRIC_NAMES, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress by print
+        truth = COCO()
+        truth.dataset = copy.deepcopy(ground_truth)  # evaluation writes into it
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(METRIC_NAMES, map(float, evaluation.stats), strict=True))
+
+
+def evaluate(
+    model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Metrics of a model on a data set, and its detections.
+
+    Raises:
+        ValueError: the model was trained on other categories.
+    """
+    if model.config.category_ids != dataset.category_ids:
+        raise ValueError(
+            f"the model knows {model.config.num_classes} categories, "
+            f"{_some(model.config.class_names)}; the data has {len(dataset.category_ids)}, "
+            f"{_some(dataset.class_names)}"
+        )
+    loader = evaluation_loader(dataset, batch=batch, workers=workers)
+    results = predict(model, loader, progress=progress)
+    return coco_metrics(dataset.ground_truth(), results), results
+
+
+def format_metrics(metrics: dict[str, float]) -> str:
+    """The twelve numbers in two lines."""
+    cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
+    return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])
+
+
+def _some(names: Iterable[str], shown: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

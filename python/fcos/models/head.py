@@ -1,0 +1,123 @@
+"""The FCOS head: two towers shared by all pyramid levels, three outputs per location."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .norm import group_norm
+from .variant import Variant
+
+PRIOR_PROBABILITY = 0.01  # of any class at the start: the focal loss paper's pi, bias -4.595
+
+
+class HeadOutput(NamedTuple):
+    """One map per pyramid level, P3 first.
+
+    Attributes:
+        classification: logits [B, C, H, W].
+        ltrb: distances [B, 4, H, W] after the activation: pixels, or units of the level's scale
+            where the assignment rule normalises.
+        centerness: logits [B, 1, H, W].
+    """
+
+    classification: list[Tensor]
+    ltrb: list[Tensor]
+    centerness: list[Tensor]
+
+
+class Scale(nn.Module):
+    """A learnable factor, 1 at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale.to(x.dtype)
+
+
+def _tower(channels: int, depth: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [
+            nn.Conv2d(channels, channels, 3, padding=1),
+            group_norm(channels),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class ClassificationHead(nn.Module):
+    """Tower and class logits."""
+
+    def __init__(self, channels: int, depth: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = _tower(channels, depth)
+        self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
+
+
+class RegressionHead(nn.Module):
+    """Tower, distances and centerness. `scales` exists only where the variant has them."""
+
+    def __init__(self, channels: int, depth: int, levels: int, scale: bool) -> None:
+        super().__init__()
+        self.conv = _tower(channels, depth)
+        self.bbox_reg = nn.Conv2d(channels, 4, 3, padding=1)
+        self.bbox_ctrness = nn.Conv2d(channels, 1, 3, padding=1)
+        if scale:
+            self.scales = nn.ModuleList(Scale() for _ in range(levels))
+
+
+class Head(nn.Module):
+    """Pyramid maps [B, channels, H, W] -> HeadOutput.
+
+    Args:
+        channels: of the pyramid and of both towers.
+        depth: 3x3 convolutions in each tower; 4 in the published networks.
+        num_classes: C.
+        variant: see `Variant`.
+        levels: pyramid levels, one Scale each.
+    """
+
+    def __init__(
+        self, channels: int, depth: int, num_classes: int, variant: Variant, levels: int = 5
+    ) -> None:
+        super().__init__()
+        self.variant = variant
+        self.center_on_classification = variant.centerness_tower == "classification"
+        self.classification_head = ClassificationHead(channels, depth, num_classes)
+        self.regression_head = RegressionHead(channels, depth, levels, variant.scale)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        prior_bias = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
+        cls_bias = self.classification_head.cls_logits.bias
+        assert cls_bias is not None
+        nn.init.constant_(cls_bias, prior_bias)
+
+    def forward(self, pyramid: Sequence[Tensor]) -> HeadOutput:
+        output = HeadOutput([], [], [])
+        regression = self.regression_head
+        for level, feature in enumerate(pyramid):
+            cls_feature = self.classification_head.conv(feature)
+            reg_feature = regression.conv(feature)
+            center_feature = cls_feature if self.center_on_classification else reg_feature
+            raw = regression.bbox_reg(reg_feature)
+            if self.variant.scale:
+                raw = regression.scales[level](raw)
+            output.classification.append(self.classification_head.cls_logits(cls_feature))
+            output.ltrb.append(self._distances(raw))
+            output.centerness.append(regression.bbox_ctrness(center_feature))
+        return output
+
+    def _distances(self, raw: Tensor) -> Tensor:
+        if self.variant.activation == "relu":
+            return raw.relu()
+        return raw.float().exp()  # exp overflows float16 above 11

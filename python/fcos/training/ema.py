@@ -1,0 +1,46 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ..models import FCOS
+
+
+class ModelEMA:
+    """A running average of a model's parameters; its buffers are copied.
+
+    Args:
+        model: the model that trains.
+        decay: of the average. Early on the smaller (1 + t) / (10 + t) is used, so that the random
+            initial weights are soon forgotten.
+    """
+
+    def __init__(self, model: FCOS, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay: expected 0 <= decay < 1, got {decay}")
+        self.decay = decay
+        self.updates = 0
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: FCOS) -> None:
+        """Take in the model's weights after an optimizer step."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        averages: list[Tensor] = list(self.module.parameters())
+        torch._foreach_lerp_(averages, list(model.parameters()), 1 - decay)
+        for average, current in zip(self.module.buffers(), model.buffers(), strict=True):
+            average.copy_(current)
+
+    def state_dict(self) -> dict[str, object]:
+        return {"model": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor] | int]) -> None:
+        model, updates = state["model"], state["updates"]
+        assert isinstance(model, dict) and isinstance(updates, int)
+        self.module.load_state_dict(model)
+        self.updates = updates
