@@ -5,11 +5,28 @@ Every op here has a plain PyTorch twin of the same name and signature in `fcos_o
 
 from fcos_ops import reference
 from fcos_ops._native import backend, build_info
+from fcos_ops._paths import get_cmake_dir, get_include, get_library_dir
 from fcos_ops.focal_loss import sigmoid_focal_loss
+from fcos_ops.levels import Level, pyramid_levels
+from fcos_ops.presets import (
+    ASSIGNMENT_RULES,
+    POSTPROCESS_RULES,
+    AssignmentRule,
+    PostprocessRule,
+)
 
 __all__ = [
+    "ASSIGNMENT_RULES",
+    "POSTPROCESS_RULES",
+    "AssignmentRule",
+    "Level",
+    "PostprocessRule",
     "backend",
     "build_info",
+    "get_cmake_dir",
+    "get_include",
+    "get_library_dir",
+    "pyramid_levels",
     "reference",
     "sigmoid_focal_loss",
 ]

@@ -5,11 +5,19 @@
 // template of the standard library can leak AVX2 code into the baseline.
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
+
 namespace fcos_ops::cpu {
 
+// FCOS_OPS_ISA=baseline in the environment makes any machine run what an old one would: for tests.
 inline bool has_avx2() {
 #if defined(__x86_64__)
-  static const bool present = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  static const bool present = [] {
+    const char* wanted = std::getenv("FCOS_OPS_ISA");
+    const bool baseline = wanted != nullptr && std::strcmp(wanted, "baseline") == 0;
+    return !baseline && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  }();
   return present;
 #else
   return false;
