@@ -164,12 +164,12 @@ def write_split(
     Args:
         size: side of the square images in pixels.
         max_shapes: each image tries 1 to this many shapes.
-        min_side, max_side: long side of the shapes in pixels; by default size / 12 and size / 2.
+        min_side, max_side: long side of the shapes in pixels; by default size / 10 and size / 2.
 
     Returns:
         The annotation file.
     """
-    min_side = max(8, size // 12) if min_side is None else min_side
+    min_side = max(8, size // 10) if min_side is None else min_side
     max_side = size // 2 if max_side is None else max_side
     if count < 1:
         raise ValueError(f"count: expected a positive number of images, got {count}")
