@@ -10,7 +10,7 @@ configuration `fcos_r50-caffe_fpn_gn-head_1x_coco`. For mmdet's configuration wi
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 _INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
 _STRICT_RANGES = ((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, float("inf")))
@@ -67,6 +67,8 @@ class PostprocessRule(NamedTuple):
     clip: str
     drop_empty: bool
 
+
+_Rule = TypeVar("_Rule", AssignmentRule, PostprocessRule)
 
 _IMPROVED = AssignmentRule(
     location_offset=0.5,
@@ -160,7 +162,7 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     return rule
 
 
-def _preset(name, presets):
+def _preset(name: str, presets: dict[str, _Rule]) -> _Rule:
     if name not in presets:
         raise ValueError(f"rule: unknown preset {name!r}, expected one of {', '.join(presets)}")
     return presets[name]

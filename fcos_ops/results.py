@@ -1,4 +1,7 @@
-"""What the ops that return several tensors return."""
+"""What the ops that return several tensors return.
+
+A field named `count` hides tuple.count, which nothing needs here; mypy has to be told.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class PaddedKeep(NamedTuple):
     """
 
     keep: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
 
 
 class Detections(NamedTuple):
@@ -43,4 +46,4 @@ class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]

@@ -99,9 +99,8 @@ def _match(at: _Locations, boxes: Tensor, rule: AssignmentRule) -> Tensor:
     """[N] index into one image's boxes, -1 where none matches."""
     x, y = at.x[:, None], at.y[:, None]
     left, top, right, bottom = _sides(x, y, boxes)
-    nearest = torch.minimum(torch.minimum(left, top), torch.minimum(right, bottom))
+    match = (left > 0) & (top > 0) & (right > 0) & (bottom > 0)
     farthest = torch.maximum(torch.maximum(left, top), torch.maximum(right, bottom))
-    match = nearest > 0
     if rule.range_inclusive:
         match &= (at.lower[:, None] <= farthest) & (farthest <= at.upper[:, None])
     else:
@@ -124,13 +123,9 @@ def _match(at: _Locations, boxes: Tensor, rule: AssignmentRule) -> Tensor:
 
 
 def _in_center(x: Tensor, y: Tensor, boxes: Tensor, radius: Tensor, region: str) -> Tensor:
+    """[N, M] bool, for locations inside the box: so "clipped" need not look at its sides again."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     cx, cy = (x1 + x2) * 0.5, (y1 + y2) * 0.5
     if region == "chebyshev":
         return ((x - cx).abs() < radius) & ((y - cy).abs() < radius)
-    return (
-        (x > torch.maximum(cx - radius, x1))
-        & (x < torch.minimum(cx + radius, x2))
-        & (y > torch.maximum(cy - radius, y1))
-        & (y < torch.minimum(cy + radius, y2))
-    )
+    return (x > cx - radius) & (x < cx + radius) & (y > cy - radius) & (y < cy + radius)

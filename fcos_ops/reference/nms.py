@@ -8,6 +8,8 @@ from torch import Tensor
 from ..results import PaddedKeep
 from .common import compute_dtype
 
+_BLOCK = 256
+
 
 @torch.no_grad()
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -83,28 +85,52 @@ def _by_score(scores: Tensor, candidate: Tensor) -> Tensor:
 
 
 def _greedy(boxes: Tensor, group: Tensor, iou_threshold: float) -> Tensor:
-    """[N] bool, which boxes stay. boxes: [N, 4], best first. group: [N] integer.
-
-    Every round keeps the best box left in each group, and drops it and what it suppresses from the
-    rest.
-    """
+    """[N] bool, which boxes stay. boxes: [N, 4], best first. group: [N] integer; only boxes of a
+    group suppress each other."""
     kept = torch.zeros(boxes.shape[0], dtype=torch.bool, device=boxes.device)
-    left = torch.argsort(group, stable=True)
-    while left.numel() > 0:
-        g = group[left]
-        best = torch.ones_like(g, dtype=torch.bool)
-        best[1:] = g[1:] != g[:-1]
-        winners = left[best]
-        kept[winners] = True
-        winner_of = winners[best.cumsum(0) - 1]
-        left = left[~(best | _overlaps(boxes[winner_of], boxes[left], iou_threshold))]
+    order = torch.argsort(group, stable=True)
+    sizes = torch.unique_consecutive(group[order], return_counts=True)[1]
+    for members in order.split(sizes.tolist()):
+        kept[members[_greedy_in_group(boxes[members], iou_threshold)]] = True
     return kept
 
 
+def _greedy_in_group(boxes: Tensor, iou_threshold: float) -> Tensor:
+    """[K] int64, which boxes stay. boxes: [N, 4], best first.
+
+    Block by block: the best boxes left settle among themselves which of them stay, then what these
+    suppress is dropped from the rest.
+    """
+    kept = []
+    left = torch.arange(boxes.shape[0], device=boxes.device)
+    while left.numel() > 0:
+        block, left = left[:_BLOCK], left[_BLOCK:]
+        block = block[_settle(_overlaps(boxes[block], boxes[block], iou_threshold).triu(1))]
+        left = left[~_overlaps(boxes[block], boxes[left], iou_threshold).any(0)]
+        kept.append(block)
+    return torch.cat(kept)
+
+
+def _settle(suppresses: Tensor) -> Tensor:
+    """[N] bool, which boxes stay. suppresses: [N, N] bool, strictly upper triangular.
+
+    A box stays if no box that stays suppresses it. Each round is right for at least one box more,
+    from the best on; when a round changes nothing, it is right for all.
+    """
+    stays = torch.ones_like(suppresses[0])
+    while True:
+        previous, stays = stays, ~(suppresses & stays[:, None]).any(0)
+        if torch.equal(previous, stays):
+            return stays
+
+
 def _overlaps(a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
-    """[N] bool, IoU of each pair > threshold, without a division: each operation rounds once."""
-    side = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
-    intersection = side.clamp(min=0).prod(1)
-    area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(1)
-    area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(1)
+    """[A, B] bool, IoU > threshold, without a division: each operation rounds once."""
+    ax1, ay1, ax2, ay2 = a[:, :, None].unbind(1)
+    bx1, by1, bx2, by2 = b.unbind(1)
+    w = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
+    h = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
+    area_a = (ax2 - ax1).clamp(min=0) * (ay2 - ay1).clamp(min=0)
+    area_b = (bx2 - bx1).clamp(min=0) * (by2 - by1).clamp(min=0)
+    intersection = w * h
     return intersection > iou_threshold * (area_a + area_b - intersection)

@@ -13,13 +13,12 @@ from ..levels import Level
 from ..presets import PostprocessRule, resolve_head_convention, resolve_postprocess_rule
 from ..results import Detections
 from .common import compute_dtype
-from .nms import nms_padded
+from .nms import batched_nms
 
 
 class _Candidates(NamedTuple):
-    """image: [K] int64. boxes: [K, 4] xyxy pixels. scores: [K]. labels: [K] int64."""
+    """boxes: [K, 4] xyxy pixels. scores: [K]. labels: [K] int64."""
 
-    image: Tensor
     boxes: Tensor
     scores: Tensor
     labels: Tensor
@@ -53,76 +52,54 @@ def postprocess(
     normalized, location_offset = resolve_head_convention(rule, normalized, location_offset)
     rule = resolve_postprocess_rule(rule)
     dtype = compute_dtype(*cls_logits, *ltrb, *centerness)
-    per_level = [
-        _level_candidates(*(t.to(dtype) for t in outputs), level, rule, normalized, location_offset)
-        for *outputs, level in zip(cls_logits, ltrb, centerness, levels, strict=True)
-    ]
-    found = _Candidates(*(torch.cat(columns) for columns in zip(*per_level, strict=True)))
-    found = found.select(torch.argsort(found.image, stable=True))
-    sizes = image_sizes.to(dtype)
-    if rule.clip == "before_nms":
-        found = found._replace(boxes=_clip(found.boxes, sizes[found.image]))
-        if rule.drop_empty:
-            found = found.select(_has_area(found.boxes).nonzero().squeeze(1))
-
-    num_images = image_sizes.shape[0]
-    per_image = torch.bincount(found.image, minlength=num_images)
-    keep, count = nms_padded(
-        found.boxes,
-        found.scores,
-        found.labels,
-        torch.cat([per_image.new_zeros(1), per_image.cumsum(0)]),
-        iou_threshold=rule.iou_threshold,
-        score_threshold=None,
-        max_detections=rule.max_detections,
+    batch, limit, device = image_sizes.shape[0], rule.max_detections, cls_logits[0].device
+    padded = Detections(
+        torch.zeros(batch, limit, 4, dtype=dtype, device=device),
+        torch.zeros(batch, limit, dtype=dtype, device=device),
+        torch.full((batch, limit), -1, device=device),
+        torch.zeros(batch, dtype=torch.int64, device=device),
     )
-    # Index -1 reads the last row: a row of padding is appended for it.
-    boxes = torch.cat([found.boxes, found.boxes.new_zeros(1, 4)])
-    if rule.clip == "after_nms":
-        owner = torch.cat([found.image, found.image.new_zeros(1)])
-        boxes = _clip(boxes, sizes[owner]) if num_images else boxes
-        if rule.drop_empty:
-            keep, count = _drop(keep, ~_has_area(boxes))
-    scores = torch.cat([found.scores, found.scores.new_zeros(1)])
-    labels = torch.cat([found.labels, found.labels.new_full((1,), -1)])
-    return Detections(boxes[keep], scores[keep], labels[keep], count)
+    sizes = image_sizes.to(device, dtype)
+    for image in range(batch):
+        of_levels = [
+            _level_candidates(
+                cls[image].to(dtype).flatten(1).T,
+                ctr[image].to(dtype).flatten(),
+                _decode(box[image].to(dtype), level, normalized, location_offset),
+                rule,
+            )
+            for cls, box, ctr, level in zip(cls_logits, ltrb, centerness, levels, strict=True)
+        ]
+        found = _Candidates(*(torch.cat(columns) for columns in zip(*of_levels, strict=True)))
+        found = _detections(found, sizes[image], rule)
+        count = found.scores.shape[0]
+        padded.boxes[image, :count] = found.boxes
+        padded.scores[image, :count] = found.scores
+        padded.labels[image, :count] = found.labels
+        padded.count[image] = count
+    return padded
 
 
 def _level_candidates(
     cls_logits: Tensor,
-    ltrb: Tensor,
     centerness: Tensor,
-    level: Level,
+    boxes: Tensor,
     rule: PostprocessRule,
-    normalized: bool,
-    location_offset: float,
 ) -> _Candidates:
-    """The best candidates_per_level (location, class) pairs of each image, by image, then rank."""
-    class_score = cls_logits.sigmoid()
-    center_score = centerness.sigmoid()
-    tested = (
-        class_score if rule.threshold_on == "class" else _score(class_score, center_score, rule)
-    )
-    passed = (tested > rule.score_threshold).permute(0, 2, 3, 1)
-    image, row, column, label = passed.nonzero(as_tuple=True)  # by image, location, class
-    class_score = class_score[image, label, row, column]
-    score = _score(class_score, center_score[image, 0, row, column], rule)
+    """The best candidates_per_level (location, class) pairs of one level of one image, best first.
 
+    cls_logits: [H * W, C]. centerness: [H * W]. boxes: [H * W, 4].
+    """
+    class_score, center_score = cls_logits.sigmoid(), centerness.sigmoid()
+    tested = class_score
+    if rule.threshold_on == "score":
+        tested = _score(class_score, center_score[:, None], rule)
+    location, label = (tested > rule.score_threshold).nonzero(as_tuple=True)
+    class_score = class_score[location, label]
+    score = _score(class_score, center_score[location], rule)
     key = score if rule.rank_by == "score" else class_score
-    order = (~score.isnan()).nonzero().squeeze(1)
-    order = order[torch.argsort(key[order], descending=True, stable=True)]
-    order = order[torch.argsort(image[order], stable=True)]
-    order = order[_rank_in_image(image[order], passed.shape[0]) < rule.candidates_per_level]
-    image, row, column = image[order], row[order], column[order]
-
-    distance = ltrb[image, :, row, column]
-    if normalized:
-        distance = distance * level.scale
-    x = (column.to(ltrb.dtype) + location_offset) * level.stride_x
-    y = (row.to(ltrb.dtype) + location_offset) * level.stride_y
-    location = torch.stack([x, y], -1)
-    boxes = torch.cat([location - distance[:, :2], location + distance[:, 2:]], -1)
-    return _Candidates(image, boxes, score[order], label[order])
+    best = _top(key.masked_fill(score.isnan(), -1.0), rule.candidates_per_level)
+    return _Candidates(boxes[location[best]], score[best], label[best])
 
 
 def _score(class_score: Tensor, center_score: Tensor, rule: PostprocessRule) -> Tensor:
@@ -130,27 +107,44 @@ def _score(class_score: Tensor, center_score: Tensor, rule: PostprocessRule) -> 
     return product.sqrt() if rule.score == "sqrt" else product
 
 
-def _rank_in_image(image: Tensor, num_images: int) -> Tensor:
-    """[K]: how many earlier elements belong to the same image. image: [K], ascending."""
-    per_image = torch.bincount(image, minlength=num_images)
-    return (
-        torch.arange(image.shape[0], device=image.device) - (per_image.cumsum(0) - per_image)[image]
-    )
+def _top(key: Tensor, k: int) -> Tensor:
+    """[min(k, N)] indices of the largest, in falling order; of equals the first. key: [N]."""
+    index = torch.arange(key.shape[0], device=key.device)
+    if 0 < k < key.shape[0]:
+        # topk may take any of equals, but its last value is right: only what reaches it is sorted.
+        index = (key >= key.topk(k).values[-1]).nonzero().squeeze(1)
+    return index[torch.argsort(key[index], descending=True, stable=True)[:k]]
 
 
-def _clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    limit = sizes.flip(-1).repeat(1, 2)  # (width, height, width, height)
-    return torch.minimum(boxes.clamp(min=0), limit)
+def _decode(ltrb: Tensor, level: Level, normalized: bool, location_offset: float) -> Tensor:
+    """[H * W, 4] xyxy boxes in pixels. ltrb: [4, H, W]."""
+    height, width = ltrb.shape[1:]
+    x = (
+        torch.arange(width, dtype=ltrb.dtype, device=ltrb.device) + location_offset
+    ) * level.stride_x
+    y = (
+        torch.arange(height, dtype=ltrb.dtype, device=ltrb.device) + location_offset
+    ) * level.stride_y
+    left, top, right, bottom = ltrb * level.scale if normalized else ltrb
+    y = y[:, None]
+    return torch.stack([x - left, y - top, x + right, y + bottom], -1).flatten(0, 1)
 
 
-def _has_area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+def _detections(found: _Candidates, size: Tensor, rule: PostprocessRule) -> _Candidates:
+    """What NMS keeps, by falling score, at most max_detections. size: [2] (height, width)."""
+    if rule.clip == "before_nms":
+        found = _clip(found, size, rule.drop_empty)
+    keep = batched_nms(found.boxes, found.scores, found.labels, rule.iou_threshold)
+    found = found.select(keep[: rule.max_detections])
+    if rule.clip == "after_nms":
+        found = _clip(found, size, rule.drop_empty)
+    return found
 
 
-def _drop(keep: Tensor, unwanted: Tensor) -> tuple[Tensor, Tensor]:
-    """keep without the unwanted rows, close-packed again, and the new counts. unwanted: last
-    element for padding."""
-    gone = unwanted[keep]
-    keep = keep.masked_fill(gone, -1)
-    keep = keep.gather(1, torch.argsort(gone.to(torch.int8), dim=1, stable=True))
-    return keep, (~gone).sum(1)
+def _clip(found: _Candidates, size: Tensor, drop_empty: bool) -> _Candidates:
+    limit = size.flip(0).repeat(2)  # width, height, width, height
+    boxes = torch.minimum(found.boxes.clamp(min=0), limit)
+    found = found._replace(boxes=boxes)
+    if not drop_empty:
+        return found
+    return found.select((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
