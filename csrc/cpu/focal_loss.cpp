@@ -357,7 +357,8 @@ Status check(const FocalLossArgs& args) {
   if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
     return cpu::invalid("sigmoid_focal_loss: num_levels must be in [0, kMaxLevels]");
   }
-  if ((args.labels == nullptr) == (args.targets == nullptr) && args.batch * args.num_classes > 0) {
+  const bool has_rows = Runs(args.logits, args.num_levels, args.batch).count() > 0;
+  if ((args.labels && args.targets) || (has_rows && !args.labels && !args.targets)) {
     return cpu::invalid("sigmoid_focal_loss: exactly one of labels and targets must be given");
   }
   if (args.labels && args.label_dtype != DType::kInt64 && args.label_dtype != DType::kInt32) {
@@ -370,7 +371,6 @@ Status check(const FocalLossArgs& args) {
 }  // namespace
 
 std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const Context&) {
-  if (!check(args).ok()) return 0;
   return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }
