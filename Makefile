@@ -1,0 +1,64 @@
+# One target a chore. Every target makes the environment it needs; `make demo` and `make test` need
+# only Python 3.10+, a C++ compiler and make.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CPU only unless a GPU is visible: the kernels' CUDA sources have their own build.
+export FCOS_OPS_CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
+
+.PHONY: demo test test-torchvision bench lint format wheel clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo               build, check every op, train and run a detector, draw into out/"
+	@echo "make test               the test suite"
+	@echo "make test-torchvision   agreement with torchvision, in an environment of its own (5.5 GB)"
+	@echo "make bench              the benchmark suite: ours, eager, torch.compile, torchvision"
+	@echo "make lint | format      ruff, mypy, clang-format"
+	@echo "make wheel              a manylinux wheel in wheelhouse/"
+
+demo: $(VENV)/.installed
+	$(BIN)/fcos demo --output out
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cpp' '*.cu')
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu')
+
+wheel: $(VENV)/.installed
+	rm -rf dist && $(BIN)/python -m build --wheel
+	$(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir wheelhouse dist/*.whl
+
+# torchvision's wheels need the CUDA build of torch, but run on a CPU. The wheel of fcos_ops that the
+# main environment built is installed as it is: one build serves every torch.
+TORCHVISION_VENV ?= .venv-torchvision
+test-torchvision: wheel
+	test -x $(TORCHVISION_VENV)/bin/python || $(PYTHON) -m venv $(TORCHVISION_VENV)
+	$(TORCHVISION_VENV)/bin/pip install -q torch==2.15.0 torchvision==0.29.2
+	$(TORCHVISION_VENV)/bin/pip install -q --force-reinstall --no-deps wheelhouse/*.whl
+	$(TORCHVISION_VENV)/bin/pip install -q "$$(ls wheelhouse/*.whl)[detector,test]"
+	scripts/test_installed $(TORCHVISION_VENV)/bin/python
+
+# An editable install: edits to Python files count at once, edits to csrc/ reinstall.
+$(VENV)/.installed: pyproject.toml setup.py $(shell find csrc -type f)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q "$(TORCH)"
+	$(BIN)/pip install -e ".[detector,test,lint,wheel]"
+	$(BIN)/python -m fcos_ops
+	touch $@
+
+clean:
+	rm -rf build dist wheelhouse out *.egg-info fcos_ops/_C*.so fcos_ops/lib fcos_ops/include fcos_ops/share

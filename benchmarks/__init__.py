@@ -1,0 +1,1 @@
+"""The benchmark suite: `python -m benchmarks`. Speed lives here; no test asserts a time."""

@@ -1,0 +1,55 @@
+"""sigmoid_focal_loss, forward and forward + backward, on the canonical problem."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import fcos_ops
+from benchmarks import problem
+from benchmarks.contenders import compiled, torchvision_ops
+from benchmarks.harness import OURS, Case
+from fcos_ops import reference
+
+
+def cases(batch: int = 2) -> Iterator[Case]:
+    """Labels of which one in a hundred is an object; torchvision gets its one-hot targets ready."""
+    logits = problem.logits(batch)
+    labels = torch.full(logits.shape[:-1], -1)
+    labels.view(-1)[::100] = torch.arange(labels.numel())[::100] % problem.CLASSES
+    contenders: dict[str, Callable[[Tensor], Tensor]] = {
+        OURS: lambda x: fcos_ops.sigmoid_focal_loss(x, labels),
+        "eager": lambda x: reference.sigmoid_focal_loss(x, labels),
+        "torch.compile": compiled(lambda x: reference.sigmoid_focal_loss(x, labels)),
+    }
+    if torchvision_ops is not None:
+        one_hot = (labels[..., None] == torch.arange(problem.CLASSES)).to(logits.dtype)
+        theirs = torchvision_ops.sigmoid_focal_loss
+        contenders["torchvision"] = lambda x: theirs(x, one_hot, reduction="sum")
+    size = logits.numel() * logits.element_size()
+
+    def agree(ours: Any, theirs: Any) -> None:
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a - b).norm() <= 1e-5 * b.norm()
+
+    def forward(loss: Callable[[Tensor], Tensor]) -> Callable[[], Any]:
+        def run() -> tuple[Tensor]:
+            with torch.no_grad():
+                return (loss(logits),)
+
+        return run
+
+    def forward_backward(loss: Callable[[Tensor], Tensor]) -> Callable[[], Any]:
+        def run() -> tuple[Tensor, Tensor]:
+            x = logits.detach().requires_grad_()
+            value = loss(x)
+            return value.detach(), torch.autograd.grad(value, x)[0]
+
+        return run
+
+    where = f"batch {batch}, 800x1344, 80 classes"
+    runs = {name: forward(loss) for name, loss in contenders.items()}
+    yield Case("focal_loss", f"forward, {where}", runs, agree, bytes_moved=size)
+    runs = {name: forward_backward(loss) for name, loss in contenders.items()}
+    yield Case("focal_loss", f"forward+backward, {where}", runs, agree, 8.0, 2 * size)

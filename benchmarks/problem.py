@@ -1,0 +1,38 @@
+"""The canonical problem: a pyramid of an 800 x 1344 image, 22,400 locations, 80 classes."""
+
+import torch
+from torch import Tensor
+
+import fcos_ops
+
+IMAGE_SIZE = (800, 1344)
+STRIDES = (8, 16, 32, 64, 128)
+SIZES = tuple((-(-IMAGE_SIZE[0] // s), -(-IMAGE_SIZE[1] // s)) for s in STRIDES)
+LOCATIONS = sum(height * width for height, width in SIZES)
+CLASSES = 80
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def objects(batch: int, per_image: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, labels and offsets: log-uniform sides of 8 to 600 pixels, as COCO's are roughly."""
+    g = generator(seed)
+    count = batch * per_image
+    sides = torch.exp(torch.empty(count, 2).uniform_(2.1, 6.4, generator=g))
+    limits = torch.tensor([IMAGE_SIZE[1], IMAGE_SIZE[0]])
+    sides = torch.minimum(sides, limits)
+    corners = torch.rand(count, 2, generator=g) * (limits - sides)
+    boxes = torch.cat([corners, corners + sides], 1)
+    labels = torch.randint(0, CLASSES, (count,), generator=g)
+    return boxes, labels, torch.arange(batch + 1) * per_image
+
+
+def levels() -> tuple[fcos_ops.Level, ...]:
+    return fcos_ops.pyramid_levels(SIZES)
+
+
+def logits(batch: int, seed: int = 0) -> Tensor:
+    """[batch, locations, classes] as a detector early in training gives: bias -4.6 and noise."""
+    return torch.randn(batch, LOCATIONS, CLASSES, generator=generator(seed)) - 4.6
