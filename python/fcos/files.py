@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -36,3 +38,19 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
+    """Read a file of torch.save onto the CPU. No code in the file is run (weights_only).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file. Both messages call it `kind`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{kind} not found: {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever foreign bytes make it stumble on
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a {kind}: {reason}") from error

@@ -5,6 +5,7 @@ A glance for the demo, not a measurement to quote; benchmarks/ holds the suite.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -146,21 +147,22 @@ def op_cases(seed: int = 0) -> list[OpCase]:
 
 
 def relative_error(ours: list[Tensor], reference: list[Tensor]) -> float:
-    """Largest difference over the largest value of each result; infinite where shapes differ."""
+    """Largest difference over the largest value of each result; inf for NaN or another shape."""
     worst = 0.0
     for a, b in zip(ours, reference, strict=True):
         if a.shape != b.shape:
-            return float("inf")
+            return math.inf
         if a.numel():
             scale = max(b.double().abs().max().item(), 1e-12)
-            worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
+            error = (a.double() - b.double()).abs().max().item() / scale
+            worst = max(worst, error if math.isfinite(error) else math.inf)
     return worst
 
 
-def _median_ms(call: Callable[[], object]) -> float:
+def _median_ms(call: Callable[[], object], seconds: float) -> float:
     call()
     times: list[float] = []
-    stop = time.perf_counter() + _SECONDS_PER_TIMING
+    stop = time.perf_counter() + seconds
     while len(times) < 3 or (time.perf_counter() < stop and len(times) < 200):
         begin = time.perf_counter()
         call()
@@ -168,7 +170,7 @@ def _median_ms(call: Callable[[], object]) -> float:
     return statistics.median(times) * 1e3
 
 
-def _compiled_ms(case: OpCase) -> float | None:
+def _compiled_ms(case: OpCase, seconds: float) -> float | None:
     """Median of torch.compile of the reference; None where it does not compile here."""
     if not case.compiles:
         return None
@@ -176,21 +178,21 @@ def _compiled_ms(case: OpCase) -> float | None:
     function = torch.compile(getattr(fcos_ops.reference, case.name))
     setattr(compiled, case.name, function)
     try:
-        return _median_ms(lambda: case.call(compiled))
+        return _median_ms(lambda: case.call(compiled), seconds)
     except Exception as error:  # no C++ compiler, an unsupported platform: the table says "-"
         print(f"torch.compile of {case.name} failed: {str(error).splitlines()[0]}")
         return None
 
 
-def measure(case: OpCase) -> OpRow:
-    """Compare and time one op."""
+def measure(case: OpCase, seconds: float = _SECONDS_PER_TIMING) -> OpRow:
+    """Compare and time one op; each timing takes about that many seconds."""
     error = relative_error(case.call(fcos_ops), case.call(fcos_ops.reference))
     return OpRow(
         case.name,
         error,
-        _median_ms(lambda: case.call(fcos_ops)),
-        _median_ms(lambda: case.call(fcos_ops.reference)),
-        _compiled_ms(case),
+        _median_ms(lambda: case.call(fcos_ops), seconds),
+        _median_ms(lambda: case.call(fcos_ops.reference), seconds),
+        _compiled_ms(case, seconds),
     )
 
 

@@ -7,12 +7,11 @@ its classification checkpoints load once `fc.*` is dropped.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
+from ..files import load_torch_file
 from .norm import NormName, make_norm
 
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
@@ -147,11 +146,9 @@ def load_backbone_weights(body: ResNet, path: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: weights of another network.
+        ValueError: not such a file, or weights of another network.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"backbone weights not found: {path}")
-    weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = load_torch_file(path, "file of backbone weights")
     weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
     try:
         body.load_state_dict(weights)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import pickle
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ..files import atomic_path
+from ..files import atomic_path, load_torch_file
 from ..models import FCOS, ModelConfig
 
 FORMAT = 1
@@ -38,19 +36,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. No code in the file is run (weights_only).
+    """Read a checkpoint onto the CPU.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a checkpoint of this package.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"checkpoint not found: {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a checkpoint: {first_line}") from error
+    content = load_torch_file(path, "checkpoint")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint written by `fcos train`")
     return content

@@ -1,0 +1,38 @@
+"""The data set that most detector tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fcos.data import CocoDataset, find_split
+
+from .helpers import annotation, image_entry, write_dataset
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four images: ordinary, grey with a crowd, without boxes, with boxes that need cleaning."""
+    images = [
+        image_entry(11, 64, 48),
+        image_entry(12, 40, 60, mode="L"),
+        image_entry(13, 50, 50),
+        image_entry(14, 64, 64),
+    ]
+    annotations = [
+        annotation(11, 7, [4, 6, 20, 24], area=300, iscrowd=0),
+        annotation(11, 3, [30, 10, 25, 30], area=500, iscrowd=0),
+        annotation(12, 40, [5, 5, 30, 40], area=900, iscrowd=0),
+        annotation(12, 3, [0, 0, 40, 60], area=2400, iscrowd=1),
+        annotation(14, 3, [-10, 50, 30, 30]),
+        annotation(14, 3, [20, 20, 0, 10]),
+        annotation(14, 7, [63.5, 10, 30, 10]),
+        annotation(14, 7, [8, 8, 16, 16]),
+    ]
+    write_dataset(tmp_path, "train", images, annotations)
+    return tmp_path
+
+
+@pytest.fixture
+def dataset(data: Path) -> CocoDataset:
+    return CocoDataset(*find_split(data, "train"), size=64, max_size=96)

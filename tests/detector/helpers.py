@@ -1,0 +1,54 @@
+"""A hand-made data set in COCO format and a network small enough for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fcos.models import FCOS, ModelConfig
+from PIL import Image
+
+CATEGORIES = [{"id": 7, "name": "cup"}, {"id": 3, "name": "ball"}, {"id": 40, "name": "hat"}]
+
+
+def write_dataset(
+    root: Path, split: str, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> None:
+    """Images of noise, with the mode that each entry's "mode" asks for, and their annotations."""
+    rng = np.random.default_rng(0)
+    folder = root / split
+    folder.mkdir(parents=True, exist_ok=True)
+    (root / "annotations").mkdir(exist_ok=True)
+    for image in images:
+        pixels = rng.integers(0, 256, (image["height"], image["width"], 3)).astype(np.uint8)
+        Image.fromarray(pixels).convert(image.pop("mode", "RGB")).save(folder / image["file_name"])
+    content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    path = root / "annotations" / f"instances_{split}.json"
+    path.write_text(json.dumps(content))
+
+
+def image_entry(number: int, width: int, height: int, mode: str = "RGB") -> dict[str, Any]:
+    name = f"{number}.png"
+    return {"id": number, "file_name": name, "width": width, "height": height, "mode": mode}
+
+
+def annotation(image: int, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
+    return {"id": 0, "image_id": image, "category_id": category, "bbox": bbox, **more}
+
+
+def small_model(**changes: Any) -> FCOS:
+    """A network of a few thousand weights for the three categories, always the same."""
+    torch.manual_seed(0)
+    values = {
+        "class_names": ("ball", "cup", "hat"),
+        "category_ids": (3, 7, 40),
+        "backbone": "resnet18",
+        "backbone_width": 8,
+        "width": 16,
+        "depth": 1,
+        "norm": "gn",
+    }
+    return FCOS(ModelConfig(**{**values, **changes}))

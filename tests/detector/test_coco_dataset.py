@@ -1,0 +1,173 @@
+"""Data: categories, cleaning of boxes, resize, flip, batches, and errors that name the fault."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from fcos.data import CocoDataset, collate, find_split, training_loader
+from fcos.data.transforms import flip_boxes, resized_size
+
+from .helpers import annotation, image_entry, write_dataset
+
+
+def test_categories_follow_their_ids(dataset: CocoDataset) -> None:
+    assert dataset.category_ids == (3, 7, 40)
+    assert dataset.class_names == ("ball", "cup", "hat")
+    assert dataset.sample(0).labels.tolist() == [1, 0]
+
+
+def test_crowd_is_left_out_of_training_and_kept_for_evaluation(dataset: CocoDataset) -> None:
+    assert dataset.sample(1).labels.tolist() == [2]
+    crowds = [a for a in dataset.ground_truth()["annotations"] if a["iscrowd"]]
+    assert [a["image_id"] for a in crowds] == [12]
+
+
+def test_grey_image_becomes_rgb(dataset: CocoDataset) -> None:
+    image = dataset.sample(1).image
+    assert image.shape[0] == 3 and image.isfinite().all()
+
+
+def test_image_without_boxes(dataset: CocoDataset) -> None:
+    sample = dataset.sample(2)
+    assert sample.boxes.shape == (0, 4) and sample.labels.shape == (0,)
+
+
+def test_boxes_are_clipped_and_slivers_dropped(dataset: CocoDataset) -> None:
+    sample = dataset.sample(3)
+    assert sample.boxes.tolist() == [[0, 50, 20, 64], [8, 8, 24, 24]]
+    assert sample.labels.tolist() == [0, 1]
+
+
+def test_missing_iscrowd_and_area_are_filled(dataset: CocoDataset) -> None:
+    truth = dataset.ground_truth()["annotations"]
+    assert [a["id"] for a in truth] == list(range(1, 9))
+    assert truth[-1]["area"] == 256 and truth[-1]["iscrowd"] == 0
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (480, 640, (800, 1067)),
+        (333, 1000, (444, 1333)),
+        (800, 800, (800, 800)),
+        (1, 5000, (1, 1333)),
+    ],
+)
+def test_resized_size(height: int, width: int, expected: tuple[int, int]) -> None:
+    assert resized_size(height, width, 800, 1333) == expected
+
+
+def test_boxes_scale_with_the_image(data: Path) -> None:
+    dataset = CocoDataset(*find_split(data, "train"), size=96, max_size=200)
+    sample = dataset.sample(0)
+    assert sample.image.shape == (3, 96, 128)
+    assert sample.original_size == (48, 64)
+    assert sample.boxes.tolist() == [[8, 12, 48, 60], [60, 20, 110, 80]]
+
+
+def test_flip_mirrors_pixels_and_boxes(dataset: CocoDataset) -> None:
+    plain, flipped = dataset.sample(0), dataset.sample(0, flip=True)
+    assert torch.equal(flipped.image, plain.image.flip(2))
+    width = plain.image.shape[2]
+    assert torch.equal(flip_boxes(flipped.boxes, width), plain.boxes)
+    x1, x2 = plain.boxes[0, 0].item(), plain.boxes[0, 2].item()
+    assert flipped.boxes[0, [0, 2]].tolist() == [width - x2, width - x1]
+    assert (flipped.boxes[:, 2:] > flipped.boxes[:, :2]).all()
+
+
+def test_batch_is_padded_to_32_with_zeros(dataset: CocoDataset) -> None:
+    samples = [dataset.sample(index) for index in range(4)]
+    batch = collate(samples)
+    assert batch.images.tensor.shape == (4, 3, 96, 96)
+    assert batch.images.sizes.tolist() == [list(s.image.shape[1:]) for s in samples]
+    height, width = samples[0].image.shape[1:]
+    assert torch.equal(batch.images.tensor[0, :, :height, :width], samples[0].image)
+    assert batch.images.tensor[0, :, height:].abs().sum() == 0
+    assert batch.truth.offsets.tolist() == [0, 2, 3, 3, 5]
+
+
+def test_limit(data: Path) -> None:
+    dataset = CocoDataset(*find_split(data, "train"), limit=1)
+    assert len(dataset) == 1
+    assert {a["image_id"] for a in dataset.ground_truth()["annotations"]} == {11}
+
+
+def _stream(dataset: CocoDataset, workers: int, start: int, count: int) -> list[torch.Tensor]:
+    loader = training_loader(dataset, batch=3, seed=5, workers=workers, start_step=start)
+    return [batch.images.tensor for batch in islice(loader, count)]
+
+
+def test_stream_depends_on_seed_and_step_alone(dataset: CocoDataset) -> None:
+    """Neither the number of workers nor where a run resumes changes what step k sees."""
+    whole = _stream(dataset, 0, 0, 6)
+    for other in (_stream(dataset, 2, 0, 6), whole[:2] + _stream(dataset, 0, 2, 4)):
+        assert all(torch.equal(a, b) for a, b in zip(whole, other, strict=True))
+
+
+def test_every_epoch_holds_every_image_once_in_a_new_order(dataset: CocoDataset) -> None:
+    loader = training_loader(dataset, batch=4, seed=0)
+    epochs = [batch.image_ids for batch in islice(loader, 8)]
+    assert all(sorted(ids) == [11, 12, 13, 14] for ids in epochs)
+    assert len({tuple(ids) for ids in epochs}) > 1
+
+
+def test_both_layouts_are_found(tmp_path: Path) -> None:
+    write_dataset(tmp_path, "val2017", [image_entry(1, 32, 32)], [])
+    expected = (tmp_path / "annotations" / "instances_val2017.json", tmp_path / "val2017")
+    assert find_split(tmp_path, "val") == find_split(tmp_path, "val2017") == expected
+    with pytest.raises(FileNotFoundError, match="instances_train2017.json"):
+        find_split(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a JSON file"),
+        ("[]", "no list 'categories'"),
+        ('{"categories": [], "images": [], "annotations": []}', "holds no category"),
+        ('{"categories": [{"id": 1}], "images": [{"id": 1}]}', r"images\[0\] has no 'file_name'"),
+        (
+            '{"categories": [{"id": 1}, {"id": 1}], "images": [], "annotations": []}',
+            "categories with the same id",
+        ),
+        ('{"categories": [{"id": 1}], "images": [], "annotations": []}', "holds no image"),
+    ],
+)
+def test_bad_annotation_files(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        CocoDataset(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (annotation(1, 99, [0, 0, 5, 5]), "category 99 is not in"),
+        (annotation(1, 3, [0, 0, 5]), "four finite numbers"),
+        (annotation(1, 3, [0, 0, 5, float("nan")]), "four finite numbers"),
+    ],
+)
+def test_bad_annotations(tmp_path: Path, entry: dict[str, object], message: str) -> None:
+    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], [entry])
+    with pytest.raises(ValueError, match=message):
+        CocoDataset(*find_split(tmp_path, "train"))
+
+
+def test_broken_and_missing_images_are_named(data: Path, dataset: CocoDataset) -> None:
+    (data / "train" / "11.png").write_text("not an image")
+    with pytest.raises(ValueError, match="11.png"):
+        dataset.sample(0)
+    (data / "train" / "11.png").unlink()
+    with pytest.raises(FileNotFoundError, match="11.png"):
+        dataset.sample(0)
+
+
+def test_annotation_file_is_not_changed_by_use(data: Path, dataset: CocoDataset) -> None:
+    content = json.loads((data / "annotations" / "instances_train.json").read_text())
+    dataset.ground_truth()["annotations"][0]["bbox"] = "spoilt"
+    assert dataset.ground_truth()["annotations"][0]["bbox"] == content["annotations"][0]["bbox"]

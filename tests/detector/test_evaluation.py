@@ -1,0 +1,107 @@
+"""Evaluation: known averages, empty results, crowds, and geometry back to the original image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from fcos.data import CocoDataset, find_split
+from fcos.evaluation import (
+    METRIC_NAMES,
+    coco_metrics,
+    evaluate,
+    format_metrics,
+    predict,
+    to_original,
+)
+
+from .helpers import small_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PHOTOS = Path(os.environ.get("FCOS_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "coco-tiny"
+
+
+def _truth_as_results(dataset: CocoDataset) -> list[dict]:  # type: ignore[type-arg]
+    annotations = dataset.ground_truth()["annotations"]
+    keys = ("image_id", "category_id", "bbox")
+    return [{**{k: a[k] for k in keys}, "score": 1.0} for a in annotations if not a["iscrowd"]]
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"no COCO photos in {PHOTOS} (FCOS_TEST_DATA)")
+@pytest.mark.parametrize(("split", "crowds"), [("train", 6), ("val", 11)])
+def test_ground_truth_as_results_is_perfect(split: str, crowds: int) -> None:
+    """Real COCO annotations, crowd regions included: AP is exactly 1."""
+    dataset = CocoDataset(*find_split(PHOTOS, split))
+    truth = dataset.ground_truth()
+    assert len(dataset) == 80 and len(dataset.category_ids) == 80
+    assert sum(a["iscrowd"] for a in truth["annotations"]) == crowds
+    metrics = coco_metrics(truth, _truth_as_results(dataset))
+    assert metrics["AP"] == metrics["AP50"] == metrics["AP75"] == 1.0
+    dropped = coco_metrics(truth, _truth_as_results(dataset)[::2])
+    assert dropped["AP"] < 0.9
+
+
+def test_ground_truth_with_a_missing_and_a_false_box(dataset: CocoDataset) -> None:
+    dataset.images = dataset.images[:2]  # ball, cup and hat once each, and a crowd of balls
+    results = _truth_as_results(dataset)
+    assert coco_metrics(dataset.ground_truth(), results)["AP"] == pytest.approx(1.0)
+    only_two = [r for r in results if r["category_id"] != 40]
+    assert coco_metrics(dataset.ground_truth(), only_two)["AP"] == pytest.approx(2 / 3)
+    wrong = {"image_id": 11, "category_id": 7, "bbox": [40, 30, 9, 9], "score": 2.0}
+    # cup: the false box comes first, so precision is 1/2 at every recall
+    assert coco_metrics(dataset.ground_truth(), [*results, wrong])["AP"] == pytest.approx(5 / 6)
+    in_crowd = {"image_id": 12, "category_id": 3, "bbox": [9, 9, 9, 9], "score": 2.0}
+    assert coco_metrics(dataset.ground_truth(), [*results, in_crowd])["AP"] == pytest.approx(1.0)
+
+
+def test_no_results_give_zeros(dataset: CocoDataset) -> None:
+    metrics = coco_metrics(dataset.ground_truth(), [])
+    assert metrics == dict.fromkeys(METRIC_NAMES, 0.0) and len(metrics) == 12
+
+
+def test_arguments_are_left_as_they_were(dataset: CocoDataset) -> None:
+    truth, results = dataset.ground_truth(), _truth_as_results(dataset)
+    first = coco_metrics(truth, results)
+    assert set(results[0]) == {"image_id", "category_id", "bbox", "score"}
+    assert coco_metrics(truth, results) == first
+
+
+def test_boxes_return_to_original_pixels() -> None:
+    boxes = torch.tensor([[[10.0, 20, 30, 40]], [[1, 2, 3, 4]]])
+    sizes, original = torch.tensor([[50, 100], [10, 10]]), torch.tensor([[100, 400], [5, 10]])
+    expected = [[[40, 40, 120, 80]], [[1, 1, 3, 2]]]
+    assert to_original(boxes, sizes, original).tolist() == expected
+
+
+def test_predictions_are_coco_results(dataset: CocoDataset) -> None:
+    model = small_model()
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
+    metrics, results = evaluate(model, dataset, batch=3)
+    assert tuple(metrics) == METRIC_NAMES and all(-1 <= v <= 1 for v in metrics.values())
+    assert {r["image_id"] for r in results} == {11, 12, 13, 14}
+    assert {r["category_id"] for r in results} <= {3, 7, 40}
+    for result in results:
+        info = next(i for i in dataset.images if i["id"] == result["image_id"])
+        x, y, width, height = result["bbox"]
+        assert x >= 0 and y >= 0 and width > 0 and height > 0
+        assert x + width <= info["width"] + 1e-3 and y + height <= info["height"] + 1e-3
+
+
+def test_untrained_model_finds_nothing_and_evaluates_to_zero(dataset: CocoDataset) -> None:
+    model = small_model()
+    assert predict(model, []) == []
+    metrics, results = evaluate(model, dataset)
+    assert results == [] and metrics["AP50"] == 0.0
+
+
+def test_other_categories_are_refused(dataset: CocoDataset) -> None:
+    model = small_model(class_names=("a", "b"), category_ids=(1, 2))
+    with pytest.raises(ValueError, match="knows 2 categories, a, b; the data has 3"):
+        evaluate(model, dataset)
+
+
+def test_format() -> None:
+    text = format_metrics(dict.fromkeys(METRIC_NAMES, 0.5))
+    assert len(text.splitlines()) == 2 and text.startswith("AP 0.500  AP50 0.500")

@@ -1,0 +1,177 @@
+"""Training: it learns, resumes bit for bit, averages, stops on NaN, and writes whole files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fcos.data import CocoDataset
+from fcos.files import atomic_path
+from fcos.models import FCOS
+from fcos.training import (
+    ModelEMA,
+    Trainer,
+    TrainingError,
+    TrainingSettings,
+    load_checkpoint,
+    load_model,
+)
+from fcos.training.schedule import learning_rate_factor
+
+from .helpers import small_model
+
+
+def _trainer(
+    dataset: CocoDataset, output: Path, model: FCOS | None = None, **changes: Any
+) -> Trainer:
+    values = {"steps": 4, "batch": 2, "warmup": 0, "log_every": 2, "checkpoint_every": 2}
+    settings = TrainingSettings(**{**values, **changes})
+    return Trainer(model or small_model(), dataset, settings, output)
+
+
+def _finish(trainer: Trainer) -> list[Any]:
+    return list(trainer.run(progress=False))
+
+
+def test_loss_falls_on_one_image(dataset: CocoDataset, tmp_path: Path) -> None:
+    dataset.images = dataset.images[:1]
+    trainer = _trainer(dataset, tmp_path, steps=30, batch=1, lr=0.02, log_every=1, flip=0)
+    losses = [record.loss for record in _finish(trainer)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resumed_run_equals_an_uninterrupted_one(
+    dataset: CocoDataset, tmp_path: Path, optimizer: str
+) -> None:
+    options = {"ema": 0.9, "optimizer": optimizer, "lr": 1e-3}
+    whole = _trainer(dataset, tmp_path / "a", small_model(norm="bn"), **options)
+    _finish(whole)
+    for _ in _trainer(dataset, tmp_path / "b", small_model(norm="bn"), **options).run(
+        progress=False
+    ):
+        break  # as if killed after the first checkpoint, in the middle of an epoch
+    torch.manual_seed(1)
+    resumed = _trainer(dataset, tmp_path / "b", small_model(norm="bn"), **options)
+    resumed.resume(tmp_path / "b" / "last.pth")
+    assert resumed.step == 2
+    _finish(resumed)
+    ours, theirs = resumed.best_model.state_dict(), whole.best_model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_resume_refuses_another_model(dataset: CocoDataset, tmp_path: Path) -> None:
+    _finish(_trainer(dataset, tmp_path))
+    with pytest.raises(ValueError, match="another width"):
+        _trainer(dataset, tmp_path, small_model(width=8)).resume(tmp_path / "last.pth")
+    with pytest.raises(ValueError, match="no averaged weights"):
+        _trainer(dataset, tmp_path, ema=0.9).resume(tmp_path / "last.pth")
+
+
+def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -> None:
+    trainer = _trainer(dataset, tmp_path, ema=0.9)
+    _finish(trainer)
+    model, input_size = load_model(tmp_path / "last.pth")
+    assert input_size == (64, 96)
+    assert model.config == trainer.model.config and not model.training
+    for name, value in trainer.best_model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="checkpoint not found"):
+        load_checkpoint(tmp_path / "none.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "text.pth")
+    torch.save({"model": {}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="not a checkpoint written by"):
+        load_checkpoint(tmp_path / "other.pth")
+
+
+def test_metrics_are_json_lines(dataset: CocoDataset, tmp_path: Path) -> None:
+    records = _finish(_trainer(dataset, tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert lines[-1]["loss"] == records[-1].loss
+    assert lines[-1]["loss_bbox_ctrness"] == records[-1].losses["bbox_ctrness"]
+
+
+def test_nan_loss_stops_and_keeps_the_last_sound_checkpoint(
+    dataset: CocoDataset, tmp_path: Path
+) -> None:
+    trainer = _trainer(dataset, tmp_path, steps=6)
+    with pytest.raises(TrainingError, match=r"not finite at step 3 \(.*nan.*lower lr"):
+        for record in trainer.run(progress=False):
+            if record.step == 2:
+                torch.nn.init.constant_(
+                    trainer.model.head.regression_head.bbox_ctrness.bias, torch.nan
+                )
+    assert load_checkpoint(tmp_path / "last.pth")["step"] == 2
+
+
+def test_bf16_autocast_trains(dataset: CocoDataset, tmp_path: Path) -> None:
+    plain = _finish(_trainer(dataset, tmp_path / "a"))
+    mixed = _finish(_trainer(dataset, tmp_path / "b", amp="bf16"))
+    assert mixed[0].loss == pytest.approx(plain[0].loss, rel=0.05)
+    assert mixed[0].loss != plain[0].loss
+
+
+def test_average_follows_the_weights() -> None:
+    model = small_model()
+    ema = ModelEMA(model, decay=0.5)
+    start = model.head.regression_head.bbox_reg.weight.detach().clone()
+    with torch.no_grad():
+        model.head.regression_head.bbox_reg.weight += 1
+    ema.update(model)  # decay of the first update: min(0.5, 1 / 10)
+    averaged = ema.module.head.regression_head.bbox_reg.weight
+    torch.testing.assert_close(averaged, start + 0.9)
+    assert not averaged.requires_grad and not ema.module.training
+    with pytest.raises(ValueError, match="decay"):
+        ModelEMA(model, decay=1.0)
+
+
+def test_norms_and_biases_do_not_decay(dataset: CocoDataset, tmp_path: Path) -> None:
+    decayed, plain = _trainer(dataset, tmp_path).optimizer.param_groups
+    assert decayed["weight_decay"] == 1e-4 and all(p.ndim == 4 for p in decayed["params"])
+    assert plain["weight_decay"] == 0 and all(p.ndim == 1 for p in plain["params"])
+
+
+def test_learning_rate_schedules() -> None:
+    cosine = [learning_rate_factor(s, 100, warmup=9) for s in range(100)]
+    assert cosine[0] == 0.1 and cosine[9] == pytest.approx(1.0)
+    assert cosine[9:] == sorted(cosine[9:], reverse=True)
+    assert cosine[-1] == pytest.approx(0, abs=1e-3)
+    steps = [learning_rate_factor(s, 90, schedule="step") for s in (0, 59, 60, 79, 80, 89)]
+    assert steps == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    with pytest.raises(ValueError, match="schedule"):
+        learning_rate_factor(0, 10, schedule="linear")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": -1.0}, {"clip": -1.0}, {"workers": -1}])
+def test_settings_are_checked(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        TrainingSettings(**{"steps": 1, **change})
+
+
+def test_class_counts_must_agree(dataset: CocoDataset, tmp_path: Path) -> None:
+    model = small_model(class_names=("a", "b"), category_ids=(1, 2))
+    with pytest.raises(ValueError, match="the model has 2 classes, the data 3"):
+        _trainer(dataset, tmp_path, model)
+
+
+def test_atomic_file_is_whole_or_old(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
