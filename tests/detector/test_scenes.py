@@ -26,7 +26,7 @@ def test_scenes_are_a_coco_data_set(tmp_path: Path) -> None:
 
 
 def test_boxes_enclose_what_was_drawn() -> None:
-    """A lone shape is the only place of its colour, and its outline's bounds are where that ends."""
+    """A lone shape is the only place of its colour; the bounds of its outline are where it ends."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         image, [(_, outline)] = draw_scene(rng, 64, max_shapes=1, min_side=12, max_side=40)
