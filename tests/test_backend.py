@@ -1,0 +1,131 @@
+"""The backend switch, the fallback where the library is missing, and what a bug report shows."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+import fcos_ops
+
+# Runs a script in which the native library cannot be imported, as on a machine that could not build.
+WITHOUT_LIBRARY = "import sys; sys.modules['fcos_ops._C'] = None\n"
+USE = """
+import torch, fcos_ops
+logits, labels = torch.zeros(3, 2), torch.tensor([0, -1, -2])
+for _ in range(2):
+    print(float(fcos_ops.sigmoid_focal_loss(logits, labels)))
+print(fcos_ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5).tolist())
+"""
+
+
+def run_python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        cwd=os.path.dirname(os.path.dirname(fcos_ops.__file__)),
+    )
+
+
+def test_without_the_library_everything_runs_with_one_warning_an_op() -> None:
+    result = run_python(WITHOUT_LIBRARY + USE)
+    assert result.returncode == 0, result.stderr
+    losses = result.stdout.split()
+    assert losses[0] == losses[1] and losses[2] == "[0]"
+    for op in ("sigmoid_focal_loss", "nms"):
+        assert result.stderr.count(f"fcos_ops.{op} has no native kernel for cpu") == 1
+    assert "could not be imported" in result.stderr
+
+
+def test_strict_turns_the_fallback_into_an_error() -> None:
+    result = run_python(WITHOUT_LIBRARY + USE, FCOS_OPS_STRICT="1")
+    assert result.returncode != 0
+    assert "RuntimeError: fcos_ops.sigmoid_focal_loss has no native kernel" in result.stderr
+
+
+def test_backend_asked_for_by_name_does_not_warn() -> None:
+    result = run_python(USE, FCOS_OPS_BACKEND="reference", PYTHONWARNINGS="error")
+    assert result.returncode == 0, result.stderr
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="backend must be one of"):
+        with fcos_ops.backend("cuda"):
+            pass
+    result = run_python("import fcos_ops", FCOS_OPS_BACKEND="fast")
+    assert "backend must be one of" in result.stderr
+
+
+def test_backend_is_restored_after_an_error() -> None:
+    before = fcos_ops.build_info()["backend"]
+    with pytest.raises(KeyError):
+        with fcos_ops.backend("reference"):
+            assert fcos_ops.build_info()["backend"] == "reference"
+            raise KeyError
+    assert fcos_ops.build_info()["backend"] == before
+
+
+def test_python_dash_m_prints_build_info() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fcos_ops"],
+        capture_output=True,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(fcos_ops.__file__)),
+    )
+    info = json.loads(result.stdout)
+    assert info["torch"] == torch.__version__
+    assert "cuda_reason" in info or not info["native"]
+
+
+def test_import_needs_no_torchvision_and_no_gpu() -> None:
+    script = "import sys, fcos_ops; print('torchvision' in sys.modules, 'triton' in sys.modules)"
+    result = run_python(script, CUDA_VISIBLE_DEVICES="")
+    assert result.stdout.split() == ["False", "False"], result.stderr
+
+
+class _Shapes(torch.utils.data.Dataset):
+    """Runs the ops inside a worker process."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        logits = torch.full((300, 20), float(index))
+        return fcos_ops.sigmoid_focal_loss(logits, torch.full((300,), -1))
+
+
+def test_forked_workers_finish() -> None:
+    """After the parent has run OpenMP regions of its own."""
+    torch.set_num_threads(2)
+    logits = torch.randn(5000, 20)
+    fcos_ops.sigmoid_focal_loss(logits, torch.full((5000,), -1))
+    loader = torch.utils.data.DataLoader(
+        _Shapes(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
+    values = torch.cat(list(loader))
+    assert values.shape == (8,) and values.isfinite().all()
+    assert (values.diff() > 0).all()
+
+
+def test_python_threads_run_ops_at_once() -> None:
+    inputs = [torch.randn(2000, 20) for _ in range(4)]
+    labels = torch.randint(-1, 20, (2000,))
+    expected = [fcos_ops.sigmoid_focal_loss(x, labels) for x in inputs]
+    results: list[list[torch.Tensor]] = [[] for _ in inputs]
+
+    def work(index: int) -> None:
+        for _ in range(20):
+            results[index].append(fcos_ops.sigmoid_focal_loss(inputs[index], labels))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got, wanted in zip(results, expected, strict=True):
+        assert len(got) == 20 and all(torch.equal(value, wanted) for value in got)
