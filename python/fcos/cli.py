@@ -88,6 +88,8 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     recipe.add_argument("--flip", type=float, default=0.5, help="probability of a flip")
     recipe.add_argument("--amp", choices=("off", "bf16"), default="off")
     recipe.add_argument("--seed", type=int, default=0)
+    recipe.add_argument("--log-every", type=_positive, default=10, metavar="STEPS")
+    recipe.add_argument("--checkpoint-every", type=_positive, default=1000, metavar="STEPS")
     recipe.add_argument(
         "--eval-every", type=float, default=0, metavar="EPOCHS", help="evaluate on val; 0: never"
     )
@@ -108,6 +110,10 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--size", type=_positive, help="default: as trained")
     parser.add_argument("--max-size", type=_positive, help="default: as trained")
     parser.add_argument("--output", metavar="FILE", help="also write the detections as COCO JSON")
+    parser.add_argument(
+        "--draw", metavar="DIR", help="also draw ground truth beside detections, a picture an image"
+    )
+    parser.add_argument("--min-score", type=float, default=0.3, help="drawn from this score on")
     _add_run(parser)
     parser.set_defaults(run=commands.evaluate)
 

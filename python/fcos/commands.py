@@ -10,7 +10,7 @@ import torch
 
 from . import demo as demo_module
 from .data import CocoDataset, find_split
-from .detection import detect_files
+from .detection import detect_files, draw_dataset
 from .evaluation import evaluate as evaluate_model
 from .evaluation import format_metrics
 from .files import write_json
@@ -64,7 +64,7 @@ def train(options: argparse.Namespace) -> None:
         due = int(record.epoch / options.eval_every) if options.eval_every else 0
         if validation is not None and (due > evaluated or record.step == settings.steps):
             evaluated = due
-            metrics, _ = evaluate_model(trainer.best_model, validation, batch=settings.batch)
+            metrics, _ = evaluate_model(trainer.final_model, validation, batch=settings.batch)
             print(f"\nepoch {record.epoch:g}: {format_metrics(metrics)}")
             trainer.write_metrics({"step": record.step, "epoch": record.epoch, **metrics})
     print(f"wrote {checkpoint}")
@@ -88,6 +88,8 @@ def _settings(options: argparse.Namespace, images: int) -> TrainingSettings:
         seed=options.seed,
         workers=options.workers,
         flip=options.flip,
+        log_every=options.log_every,
+        checkpoint_every=options.checkpoint_every,
     )
 
 
@@ -103,6 +105,9 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.output:
         write_json(options.output, results)
         print(f"wrote {options.output}")
+    if options.draw:
+        draw_dataset(model, dataset, results, options.draw, min_score=options.min_score)
+        print(f"drew {len(dataset)} pictures into {options.draw}")
     print(f"{len(dataset)} images, {len(results)} detections")
     print(format_metrics(metrics))
 

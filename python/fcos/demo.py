@@ -21,10 +21,10 @@ from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
 
 SIZE = 128  # pixels; scenes and training
-TRAIN_IMAGES = 1500
+TRAIN_IMAGES = 2000
 VAL_IMAGES = 200
 DRAWN_IMAGES = 6
-SETTINGS = TrainingSettings(steps=800, batch=16, lr=0.03, warmup=100, checkpoint_every=200)
+SETTINGS = TrainingSettings(steps=1000, batch=16, lr=0.03, warmup=100, checkpoint_every=200)
 MIN_SCORE = 0.3
 MAX_OP_ERROR = 1e-4
 
@@ -78,12 +78,12 @@ def _train(root: Path, scenes: Path, seed: int) -> FCOS:
             class_names=dataset.class_names,
             category_ids=dataset.category_ids,
             backbone="resnet18",
-            backbone_width=32,
-            width=96,
+            backbone_width=16,
+            width=64,
             depth=2,
         )
     )
     trainer = Trainer(model, dataset, SETTINGS, root)
     for _ in trainer.run():
         pass
-    return trainer.best_model
+    return trainer.final_model

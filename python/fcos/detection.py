@@ -79,6 +79,22 @@ def draw_beside_truth(
     )
 
 
+def draw_dataset(
+    model: FCOS,
+    dataset: CocoDataset,
+    results: Sequence[dict[str, Any]],
+    output: str | os.PathLike[str],
+    *,
+    min_score: float,
+) -> None:
+    """Write output/<image file name>.png for every image of the data set; see draw_beside_truth."""
+    used: set[str] = set()
+    for index, info in enumerate(dataset.images):
+        name = _unused(Path(info["file_name"]).stem, used)
+        with atomic_path(Path(output) / f"{name}.png") as temporary:
+            draw_beside_truth(model, dataset, index, results, min_score).save(temporary)
+
+
 def detect_files(
     model: FCOS,
     paths: Sequence[str | os.PathLike[str]],

@@ -33,7 +33,10 @@ def test_train_resume_evaluate_detect(
 
     results = str(tmp_path / "results.json")
     arguments = ["--data", str(data), "--split", "train", "--weights", weights, "--device", "cpu"]
-    assert main(["eval", *arguments, "--limit", "2", "--output", results]) == 0
+    drawn = tmp_path / "drawn"
+    more = ["--limit", "2", "--output", results, "--draw", str(drawn)]
+    assert main(["eval", *arguments, *more]) == 0
+    assert sorted(path.name for path in drawn.iterdir()) == ["11.png", "12.png"]
     out = capsys.readouterr().out
     assert "2 images" in out and "AP50 " in out and "ARl " in out
     assert isinstance(json.loads(Path(results).read_text()), list)

@@ -59,7 +59,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     resumed.resume(tmp_path / "b" / "last.pth")
     assert resumed.step == 2
     _finish(resumed)
-    ours, theirs = resumed.best_model.state_dict(), whole.best_model.state_dict()
+    ours, theirs = resumed.final_model.state_dict(), whole.final_model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -79,7 +79,7 @@ def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -
     model, input_size = load_model(tmp_path / "last.pth")
     assert input_size == (64, 96)
     assert model.config == trainer.model.config and not model.training
-    for name, value in trainer.best_model.state_dict().items():
+    for name, value in trainer.final_model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
 
 

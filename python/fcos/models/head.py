@@ -13,6 +13,7 @@ from .norm import group_norm
 from .variant import Variant
 
 PRIOR_PROBABILITY = 0.01  # of any class at the start: the focal loss paper's pi, bias -4.595
+_MAX_LOG_DISTANCE = 40.0  # of pixels: 2e17
 
 
 class HeadOutput(NamedTuple):
@@ -120,4 +121,5 @@ class Head(nn.Module):
     def _distances(self, raw: Tensor) -> Tensor:
         if self.variant.activation == "relu":
             return raw.relu()
-        return raw.float().exp()  # exp overflows float16 above 11
+        # exp overflows float16 above 11, and its gradient is not finite where float32 overflows
+        return raw.float().clamp(max=_MAX_LOG_DISTANCE).exp()

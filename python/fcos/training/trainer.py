@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from .schedule import ScheduleName, learning_rate_factor
 
 CHECKPOINT_NAME = "last.pth"
 METRICS_NAME = "metrics.jsonl"
+_LOG_SECONDS = 15.0
 
 
 class TrainingError(RuntimeError):
@@ -143,7 +145,7 @@ class Trainer:
         self.step = 0
 
     @property
-    def best_model(self) -> FCOS:
+    def final_model(self) -> FCOS:
         """The averaged model where there is one, else the model itself."""
         return self.model if self.ema is None else self.ema.module
 
@@ -212,7 +214,14 @@ class Trainer:
         batches = iter(loader)
         self.model.train()
         window = _Window()
-        bar = tqdm(total=settings.steps, initial=self.step, disable=not progress, unit="step")
+        bar = tqdm(
+            total=settings.steps,
+            initial=self.step,
+            disable=not progress,
+            unit="step",
+            # a log file gets a line now and then, a terminal a moving bar
+            mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
+        )
         with bar:
             while self.step < settings.steps:
                 begin = time.perf_counter()
