@@ -31,6 +31,29 @@ int focal_loss() {
   return status.ok() && std::fabs(loss - expected) < 1e-6f ? 0 : 1;
 }
 
+int nms() {
+  // The second box covers 81 of the first's 100 square pixels: IoU 0.81 > 0.5, so it goes. The third
+  // touches neither. By score: 2, then 0.
+  const std::vector<float> boxes = {0, 0, 10, 10, 0, 0, 9, 9, 20, 20, 30, 30};
+  const std::vector<float> scores = {0.8f, 0.7f, 0.9f};
+  std::vector<std::int64_t> keep(3, -1);
+  std::int64_t count = 0;
+  fcos_ops::NmsArgs args;
+  args.boxes = boxes.data();
+  args.scores = scores.data();
+  args.num_boxes = 3;
+  args.iou_threshold = 0.5;
+  args.max_detections = 3;
+  args.keep = keep.data();
+  args.count = &count;
+  const fcos_ops::Context context;
+  std::vector<char> scratch(fcos_ops::nms_workspace_size(args, context));
+  const fcos_ops::Status status = fcos_ops::nms(args, {scratch.data(), scratch.size()}, context);
+  std::printf("nms keeps %d: %d %d %s\n", static_cast<int>(count), static_cast<int>(keep[0]),
+              static_cast<int>(keep[1]), status.message);
+  return status.ok() && count == 2 && keep[0] == 2 && keep[1] == 0 ? 0 : 1;
+}
+
 }  // namespace
 
-int main() { return focal_loss(); }
+int main() { return focal_loss() + nms(); }

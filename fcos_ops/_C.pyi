@@ -1,0 +1,36 @@
+"""The native library as pybind11 binds it: addresses, no checks. See csrc/bindings/arguments.h."""
+
+from collections.abc import Sequence
+
+LevelTuple = tuple[int, int, int, int, int, int, int]
+
+def build_info() -> dict[str, object]: ...
+def sigmoid_focal_loss(
+    logits: Sequence[LevelTuple],
+    batch: int,
+    num_classes: int,
+    dtype: int,
+    labels: int,
+    label_dtype: int,
+    targets: Sequence[LevelTuple],
+    weight: int,
+    normalizer: int,
+    normalizer_dtype: int,
+    normalizer_floor: float,
+    scale: float,
+    gradient_scale: int,
+    alpha: float,
+    gamma: float,
+    loss_sum: int,
+    losses: Sequence[LevelTuple],
+    gradient: Sequence[LevelTuple],
+    gradient_dtype: int,
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def sigmoid_focal_loss_workspace_size(
+    logits: Sequence[LevelTuple], batch: int, device: int
+) -> int: ...
