@@ -13,8 +13,8 @@ _LIBRARY = torch.library.Library("fcos_ops", "DEF")
 class Op:
     """One op of the library: call it to run it with its derivative, `forward` to run it without.
 
-    Eager calls go straight to the Python kernel; the dispatcher, which costs several times more than
-    the kernel, is entered only where a tracer, a transform or a tensor subclass wants to see the op.
+    Eager calls go straight to the Python kernel; the dispatcher, which costs several times more, is
+    entered only where a tracer, a transform or a tensor subclass wants to see the op.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ def runs_eagerly(tensor: Tensor) -> bool:
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates the backward of an op that has no second derivative.
 
-    torch's once_differentiable lets a second derivative through as zero when the incoming gradient is
-    a constant, as it is for every loss; here it raises whenever it is asked for.
+    torch's once_differentiable lets a second derivative through as zero when the incoming gradient
+    is a constant, as it is for every loss; here it raises whenever it is asked for.
     """
 
     @wraps(backward)
@@ -97,7 +97,9 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
             return gradients
         message = f"fcos_ops: {type(ctx).__name__} can be differentiated only once".encode()
         raise_later = torch._C._functions.DelayedError(message, len(gradients))
-        attached = [g if g is None else g.detach().requires_grad_() for g in gradients]
+        attached: list[Any] = [
+            None if g is None else g.detach().requires_grad_() for g in gradients
+        ]
         return raise_later(*attached)
 
     return wrapper

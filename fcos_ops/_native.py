@@ -1,5 +1,6 @@
 """The native library: loading it, asking what it holds, choosing between it and the reference."""
 
+import importlib
 import os
 import platform
 import sys
@@ -11,11 +12,11 @@ from typing import Any
 import torch  # before _C, so that both share torch's OpenMP runtime and its one thread pool
 from torch import Tensor
 
-_C: Any
+_C: Any = None
+_IMPORT_ERROR = ""
 try:
-    from fcos_ops import _C
+    _C = importlib.import_module("fcos_ops._C")
 except ImportError as error:
-    _C = None
     _IMPORT_ERROR = str(error)
 
 BACKENDS = ("native", "reference")
@@ -127,7 +128,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a native function; tensors among the arguments are passed as their addresses.
 
     The argument tuple keeps every tensor alive until the function returns, temporaries included.
-    The device, stream and thread count follow the arguments: tensors run where the first one lives.
+    The device (the CPU), stream and thread count follow the arguments.
     """
     device, stream, threads = -1, 0, torch.get_num_threads()
     return function(
