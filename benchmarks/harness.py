@@ -1,4 +1,4 @@
-"""Timing that survives a noisy machine: contenders take turns in one process, and ratios are quoted.
+"""Timing for a noisy machine: contenders take turns in one process, and ratios are quoted.
 
 Before anything is timed every contender's result is compared with ours, on the inputs that are
 then timed.

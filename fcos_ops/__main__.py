@@ -1,4 +1,4 @@
-"""`python -m fcos_ops`: what was built and what runs here, for a bug report; paths for build tools."""
+"""`python -m fcos_ops`: what was built and runs here, for a bug report; paths for build tools."""
 
 import argparse
 import json

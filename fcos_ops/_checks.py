@@ -1,5 +1,5 @@
-"""Argument checks. Each raises a TypeError or ValueError that names the argument, says what came and
-what was expected; none reads a tensor's values from a device other than the CPU."""
+"""Argument checks. Each raises a TypeError or ValueError that names the argument, says what came
+and what was expected; none reads a tensor's values from a device other than the CPU."""
 
 import math
 
@@ -59,9 +59,7 @@ def no_gradient(**tensors: Tensor | None) -> None:
     """None of the tensors asks for a gradient that the op would not give."""
     for name, value in tensors.items():
         if value is not None and value.requires_grad and torch.is_grad_enabled():
-            raise ValueError(
-                f"{name} is not differentiable here but requires a gradient; detach it"
-            )
+            raise ValueError(f"{name} is not differentiable but requires a gradient; detach it")
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -81,7 +79,7 @@ def number(name: str, value: object, minimum: float = -math.inf, maximum: float 
 def normalizer(
     value: object, floor: float, reduction: str, device_of: Tensor
 ) -> tuple[Tensor | None, float]:
-    """Checks a normalizer; returns (its tensor or None, the factor that a plain number stands for)."""
+    """Checks a normalizer; returns its tensor or None, and the factor that a number means."""
     if value is None:
         return None, 1.0
     if reduction == "mean":
@@ -98,6 +96,7 @@ def normalizer(
     assert isinstance(value, (int, float))
     if not (value > 0 and value >= floor and math.isfinite(value)):
         raise ValueError(
-            f"normalizer must be a finite number > 0 and >= normalizer_floor ({floor:g}), got {value!r}"
+            "normalizer must be a finite number > 0, not below normalizer_floor "
+            f"({floor:g}), got {value!r}"
         )
     return None, 1.0 / value

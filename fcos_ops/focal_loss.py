@@ -29,8 +29,8 @@ def sigmoid_focal_loss(
     Args:
         logits: [..., C], float16, bfloat16, float32 or float64, any strides.
         labels: [...], int64 or int32: a class in [0, C), -1 for background, -2 for a row to ignore
-            (no loss, no gradient). Any other label makes its row NaN. Or dense targets in [0, 1]: floats
-            of the logits' shape.
+            (no loss, no gradient). Any other label makes its row NaN. Or dense targets in [0, 1]:
+            floats of the logits' shape.
         alpha: weight of positives, 1 - alpha that of negatives; a negative alpha switches both off.
         gamma: focusing exponent, >= 0.
         weight: [...], floats; multiplies each row.
@@ -62,8 +62,8 @@ def sigmoid_focal_loss(
             normalizer_floor=normalizer_floor,
             reduction=reduction,
         )
-    # A float16 gradient is recomputed in the backward pass, when its scale is known: without the loss
-    # scale most of it would flush to zero.
+    # A float16 gradient is recomputed in the backward pass, when its scale is known: without the
+    # loss scale most of it would flush to zero.
     recompute = logits.dtype == torch.float16 and reduction != "none"
     store_gradient = logits.requires_grad and torch.is_grad_enabled() and not recompute
     loss, _ = _OP(

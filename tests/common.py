@@ -18,7 +18,7 @@ HALF_SPACING = 2.0**-24  # of float16 below 6e-5: a rounding error that no relat
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """|actual - expected| / |expected| by Euclidean norm; the absolute error where expected is 0."""
+    """|actual - expected| / |expected| by Euclidean norm; absolute where expected is 0."""
     difference = (actual.double() - expected.double()).norm().item()
     if actual.dtype == torch.float16:
         difference = max(0.0, difference - HALF_SPACING * actual.numel() ** 0.5)

@@ -11,7 +11,7 @@ import torch
 
 import fcos_ops
 
-# Runs a script in which the native library cannot be imported, as on a machine that could not build.
+# Makes the native library impossible to import, as on a machine that could not build it.
 WITHOUT_LIBRARY = "import sys; sys.modules['fcos_ops._C'] = None\n"
 USE = """
 import torch, fcos_ops
