@@ -10,113 +10,20 @@
 #include <limits>
 
 #include "cpu/dispatch.h"
+#include "cpu/focal_loops.h"
 #include "cpu/isa.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
 #include "cpu/parallel.h"
-#include "math/focal.h"
 
 namespace fcos_ops {
 namespace {
 
-using math::Gamma;
-
 constexpr std::int64_t kRunLength = 256;
 constexpr std::int64_t kChunk = 512;
-constexpr std::int64_t kBackground = -1, kIgnored = -2;
+using cpu::kBackground, cpu::kIgnored;
 
 using Runs = cpu::LocationRuns<kRunLength>;
-
-// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
-template <class Real>
-struct Factors {
-  Real positive, negative, gamma, gradient;
-};
-
-// ------------------------------------------------------------------------------ vectorised loops
-
-// One row, or several background rows in a row: entry `positive` is the labelled class, -1 for
-// none.
-template <Gamma kGamma, bool kHasPositive>
-struct RowLoop {
-  template <class Real>
-  static FCOS_HD Real run(const Real* __restrict__ logits, std::int32_t count,
-                          std::int32_t positive, const Factors<Real>& factors,
-                          Real* __restrict__ losses, Real* __restrict__ gradient) {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int32_t i = 0; i < count; ++i) {
-      const bool is_positive = kHasPositive && i == positive;
-      const Real x = is_positive ? -logits[i] : logits[i];
-      const auto term = math::focal_negative<kGamma>(x, factors.gamma);
-      const Real factor = is_positive ? factors.positive : factors.negative;
-      const Real loss = factor * term.loss;
-      sum += loss;
-      losses[i] = loss;
-      gradient[i] = (is_positive ? -factor : factor) * factors.gradient * term.gradient;
-    }
-    return sum;
-  }
-};
-
-// One class of many locations.
-template <Gamma kGamma>
-struct ColumnLoop {
-  template <class Real>
-  static FCOS_HD Real run(const Real* __restrict__ logits, std::int32_t count,
-                          const std::int32_t* __restrict__ labels, const Real* __restrict__ weights,
-                          std::int32_t channel, const Factors<Real>& factors,
-                          Real* __restrict__ losses, Real* __restrict__ gradient) {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int32_t i = 0; i < count; ++i) {
-      const bool is_positive = labels[i] == channel;
-      const bool is_ignored = labels[i] == kIgnored;
-      const Real x = is_positive ? -logits[i] : logits[i];
-      const auto term = math::focal_negative<kGamma>(x, factors.gamma);
-      const Real factor = (is_positive ? factors.positive : factors.negative) * weights[i];
-      const Real loss = is_ignored ? Real(0) : factor * term.loss;
-      const Real slope = (is_positive ? -factor : factor) * factors.gradient * term.gradient;
-      sum += loss;
-      losses[i] = loss;
-      gradient[i] = is_ignored ? Real(0) : slope;
-    }
-    return sum;
-  }
-};
-
-template <Gamma kGamma>
-struct DenseLoop {
-  template <class Real>
-  static FCOS_HD Real run(const Real* __restrict__ logits, std::int32_t count,
-                          const Real* __restrict__ targets, const Real* __restrict__ weights,
-                          const Factors<Real>& factors, Real* __restrict__ losses,
-                          Real* __restrict__ gradient) {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int32_t i = 0; i < count; ++i) {
-      const auto term = math::focal_dense<kGamma>(logits[i], targets[i], factors.gamma);
-      const Real factor =
-          (targets[i] * factors.positive + (Real(1) - targets[i]) * factors.negative) * weights[i];
-      const Real loss = factor * term.loss;
-      sum += loss;
-      losses[i] = loss;
-      gradient[i] = factor * factors.gradient * term.gradient;
-    }
-    return sum;
-  }
-};
-
-// Calls body(std::integral_constant<Gamma, ...>) for the loop that `gamma` has.
-template <class Body>
-auto dispatch_gamma(double gamma, const Body& body) {
-  if (gamma == 0.0) return body(std::integral_constant<Gamma, Gamma::kZero>{});
-  if (gamma == 1.0) return body(std::integral_constant<Gamma, Gamma::kOne>{});
-  if (gamma == 2.0) return body(std::integral_constant<Gamma, Gamma::kTwo>{});
-  return body(std::integral_constant<Gamma, Gamma::kAny>{});
-}
-
-// ------------------------------------------------------------------------------------- one run
 
 // Chunk-sized scratch memory, and where a chunk's results go.
 template <class Real>
@@ -178,8 +85,8 @@ class FocalRun {
   double sparse_row(std::int64_t i, std::int64_t label, std::int64_t count) {
     const bool valid = label >= kIgnored && label < args_.num_classes;
     const Real weight = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
-    const Factors<Real> factors = {factors_.positive * weight, factors_.negative * weight,
-                                   factors_.gamma, factors_.gradient};
+    const cpu::FocalFactors<Real> factors = {factors_.positive * weight, factors_.negative * weight,
+                                             factors_.gamma, factors_.gradient};
     double total = 0;
     for (std::int64_t first = 0; first < count; first += kChunk) {
       const auto length = static_cast<std::int32_t>(std::min(kChunk, count - first));
@@ -189,13 +96,13 @@ class FocalRun {
                      gradient_along_row(i).from(first), length,
                      [&](const Real* x, Real* losses, Real* gradient) {
                        if (label == kIgnored) return fill_zero(length, losses, gradient);
-                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
+                       return cpu::dispatch_gamma(args_.gamma, [&](auto gamma) {
                          if (positive >= 0) {
-                           return cpu::run_best<RowLoop<gamma(), true>>(x, length, positive,
-                                                                        factors, losses, gradient);
+                           return cpu::run_best<cpu::RowLoop<gamma(), true>>(
+                               x, length, positive, factors, losses, gradient);
                          }
-                         return cpu::run_best<RowLoop<gamma(), false>>(x, length, positive, factors,
-                                                                       losses, gradient);
+                         return cpu::run_best<cpu::RowLoop<gamma(), false>>(
+                             x, length, positive, factors, losses, gradient);
                        });
                      });
     }
@@ -214,8 +121,8 @@ class FocalRun {
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
       total += chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
                      [&](const Real* x, Real* losses, Real* gradient) {
-                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
-                         return cpu::run_best<ColumnLoop<gamma()>>(
+                       return cpu::dispatch_gamma(args_.gamma, [&](auto gamma) {
+                         return cpu::run_best<cpu::ColumnLoop<gamma()>>(
                              x, length, buffers_.labels, buffers_.weights,
                              static_cast<std::int32_t>(c), factors_, losses, gradient);
                        });
@@ -252,9 +159,9 @@ class FocalRun {
     const auto length = static_cast<std::int32_t>(count);
     const Real* t = cpu::load(targets, length, buffers_.targets);
     return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
-      return dispatch_gamma(args_.gamma, [&](auto gamma) {
-        return cpu::run_best<DenseLoop<gamma()>>(x, length, t, buffers_.weights, factors_, loss,
-                                                 slope);
+      return cpu::dispatch_gamma(args_.gamma, [&](auto gamma) {
+        return cpu::run_best<cpu::DenseLoop<gamma()>>(x, length, t, buffers_.weights, factors_,
+                                                      loss, slope);
       });
     });
   }
@@ -332,11 +239,9 @@ class FocalRun {
   const FocalLossArgs& args_;
   const cpu::LocationRun run_;
   const std::int64_t row_;  // of the run among the rows of all images
-  Factors<Real> factors_;
+  cpu::FocalFactors<Real> factors_;
   Buffers<Real> buffers_;
 };
-
-// ------------------------------------------------------------------------------------ the driver
 
 template <class T, class G>
 Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {

@@ -32,8 +32,8 @@ int focal_loss() {
 }
 
 int nms() {
-  // The second box covers 81 of the first's 100 square pixels: IoU 0.81 > 0.5, so it goes. The third
-  // touches neither. By score: 2, then 0.
+  // The second box covers 81 of the first's 100 square pixels: IoU 0.81 > 0.5, so it goes. The
+  // third touches neither. By score: 2, then 0.
   const std::vector<float> boxes = {0, 0, 10, 10, 0, 0, 9, 9, 20, 20, 30, 30};
   const std::vector<float> scores = {0.8f, 0.7f, 0.9f};
   std::vector<std::int64_t> keep(3, -1);

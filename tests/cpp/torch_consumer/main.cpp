@@ -12,7 +12,7 @@ fcos_ops::Context context() { return {fcos_ops::kCpuDevice, nullptr, at::get_num
 
 template <class Pointer>
 fcos_ops::BasicLevelView<Pointer> level(const at::Tensor& rows) {
-  return {rows.data_ptr(),  1, rows.size(0), 0, 0, rows.stride(0), rows.stride(1)};
+  return {rows.data_ptr(), 1, rows.size(0), 0, 0, rows.stride(0), rows.stride(1)};
 }
 
 // Value and gradient against the formula written with ATen's ops.
@@ -31,8 +31,8 @@ bool focal_loss() {
   args.labels = labels.data_ptr();
   args.loss_sum = loss.data_ptr();
   args.gradient = &gradient_view;
-  const auto size = static_cast<std::int64_t>(
-      fcos_ops::sigmoid_focal_loss_workspace_size(args, context()));
+  const auto size =
+      static_cast<std::int64_t>(fcos_ops::sigmoid_focal_loss_workspace_size(args, context()));
   const at::Tensor scratch = at::empty({size}, at::kByte);
   const fcos_ops::Status status = fcos_ops::sigmoid_focal_loss(
       args, {scratch.data_ptr(), static_cast<std::size_t>(size)}, context());

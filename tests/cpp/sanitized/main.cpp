@@ -1,0 +1,10 @@
+#include "random.h"
+
+int main() {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    fuzz::Random random(seed);
+    fuzz::focal_loss(random);
+    fuzz::nms(random);
+  }
+  std::puts("300 rounds, no finding");
+}
