@@ -1,0 +1,146 @@
+// Non-maximum suppression among the candidates of one image, in O(N) scratch memory.
+//
+// Candidates are sorted once, all classes together, and each is tested against the kept boxes of
+// its own class, so the work ends as soon as max_detections are found.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "cpu/class_slots.h"
+#include "cpu/isa.h"
+#include "cpu/kept_boxes.h"
+#include "cpu/scratch.h"
+#include "cpu/sort_scores.h"
+
+namespace fcos_ops::cpu {
+
+// The candidates of one image. T and Score: any floating type; Id: int32 or int64.
+template <class T, class Score, class Id>
+struct Candidates {
+  const T* boxes = nullptr;       // [count, 4] x1, y1, x2, y2
+  const Score* scores = nullptr;  // [count]
+  const Id* classes = nullptr;    // [count], or null: all of one class
+  std::int64_t count = 0;         // < 2^31
+};
+
+struct NmsOptions {
+  double iou_threshold = 0.5;
+  double score_threshold = std::numeric_limits<double>::quiet_NaN();  // NaN: none
+  std::int64_t max_detections = 0;
+};
+
+template <class T, class Score>
+struct NmsScratch {
+  using Real = math::Real<T>;
+  using Entry = ScoredIndex<ScoreKey<Score>>;
+
+  NmsScratch(void* memory, std::int64_t count, double iou_threshold)
+      : scratch(memory),
+        entries(scratch.take<Entry>(count)),
+        spare(scratch.take<Entry>(count)),
+        order(scratch.take<std::int32_t>(count)),
+        table(scratch.take<std::int32_t>(2 * count)),
+        slots(scratch.take<std::int32_t>(count)),
+        sizes(scratch.take<std::int32_t>(count)),
+        kept(static_cast<Real>(iou_threshold), scratch, count) {}
+
+  Scratch scratch;
+  Entry *entries, *spare;
+  std::int32_t *order, *table, *slots, *sizes;
+  KeptBoxes<Real> kept;
+};
+
+// Bytes of scratch memory that suffice for `images` images with `count` candidates in all. Linear
+// in both: the scratch memory of image b can start at nms_scratch_size(b, candidates before it).
+template <class T, class Score>
+std::size_t nms_scratch_size(std::int64_t images, std::int64_t count) {
+  const std::size_t empty = NmsScratch<T, Score>(nullptr, 0, 0.5).scratch.used();
+  // 64 elements of anything fill whole cache lines, so multiples of 64 candidates need no padding.
+  const std::size_t candidate =
+      (NmsScratch<T, Score>(nullptr, 64, 0.5).scratch.used() - empty) / 64;
+  return static_cast<std::size_t>(images) * empty +
+         static_cast<std::size_t>(count + 63 * images) * candidate;
+}
+
+template <class T>
+FCOS_HD math::Box<math::Real<T>> load_box(const T* boxes, std::int64_t index) {
+  const T* const box = boxes + 4 * index;
+  return {math::to_real(box[0]), math::to_real(box[1]), math::to_real(box[2]),
+          math::to_real(box[3])};
+}
+
+// The extent of about 512 of the candidates order[0], order[1], ...
+template <class T>
+Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, std::int64_t count) {
+  using Real = math::Real<T>;
+  constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+  Real left = kInfinity, top = kInfinity, right = -kInfinity, bottom = -kInfinity;
+  Real width = 0, height = 0, samples = 0;
+  const std::int64_t step = count / 512 + 1;
+  for (std::int64_t k = 0; k < count; k += step) {
+    const auto box = load_box(boxes, order[k]);
+    if (!math::can_overlap(math::area(box))) continue;
+    const Real x = KeptBoxes<Real>::center(box.x1, box.x2);
+    const Real y = KeptBoxes<Real>::center(box.y1, box.y2);
+    left = std::min(left, x);
+    right = std::max(right, x);
+    top = std::min(top, y);
+    bottom = std::max(bottom, y);
+    width += box.x2 - box.x1;
+    height += box.y2 - box.y1;
+    samples += 1;
+  }
+  if (samples == 0) return {};
+  return {left, top, right - left, bottom - top, width / samples, height / samples};
+}
+
+struct GreedyLoop {
+  template <class T>
+  static FCOS_HD std::int64_t run(const T* boxes, const std::int32_t* order,
+                                  const std::int32_t* slots, std::int64_t count,
+                                  std::int64_t max_detections, std::int64_t first_index,
+                                  KeptBoxes<math::Real<T>>* boxes_kept, std::int64_t* keep) {
+    KeptBoxes<math::Real<T>> kept = *boxes_kept;  // a copy that can live in registers
+    std::int64_t found = 0;
+    for (std::int64_t k = 0; k < count && found < max_detections; ++k) {
+      const auto box = load_box(boxes, order[k]);
+      if (math::has_nan(box)) continue;
+      const auto area = math::area(box);
+      if (math::can_overlap(area)) {
+        const std::int32_t slot = slots == nullptr ? 0 : slots[k];
+        if (kept.suppress(slot, box, area)) continue;
+        kept.keep(slot, box, area);
+      }
+      keep[found++] = first_index + order[k];
+    }
+    return found;
+  }
+};
+
+// Writes to `keep` the indices of at most max_detections kept boxes, best first, each plus
+// `first_index`, and returns how many there are.
+template <class T, class Score, class Id>
+std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOptions& options,
+                       std::int64_t first_index, void* scratch_memory, std::int64_t* keep) {
+  NmsScratch<T, Score> scratch(scratch_memory, candidates.count, options.iou_threshold);
+  const std::int64_t count =
+      order_by_score(candidates.scores, candidates.count, options.score_threshold, scratch.entries,
+                     scratch.spare, scratch.order);
+  if (count == 0 || options.max_detections == 0) return 0;
+  const std::int32_t* slots = nullptr;
+  std::int64_t num_classes = 1;
+  if (candidates.classes == nullptr) {
+    scratch.sizes[0] = static_cast<std::int32_t>(count);
+  } else {
+    num_classes = number_classes(candidates.classes, scratch.order, count, scratch.table,
+                                 scratch.slots, scratch.sizes);
+    slots = scratch.slots;
+  }
+  scratch.kept.lay_grids(sample_extent(candidates.boxes, scratch.order, count), scratch.sizes,
+                         num_classes);
+  return run_best<GreedyLoop>(candidates.boxes, scratch.order, slots, count, options.max_detections,
+                              first_index, &scratch.kept, keep);
+}
+
+}  // namespace fcos_ops::cpu

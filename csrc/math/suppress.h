@@ -1,0 +1,57 @@
+// What decides which boxes survive non-maximum suppression: the order of scores and the overlap of
+// two boxes. Both are exact rules of + - * and comparisons; sources that include this file are
+// compiled without contraction, so that every operation rounds by itself.
+#pragma once
+
+#include "math/elementary.h"
+
+namespace fcos_ops::math {
+
+template <class Real>
+struct Box {
+  Real x1, y1, x2, y2;
+};
+
+template <class Real>
+FCOS_HD bool has_nan(const Box<Real>& box) {
+  return box.x1 != box.x1 || box.y1 != box.y1 || box.x2 != box.x2 || box.y2 != box.y2;
+}
+
+template <class Real>
+FCOS_HD Real area(const Box<Real>& box) {
+  const Real width = box.x2 - box.x1, height = box.y2 - box.y1;
+  return (width > Real(0) ? width : Real(0)) * (height > Real(0) ? height : Real(0));
+}
+
+// IoU > threshold without a division. Symmetric in a and b.
+template <class Real>
+FCOS_HD bool overlap(const Box<Real>& a, Real area_a, const Box<Real>& b, Real area_b,
+                     Real threshold) {
+  const Real width = (a.x2 < b.x2 ? a.x2 : b.x2) - (a.x1 > b.x1 ? a.x1 : b.x1);
+  const Real height = (a.y2 < b.y2 ? a.y2 : b.y2) - (a.y1 > b.y1 ? a.y1 : b.y1);
+  const Real intersection =
+      (width > Real(0) ? width : Real(0)) * (height > Real(0) ? height : Real(0));
+  return intersection > threshold * (area_a + area_b - intersection);
+}
+
+// Whether a box of this area can overlap any other. An intersection rounds to at most the smaller
+// area, so without area there is none; and an infinite area makes the union infinite or NaN, which
+// no intersection exceeds.
+template <class Real>
+FCOS_HD bool can_overlap(Real area) {
+  return area > Real(0) && area - area == Real(0);
+}
+
+// Integers that order scores from high to low; -0 equals +0. Not for NaN.
+FCOS_HD std::uint32_t descending_key(float score) {
+  const auto bits = bit_cast<std::uint32_t>(score);
+  if (bits >> 31) return bits == 0x80000000u ? 0x7fffffffu : bits;
+  return bits ^ 0x7fffffffu;
+}
+FCOS_HD std::uint64_t descending_key(double score) {
+  const auto bits = bit_cast<std::uint64_t>(score);
+  if (bits >> 63) return bits == 0x8000000000000000u ? 0x7fffffffffffffffu : bits;
+  return bits ^ 0x7fffffffffffffffu;
+}
+
+}  // namespace fcos_ops::math
