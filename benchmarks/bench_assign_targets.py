@@ -1,0 +1,35 @@
+"""assign_targets, preset improved: against the reference, and how its time grows with the boxes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+import fcos_ops
+from benchmarks import problem
+from benchmarks.contenders import compiled
+from benchmarks.harness import OURS, Case
+from fcos_ops import reference
+
+
+def agree(ours: Any, theirs: Any) -> None:
+    assert torch.equal(ours.labels, theirs.labels)
+    assert torch.equal(ours.matched, theirs.matched)
+
+
+def cases(batch: int = 2) -> Iterator[Case]:
+    levels = problem.levels()
+    for per_image in (10, 50, 200):
+        boxes = problem.objects(batch, per_image)
+
+        def run(function: Any, boxes: Any = boxes) -> Any:
+            return lambda: function(levels, *boxes)
+
+        contenders = {
+            OURS: run(fcos_ops.assign_targets),
+            "eager": run(reference.assign_targets),
+            "torch.compile": run(compiled(reference.assign_targets)),
+        }
+        written = batch * problem.LOCATIONS * (8 + 16 + 4 + 8)
+        name = f"{per_image} boxes an image, batch {batch}, 800x1344"
+        yield Case("assign_targets", name, contenders, agree, 100.0, written)

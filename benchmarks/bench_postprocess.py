@@ -1,0 +1,89 @@
+"""postprocess of two images at 800x1344, preset torchvision, against the reference and torchvision."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import fcos_ops
+from benchmarks import problem
+from benchmarks.contenders import torchvision_ops
+from benchmarks.harness import OURS, Case
+from fcos_ops import reference
+
+
+def head_outputs(batch: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Logits around the prior with a few thousand strong ones, as a trained detector gives."""
+    g = problem.generator()
+    cls, ltrb, centerness = [], [], []
+    for height, width in problem.SIZES:
+        noise = torch.randn(batch, problem.CLASSES, height, width, generator=g)
+        strong = torch.rand(noise.shape, generator=g) < 0.002
+        cls.append(torch.where(strong, noise + 1.0, noise - 5.5))
+        ltrb.append(torch.rand(batch, 4, height, width, generator=g) * 6)
+        centerness.append(torch.randn(batch, 1, height, width, generator=g))
+    return cls, ltrb, centerness
+
+
+def agree(ours: Any, theirs: Any) -> None:
+    """The same number of detections, give or take a pair at a threshold, and the same scores."""
+    ours, theirs = comparable(ours), comparable(theirs)
+    for (count, scores), (other_count, other_scores) in zip(ours, theirs, strict=True):
+        assert abs(count - other_count) <= 1
+        common = min(count, other_count)
+        assert torch.allclose(scores[:common], other_scores[:common], atol=1e-3)
+
+
+def comparable(detections: Any) -> list[tuple[int, Tensor]]:
+    if isinstance(detections, list):  # torchvision's list of dictionaries
+        return [(len(d["scores"]), d["scores"]) for d in detections]
+    return [(int(n), s[: int(n)]) for n, s in zip(detections.count, detections.scores, strict=True)]
+
+
+def torchvision_postprocess(outputs: Any, sizes: Tensor) -> Callable[[], Any]:
+    """torchvision's own method, on the flattened outputs that it takes."""
+    from torchvision.models.detection import fcos_resnet50_fpn
+    from torchvision.models.detection.image_list import ImageList
+
+    model = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=problem.CLASSES)
+    flat = {
+        name: [level.flatten(2).transpose(1, 2).contiguous() for level in levels]
+        for name, levels in zip(("cls_logits", "bbox_regression", "bbox_ctrness"), outputs)
+    }
+    batch = len(sizes)
+    height, width = problem.IMAGE_SIZE
+    features = [torch.empty(batch, 1, h, w) for h, w in problem.SIZES]
+    images = ImageList(torch.empty(batch, 3, height, width), [(height, width)] * batch)
+    anchors = model.anchor_generator(images, features)
+    counts = [h * w for h, w in problem.SIZES]
+    per_level = [list(a.split(counts)) for a in anchors]
+    shapes = [tuple(size) for size in sizes.tolist()]
+    return lambda: model.postprocess_detections(flat, per_level, shapes)
+
+
+def cases(batch: int = 2) -> Iterator[Case]:
+    outputs = head_outputs(batch)
+    sizes = torch.tensor([problem.IMAGE_SIZE] * batch)
+    levels = fcos_ops.pyramid_levels(
+        problem.SIZES, image_size=problem.IMAGE_SIZE, rule="torchvision"
+    )
+
+    def run(function: Callable[..., Any], inputs: Any = outputs) -> Callable[[], Any]:
+        return lambda: function(
+            *inputs, sizes, levels=levels, rule="torchvision", location_offset=0.0
+        )
+
+    contenders = {
+        OURS: run(fcos_ops.postprocess),
+        "eager": run(reference.postprocess),
+    }
+    if torchvision_ops is not None:
+        contenders["torchvision"] = torchvision_postprocess(outputs, sizes)
+    moved = sum(level.numel() * 4 for level in outputs[0])
+    name = f"preset torchvision, batch {batch}, 800x1344, NCHW"
+    yield Case("postprocess", name, contenders, agree, 25.0, moved)
+    last = [[x.contiguous(memory_format=torch.channels_last) for x in group] for group in outputs]
+    contenders = {OURS: run(fcos_ops.postprocess, last), "eager": run(reference.postprocess, last)}
+    name = f"preset torchvision, batch {batch}, 800x1344, channels_last"
+    yield Case("postprocess", name, contenders, agree, 25.0, moved)
