@@ -46,9 +46,8 @@ def centerness_loss(
     target = target.to(x.dtype)
     if labels is not None:
         mask = labels >= 0
-    if mask is not None:
+    if mask is not None:  # masked before the maths too, or a NaN would reach the gradient
         x = torch.where(mask, x, 0.0)
-        target = torch.where(mask, target, 0.0)
     loss = -(target * F.logsigmoid(x) + (1 - target) * F.logsigmoid(-x))
     if mask is not None:
         loss = torch.where(mask, loss, 0.0)

@@ -65,6 +65,10 @@ def test_locations_and_order_are_level_major_then_row_major():
         assert x[:6].tolist() == [corner[0] + dx for dx in (0, 20, 40)] * 2
         assert y[:6].tolist() == [corner[1] + dy for dy in (0, 0, 0, 10, 10, 10)]
         assert (x[6], y[6]) == coarse
+        normalized = assign(
+            levels, (-100, -100, 300, 300), rule._replace(normalize_ltrb=True)
+        ).ltrb[0]
+        assert torch.equal(normalized, ltrb / torch.tensor([16.0] * 6 + [32])[:, None])
 
 
 def test_location_on_the_edge_is_outside():

@@ -97,6 +97,9 @@ def test_small_probabilities_keep_their_digits():
     # softplus(-30) = log1p(exp(-30)); in 1 - p_t form it would be 0 in float32
     loss = sigmoid_focal_loss(torch.tensor([[-30.0]]), torch.tensor([-1]), alpha=-1, gamma=0)
     torch.testing.assert_close(loss, torch.tensor(math.log1p(math.exp(-30))), rtol=1e-6, atol=0)
+    # softplus(25) = 25 + 1.4e-11: torch's softplus with its default threshold returns 25
+    loss = sigmoid_focal_loss(f64([25.0]), torch.tensor([-1]), alpha=-1, gamma=0).item()
+    assert abs(loss - math.log1p(math.exp(25))) < 1e-14
 
 
 def test_minus_infinity_switches_a_background_class_off():

@@ -77,6 +77,16 @@ def test_default_kind_and_eps():
     torch.testing.assert_close(iou_loss(pred, target).item(), expected, rtol=1e-14, atol=0)
 
 
+def test_eps_is_added_to_every_denominator():
+    square, away = f64((0, 0, 1, 1)), f64((2, 0, 3, 1))
+    options = {"eps": 1.0, "reduction": "sum"}
+    # I = U = 1: 1 / 2. Apart: I = 0, U = 2, C = 3, d^2 = 4, diagonal^2 = 10.
+    assert iou_loss(square, square, kind="linear_iou", **options) == 1 / 2
+    assert iou_loss(square, square, kind="iou", **options) == 0  # -log(max(1 / 2, eps))
+    assert iou_loss(square, away, kind="giou", **options) == 1 + 1 / 4
+    torch.testing.assert_close(iou_loss(square, away, kind="diou", **options).item(), 1 + 4 / 11)
+
+
 def test_ltrb_is_the_box_around_the_location():
     pred, target = torch.rand(6, 4, dtype=torch.float64), torch.rand(6, 4, dtype=torch.float64)
     sign = f64(-1, -1, 1, 1)
@@ -103,6 +113,11 @@ def test_gradient_at_ties_is_split():
     )
 
 
+def test_touching_boxes_have_no_gradient_of_the_overlap():
+    grad = gradient((0, 1 / 4, 1, 3 / 4), (1, 0, 2, 1), "linear_iou")
+    assert grad.tolist() == [0, 0, 0, 0]
+
+
 def test_a_box_without_width_can_grow():
     # (1, 1/4, 1, 3/4) in (0, 0, 2, 1): I = 0, U = C = 2; at 0 the overlap's slope is 0, the width's
     # is 1.
@@ -119,6 +134,12 @@ def test_ciou_weight_is_constant_in_backward():
     alpha = (1 / 36) / (1 - 1 / SQRT3 + 1 / 36)
     slope = alpha / (3 * math.pi)
     torch.testing.assert_close(aspect, f64(slope, -slope, -slope, slope))
+
+
+def test_aspect_of_a_tiny_box():
+    # Squares of 1e-30 and of 1: equal angles, although w * w + h * h of the first is 0 in float32.
+    pair = torch.tensor([[0, 0, 1e-30, 1e-30]]), torch.tensor([[0.0, 0, 1, 1]])
+    assert iou_loss(*pair, kind="ciou") == iou_loss(*pair, kind="diou")
 
 
 @pytest.mark.parametrize("kind", KINDS)
