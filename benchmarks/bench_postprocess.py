@@ -1,4 +1,4 @@
-"""postprocess of two images at 800x1344, preset torchvision, against the reference and torchvision."""
+"""postprocess of two 800x1344 images, preset torchvision, against reference and torchvision."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +49,9 @@ def torchvision_postprocess(outputs: Any, sizes: Tensor) -> Callable[[], Any]:
     model = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=problem.CLASSES)
     flat = {
         name: [level.flatten(2).transpose(1, 2).contiguous() for level in levels]
-        for name, levels in zip(("cls_logits", "bbox_regression", "bbox_ctrness"), outputs)
+        for name, levels in zip(
+            ("cls_logits", "bbox_regression", "bbox_ctrness"), outputs, strict=True
+        )
     }
     batch = len(sizes)
     height, width = problem.IMAGE_SIZE
