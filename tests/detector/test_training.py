@@ -175,3 +175,15 @@ def test_atomic_file_is_whole_or_old(tmp_path: Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_gradient_that_is_not_finite_stops_before_a_checkpoint(
+    dataset: CocoDataset, tmp_path: Path
+) -> None:
+    """The loss of that step is finite, but the weights after it are not: it must not be saved."""
+    trainer = _trainer(dataset, tmp_path, steps=6)
+    weight = trainer.model.head.regression_head.bbox_reg.weight
+    weight.register_hook(lambda gradient: gradient * torch.inf if trainer.step == 3 else gradient)
+    with pytest.raises(TrainingError, match=r"gradient is not finite at step 4"):
+        _finish(trainer)
+    assert load_checkpoint(tmp_path / "last.pth")["step"] == 2

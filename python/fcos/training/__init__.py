@@ -2,11 +2,14 @@
 
 from .checkpoint import InputSize, load_checkpoint, load_model, save_checkpoint
 from .ema import ModelEMA
-from .trainer import Trainer, TrainingError, TrainingSettings
+from .records import Record, TrainingError
+from .settings import TrainingSettings
+from .trainer import Trainer
 
 __all__ = [
     "InputSize",
     "ModelEMA",
+    "Record",
     "Trainer",
     "TrainingError",
     "TrainingSettings",

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,97 +20,13 @@ from ..data import Batch, CocoDataset, training_loader
 from ..models import FCOS, LOSS_NAMES
 from .checkpoint import InputSize, load_checkpoint, save_checkpoint
 from .ema import ModelEMA
-from .schedule import ScheduleName, learning_rate_factor
+from .records import Record, Window
+from .schedule import learning_rate_factor
+from .settings import TrainingSettings, make_optimizer
 
 CHECKPOINT_NAME = "last.pth"
 METRICS_NAME = "metrics.jsonl"
 _LOG_SECONDS = 15.0
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to try."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSettings:
-    """How to train.
-
-    Attributes:
-        steps: optimizer steps in all.
-        batch: images a step.
-        lr: base learning rate; 0.01 goes with 16 images a step.
-        optimizer: "sgd" with momentum, or "adamw".
-        momentum, weight_decay: biases and norm layers do not decay.
-        schedule, warmup: see `learning_rate_factor`; warmup in steps.
-        clip: largest norm of the gradient of all weights; 0: no clipping.
-        ema: decay of the averaged weights; 0: none.
-        amp: "bf16" runs the network under autocast; losses stay float32.
-        seed: of the order of the images and of the flips.
-        workers: processes that load images; 0: none.
-        flip: probability of a horizontal flip.
-        log_every, checkpoint_every: in steps.
-    """
-
-    steps: int
-    batch: int = 16
-    lr: float = 0.01
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: ScheduleName = "cosine"
-    warmup: int = 500
-    clip: float = 10.0
-    ema: float = 0.0
-    amp: Literal["off", "bf16"] = "off"
-    seed: int = 0
-    workers: int = 0
-    flip: float = 0.5
-    log_every: int = 10
-    checkpoint_every: int = 1000
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "lr", "log_every", "checkpoint_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        for name in ("momentum", "weight_decay", "warmup", "clip", "ema", "workers", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-
-
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD or AdamW; weight decay on the weights of convolutions only."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr)
-    raise ValueError(f"optimizer: expected 'sgd' or 'adamw', got {settings.optimizer!r}")
-
-
-class Record(NamedTuple):
-    """One line of the metrics file: means over the steps since the line before."""
-
-    step: int
-    epoch: float
-    lr: float
-    loss: float
-    losses: dict[str, float]
-    seconds_per_step: float
-    data_seconds_per_step: float
-
-    def summary(self) -> str:
-        """Total loss and its parts (classification + box + centerness), for the progress bar."""
-        parts = "+".join(f"{value:.2f}" for value in self.losses.values())
-        return f"epoch {self.epoch:.1f} loss {self.loss:.3f} = {parts}"
-
-    def to_dict(self) -> dict[str, float]:
-        fields = self._asdict()
-        losses = fields.pop("losses")
-        return {**fields, **{f"loss_{name}": value for name, value in losses.items()}}
 
 
 class Trainer:
@@ -148,6 +64,11 @@ class Trainer:
     def final_model(self) -> FCOS:
         """The averaged model where there is one, else the model itself."""
         return self.model if self.ema is None else self.ema.module
+
+    @property
+    def epoch(self) -> float:
+        """How often the data set has been seen."""
+        return round(self.step * self.settings.batch / len(self.dataset), 3)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -213,7 +134,7 @@ class Trainer:
         )
         batches = iter(loader)
         self.model.train()
-        window = _Window()
+        window = Window()
         bar = tqdm(
             total=settings.steps,
             initial=self.step,
@@ -227,20 +148,19 @@ class Trainer:
                 begin = time.perf_counter()
                 batch: Batch = next(batches)
                 loaded = time.perf_counter()
-                losses = self.train_step(batch)
-                window.add(losses, loaded - begin, time.perf_counter() - loaded)
+                window.add(self.train_step(batch), loaded - begin)
                 bar.update()
                 save = self._due(settings.checkpoint_every)
                 if not (save or self._due(settings.log_every)):
                     continue
-                record = self._record(window)
-                window = _Window()
+                record = window.close(self.step, self.epoch, self.optimizer.param_groups[0]["lr"])
                 self.write_metrics(record.to_dict())
                 bar.set_postfix_str(record.summary())
                 if save:
                     self.save()
                 yield record
                 self.model.train()  # the caller may have evaluated it
+                window = Window()
 
     def write_metrics(self, values: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
@@ -251,7 +171,7 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def train_step(self, batch: Batch) -> Tensor:
-        """One optimizer step. Returns the losses [3], detached, on the device."""
+        """One optimizer step. Returns losses and norm of the gradient [4], on the device."""
         factor = learning_rate_factor(
             self.step,
             self.settings.steps,
@@ -267,45 +187,9 @@ class Trainer:
         values = torch.stack([losses[name].float() for name in LOSS_NAMES])
         self.optimizer.zero_grad(set_to_none=True)
         values.sum().backward()
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.model)
         self.step += 1
-        return values.detach()
-
-    def _record(self, window: _Window) -> Record:
-        values = torch.stack(window.losses).cpu()  # the only read from the device
-        for offset, row in enumerate(values.tolist()):
-            if not all(math.isfinite(v) for v in row):
-                step = self.step - len(values) + offset + 1
-                named = ", ".join(f"{n} {v:.4g}" for n, v in zip(LOSS_NAMES, row, strict=True))
-                raise TrainingError(
-                    f"the loss is not finite at step {step} ({named}): "
-                    "try a lower lr, a longer warmup or a smaller clip"
-                )
-        means = values.double().mean(0).tolist()
-        return Record(
-            step=self.step,
-            epoch=round(self.step * self.settings.batch / len(self.dataset), 3),
-            lr=self.optimizer.param_groups[0]["lr"],
-            loss=sum(means),
-            losses=dict(zip(LOSS_NAMES, means, strict=True)),
-            seconds_per_step=(window.data_seconds + window.step_seconds) / len(values),
-            data_seconds_per_step=window.data_seconds / len(values),
-        )
-
-
-class _Window:
-    """Losses and times since the last record; the losses stay on the device."""
-
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-        self.data_seconds = 0.0
-        self.step_seconds = 0.0
-
-    def add(self, losses: Tensor, data_seconds: float, step_seconds: float) -> None:
-        self.losses.append(losses)
-        self.data_seconds += data_seconds
-        self.step_seconds += step_seconds
+        return torch.cat((values.detach(), norm.detach().view(1)))

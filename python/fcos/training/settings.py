@@ -1,0 +1,71 @@
+"""The recipe of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import nn
+
+from .schedule import ScheduleName
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        steps: optimizer steps in all.
+        batch: images a step.
+        lr: base learning rate; 0.01 goes with 16 images a step.
+        optimizer: "sgd" with momentum, or "adamw".
+        momentum, weight_decay: biases and norm layers do not decay.
+        schedule, warmup: see `learning_rate_factor`; warmup in steps.
+        clip: largest norm of the gradient of all weights; 0: no clipping.
+        ema: decay of the averaged weights; 0: none.
+        amp: "bf16" runs the network under autocast; losses stay float32.
+        seed: of the order of the images and of the flips.
+        workers: processes that load images; 0: none.
+        flip: probability of a horizontal flip.
+        log_every, checkpoint_every: in steps.
+    """
+
+    steps: int
+    batch: int = 16
+    lr: float = 0.01
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: ScheduleName = "cosine"
+    warmup: int = 500
+    clip: float = 10.0
+    ema: float = 0.0
+    amp: Literal["off", "bf16"] = "off"
+    seed: int = 0
+    workers: int = 0
+    flip: float = 0.5
+    log_every: int = 10
+    checkpoint_every: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "lr", "log_every", "checkpoint_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        for name in ("momentum", "weight_decay", "warmup", "clip", "ema", "workers", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """SGD or AdamW; weight decay on the weights of convolutions only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    raise ValueError(f"optimizer: expected 'sgd' or 'adamw', got {settings.optimizer!r}")
