@@ -25,7 +25,7 @@ void nms(Random& random) {
   args.offsets = offsets.data();
   args.num_images = images;
   args.iou_threshold = random.real(0, 1);
-  args.has_score_threshold = random.chance(0.5);
+  if (random.chance(0.5)) args.score_threshold = 0.0;
   args.max_detections = limit;
   args.keep = keep.data();
   args.count = kept.data();
