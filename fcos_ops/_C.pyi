@@ -34,3 +34,28 @@ def sigmoid_focal_loss(
 def sigmoid_focal_loss_workspace_size(
     logits: Sequence[LevelTuple], batch: int, device: int
 ) -> int: ...
+def nms(
+    boxes: int,
+    box_dtype: int,
+    scores: int,
+    score_dtype: int,
+    num_boxes: int,
+    classes: int,
+    class_dtype: int,
+    offsets: int,
+    offset_dtype: int,
+    num_images: int,
+    iou_threshold: float,
+    score_threshold: float,
+    max_detections: int,
+    keep: int,
+    count: int,
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def nms_workspace_size(
+    box_dtype: int, score_dtype: int, num_boxes: int, num_images: int, device: int
+) -> int: ...

@@ -8,6 +8,7 @@ from fcos_ops._native import backend, build_info
 from fcos_ops._paths import get_cmake_dir, get_include, get_library_dir
 from fcos_ops.focal_loss import sigmoid_focal_loss
 from fcos_ops.levels import Level, pyramid_levels
+from fcos_ops.nms import batched_nms, nms, nms_padded
 from fcos_ops.presets import (
     ASSIGNMENT_RULES,
     POSTPROCESS_RULES,
@@ -22,10 +23,13 @@ __all__ = [
     "Level",
     "PostprocessRule",
     "backend",
+    "batched_nms",
     "build_info",
     "get_cmake_dir",
     "get_include",
     "get_library_dir",
+    "nms",
+    "nms_padded",
     "pyramid_levels",
     "reference",
     "sigmoid_focal_loss",

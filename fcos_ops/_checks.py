@@ -45,6 +45,16 @@ def boxes(name: str, value: Tensor, dimensions: int | None = None) -> None:
         raise ValueError(f"{name} must have shape {expected}, got {describe(value)}")
 
 
+def offsets(name: str, value: Tensor, total: int) -> None:
+    """On a CPU: `value`, [B + 1], runs from 0 to `total` and does not fall. Elsewhere not read."""
+    if value.device.type != "cpu":
+        return
+    values = value.tolist()
+    if values[0] != 0 or values[-1] != total or values != sorted(values):
+        shown = f"{values[:8]}..." if len(values) > 8 else str(values)
+        raise ValueError(f"{name} must rise from 0 to {total} and never fall, got {shown}")
+
+
 def same_device(reference_name: str, reference: Tensor, **others: Tensor | None) -> None:
     """All tensors live where `reference` does."""
     for name, other in others.items():
@@ -74,6 +84,14 @@ def number(name: str, value: object, minimum: float = -math.inf, maximum: float 
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     if not minimum <= value <= maximum:
         raise ValueError(f"{name} must be in [{minimum:g}, {maximum:g}], got {value!r}")
+
+
+def integer(name: str, value: object, minimum: int) -> None:
+    """`value` is a whole number >= minimum."""
+    if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
+        raise TypeError(f"{name} must be an int, got {describe(value)}")
+    if value < minimum:
+        raise ValueError(f"{name} must be >= {minimum}, got {value!r}")
 
 
 def normalizer(

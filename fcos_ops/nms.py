@@ -1,0 +1,260 @@
+"""Non-maximum suppression: of one set of boxes, of boxes in classes, of a batch of images."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fcos_ops import _checks, _library, _native, reference
+from fcos_ops.results import PaddedKeep
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy non-maximum suppression; the contract of `torchvision.ops.nms`.
+
+    Boxes are taken by falling score, equal scores by rising index. A box is dropped if a kept one
+    overlaps it: intersection > iou_threshold * union, in float32 (float64 for float64 boxes) with
+    every operation rounded, sides below 0 counted as 0. Boxes with a NaN coordinate or score are
+    never kept and suppress nothing. The result does not depend on the device or on threads.
+
+    Args:
+        boxes: [N, 4] x1, y1, x2, y2; float16, bfloat16, float32 or float64, any strides.
+        scores: [N], one of the same dtypes, not necessarily that of the boxes.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        [K] int64, the indices of the kept boxes by falling score. K is read back to the host.
+
+    Raises:
+        TypeError: an argument is no tensor or no number, or has an unsupported dtype.
+        ValueError: shapes or devices do not fit, or iou_threshold is out of range.
+    """
+    _check(boxes, scores, iou_threshold)
+    return _NMS_OP(boxes, scores, None, float(iou_threshold), _native.enabled("nms", boxes))
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """As `nms`, but only boxes of the same class (or image, or both) suppress each other; the
+    contract of `torchvision.ops.batched_nms`.
+
+    Ids are compared, never turned into coordinate offsets, so the result is exact for all ids and
+    coordinates.
+
+    Args:
+        boxes: [N, 4] x1, y1, x2, y2; float16, bfloat16, float32 or float64, any strides.
+        scores: [N], one of the same dtypes, not necessarily that of the boxes.
+        idxs: [N] int64 or int32, any values.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        [K] int64, the indices of the kept boxes by falling score. K is read back to the host.
+
+    Raises:
+        TypeError: an argument is no tensor or no number, or has an unsupported dtype.
+        ValueError: shapes or devices do not fit, or iou_threshold is out of range.
+    """
+    _check(boxes, scores, iou_threshold)
+    _check_classes("idxs", idxs, boxes)
+    native = _native.enabled("batched_nms", boxes)
+    return _NMS_OP(boxes, scores, idxs, float(iou_threshold), native)
+
+
+def nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor,
+    *,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_detections: int,
+) -> PaddedKeep:
+    """Non-maximum suppression in every image of a batch, with results of a fixed size: nothing is
+    read back to the host.
+
+    The rule is that of `nms`. Boxes of different images or classes never suppress each other; of
+    each image the best max_detections kept boxes are returned.
+
+    Args:
+        boxes: [M, 4] x1, y1, x2, y2; float16, bfloat16, float32 or float64, any strides. First
+            those of image 0, then those of image 1, ...
+        scores: [M], one of the same dtypes, not necessarily that of the boxes.
+        classes: [M] int64 or int32, any values; None: all boxes are of one class.
+        offsets: [B + 1] int64 or int32: image b has boxes[offsets[b]:offsets[b + 1]]. They run from
+            0 to M and never fall, which is checked on a CPU; elsewhere they are clamped.
+        iou_threshold: in [0, 1].
+        score_threshold: only scores > score_threshold (rounded to float32, or float64 for float64
+            scores) take part; None: all.
+        max_detections: >= 0.
+
+    Returns:
+        PaddedKeep. keep: [B, max_detections] int64, indices into `boxes` by falling score, then -1.
+        count: [B] int64, how many of them are indices.
+
+    Raises:
+        TypeError: an argument is no tensor or no number, or has an unsupported dtype.
+        ValueError: shapes or devices do not fit, a number is out of range, or offsets on a CPU are
+            not as above.
+    """
+    _check(boxes, scores, iou_threshold)
+    if classes is not None:
+        _check_classes("classes", classes, boxes)
+    _check_offsets(offsets, boxes)
+    if score_threshold is not None:
+        _checks.number("score_threshold", score_threshold)
+    _checks.integer("max_detections", max_detections, 0)
+    keep, count = _PADDED_OP(
+        boxes,
+        scores,
+        classes,
+        offsets,
+        float(iou_threshold),
+        None if score_threshold is None else float(score_threshold),
+        max_detections,
+        _native.enabled("nms_padded", boxes),
+    )
+    return PaddedKeep(keep, count)
+
+
+def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+    _checks.tensor("boxes", boxes, _checks.FLOATING)
+    _checks.boxes("boxes", boxes, 2)
+    _checks.tensor("scores", scores, _checks.FLOATING)
+    _checks.shape("scores", scores, boxes.shape[:1], "one a box")
+    _checks.same_device("boxes", boxes, scores=scores)
+    _checks.number("iou_threshold", iou_threshold, 0.0, 1.0)
+
+
+def _check_classes(name: str, classes: Tensor, boxes: Tensor) -> None:
+    _checks.tensor(name, classes, _checks.INTEGER)
+    _checks.shape(name, classes, boxes.shape[:1], "one a box")
+    _checks.same_device("boxes", boxes, **{name: classes})
+
+
+def _check_offsets(offsets: Tensor, boxes: Tensor) -> None:
+    _checks.tensor("offsets", offsets, _checks.INTEGER)
+    if offsets.dim() != 1 or offsets.shape[0] == 0:
+        raise ValueError(f"offsets must have shape [B + 1], got {_checks.describe(offsets)}")
+    _checks.same_device("boxes", boxes, offsets=offsets)
+
+
+# ---------------------------------------------------------------------------- torch registration
+
+
+def _run(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor | None,
+    iou_threshold: float,
+    score_threshold: float,
+    keep: Tensor,
+    count: Tensor,
+) -> None:
+    """Fills `keep` and `count`. Without offsets all boxes belong to one image."""
+    num_boxes, num_images, max_detections = boxes.shape[0], count.shape[0], keep.shape[-1]
+    box_dtype = _native.DTYPE_CODES[boxes.dtype]
+    score_dtype = _native.DTYPE_CODES[scores.dtype]
+    size = _native._C.nms_workspace_size(box_dtype, score_dtype, num_boxes, num_images, -1)
+    _native.call(
+        _native._C.nms,
+        boxes.contiguous(),
+        box_dtype,
+        scores.contiguous(),
+        score_dtype,
+        num_boxes,
+        None if classes is None else classes.contiguous(),
+        _native.DTYPE_CODES[torch.int64 if classes is None else classes.dtype],
+        None if offsets is None else offsets.contiguous(),
+        _native.DTYPE_CODES[torch.int64 if offsets is None else offsets.dtype],
+        num_images,
+        iou_threshold,
+        score_threshold,
+        max_detections,
+        keep,
+        count,
+        torch.empty(size, dtype=torch.uint8, device=boxes.device),
+        size,
+    )
+
+
+def _nms_kernel(
+    boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float, native: bool
+) -> Tensor:
+    if not native:
+        if idxs is None:
+            return reference.nms(boxes, scores, iou_threshold)
+        return reference.batched_nms(boxes, scores, idxs, iou_threshold)
+    keep = torch.empty(boxes.shape[0], dtype=torch.int64, device=boxes.device)
+    count = torch.empty(1, dtype=torch.int64, device=boxes.device)
+    _run(boxes, scores, idxs, None, iou_threshold, math.nan, keep, count)
+    # A copy, so that a short result does not hold on to the long buffer.
+    return keep.narrow(0, 0, int(count.item())).clone()
+
+
+def _nms_fake(boxes: Tensor, *arguments: object) -> Tensor:
+    num_kept = torch.library.get_ctx().new_dynamic_size()
+    return torch.empty(num_kept, dtype=torch.int64, device=boxes.device)
+
+
+_NMS_OP = _library.define(
+    "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool native) -> Tensor",
+    kernel=_nms_kernel,
+    fake=_nms_fake,
+)
+
+
+def _allocate(boxes: Tensor, offsets: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
+    num_images = offsets.shape[0] - 1
+    return (
+        torch.empty((num_images, max_detections), dtype=torch.int64, device=boxes.device),
+        torch.empty(num_images, dtype=torch.int64, device=boxes.device),
+    )
+
+
+def _padded_kernel(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_detections: int,
+    native: bool,
+) -> tuple[Tensor, Tensor]:
+    _checks.offsets("offsets", offsets, boxes.shape[0])
+    if native:
+        keep, count = _allocate(boxes, offsets, max_detections)
+        threshold = math.nan if score_threshold is None else score_threshold
+        _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)
+        return keep, count
+    return reference.nms_padded(
+        boxes,
+        scores,
+        classes,
+        offsets,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
+        max_detections=max_detections,
+    )
+
+
+def _padded_fake(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_detections: int,
+    native: bool,
+) -> tuple[Tensor, Tensor]:
+    return _allocate(boxes, offsets, max_detections)
+
+
+_PADDED_OP = _library.define(
+    "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor offsets, float iou_threshold, "
+    "float? score_threshold, SymInt max_detections, bool native) -> (Tensor keep, Tensor count)",
+    kernel=_padded_kernel,
+    fake=_padded_fake,
+)
