@@ -187,6 +187,17 @@ def test_no_gradient_is_computed_where_none_is_asked_for() -> None:
         assert not fcos_ops.sigmoid_focal_loss(logits, labels).requires_grad
 
 
+def test_autocast_leaves_the_logits_as_they_are() -> None:
+    layer, labels = torch.nn.Linear(16, 20), torch.randint(-1, 20, (50,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = layer(torch.randn(50, 16))
+        loss = fcos_ops.sigmoid_focal_loss(logits, labels)
+    assert logits.dtype == torch.bfloat16 and loss.dtype == torch.float32
+    assert_near(loss, reference.sigmoid_focal_loss(logits.double(), labels).detach(), torch.float32)
+    loss.backward()
+    assert layer.weight.grad is not None and layer.weight.grad.isfinite().all()
+
+
 def test_gradcheck() -> None:
     logits = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     for labels in (torch.tensor([0, -1, 2, -2]), torch.rand(4, 3)):

@@ -21,6 +21,13 @@ def test_a_suppressed_box_suppresses_nothing():
     assert run(boxes, [0.9, 0.8, 0.7, 0.6], 0.3) == [0, 3]
 
 
+def test_long_chain():
+    boxes = [(x, 0, x + 4, 1) for x in range(1000)]
+    scores = torch.linspace(1, 0, 1000).tolist()
+    assert run(boxes, scores, 0.3) == list(range(0, 1000, 3))
+    assert run(boxes[::-1], scores[::-1], 0.3) == list(range(999, -1, -3))
+
+
 def test_ties_go_by_index():
     boxes = [(0, 0, 2, 2), (0, 0, 2, 2), (5, 5, 6, 6), (0, 0, 2, 2)]
     assert run(boxes, [0.5, 0.5, 0.5, 0.9], 0.5) == [3, 2]
@@ -52,6 +59,12 @@ def test_boxes_without_area():
     point, line, inverted = (1, 1, 1, 1), (0, 1, 4, 1), (3, 3, 1, 1)
     boxes = [(0, 0, 4, 4), point, point, line, inverted, inverted]
     assert run(boxes, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 0.0) == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_inverted_box_has_no_negative_area():
+    # 100 * -1: with that area the union would be negative, and 0 > 0.5 * union.
+    boxes = [(0, 0, 4, 4), (0, 1, 100, 0), (0, 0, 3, 1)]
+    assert run(boxes, [0.9, 0.8, 0.7], 0.5) == [0, 1, 2]
 
 
 def test_nan_is_never_kept_and_suppresses_nothing():
