@@ -62,9 +62,9 @@ def test_boxes_without_area():
 
 
 def test_an_inverted_box_has_no_negative_area():
-    # 100 * -1: with that area the union would be negative, and 0 > 0.5 * union.
-    boxes = [(0, 0, 4, 4), (0, 1, 100, 0), (0, 0, 3, 1)]
-    assert run(boxes, [0.9, 0.8, 0.7], 0.5) == [0, 1, 2]
+    # -100 * 1 and 100 * -1: with such an area the union would be negative, and 0 > 0.5 * union.
+    boxes = [(100, 0, 0, 1), (0, 0, 4, 4), (0, 1, 100, 0), (0, 0, 3, 1)]
+    assert run(boxes, [0.9, 0.8, 0.7, 0.6], 0.5) == [0, 1, 2, 3]
 
 
 def test_nan_is_never_kept_and_suppresses_nothing():

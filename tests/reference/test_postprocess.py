@@ -110,6 +110,15 @@ def test_ties_of_the_top_k_go_by_location_then_class():
     assert found.boxes[0, :3, 2].tolist() == [12, 12, 20]
 
 
+def test_many_ties():
+    cells = [[1.0 / 8] * 4] * 400
+    rule = ANY._replace(candidates_per_level=300, max_detections=200)
+    found = single([[[0.0, 0.0]] * 400], [cells], [[0.0] * 400], rule, size=(99, 9999))
+    assert labels_of(found) == [0, 1] * 100
+    x = torch.arange(100).repeat_interleave(2) * 8.0 + 3
+    assert torch.equal(found.boxes[0, :, 0], x)
+
+
 def test_nms_is_per_class_and_ties_of_the_score_go_by_level():
     shapes = [(1, 1), (1, 1)]
     levels = [Level(1, 1, stride, stride, 8.0, 0.0, math.inf) for stride in (8, 16)]
@@ -173,6 +182,12 @@ def test_nan_outputs_are_no_detections():
             assert found.count == 2
             found = single([[[0.0]] * 4], [[[1, nan, 1, 1]] + ones[0][1:]], [[0.0] * 4], changed)
             assert found.count == 3
+
+
+def test_nan_scores_take_no_place_in_the_top_k():
+    rule = ANY._replace(rank_by="class", candidates_per_level=1)
+    found = single([[[1.0], [0.0]]], [[[1, 1, 1, 1]] * 2], [[math.nan, 0.0]], rule)
+    assert scores_of(found) == [0.5]
 
 
 def test_padding_and_empty_batches():
