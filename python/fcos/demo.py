@@ -24,7 +24,16 @@ SIZE = 128  # pixels; scenes and training
 TRAIN_IMAGES = 2000
 VAL_IMAGES = 200
 DRAWN_IMAGES = 6
-SETTINGS = TrainingSettings(steps=1000, batch=16, lr=0.03, warmup=100, checkpoint_every=200)
+SETTINGS = TrainingSettings(
+    steps=700,
+    batch=16,
+    lr=2e-3,
+    optimizer="adamw",
+    weight_decay=0.02,
+    warmup=70,
+    ema=0.99,
+    checkpoint_every=200,
+)
 MIN_SCORE = 0.3
 MAX_OP_ERROR = 1e-4
 

@@ -123,6 +123,8 @@ class Trainer:
         """
         settings = self.settings
         self.output.mkdir(parents=True, exist_ok=True)
+        if self.step == 0:
+            (self.output / METRICS_NAME).unlink(missing_ok=True)  # of an earlier run
         loader = training_loader(
             self.dataset,
             batch=settings.batch,
