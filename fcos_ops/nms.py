@@ -153,6 +153,8 @@ def _run(
 ) -> None:
     """Fills `keep` and `count`. Without offsets all boxes belong to one image."""
     num_boxes, num_images, max_detections = boxes.shape[0], count.shape[0], keep.shape[-1]
+    if num_boxes >= 2**31:
+        raise ValueError(f"boxes must have fewer than 2^31 rows, got {_checks.describe(boxes)}")
     box_dtype = _native.DTYPE_CODES[boxes.dtype]
     score_dtype = _native.DTYPE_CODES[scores.dtype]
     size = _native._C.nms_workspace_size(box_dtype, score_dtype, num_boxes, num_images, -1)

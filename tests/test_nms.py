@@ -212,6 +212,12 @@ def test_the_result_owns_its_memory_only() -> None:
     assert keep.untyped_storage().nbytes() == 8
 
 
+def test_too_many_boxes() -> None:
+    boxes, scores = torch.zeros(1, 4).expand(2**31, 4), torch.zeros(1).expand(2**31)
+    with pytest.raises(ValueError, match="boxes must have fewer than"):
+        fcos_ops.nms(boxes, scores, 0.5)
+
+
 # ------------------------------------------------------------------------------------ nms_padded
 
 OPTIONS: dict[str, Any] = {"iou_threshold": 0.5, "score_threshold": 0.05, "max_detections": 20}

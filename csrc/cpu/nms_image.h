@@ -104,6 +104,8 @@ struct GreedyLoop {
     KeptBoxes<math::Real<T>> kept = *boxes_kept;  // a copy that can live in registers
     std::int64_t found = 0;
     for (std::int64_t k = 0; k < count && found < max_detections; ++k) {
+      // Candidates lie anywhere in memory: ask for a later one's box now.
+      if (k + 16 < count) __builtin_prefetch(boxes + 4 * std::int64_t{order[k + 16]});
       const auto box = load_box(boxes, order[k]);
       if (math::has_nan(box)) continue;
       const auto area = math::area(box);
