@@ -49,8 +49,8 @@ def iou_loss(
     else:
         # The smallest box around both. Sides are clamped because those of inverted boxes can be
         # negative.
-        enclosing_w = (torch.maximum(p[2], t[2]) - torch.minimum(p[0], t[0])).clamp(min=0)
-        enclosing_h = (torch.maximum(p[3], t[3]) - torch.minimum(p[1], t[1])).clamp(min=0)
+        enclosing_w = _at_least_0(torch.maximum(p[2], t[2]) - torch.minimum(p[0], t[0]))
+        enclosing_h = _at_least_0(torch.maximum(p[3], t[3]) - torch.minimum(p[1], t[1]))
         if kind == "giou":
             enclosing = enclosing_w * enclosing_h
             loss = 1 - (iou - (enclosing - union) / (enclosing + eps))
@@ -74,8 +74,15 @@ def _corners(boxes: Tensor, box_format: str) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 def _sides(box: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    # clamp, not relu: its gradient at 0 is 1, so a predicted box of no width can still grow.
-    return (box[2] - box[0]).clamp(min=0), (box[3] - box[1]).clamp(min=0)
+    return _at_least_0(box[2] - box[0]), _at_least_0(box[3] - box[1])
+
+
+def _at_least_0(side: Tensor) -> Tensor:
+    """max(side, 0) with gradient 1 at 0, so a predicted box of no width can still grow.
+
+    Neither relu nor clamp: the gradient of clamp at its limit is 1 in torch 2.13 and 0 in 2.15.
+    """
+    return side.masked_fill(side < 0, 0.0)
 
 
 def _iou(p: tuple[Tensor, ...], t: tuple[Tensor, ...], eps: float) -> tuple[Tensor, Tensor]:
