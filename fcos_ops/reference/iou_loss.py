@@ -10,9 +10,8 @@ from torch import Tensor
 
 from .common import compute_dtype, reduce_loss
 
-_LIMIT = (
-    1e18  # coordinates beyond it are clamped: areas and squared distances stay finite in float32
-)
+# Coordinates beyond it are clamped: areas and squared distances stay finite in float32.
+_LIMIT = 1e18
 
 
 def iou_loss(
