@@ -5,6 +5,40 @@ from collections.abc import Sequence
 LevelTuple = tuple[int, int, int, int, int, int, int]
 
 def build_info() -> dict[str, object]: ...
+def centerness_target(
+    ltrb: Sequence[LevelTuple],
+    batch: int,
+    dtype: int,
+    target: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def centerness_loss(
+    logits: Sequence[LevelTuple],
+    batch: int,
+    dtype: int,
+    target: int,
+    selection: int,
+    selection_dtype: int,
+    normalizer: int,
+    normalizer_dtype: int,
+    normalizer_floor: float,
+    scale: float,
+    gradient_scale: int,
+    loss_sum: int,
+    losses: int,
+    gradient: Sequence[LevelTuple],
+    gradient_dtype: int,
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def centerness_loss_workspace_size(
+    logits: Sequence[LevelTuple], batch: int, device: int
+) -> int: ...
 def sigmoid_focal_loss(
     logits: Sequence[LevelTuple],
     batch: int,

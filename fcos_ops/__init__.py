@@ -6,6 +6,7 @@ Every op here has a plain PyTorch twin of the same name and signature in `fcos_o
 from fcos_ops import reference
 from fcos_ops._native import backend, build_info
 from fcos_ops._paths import get_cmake_dir, get_include, get_library_dir
+from fcos_ops.centerness import centerness_loss, centerness_target
 from fcos_ops.focal_loss import sigmoid_focal_loss
 from fcos_ops.levels import Level, pyramid_levels
 from fcos_ops.nms import batched_nms, nms, nms_padded
@@ -25,6 +26,8 @@ __all__ = [
     "backend",
     "batched_nms",
     "build_info",
+    "centerness_loss",
+    "centerness_target",
     "get_cmake_dir",
     "get_include",
     "get_library_dir",

@@ -4,6 +4,7 @@
 PYBIND11_MODULE(_C, m) {
   namespace b = fcos_ops::bindings;
   b::bind_build_info(m);
+  b::bind_centerness(m);
   b::bind_focal_loss(m);
   b::bind_nms(m);
 }

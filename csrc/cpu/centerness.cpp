@@ -1,0 +1,182 @@
+// Centerness target and loss on a CPU. See include/fcos_ops/centerness.h for what they compute.
+//
+// Threads take runs of up to 512 neighbouring locations. Few locations count, but a loop over all
+// of them vectorises, and costs less than finding those few.
+#include "fcos_ops/centerness.h"
+
+#include <algorithm>
+
+#include "cpu/dispatch.h"
+#include "cpu/isa.h"
+#include "cpu/levels.h"
+#include "cpu/lines.h"
+#include "cpu/parallel.h"
+#include "math/centerness.h"
+#include "math/cross_entropy.h"
+
+namespace fcos_ops {
+namespace {
+
+constexpr std::int64_t kRunLength = 512;
+using Runs = cpu::LocationRuns<kRunLength>;
+
+struct TargetLoop {
+  template <class T>
+  static FCOS_HD int run(const T* __restrict__ ltrb, std::int64_t location, std::int64_t channel,
+                         std::int32_t count, math::Real<T>* __restrict__ target) {
+    for (std::int32_t i = 0; i < count; ++i) {
+      const T* const sides = ltrb + i * location;
+      target[i] =
+          math::centerness(math::to_real(sides[0]), math::to_real(sides[channel]),
+                           math::to_real(sides[2 * channel]), math::to_real(sides[3 * channel]));
+    }
+    return 0;
+  }
+};
+
+template <class T>
+Status run_target(const CenternessTargetArgs& args, const Context& context) {
+  const Runs runs(args.ltrb, args.num_levels, args.batch);
+  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+    const cpu::LocationRun run = runs[i];
+    const LevelView& view = args.ltrb[run.level];
+    auto* const target = static_cast<math::Real<T>*>(args.target);
+    cpu::run_best<TargetLoop>(cpu::element<T>(view, run.batch, run.y, run.x), view.stride_x,
+                              view.stride_channel, static_cast<std::int32_t>(run.length),
+                              target + run.batch * runs.rows() + run.first_row);
+  });
+  return {};
+}
+
+template <class Real>
+struct Factors {
+  Real loss, gradient;
+};
+
+struct LossLoop {
+  template <class Real>
+  static FCOS_HD Real run(const Real* __restrict__ logits, const Real* __restrict__ target,
+                          const std::uint8_t* __restrict__ counts, std::int32_t count,
+                          const Factors<Real>& factors, Real* __restrict__ losses,
+                          Real* __restrict__ gradient) {
+    Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < count; ++i) {
+      const auto term = math::binary_cross_entropy(logits[i], target[i]);
+      const bool counted = counts[i] != 0;
+      const Real loss = counted ? factors.loss * term.loss : Real(0);
+      sum += loss;
+      losses[i] = loss;
+      gradient[i] = counted ? factors.gradient * term.gradient : Real(0);
+    }
+    return sum;
+  }
+};
+
+// Which of `count` rows from `first` on count, as bytes.
+void select(const CenternessLossArgs& args, std::int64_t first, std::int64_t count,
+            std::uint8_t* counts) {
+  const auto test = [&](const auto* values, auto counted) {
+    for (std::int64_t i = 0; i < count; ++i) counts[i] = counted(values[first + i]);
+  };
+  const auto is_positive = [](std::int64_t label) { return label >= 0; };
+  if (args.selection == nullptr) {
+    std::fill(counts, counts + count, std::uint8_t{1});
+  } else if (args.selection_dtype == DType::kInt64) {
+    test(static_cast<const std::int64_t*>(args.selection), is_positive);
+  } else if (args.selection_dtype == DType::kInt32) {
+    test(static_cast<const std::int32_t*>(args.selection), is_positive);
+  } else {
+    test(static_cast<const std::uint8_t*>(args.selection), [](std::uint8_t m) { return m != 0; });
+  }
+}
+
+// The loss of one run: the logits' type T, the gradient's type G.
+template <class T, class G>
+math::Real<T> run_loss(const CenternessLossArgs& args, const cpu::LocationRun& run,
+                       std::int64_t first, const Factors<math::Real<T>>& factors) {
+  using Real = math::Real<T>;
+  alignas(64) Real logits[kRunLength], losses[kRunLength], slopes[kRunLength];
+  alignas(64) std::uint8_t counts[kRunLength];
+  const auto count = static_cast<std::int32_t>(run.length);
+  const LevelView& view = args.logits[run.level];
+  const cpu::Line<const T> line = {cpu::element<T>(view, run.batch, run.y, run.x), view.stride_x};
+  cpu::Line<Real> loss_line = {nullptr, 1};
+  if (args.losses) loss_line.data = static_cast<Real*>(args.losses) + first;
+  cpu::Line<G> slope_line = {nullptr, 1};
+  if (args.gradient) {
+    const MutableLevelView& gradient = args.gradient[run.level];
+    slope_line = {cpu::element<G>(gradient, run.batch, run.y, run.x), gradient.stride_x};
+  }
+  select(args, first, run.length, counts);
+  Real* const loss_values = cpu::writable(loss_line, losses);
+  Real* const slope_values = cpu::writable(slope_line, slopes);
+  const Real sum = cpu::run_best<LossLoop>(
+      cpu::load(line, count, logits), static_cast<const Real*>(args.target) + first,
+      static_cast<const std::uint8_t*>(counts), count, factors, loss_values, slope_values);
+  cpu::store(loss_values, count, loss_line);
+  cpu::store(slope_values, count, slope_line);
+  return sum;
+}
+
+template <class T, class G>
+Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Context& context) {
+  using Real = math::Real<T>;
+  const Runs runs(args.logits, args.num_levels, args.batch);
+  const double scale = cpu::normalized_scale(args.scale, args.normalizer);
+  const double by_output =
+      args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : 1.0;
+  const Factors<Real> factors = {static_cast<Real>(scale), static_cast<Real>(scale * by_output)};
+  auto* const partials = static_cast<double*>(workspace.data);
+  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+    const cpu::LocationRun run = runs[i];
+    partials[i] = run_loss<T, G>(args, run, run.batch * runs.rows() + run.first_row, factors);
+  });
+  if (args.loss_sum) {
+    double total = 0;
+    for (std::int64_t i = 0; i < runs.count(); ++i) total += partials[i];
+    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
+  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
+    return cpu::invalid("centerness_target: num_levels must be in [0, kMaxLevels]");
+  }
+  if (context.device != kCpuDevice) {
+    return {kNotImplementedForDevice, "centerness_target: this library was built without CUDA"};
+  }
+  return cpu::dispatch_floating(
+      args.dtype, "centerness_target: dtype must be a floating one",
+      [&](auto t) { return run_target<typename decltype(t)::type>(args, context); });
+}
+
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
+  return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
+         sizeof(double);
+}
+
+Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
+                       const Context& context) {
+  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
+    return cpu::invalid("centerness_loss: num_levels must be in [0, kMaxLevels]");
+  }
+  if (context.device != kCpuDevice) {
+    return {kNotImplementedForDevice, "centerness_loss: this library was built without CUDA"};
+  }
+  if (workspace.size < centerness_loss_workspace_size(args, context)) {
+    return {kWorkspaceTooSmall, "centerness_loss: workspace is smaller than its query says"};
+  }
+  return cpu::dispatch_floating(args.dtype, "centerness_loss: dtype must be a floating one",
+                                [&](auto t) {
+                                  using T = typename decltype(t)::type;
+                                  if (args.gradient_dtype == args.dtype)
+                                    return run_losses<T, T>(args, workspace, context);
+                                  return run_losses<T, math::Real<T>>(args, workspace, context);
+                                });
+}
+
+}  // namespace fcos_ops
