@@ -25,13 +25,12 @@ TRAIN_IMAGES = 2000
 VAL_IMAGES = 200
 DRAWN_IMAGES = 6
 SETTINGS = TrainingSettings(
-    steps=700,
+    steps=900,
     batch=16,
     lr=2e-3,
     optimizer="adamw",
     weight_decay=0.02,
-    warmup=70,
-    ema=0.99,
+    warmup=100,
     checkpoint_every=200,
 )
 MIN_SCORE = 0.3
