@@ -13,7 +13,7 @@ import fcos_ops
 from . import op_report
 from .data import CocoDataset, find_split
 from .detection import draw_beside_truth
-from .drawing import stack
+from .drawing import grid
 from .evaluation import evaluate, format_metrics
 from .files import atomic_path
 from .models import FCOS, ModelConfig
@@ -33,7 +33,7 @@ SETTINGS = TrainingSettings(
     warmup=100,
     checkpoint_every=200,
 )
-MIN_SCORE = 0.3
+MIN_SCORE = 0.4
 MAX_OP_ERROR = 1e-4
 
 
@@ -67,12 +67,12 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     metrics, results = evaluate(model, held_out, batch=SETTINGS.batch)
     print(f"\n{len(held_out)} held-out scenes\n{format_metrics(metrics)}")
     picture = root / "detections.png"
-    rows = [
+    pictures = [
         draw_beside_truth(model, held_out, index, results, MIN_SCORE)
         for index in range(DRAWN_IMAGES)
     ]
     with atomic_path(picture) as temporary:
-        stack(rows).save(temporary)
+        grid(pictures, columns=2).save(temporary)
     print(f"wrote {picture}")
     print(f"AP50 {metrics['AP50']:.3f}")
     return metrics["AP50"]

@@ -65,14 +65,15 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return sheet
 
 
-def stack(rows: Sequence[Image.Image]) -> Image.Image:
-    """Pictures below one another."""
-    height = sum(row.height for row in rows) + _GAP * (len(rows) - 1)
-    sheet = Image.new("RGB", (max(row.width for row in rows), height), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height + _GAP
+def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures in rows of `columns`, in cells of the largest one's size."""
+    width = max(picture.width for picture in pictures) + _GAP
+    height = max(picture.height for picture in pictures) + _GAP
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (width * columns - _GAP, height * rows - _GAP), "white")
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture, (column * width, row * height))
     return sheet
 
 

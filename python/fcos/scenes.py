@@ -88,7 +88,7 @@ def _covered(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
     """Blurred patches of colour under pixel noise."""
-    patches = rng.uniform(40, 215, (5, 5, 3)).astype(np.uint8)
+    patches = rng.uniform(60, 195, (5, 5, 3)).astype(np.uint8)
     smooth = Image.fromarray(patches).resize((size, size), Image.Resampling.BICUBIC)
     noisy = np.asarray(smooth, np.float32) + rng.normal(0, 14, (size, size, 3))
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from fcos.data import CocoDataset
 from fcos.detection import detect_files, draw_beside_truth
-from fcos.drawing import DrawnBox, class_colour, draw_boxes, side_by_side, stack
+from fcos.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
 from fcos.training import InputSize
 from PIL import Image
 
@@ -40,7 +40,8 @@ def test_sheets() -> None:
         [("left", Image.new("RGB", (20, 30))), ("right", Image.new("RGB", (40, 10)))]
     )
     assert row.width > 60 and row.height > 30
-    assert stack([row, row]).height > 2 * row.height
+    sheet = grid([row, row, row], columns=2)
+    assert sheet.width > 2 * row.width and sheet.height > 2 * row.height
 
 
 def test_neighbouring_classes_differ_in_colour() -> None:
