@@ -6,6 +6,7 @@ Every op here has a plain PyTorch twin of the same name and signature in `fcos_o
 from fcos_ops import reference
 from fcos_ops._native import backend, build_info
 from fcos_ops._paths import get_cmake_dir, get_include, get_library_dir
+from fcos_ops.assign_targets import assign_targets
 from fcos_ops.centerness import centerness_loss, centerness_target
 from fcos_ops.focal_loss import sigmoid_focal_loss
 from fcos_ops.levels import Level, pyramid_levels
@@ -16,6 +17,7 @@ from fcos_ops.presets import (
     AssignmentRule,
     PostprocessRule,
 )
+from fcos_ops.results import Targets
 
 __all__ = [
     "ASSIGNMENT_RULES",
@@ -23,6 +25,8 @@ __all__ = [
     "AssignmentRule",
     "Level",
     "PostprocessRule",
+    "Targets",
+    "assign_targets",
     "backend",
     "batched_nms",
     "build_info",

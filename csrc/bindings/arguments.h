@@ -45,6 +45,7 @@ inline void raise_unless_ok(const Status& status) {
 }
 
 // One per op, called by module.cpp.
+void bind_assign_targets(py::module_& m);
 void bind_build_info(py::module_& m);
 void bind_centerness(py::module_& m);
 void bind_focal_loss(py::module_& m);

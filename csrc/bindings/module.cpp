@@ -3,6 +3,7 @@
 
 PYBIND11_MODULE(_C, m) {
   namespace b = fcos_ops::bindings;
+  b::bind_assign_targets(m);
   b::bind_build_info(m);
   b::bind_centerness(m);
   b::bind_focal_loss(m);

@@ -5,7 +5,7 @@ no native library was built, and the baseline of the benchmarks. These functions
 their arguments; the public ones do.
 """
 
-from .assign import assign_targets
+from .assign_targets import assign_targets
 from .centerness import centerness_loss, centerness_target
 from .focal_loss import sigmoid_focal_loss
 from .iou_loss import iou_loss

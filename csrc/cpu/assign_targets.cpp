@@ -1,0 +1,291 @@
+// Target assignment on a CPU. See include/fcos_ops/assign_targets.h for what it computes.
+//
+// Threads take pieces: bands of rows of one level of one image. A piece is first filled with
+// background at the speed of memset. Then each box of the image walks over the few cells that it
+// may match and bids for them in `matched`, where the best box so far stands; a last walk over the
+// same cells writes the targets of the winners. So the cost grows with the cells that boxes cover.
+#include "fcos_ops/assign_targets.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/dispatch.h"
+#include "cpu/isa.h"
+#include "cpu/parallel.h"
+#include "math/centerness.h"
+#include "math/match.h"
+
+namespace fcos_ops {
+namespace {
+
+// Locations of a piece, more or less. Small enough to stay in a second-level cache and to keep
+// threads busy, large enough that looking at every box once a piece costs little.
+constexpr std::int64_t kPieceLength = 10240;
+
+// Of a level's height and width: cells are counted in 32 bits, the one past the end included.
+constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max() - 1;
+
+constexpr std::int32_t kWishes = 64;
+
+// Some rows of a level of an image.
+struct Piece {
+  std::int64_t image;
+  std::int32_t level;
+  math::CellInterval rows;
+  std::int64_t first_location;  // of the level, within the locations of an image
+};
+
+// Cuts a batch into pieces that do not depend on the number of threads.
+class Pieces {
+ public:
+  explicit Pieces(const AssignTargetsArgs& args) : levels_(args.levels) {
+    for (std::int32_t i = 0; i < args.num_levels; ++i) {
+      per_image_ += bands(levels_[i]);
+      locations_ += levels_[i].height * levels_[i].width;
+    }
+    count_ = per_image_ * args.batch;
+  }
+
+  std::int64_t count() const { return count_; }
+  std::int64_t locations() const { return locations_; }  // of one image
+
+  Piece operator[](std::int64_t index) const {
+    std::int64_t band = index % per_image_, first_location = 0;
+    std::int32_t level = 0;
+    for (; band >= bands(levels_[level]); ++level) {
+      band -= bands(levels_[level]);
+      first_location += levels_[level].height * levels_[level].width;
+    }
+    const std::int64_t rows = band_rows(levels_[level]), begin = band * rows;
+    const std::int64_t end = std::min(begin + rows, levels_[level].height);
+    const math::CellInterval band_of_rows = {static_cast<std::int32_t>(begin),
+                                             static_cast<std::int32_t>(end)};
+    return {index / per_image_, level, band_of_rows, first_location};
+  }
+
+ private:
+  // Rows of a band, so that bands are about equal; the last one may have fewer.
+  static std::int64_t band_rows(const AssignmentLevel& level) {
+    const std::int64_t at_most = std::max<std::int64_t>(kPieceLength / level.width, 1);
+    return divide_up(level.height, divide_up(level.height, at_most));
+  }
+  static std::int64_t bands(const AssignmentLevel& level) {
+    if (level.height == 0 || level.width == 0) return 0;
+    return divide_up(level.height, band_rows(level));
+  }
+  static std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a - 1) / b + 1; }
+
+  const AssignmentLevel* levels_;
+  std::int64_t per_image_ = 0, count_ = 0, locations_ = 0;
+};
+
+struct Counts {
+  std::int64_t positives;
+  double centerness;
+};
+
+std::int64_t integer_at(const void* data, DType dtype, std::int64_t i) {
+  return dtype == DType::kInt64 ? static_cast<const std::int64_t*>(data)[i]
+                                : static_cast<const std::int32_t*>(data)[i];
+}
+
+// What some boxes in a row want of a piece: lanes of the loop that computes it.
+struct Wishes {
+  alignas(64) std::int32_t first_row[kWishes], end_row[kWishes];
+  alignas(64) std::int32_t first_column[kWishes], end_column[kWishes];
+
+  math::CellRectangle cells(std::int32_t i) const {
+    return {{first_row[i], end_row[i]}, {first_column[i], end_column[i]}};
+  }
+};
+
+template <class T>
+FCOS_HD math::Box<math::Real<T>> load_box(const T* box) {
+  return {math::to_real(box[0]), math::to_real(box[1]), math::to_real(box[2]),
+          math::to_real(box[3])};
+}
+
+// Most boxes want nothing of most levels; many boxes at a time find that out.
+struct WishLoop {
+  template <class T, class Real>
+  static FCOS_HD int run(const T* __restrict__ boxes, std::int32_t count,
+                         const math::MatchLevel<Real>& level, const math::CellRectangle& bounds,
+                         Wishes* __restrict__ wishes) {
+    for (std::int32_t i = 0; i < count; ++i) {
+      const math::CellRectangle cells =
+          math::candidate_cells(load_box(boxes + 4 * i), level, bounds);
+      wishes->first_row[i] = cells.rows.first;
+      wishes->end_row[i] = cells.rows.end;
+      wishes->first_column[i] = cells.columns.first;
+      wishes->end_column[i] = cells.columns.end;
+    }
+    return 0;
+  }
+};
+
+// Boxes of type T on one piece.
+template <class T>
+class PieceAssigner {
+  using Real = math::Real<T>;
+  using Box = math::Box<Real>;
+
+ public:
+  PieceAssigner(const AssignTargetsArgs& args, const Piece& piece, std::int64_t locations)
+      : args_(args),
+        piece_(piece),
+        width_(args.levels[piece.level].width),
+        scale_(static_cast<Real>(args.levels[piece.level].scale)),
+        first_(piece.image * locations + piece.first_location) {
+    const AssignmentLevel& level = args.levels[piece.level];
+    level_.offset = static_cast<Real>(args.location_offset);
+    level_.stride_x = static_cast<Real>(level.stride_x);
+    level_.stride_y = static_cast<Real>(level.stride_y);
+    level_.radius = args.center_radius > 0 ? static_cast<Real>(args.center_radius) * scale_
+                                           : std::numeric_limits<Real>::infinity();
+    level_.lower = static_cast<Real>(level.lower);
+    level_.upper = static_cast<Real>(level.upper);
+    level_.max_area = static_cast<Real>(args.max_area);
+    level_.chebyshev = args.center_region == CenterRegion::kChebyshev;
+    level_.inclusive = args.range_inclusive;
+    level_.complement = args.area_rule == AreaRule::kFloat32Complement;
+  }
+
+  Counts run() const {
+    fill_background();
+    Counts counts = {};
+    Wishes wishes;
+    const math::CellRectangle bounds = {piece_.rows, {0, static_cast<std::int32_t>(width_)}};
+    const std::int64_t end = box_offset(piece_.image + 1);
+    for (std::int64_t box = box_offset(piece_.image); box < end; box += kWishes) {
+      const auto count = static_cast<std::int32_t>(std::min<std::int64_t>(kWishes, end - box));
+      cpu::run_best<WishLoop>(boxes() + 4 * box, count, level_, bounds, &wishes);
+      for (std::int32_t i = 0; i < count; ++i) {
+        if (wishes.first_row[i] < wishes.end_row[i]) bid(box + i, wishes.cells(i), &counts);
+      }
+    }
+    return counts;
+  }
+
+ private:
+  void fill_background() const {
+    const std::int64_t first = first_ + piece_.rows.first * width_;
+    const auto count = static_cast<std::size_t>((piece_.rows.end - piece_.rows.first) * width_);
+    std::memset(args_.matched + first, -1, count * sizeof(std::int64_t));
+    std::memset(args_.location_labels + first, -1, count * sizeof(std::int64_t));
+    std::memset(ltrb() + 4 * first, 0, count * 4 * sizeof(Real));
+    std::memset(centerness() + first, 0, count * sizeof(Real));
+  }
+
+  // Boxes bid by rising index, so an equal cost does not outbid.
+  void bid(std::int64_t index, const math::CellRectangle& cells, Counts* counts) const {
+    const Box box = load_box(boxes() + 4 * index);
+    const Real cost = math::match_cost(box, level_);
+    if (cost == std::numeric_limits<Real>::infinity()) return;
+    for (std::int32_t i = cells.rows.first; i < cells.rows.end; ++i) {
+      const Real y = math::location(i, level_.offset, level_.stride_y);
+      for (std::int32_t j = cells.columns.first; j < cells.columns.end; ++j) {
+        const Real x = math::location(j, level_.offset, level_.stride_x);
+        if (!math::matches(x, y, box, level_)) continue;
+        const std::int64_t location = first_ + i * width_ + j;
+        const std::int64_t rival = args_.matched[location];
+        if (rival < 0) {
+          counts->positives += 1;
+        } else if (cost < math::match_cost(load_box(boxes() + 4 * rival), level_)) {
+          counts->centerness -= centerness()[location];
+        } else {
+          continue;
+        }
+        counts->centerness += write(location, index, math::sides(x, y, box));
+      }
+    }
+  }
+
+  // Makes box `index` the match of a location; returns the centerness.
+  Real write(std::int64_t location, std::int64_t index, math::Sides<Real> s) const {
+    if (args_.normalize_ltrb) {
+      s = {s.left / scale_, s.top / scale_, s.right / scale_, s.bottom / scale_};
+    }
+    const Real value = math::centerness(s.left, s.top, s.right, s.bottom);
+    args_.matched[location] = index;
+    args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
+    std::memcpy(ltrb() + 4 * location, &s, sizeof(s));
+    centerness()[location] = value;
+    return value;
+  }
+
+  std::int64_t box_offset(std::int64_t image) const {
+    const std::int64_t offset = integer_at(args_.offsets, args_.offset_dtype, image);
+    return std::clamp<std::int64_t>(offset, 0, args_.num_boxes);
+  }
+  const T* boxes() const { return static_cast<const T*>(args_.boxes); }
+  Real* ltrb() const { return static_cast<Real*>(args_.ltrb); }
+  Real* centerness() const { return static_cast<Real*>(args_.centerness); }
+
+  const AssignTargetsArgs& args_;
+  const Piece piece_;
+  const std::int64_t width_;
+  const Real scale_;
+  const std::int64_t first_;  // location of the level among those of all images
+  math::MatchLevel<Real> level_;
+};
+
+template <class T>
+Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
+                          const Context& context) {
+  const Pieces pieces(args);
+  auto* partials = static_cast<Counts*>(workspace.data);
+  cpu::parallel_for(pieces.count(), context.num_threads, [&](std::int64_t i) {
+    partials[i] = PieceAssigner<T>(args, pieces[i], pieces.locations()).run();
+  });
+  Counts total = {};
+  for (std::int64_t i = 0; i < pieces.count(); ++i) {
+    total.positives += partials[i].positives;
+    total.centerness += partials[i].centerness;
+  }
+  *args.num_pos = total.positives;
+  using Real = math::Real<T>;
+  *static_cast<Real*>(args.centerness_sum) = static_cast<Real>(total.centerness);
+  return {};
+}
+
+bool is_integer(DType dtype) { return dtype == DType::kInt64 || dtype == DType::kInt32; }
+
+Status check(const AssignTargetsArgs& args) {
+  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
+    return cpu::invalid("assign_targets: num_levels must be in [0, kMaxLevels]");
+  }
+  for (std::int32_t i = 0; i < args.num_levels; ++i) {
+    const AssignmentLevel& level = args.levels[i];
+    if (std::min(level.height, level.width) < 0 || std::max(level.height, level.width) > kMaxSize ||
+        std::min(level.stride_y, level.stride_x) <= 0) {
+      return cpu::invalid("assign_targets: levels must have sizes in [0, 2^31 - 2], strides > 0");
+    }
+  }
+  if (!is_integer(args.label_dtype) || !is_integer(args.offset_dtype)) {
+    return cpu::invalid("assign_targets: label_dtype and offset_dtype must be kInt32 or kInt64");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
+  if (!check(args).ok()) return 0;
+  return static_cast<std::size_t>(Pieces(args).count()) * sizeof(Counts);
+}
+
+Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
+  if (const Status status = check(args); !status.ok()) return status;
+  if (context.device != kCpuDevice) {
+    return {kNotImplementedForDevice, "assign_targets: this library was built without CUDA"};
+  }
+  if (workspace.size < assign_targets_workspace_size(args, context)) {
+    return {kWorkspaceTooSmall, "assign_targets: workspace is smaller than its query says"};
+  }
+  const char* const bad_dtype = "assign_targets: box_dtype must be a floating one";
+  return cpu::dispatch_floating(args.box_dtype, bad_dtype, [&](auto t) {
+    return run_assign_targets<typename decltype(t)::type>(args, workspace, context);
+  });
+}
+
+}  // namespace fcos_ops

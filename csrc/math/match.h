@@ -1,0 +1,145 @@
+// Whether a location matches a box, and which cells of a level can possibly match it.
+//
+// The decisions use + - * and comparisons only, each rounded to Real (sources that include this
+// file are compiled without contraction), so that every loop, kernel and the PyTorch reference
+// agree.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "math/elementary.h"
+
+namespace fcos_ops::math {
+
+template <class Real>
+struct Box {
+  Real x1, y1, x2, y2;
+};
+
+// Distances from a location to the sides of a box.
+template <class Real>
+struct Sides {
+  Real left, top, right, bottom;
+};
+
+// One level as an assignment rule sees it. Lengths are pixels.
+template <class Real>
+struct MatchLevel {
+  Real offset, stride_x, stride_y;  // cell (i, j) is at x = (j + offset) * stride_x, y likewise
+  Real radius;                      // half side of the centre square; infinity: the whole box
+  Real lower, upper;                // of max(l, t, r, b)
+  Real max_area;
+  bool chebyshev, inclusive, complement;
+};
+
+template <class T>
+FCOS_HD T larger(T a, T b) {
+  return a < b ? b : a;
+}
+template <class T>
+FCOS_HD T smaller(T a, T b) {
+  return b < a ? b : a;
+}
+
+// The coordinate of cell `index` along an axis.
+template <class Real>
+FCOS_HD Real location(std::int32_t index, Real offset, Real stride) {
+  return (static_cast<Real>(index) + offset) * stride;
+}
+
+template <class Real>
+FCOS_HD Sides<Real> sides(Real x, Real y, Box<Real> box) {
+  return {x - box.x1, y - box.y1, box.x2 - x, box.y2 - y};
+}
+
+// The boxes that match a location compete by this: the lowest cost wins, then the lowest index.
+// Infinity for a box that matches nowhere: too large, or with a coordinate that is not finite.
+template <class Real>
+FCOS_HD Real match_cost(Box<Real> box, const MatchLevel<Real>& level) {
+  const Real area = (box.x2 - box.x1) * (box.y2 - box.y1);
+  const float complement = 1e8f - static_cast<float>(area);
+  const bool eligible = (area < level.max_area) & (!level.complement | (complement >= 1e-5f));
+  const Real cost = level.complement ? static_cast<Real>(-complement) : area;
+  return eligible ? cost : std::numeric_limits<Real>::infinity();
+}
+
+template <class Real>
+FCOS_HD bool in_center(Real x, Real center, const MatchLevel<Real>& level) {
+  return level.chebyshev ? absolute(x - center) < level.radius
+                         : (x > center - level.radius) & (x < center + level.radius);
+}
+
+// The geometric part: inside the box and its centre square, at a distance within the level's range.
+template <class Real>
+FCOS_HD bool matches(Real x, Real y, Box<Real> box, const MatchLevel<Real>& level) {
+  const Sides<Real> s = sides(x, y, box);
+  const Real farthest = larger(larger(s.left, s.top), larger(s.right, s.bottom));
+  const bool inside = (s.left > 0) & (s.top > 0) & (s.right > 0) & (s.bottom > 0);
+  const bool in_range = level.inclusive ? (level.lower <= farthest) & (farthest <= level.upper)
+                                        : (level.lower < farthest) & (farthest < level.upper);
+  return inside & in_range & in_center(x, (box.x1 + box.x2) * Real(0.5), level) &
+         in_center(y, (box.y1 + box.y2) * Real(0.5), level);
+}
+
+// ------------------------------------------------------------------------- cells worth looking at
+
+struct CellInterval {
+  std::int32_t first, end;
+};
+struct CellRectangle {
+  CellInterval rows, columns;
+};
+
+// Bounds below are widened by this share of their terms: more than all roundings can add up to.
+template <class Real>
+inline constexpr Real kSlack = 16 * std::numeric_limits<Real>::epsilon();
+
+// False only if no location can match, going by the box's longer side.
+template <class Real>
+FCOS_HD bool size_may_match(Box<Real> box, const MatchLevel<Real>& level) {
+  const Real size = larger(box.x2 - box.x1, box.y2 - box.y1);
+  const Real nearest = size * Real(0.5);  // no location is nearer to the farthest side
+  const Real farthest = smaller(size, nearest + (1 + kSlack<Real>)*level.radius);
+  const Real slack =
+      kSlack<Real> * (absolute(box.x1) + absolute(box.y1) + absolute(box.x2) + absolute(box.y2));
+  return !(farthest + slack < level.lower) & !(nearest - slack > level.upper);
+}
+
+// The cells within `bounds` of an axis that may match a box that lies from low to high there. A NaN
+// on the way widens the interval, it never narrows it.
+template <class Real>
+FCOS_HD CellInterval candidate_interval(Real low, Real high, const MatchLevel<Real>& level,
+                                        Real stride, CellInterval bounds) {
+  constexpr Real kLargest = 2147483520;  // below 2^31 in float and double
+  constexpr Real slack = kSlack<Real>;
+  const Real reach = (1 + slack) * level.upper;  // no matching location has a side beyond that
+  const Real center = (low + high) * Real(0.5);
+  const Real radius = (1 + slack) * level.radius + slack * absolute(center);
+  Real from = larger(larger(low, high - reach), center - radius);
+  Real to = smaller(smaller(high, low + reach), center + radius);
+  const Real inverse_stride = Real(1) / stride;
+  from = from * inverse_stride - level.offset;
+  to = to * inverse_stride - level.offset;
+  from -= slack * (absolute(from) + absolute(level.offset));
+  to += slack * (absolute(to) + absolute(level.offset));
+  from = from > -1 ? smaller(from, kLargest) : Real(-1);
+  to = to < kLargest ? larger(to, Real(-1)) : kLargest;
+  const auto truncated = static_cast<std::int32_t>(from);
+  const std::int32_t first = truncated + (static_cast<Real>(truncated) < from ? 1 : 0);
+  const std::int32_t end = static_cast<std::int32_t>(to) + 1;
+  return {larger(first, bounds.first), smaller(end, bounds.end)};
+}
+
+// The cells within `bounds` that may match a box; no rows if there are none.
+template <class Real>
+FCOS_HD CellRectangle candidate_cells(Box<Real> box, const MatchLevel<Real>& level,
+                                      const CellRectangle& bounds) {
+  const CellInterval rows = candidate_interval(box.y1, box.y2, level, level.stride_y, bounds.rows);
+  const CellInterval columns =
+      candidate_interval(box.x1, box.x2, level, level.stride_x, bounds.columns);
+  const bool some = size_may_match(box, level) & (columns.first < columns.end);
+  return {{rows.first, some ? rows.end : rows.first}, columns};
+}
+
+}  // namespace fcos_ops::math

@@ -1,0 +1,221 @@
+"""Target assignment."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from operator import mul
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fcos_ops import _checks, _library, _native, reference
+from fcos_ops.levels import Level
+from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
+from fcos_ops.results import Targets
+
+_MAX_LEVELS = 16  # kMaxLevels in csrc/include/fcos_ops/types.h
+
+# The numbers of CenterRegion and AreaRule in csrc/include/fcos_ops/assign_targets.h.
+_CENTER_REGIONS = {"clipped": 0, "chebyshev": 1}
+_AREA_RULES = {"exact": 0, "float32_complement": 1}
+
+
+def assign_targets(
+    levels: Sequence[Level],
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    *,
+    rule: str | AssignmentRule = "improved",
+) -> Targets:
+    """Which ground-truth box each location of a feature pyramid should predict (FCOS).
+
+    A location matches a box when it lies inside it and, by the rule, near its centre, and when
+    max(l, t, r, b), its distance to the farthest side, is within the level's size of interest. Of
+    several boxes the one of the smallest area wins, then the one of the lowest index: Tian et al.,
+    "FCOS: Fully Convolutional One-Stage Object Detection" (arXiv 1904.01355), section 3; centre
+    sampling is from "FCOS: A Simple and Strong Anchor-Free Object Detector" (arXiv 2006.09214). The
+    published variants are presets of `rule`. Time grows with the cells that boxes cover, not with
+    locations times boxes, and no memory is taken but for the results.
+
+    Args:
+        levels: 1 to 16 levels of the pyramid, finest first; see `pyramid_levels`.
+        boxes: [M, 4] xyxy pixels, float16, bfloat16, float32 or float64: the boxes of all images. A
+            box with a NaN or an infinite coordinate, or without an inside, matches nothing.
+        labels: [M], int64 or int32: the class of each box.
+        offsets: [B + 1], int64 or int32, from 0 to M, not falling: image b owns
+            boxes[offsets[b]:offsets[b + 1]].
+        rule: name of a preset ("improved", "paper", "torchvision", "detectron2", "mmdet") or an
+            `AssignmentRule`.
+
+    Returns:
+        `Targets`, for all N locations of each of the B images, level-major then row-major: labels
+        [B, N] int64, ltrb [B, N, 4], centerness [B, N], matched [B, N] int64 (flat index into
+        boxes), and the scalars num_pos (int64) and centerness_sum over the batch, for the
+        normalizers of the losses. Background has label and match -1, and zeros. Floats are float32
+        (float64 for float64 boxes). Not differentiable.
+
+    Raises:
+        TypeError: an argument has an unsupported type or dtype.
+        ValueError: shapes or devices do not fit, a level is out of range, `rule` is unknown, boxes
+            require a gradient, or offsets on a CPU are not as above (on a GPU they are clamped to
+            [0, M]).
+    """
+    rule = resolve_assignment_rule(rule)
+    grids, lengths = _flatten(levels)
+    _check(boxes, labels, offsets)
+    native = _native.enabled("assign_targets", boxes)
+    return Targets(*_OP(boxes, labels, offsets, grids, lengths, *rule[:7], native))
+
+
+def _flatten(levels: Sequence[Level]) -> tuple[list[int], list[float]]:
+    """(height, width, stride_y, stride_x) of all levels, and (scale, lower, upper) of all levels."""
+    if not 1 <= len(levels) <= _MAX_LEVELS:
+        raise ValueError(f"levels must hold 1 to {_MAX_LEVELS} levels, got {len(levels)}")
+    grids: list[int] = []
+    lengths: list[float] = []
+    for index, level in enumerate(levels):
+        if not isinstance(level, Level):
+            raise TypeError(f"levels[{index}] must be a Level, got {_checks.describe(level)}")
+        grids += level[:4]
+        lengths += level[4:]
+    return grids, lengths
+
+
+def _check(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
+    _checks.tensor("boxes", boxes, _checks.FLOATING)
+    _checks.boxes("boxes", boxes, 2)
+    _checks.tensor("labels", labels, _checks.INTEGER)
+    _checks.shape("labels", labels, boxes.shape[:1], "one class a box")
+    _checks.tensor("offsets", offsets, _checks.INTEGER)
+    if offsets.dim() != 1 or offsets.shape[0] == 0:
+        raise ValueError(f"offsets must have shape [B + 1], got {_checks.describe(offsets)}")
+    _checks.same_device("boxes", boxes, labels=labels, offsets=offsets)
+    _checks.no_gradient(boxes=boxes)
+
+
+def _check_levels(grids: list[int], lengths: list[float]) -> None:
+    """Checks what `_flatten` made, where it holds plain numbers even if a tracer looked on."""
+    if not (_all_are(grids, int, Integral) and _all_are(lengths, float, Real)):
+        raise TypeError(
+            "levels must have integers for sizes and strides and numbers for scale, lower and "
+            f"upper, got {_levels(grids, lengths)}"
+        )
+    heights, widths, strides = grids[::4], grids[1::4], grids[2::4] + grids[3::4]
+    if not (min(heights) >= 0 and min(widths) >= 0 and min(strides) > 0):
+        raise ValueError(
+            f"levels must have sizes >= 0 and strides > 0, got {_levels(grids, lengths)}"
+        )
+    scales = lengths[::3]
+    if any(map(math.isnan, lengths)) or not (min(scales) > 0 and max(scales) < math.inf):
+        raise ValueError(
+            f"levels must have a finite scale > 0 and no NaN, got {_levels(grids, lengths)}"
+        )
+
+
+def _all_are(values: Sequence[object], usual: type, general: type) -> bool:
+    return {*map(type, values)} == {usual} or all(isinstance(v, general) for v in values)
+
+
+def _levels(grids: list[int], lengths: list[float]) -> list[Level]:
+    return [
+        Level(*grids[4 * i : 4 * i + 4], *lengths[3 * i : 3 * i + 3])
+        for i in range(len(grids) // 4)
+    ]
+
+
+# ---------------------------------------------------------------------------- torch registration
+
+
+def _allocate(boxes: Tensor, offsets: Tensor, grids: list[int]) -> tuple[Tensor, ...]:
+    """The fields of Targets, not yet computed."""
+    batch = offsets.shape[0] - 1
+    locations = sum(map(mul, grids[::4], grids[1::4]))
+    device = boxes.device
+    real = torch.float64 if boxes.dtype == torch.float64 else torch.float32
+    return (
+        torch.empty((batch, locations), dtype=torch.int64, device=device),
+        torch.empty((batch, locations, 4), dtype=real, device=device),
+        torch.empty((batch, locations), dtype=real, device=device),
+        torch.empty((batch, locations), dtype=torch.int64, device=device),
+        torch.empty((), dtype=torch.int64, device=device),
+        torch.empty((), dtype=real, device=device),
+    )
+
+
+def _kernel(
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    grids: list[int],
+    lengths: list[float],
+    location_offset: float,
+    center_radius: float,
+    center_region: str,
+    range_inclusive: bool,
+    area_rule: str,
+    max_area: float,
+    normalize_ltrb: bool,
+    native: bool,
+) -> tuple[Tensor, ...]:
+    _check_levels(grids, lengths)
+    _checks.offsets("offsets", offsets, boxes.shape[0])
+    if not native:
+        rule = AssignmentRule(
+            location_offset,
+            center_radius,
+            center_region,
+            range_inclusive,
+            area_rule,
+            max_area,
+            normalize_ltrb,
+            derived_strides=False,
+            ranges=(),
+        )
+        levels = _levels(grids, lengths)
+        return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=rule))
+    outputs = _allocate(boxes, offsets, grids)
+    batch = offsets.shape[0] - 1
+    size = _native._C.assign_targets_workspace_size(grids, lengths, batch, -1)
+    _native.call(
+        _native._C.assign_targets,
+        grids,
+        lengths,
+        batch,
+        boxes.contiguous(),
+        boxes.shape[0],
+        _native.DTYPE_CODES[boxes.dtype],
+        labels.contiguous(),
+        _native.DTYPE_CODES[labels.dtype],
+        offsets.contiguous(),
+        _native.DTYPE_CODES[offsets.dtype],
+        location_offset,
+        center_radius,
+        _CENTER_REGIONS[center_region],
+        range_inclusive,
+        _AREA_RULES[area_rule],
+        max_area,
+        normalize_ltrb,
+        *outputs,
+        torch.empty(size, dtype=torch.uint8, device=boxes.device),
+        size,
+    )
+    return outputs
+
+
+def _fake(
+    boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *rest: Any
+) -> tuple[Tensor, ...]:
+    return _allocate(boxes, offsets, grids)
+
+
+_OP = _library.define(
+    "assign_targets(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] grids, float[] lengths, "
+    "float location_offset, float center_radius, str center_region, bool range_inclusive, "
+    "str area_rule, float max_area, bool normalize_ltrb, bool native) "
+    "-> (Tensor labels, Tensor ltrb, Tensor centerness, Tensor matched, Tensor num_pos, "
+    "Tensor centerness_sum)",
+    kernel=_kernel,
+    fake=_fake,
+)
