@@ -4,6 +4,39 @@ from collections.abc import Sequence
 
 LevelTuple = tuple[int, int, int, int, int, int, int]
 
+def assign_targets(
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    batch: int,
+    boxes: int,
+    num_boxes: int,
+    box_dtype: int,
+    labels: int,
+    label_dtype: int,
+    offsets: int,
+    offset_dtype: int,
+    location_offset: float,
+    center_radius: float,
+    center_region: int,
+    range_inclusive: bool,
+    area_rule: int,
+    max_area: float,
+    normalize_ltrb: bool,
+    location_labels: int,
+    ltrb: int,
+    centerness: int,
+    matched: int,
+    num_pos: int,
+    centerness_sum: int,
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def assign_targets_workspace_size(
+    grids: Sequence[int], lengths: Sequence[float], batch: int, device: int
+) -> int: ...
 def build_info() -> dict[str, object]: ...
 def centerness_target(
     ltrb: Sequence[LevelTuple],

@@ -70,7 +70,7 @@ def assign_targets(
 
 
 def _flatten(levels: Sequence[Level]) -> tuple[list[int], list[float]]:
-    """(height, width, stride_y, stride_x) of all levels, and (scale, lower, upper) of all levels."""
+    """(height, width, stride_y, stride_x) of every level, and its (scale, lower, upper)."""
     if not 1 <= len(levels) <= _MAX_LEVELS:
         raise ValueError(f"levels must hold 1 to {_MAX_LEVELS} levels, got {len(levels)}")
     grids: list[int] = []
@@ -205,7 +205,7 @@ def _kernel(
 
 
 def _fake(
-    boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *rest: Any
+    boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *options: Any
 ) -> tuple[Tensor, ...]:
     return _allocate(boxes, offsets, grids)
 

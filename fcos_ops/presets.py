@@ -134,6 +134,10 @@ def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
         raise TypeError(f"rule: expected a preset name or an AssignmentRule, got {rule!r}")
     _check_choice("center_region", rule.center_region, ("clipped", "chebyshev"))
     _check_choice("area_rule", rule.area_rule, ("exact", "float32_complement"))
+    for field in ("location_offset", "center_radius", "max_area"):
+        value = getattr(rule, field)
+        if not isinstance(value, (int, float)) or value != value:
+            raise ValueError(f"rule.{field}: expected a number, got {value!r}")
     return rule
 
 
