@@ -8,14 +8,10 @@
 #include <cstdint>
 #include <limits>
 
+#include "math/box.h"
 #include "math/elementary.h"
 
 namespace fcos_ops::math {
-
-template <class Real>
-struct Box {
-  Real x1, y1, x2, y2;
-};
 
 // Distances from a location to the sides of a box.
 template <class Real>

@@ -3,14 +3,10 @@
 // compiled without contraction, so that every operation rounds by itself.
 #pragma once
 
+#include "math/box.h"
 #include "math/elementary.h"
 
 namespace fcos_ops::math {
-
-template <class Real>
-struct Box {
-  Real x1, y1, x2, y2;
-};
 
 template <class Real>
 FCOS_HD bool has_nan(const Box<Real>& box) {
