@@ -15,6 +15,7 @@ from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 from fcos_ops.results import Targets
 
 _MAX_LEVELS = 16  # kMaxLevels in csrc/include/fcos_ops/types.h
+_MAX_SIZE = 2**31 - 2  # kMaxSize in csrc/cpu/assign_targets.cpp
 
 # The numbers of CenterRegion and AreaRule in csrc/include/fcos_ops/assign_targets.h.
 _CENTER_REGIONS = {"clipped": 0, "chebyshev": 1}
@@ -102,10 +103,11 @@ def _check_levels(grids: list[int], lengths: list[float]) -> None:
             "levels must have integers for sizes and strides and numbers for scale, lower and "
             f"upper, got {_levels(grids, lengths)}"
         )
-    heights, widths, strides = grids[::4], grids[1::4], grids[2::4] + grids[3::4]
-    if not (min(heights) >= 0 and min(widths) >= 0 and min(strides) > 0):
+    sizes, strides = grids[::4] + grids[1::4], grids[2::4] + grids[3::4]
+    if not (min(sizes) >= 0 and max(sizes) <= _MAX_SIZE and min(strides) > 0):
         raise ValueError(
-            f"levels must have sizes >= 0 and strides > 0, got {_levels(grids, lengths)}"
+            f"levels must have sizes in [0, {_MAX_SIZE}] and strides > 0, "
+            f"got {_levels(grids, lengths)}"
         )
     scales = lengths[::3]
     if any(map(math.isnan, lengths)) or not (min(scales) > 0 and max(scales) < math.inf):

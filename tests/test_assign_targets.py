@@ -356,6 +356,7 @@ BAD_INPUT = [
     (([(4, 4)], B, L, OFFSETS), TypeError, r"levels\[0\] must be a Level"),
     (([ONE, ONE._replace(height=-1)], B, L, OFFSETS), ValueError, "levels must have sizes"),
     (([ONE._replace(width=-1)], B, L, OFFSETS), ValueError, "levels must have sizes"),
+    (([ONE._replace(height=0, width=2**31)], B, L, OFFSETS), ValueError, "levels must have sizes"),
     (([ONE._replace(stride_x=0)], B, L, OFFSETS), ValueError, "levels must have sizes"),
     (([ONE._replace(stride_y=-8)], B, L, OFFSETS), ValueError, "levels must have sizes"),
     (([ONE._replace(width=4.5)], B, L, OFFSETS), TypeError, "levels must have integers"),

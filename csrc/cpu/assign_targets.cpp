@@ -1,7 +1,7 @@
 // Target assignment on a CPU. See include/fcos_ops/assign_targets.h for what it computes.
 //
-// Threads take pieces: bands of rows of one level of one image. A piece is first filled with
-// background at the speed of memset. Then each box of the image walks over the few cells that it
+// Threads take bands of rows of one level of one image. A band is first filled with background at
+// the speed of memset. Then each box of the image walks over the few cells that it
 // may match and bids for them in `matched`, where the best box so far stands; a last walk over the
 // same cells writes the targets of the winners. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
@@ -12,72 +12,17 @@
 #include "cpu/dispatch.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
+#include "cpu/row_bands.h"
 #include "math/centerness.h"
 #include "math/match.h"
 
 namespace fcos_ops {
 namespace {
 
-// Locations of a piece, more or less. Small enough to stay in a second-level cache and to keep
-// threads busy, large enough that looking at every box once a piece costs little.
-constexpr std::int64_t kPieceLength = 10240;
-
 // Of a level's height and width: cells are counted in 32 bits, the one past the end included.
 constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max() - 1;
 
-constexpr std::int32_t kWishes = 64;
-
-// Some rows of a level of an image.
-struct Piece {
-  std::int64_t image;
-  std::int32_t level;
-  math::CellInterval rows;
-  std::int64_t first_location;  // of the level, within the locations of an image
-};
-
-// Cuts a batch into pieces that do not depend on the number of threads.
-class Pieces {
- public:
-  explicit Pieces(const AssignTargetsArgs& args) : levels_(args.levels) {
-    for (std::int32_t i = 0; i < args.num_levels; ++i) {
-      per_image_ += bands(levels_[i]);
-      locations_ += levels_[i].height * levels_[i].width;
-    }
-    count_ = per_image_ * args.batch;
-  }
-
-  std::int64_t count() const { return count_; }
-  std::int64_t locations() const { return locations_; }  // of one image
-
-  Piece operator[](std::int64_t index) const {
-    std::int64_t band = index % per_image_, first_location = 0;
-    std::int32_t level = 0;
-    for (; band >= bands(levels_[level]); ++level) {
-      band -= bands(levels_[level]);
-      first_location += levels_[level].height * levels_[level].width;
-    }
-    const std::int64_t rows = band_rows(levels_[level]), begin = band * rows;
-    const std::int64_t end = std::min(begin + rows, levels_[level].height);
-    const math::CellInterval band_of_rows = {static_cast<std::int32_t>(begin),
-                                             static_cast<std::int32_t>(end)};
-    return {index / per_image_, level, band_of_rows, first_location};
-  }
-
- private:
-  // Rows of a band, so that bands are about equal; the last one may have fewer.
-  static std::int64_t band_rows(const AssignmentLevel& level) {
-    const std::int64_t at_most = std::max<std::int64_t>(kPieceLength / level.width, 1);
-    return divide_up(level.height, divide_up(level.height, at_most));
-  }
-  static std::int64_t bands(const AssignmentLevel& level) {
-    if (level.height == 0 || level.width == 0) return 0;
-    return divide_up(level.height, band_rows(level));
-  }
-  static std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a - 1) / b + 1; }
-
-  const AssignmentLevel* levels_;
-  std::int64_t per_image_ = 0, count_ = 0, locations_ = 0;
-};
+constexpr std::int32_t kWishes = 64;  // boxes looked at together
 
 struct Counts {
   std::int64_t positives;
@@ -89,7 +34,7 @@ std::int64_t integer_at(const void* data, DType dtype, std::int64_t i) {
                                 : static_cast<const std::int32_t*>(data)[i];
 }
 
-// What some boxes in a row want of a piece: lanes of the loop that computes it.
+// What some boxes in a row want of a band: lanes of the loop that computes it.
 struct Wishes {
   alignas(64) std::int32_t first_row[kWishes], end_row[kWishes];
   alignas(64) std::int32_t first_column[kWishes], end_column[kWishes];
@@ -99,12 +44,6 @@ struct Wishes {
   }
 };
 
-template <class T>
-FCOS_HD math::Box<math::Real<T>> load_box(const T* box) {
-  return {math::to_real(box[0]), math::to_real(box[1]), math::to_real(box[2]),
-          math::to_real(box[3])};
-}
-
 // Most boxes want nothing of most levels; many boxes at a time find that out.
 struct WishLoop {
   template <class T, class Real>
@@ -113,7 +52,7 @@ struct WishLoop {
                          Wishes* __restrict__ wishes) {
     for (std::int32_t i = 0; i < count; ++i) {
       const math::CellRectangle cells =
-          math::candidate_cells(load_box(boxes + 4 * i), level, bounds);
+          math::candidate_cells(math::load_box(boxes + 4 * i), level, bounds);
       wishes->first_row[i] = cells.rows.first;
       wishes->end_row[i] = cells.rows.end;
       wishes->first_column[i] = cells.columns.first;
@@ -123,25 +62,25 @@ struct WishLoop {
   }
 };
 
-// Boxes of type T on one piece.
+// Boxes of type T on one band.
 template <class T>
-class PieceAssigner {
+class BandAssigner {
   using Real = math::Real<T>;
   using Box = math::Box<Real>;
 
  public:
-  PieceAssigner(const AssignTargetsArgs& args, const Piece& piece, std::int64_t locations)
+  BandAssigner(const AssignTargetsArgs& args, const cpu::RowBand& band, std::int64_t locations)
       : args_(args),
-        piece_(piece),
-        width_(args.levels[piece.level].width),
-        scale_(static_cast<Real>(args.levels[piece.level].scale)),
-        first_(piece.image * locations + piece.first_location) {
-    const AssignmentLevel& level = args.levels[piece.level];
+        band_(band),
+        width_(args.levels[band.level].width),
+        scale_(static_cast<Real>(args.levels[band.level].scale)),
+        first_(band.image * locations + band.first_location) {
+    const AssignmentLevel& level = args.levels[band.level];
     level_.offset = static_cast<Real>(args.location_offset);
     level_.stride_x = static_cast<Real>(level.stride_x);
     level_.stride_y = static_cast<Real>(level.stride_y);
     level_.radius = args.center_radius > 0 ? static_cast<Real>(args.center_radius) * scale_
-                                           : std::numeric_limits<Real>::infinity();
+                                           : math::kInfinity<Real>;
     level_.lower = static_cast<Real>(level.lower);
     level_.upper = static_cast<Real>(level.upper);
     level_.max_area = static_cast<Real>(args.max_area);
@@ -154,9 +93,9 @@ class PieceAssigner {
     fill_background();
     Counts counts = {};
     Wishes wishes;
-    const math::CellRectangle bounds = {piece_.rows, {0, static_cast<std::int32_t>(width_)}};
-    const std::int64_t end = box_offset(piece_.image + 1);
-    for (std::int64_t box = box_offset(piece_.image); box < end; box += kWishes) {
+    const math::CellRectangle bounds = {band_.rows, {0, static_cast<std::int32_t>(width_)}};
+    const std::int64_t end = box_offset(band_.image + 1);
+    for (std::int64_t box = box_offset(band_.image); box < end; box += kWishes) {
       const auto count = static_cast<std::int32_t>(std::min<std::int64_t>(kWishes, end - box));
       cpu::run_best<WishLoop>(boxes() + 4 * box, count, level_, bounds, &wishes);
       for (std::int32_t i = 0; i < count; ++i) {
@@ -168,8 +107,8 @@ class PieceAssigner {
 
  private:
   void fill_background() const {
-    const std::int64_t first = first_ + piece_.rows.first * width_;
-    const auto count = static_cast<std::size_t>((piece_.rows.end - piece_.rows.first) * width_);
+    const std::int64_t first = first_ + band_.rows.first * width_;
+    const auto count = static_cast<std::size_t>((band_.rows.end - band_.rows.first) * width_);
     std::memset(args_.matched + first, -1, count * sizeof(std::int64_t));
     std::memset(args_.location_labels + first, -1, count * sizeof(std::int64_t));
     std::memset(ltrb() + 4 * first, 0, count * 4 * sizeof(Real));
@@ -178,9 +117,9 @@ class PieceAssigner {
 
   // Boxes bid by rising index, so an equal cost does not outbid.
   void bid(std::int64_t index, const math::CellRectangle& cells, Counts* counts) const {
-    const Box box = load_box(boxes() + 4 * index);
+    const Box box = math::load_box(boxes() + 4 * index);
     const Real cost = math::match_cost(box, level_);
-    if (cost == std::numeric_limits<Real>::infinity()) return;
+    if (cost == math::kInfinity<Real>) return;
     for (std::int32_t i = cells.rows.first; i < cells.rows.end; ++i) {
       const Real y = math::location(i, level_.offset, level_.stride_y);
       for (std::int32_t j = cells.columns.first; j < cells.columns.end; ++j) {
@@ -190,7 +129,7 @@ class PieceAssigner {
         const std::int64_t rival = args_.matched[location];
         if (rival < 0) {
           counts->positives += 1;
-        } else if (cost < math::match_cost(load_box(boxes() + 4 * rival), level_)) {
+        } else if (cost < math::match_cost(math::load_box(boxes() + 4 * rival), level_)) {
           counts->centerness -= centerness()[location];
         } else {
           continue;
@@ -222,7 +161,7 @@ class PieceAssigner {
   Real* centerness() const { return static_cast<Real*>(args_.centerness); }
 
   const AssignTargetsArgs& args_;
-  const Piece piece_;
+  const cpu::RowBand band_;
   const std::int64_t width_;
   const Real scale_;
   const std::int64_t first_;  // location of the level among those of all images
@@ -232,13 +171,13 @@ class PieceAssigner {
 template <class T>
 Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
                           const Context& context) {
-  const Pieces pieces(args);
+  const cpu::RowBands bands(args.levels, args.num_levels, args.batch);
   auto* partials = static_cast<Counts*>(workspace.data);
-  cpu::parallel_for(pieces.count(), context.num_threads, [&](std::int64_t i) {
-    partials[i] = PieceAssigner<T>(args, pieces[i], pieces.locations()).run();
+  cpu::parallel_for(bands.count(), context.num_threads, [&](std::int64_t i) {
+    partials[i] = BandAssigner<T>(args, bands[i], bands.locations()).run();
   });
   Counts total = {};
-  for (std::int64_t i = 0; i < pieces.count(); ++i) {
+  for (std::int64_t i = 0; i < bands.count(); ++i) {
     total.positives += partials[i].positives;
     total.centerness += partials[i].centerness;
   }
@@ -251,6 +190,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
 bool is_integer(DType dtype) { return dtype == DType::kInt64 || dtype == DType::kInt32; }
 
 Status check(const AssignTargetsArgs& args) {
+  if (args.batch < 0) return cpu::invalid("assign_targets: batch must be >= 0");
   if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
     return cpu::invalid("assign_targets: num_levels must be in [0, kMaxLevels]");
   }
@@ -271,7 +211,8 @@ Status check(const AssignTargetsArgs& args) {
 
 std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
   if (!check(args).ok()) return 0;
-  return static_cast<std::size_t>(Pieces(args).count()) * sizeof(Counts);
+  return static_cast<std::size_t>(cpu::RowBands(args.levels, args.num_levels, args.batch).count()) *
+         sizeof(Counts);
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {

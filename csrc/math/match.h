@@ -29,6 +29,9 @@ struct MatchLevel {
   bool chebyshev, inclusive, complement;
 };
 
+template <class Real>
+inline constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+
 template <class T>
 FCOS_HD T larger(T a, T b) {
   return a < b ? b : a;
@@ -57,7 +60,7 @@ FCOS_HD Real match_cost(Box<Real> box, const MatchLevel<Real>& level) {
   const float complement = 1e8f - static_cast<float>(area);
   const bool eligible = (area < level.max_area) & (!level.complement | (complement >= 1e-5f));
   const Real cost = level.complement ? static_cast<Real>(-complement) : area;
-  return eligible ? cost : std::numeric_limits<Real>::infinity();
+  return eligible ? cost : kInfinity<Real>;
 }
 
 template <class Real>

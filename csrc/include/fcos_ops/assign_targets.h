@@ -9,7 +9,7 @@ namespace fcos_ops {
 // One level of the pyramid. The location of cell (i, j) is at
 // x = (j + location_offset) * stride_x, y = (i + location_offset) * stride_y, in pixels.
 struct AssignmentLevel {
-  std::int64_t height = 0, width = 0;       // cells
+  std::int64_t height = 0, width = 0;       // cells, at most 2^31 - 2 each
   std::int64_t stride_y = 1, stride_x = 1;  // pixels between neighbouring locations, > 0
   double scale = 1.0;                       // unit of the centre radius and of normalised distances
   double lower = 0.0, upper = 0.0;  // size of interest: the range of max(l, t, r, b), pixels
