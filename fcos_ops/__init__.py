@@ -9,6 +9,7 @@ from fcos_ops._paths import get_cmake_dir, get_include, get_library_dir
 from fcos_ops.assign_targets import assign_targets
 from fcos_ops.centerness import centerness_loss, centerness_target
 from fcos_ops.focal_loss import sigmoid_focal_loss
+from fcos_ops.iou_loss import iou_loss
 from fcos_ops.levels import Level, pyramid_levels
 from fcos_ops.nms import batched_nms, nms, nms_padded
 from fcos_ops.presets import (
@@ -35,6 +36,7 @@ __all__ = [
     "get_cmake_dir",
     "get_include",
     "get_library_dir",
+    "iou_loss",
     "nms",
     "nms_padded",
     "pyramid_levels",

@@ -26,15 +26,18 @@ class Op:
     ) -> None:
         self.overload = getattr(torch.ops.fcos_ops, name).default
         self.kernel = kernel
-        self.autograd = autograd
         self.differentiable = differentiable
+        # Function.apply without the Python around it, which is for function transforms; those go
+        # through the dispatcher here.
+        self.apply = autograd and super(torch.autograd.Function, autograd).apply  # type: ignore
 
     def __call__(self, *arguments: Any) -> Any:
         if not runs_eagerly(arguments[0]):
             return self.overload(*arguments)
-        if self.autograd is not None and torch.is_grad_enabled():
-            if any(a.requires_grad for a in arguments[: self.differentiable]):
-                return self.autograd.apply(*arguments)
+        if self.apply is not None and torch.is_grad_enabled():
+            for tensor in arguments[: self.differentiable]:
+                if tensor.requires_grad:
+                    return self.apply(*arguments)
         return self.kernel(*arguments)
 
     def forward(self, *arguments: Any) -> Any:
@@ -91,10 +94,10 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(backward)
     def wrapper(ctx: Any, *grad_outputs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return backward(ctx, *grad_outputs)
         with torch.no_grad():
             gradients = backward(ctx, *grad_outputs)
-        if not torch.is_grad_enabled():
-            return gradients
         message = f"fcos_ops: {type(ctx).__name__} can be differentiated only once".encode()
         raise_later = torch._C._functions.DelayedError(message, len(gradients))
         attached: list[Any] = [

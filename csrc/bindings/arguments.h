@@ -50,5 +50,6 @@ void bind_build_info(py::module_& m);
 void bind_centerness(py::module_& m);
 void bind_focal_loss(py::module_& m);
 void bind_nms(py::module_& m);
+void bind_iou_loss(py::module_& m);
 
 }  // namespace fcos_ops::bindings

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_C, m) {
   b::bind_centerness(m);
   b::bind_focal_loss(m);
   b::bind_nms(m);
+  b::bind_iou_loss(m);
 }

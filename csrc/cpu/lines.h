@@ -10,9 +10,9 @@
 namespace fcos_ops::cpu {
 
 struct LoadLoop {
-  template <class T>
+  template <class T, class Real>
   static FCOS_HD int run(const T* __restrict__ from, std::int64_t stride, std::int32_t count,
-                         math::Real<T>* __restrict__ to) {
+                         Real* __restrict__ to) {
     if (stride == 1) {
       for (std::int32_t i = 0; i < count; ++i) to[i] = math::to_real(from[i]);
     } else {

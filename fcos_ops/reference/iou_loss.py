@@ -10,8 +10,10 @@ from torch import Tensor
 
 from .common import compute_dtype, reduce_loss
 
-# Coordinates beyond it are clamped: areas and squared distances stay finite in float32.
-_LIMIT = 1e18
+# Coordinates beyond it are clamped: even for boxes turned inside out, whose centres can be far apart
+# inside an enclosing box of no size, d^2 / eps^1.5 then is a float32 with room for a loss scale.
+_LIMIT = 2.0**33
+_TINY = 1.17549435e-38  # the smallest normal float32
 
 
 def iou_loss(
@@ -54,8 +56,8 @@ def iou_loss(
             enclosing = enclosing_w * enclosing_h
             loss = 1 - (iou - (enclosing - union) / (enclosing + eps))
         else:
-            dx = ((p[0] + p[2]) - (t[0] + t[2])) * 0.5
-            dy = ((p[1] + p[3]) - (t[1] + t[3])) * 0.5
+            dx = ((p[0] - t[0]) + (p[2] - t[2])) * 0.5
+            dy = ((p[1] - t[1]) + (p[3] - t[3])) * 0.5
             diagonal2 = enclosing_w * enclosing_w + enclosing_h * enclosing_h
             loss = 1 - (iou - (dx * dx + dy * dy) / (diagonal2 + eps))
             if kind == "ciou":
@@ -98,13 +100,13 @@ def _iou(p: tuple[Tensor, ...], t: tuple[Tensor, ...], eps: float) -> tuple[Tens
 def _aspect_term(p: tuple[Tensor, ...], t: tuple[Tensor, ...], iou: Tensor, eps: float) -> Tensor:
     """alpha * v of CIoU; alpha is a constant in the backward pass, as in the paper."""
     v = (4 / math.pi**2) * (_angle(*_sides(t)) - _angle(*_sides(p))) ** 2
-    alpha = (v / (1 - iou + v + eps)).detach()
+    alpha = (v / ((1 - iou).clamp(min=0) + v + eps)).detach()  # rounding can make iou exceed 1
     return alpha * v
 
 
 def _angle(w: Tensor, h: Tensor) -> Tensor:
     """atan2(w, h), with gradient 0 where w*w + h*h underflows: a box that small has no usable
     aspect ratio."""
-    tiny = w * w + h * h < torch.finfo(w.dtype).tiny
+    tiny = w * w + h * h < _TINY
     angle = torch.atan2(w.masked_fill(tiny, 0.0), h.masked_fill(tiny, 1.0))
     return torch.where(tiny, torch.atan2(w, h).detach(), angle)

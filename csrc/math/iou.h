@@ -1,0 +1,197 @@
+// IoU losses of one pair of boxes, with the derivatives by the first box.
+#pragma once
+
+#include "fcos_ops/iou_loss.h"
+#include "math/elementary.h"
+
+namespace fcos_ops::math {
+
+// Coordinates beyond it, 8.6e9, are clamped. Even for boxes turned inside out, whose centres can be
+// far apart inside an enclosing box of no size, d^2 / eps^1.5 then is a float with room for a loss scale.
+template <class Real>
+inline constexpr Real kCoordinateLimit = Real(0x1p33);
+
+// Here and below comparisons are turned so that NaN passes.
+template <class Real>
+FCOS_HD Real clamp(Real x, Real limit) {
+  const Real from_below = -limit > x ? -limit : x;
+  return limit < from_below ? limit : from_below;
+}
+
+template <class Real>
+FCOS_HD Real positive_part(Real x) {
+  return select(x < Real(0), Real(0), x);
+}
+
+// Two boxes along one axis: their ends.
+template <class Real>
+struct AxisPair {
+  Real p_low, p_high, t_low, t_high;
+};
+
+// Lengths along one axis, and the distance of the centres. Negative where a box is inverted or where
+// the boxes do not overlap.
+template <class Real>
+struct AxisLengths {
+  Real pred, target, overlap, enclosing, offset;
+};
+
+template <class Real>
+FCOS_HD AxisLengths<Real> lengths(const AxisPair<Real>& a) {
+  return {
+      a.p_high - a.p_low,
+      a.t_high - a.t_low,
+      select(a.p_high < a.t_high, a.p_high, a.t_high) - select(a.p_low > a.t_low, a.p_low, a.t_low),
+      select(a.p_high < a.t_high, a.t_high, a.p_high) - select(a.p_low > a.t_low, a.t_low, a.p_low),
+      ((a.p_low - a.t_low) + (a.p_high - a.t_high)) * Real(0.5),
+  };
+}
+
+// Derivatives of a loss by the positive parts of lengths; `offset` by each end of the first box.
+template <class Real>
+struct AxisSlopes {
+  Real overlap = 0, pred = 0, enclosing = 0, offset = 0;
+};
+
+template <class Real>
+struct EndSlopes {
+  Real low, high;
+};
+
+// From derivatives by lengths to those by the ends of the first box. An end belongs to the overlap
+// or to the enclosing interval, and half to each where both boxes share it. At length 0 an overlap
+// has slope 0, but a side has slope 1: a box of no width can still grow.
+template <IouKind kKind, class Real>
+FCOS_HD EndSlopes<Real> slopes_by_ends(const AxisPair<Real>& a, const AxisLengths<Real>& length,
+                                       const AxisSlopes<Real>& by) {
+  const Real inner = select(length.overlap <= Real(0), Real(0), by.overlap);
+  const Real side = select(length.pred < Real(0), Real(0), by.pred);
+  Real outer = 0;
+  if constexpr (kKind >= IouKind::kGiou) {
+    outer = select(length.enclosing < Real(0), Real(0), by.enclosing);
+  }
+  const Real shared = Real(0.5) * (inner + outer);
+  Real low = select(a.p_low > a.t_low, inner, outer);
+  Real high = select(a.p_high < a.t_high, inner, outer);
+  low = select(a.p_low == a.t_low, shared, low);
+  high = select(a.p_high == a.t_high, shared, high);
+  return {by.offset - (side + low), by.offset + (side + high)};
+}
+
+// The direction (height, width) of a box, scaled so that products neither underflow nor overflow;
+// a box of no size points up, for atan2(0, 0) = 0.
+template <class Real>
+struct Direction {
+  Real w, h;
+};
+
+template <class Real>
+FCOS_HD Direction<Real> direction(Real w, Real h) {
+  const Real larger = select(w > h, w, h);
+  const Real scale = select(larger < Real(0x1p-60), Real(0x1p120), Real(1));
+  return {w * scale, select(larger == Real(0), Real(1), h * scale)};
+}
+
+// alpha v of CIoU, given 1 - iou; adds its derivatives to `by_x` and `by_y`.
+template <class Real>
+FCOS_HD Real aspect_term(const AxisLengths<Real>& x, const AxisLengths<Real>& y, Real distance,
+                         Real eps, AxisSlopes<Real>& by_x, AxisSlopes<Real>& by_y) {
+  constexpr Real kFactor = Real(0.40528473456935108578);  // 4 / pi^2
+  constexpr Real kTiny = Real(1.17549435e-38);  // smaller boxes have no usable aspect ratio
+  const Real w = positive_part(x.pred), h = positive_part(y.pred);
+  const Direction<Real> p = direction(w, h);
+  const Direction<Real> t = direction(positive_part(x.target), positive_part(y.target));
+  // The angle from one to the other: more accurate than a difference of two angles.
+  const Real angle = atan2_right(t.w * p.h - t.h * p.w, t.w * p.w + t.h * p.h);
+  const Real v = kFactor * angle * angle;
+  const Real alpha = v / (positive_part(distance) + v + eps);
+  const Real diagonal2 = w * w + h * h;
+  const bool tiny = diagonal2 < kTiny;
+  const Real slope = Real(2) * kFactor * alpha * angle / select(tiny, Real(1), diagonal2);
+  by_x.pred -= select(tiny, Real(0), slope * h);
+  by_y.pred += select(tiny, Real(0), slope * w);
+  return alpha * v;
+}
+
+// The loss of a pair and its derivatives by lengths.
+template <IouKind kKind, class Real>
+FCOS_HD Real pair_loss(const AxisLengths<Real>& x, const AxisLengths<Real>& y, Real eps,
+                       AxisSlopes<Real>& by_x, AxisSlopes<Real>& by_y) {
+  const Real pred_x = positive_part(x.pred), pred_y = positive_part(y.pred);
+  const Real overlap_x = positive_part(x.overlap), overlap_y = positive_part(y.overlap);
+  const Real enclosing_x = positive_part(x.enclosing), enclosing_y = positive_part(y.enclosing);
+  const Real overlap = overlap_x * overlap_y;
+  const Real area = pred_x * pred_y + positive_part(x.target) * positive_part(y.target) - overlap;
+  const Real inverse = Real(1) / (area + eps);
+  const Real iou = overlap * inverse;
+  // 1 - iou, without its cancellation: 0 for identical boxes, and accurate for similar ones.
+  const Real distance = ((area + eps) - overlap) * inverse;
+  Real loss = distance;
+  // By the area of the overlap (a part of the union with a minus) and by that of the first box.
+  Real by_overlap = -(Real(1) + iou) * inverse;
+  Real by_pred = iou * inverse;
+  if constexpr (kKind == IouKind::kIou) {
+    const Real exact_iou = overlap / (area + eps);
+    const bool flat = exact_iou < eps;
+    loss = -log_positive(select(flat, eps, exact_iou));
+    by_overlap = select(flat, Real(0), -(Real(1) / overlap + inverse));
+    by_pred = select(flat, Real(0), inverse);
+  }
+  if constexpr (kKind == IouKind::kGiou) {
+    const Real enclosing = enclosing_x * enclosing_y;
+    const Real inverse_enclosing = Real(1) / (enclosing + eps);
+    const Real empty = (enclosing - area) * inverse_enclosing;
+    loss += empty;
+    by_overlap += inverse_enclosing;
+    by_pred -= inverse_enclosing;
+    const Real by_enclosing = (area + eps) * inverse_enclosing * inverse_enclosing;
+    by_x.enclosing = by_enclosing * enclosing_y;
+    by_y.enclosing = by_enclosing * enclosing_x;
+  }
+  by_x.overlap = by_overlap * overlap_y;
+  by_y.overlap = by_overlap * overlap_x;
+  by_x.pred = by_pred * pred_y;
+  by_y.pred = by_pred * pred_x;
+  if constexpr (kKind >= IouKind::kDiou) {
+    const Real diagonal2 = enclosing_x * enclosing_x + enclosing_y * enclosing_y;
+    const Real inverse_diagonal2 = Real(1) / (diagonal2 + eps);
+    const Real apart = (x.offset * x.offset + y.offset * y.offset) * inverse_diagonal2;
+    loss += apart;
+    const Real by_side = Real(-2) * apart * inverse_diagonal2;
+    by_x.enclosing = by_side * enclosing_x;
+    by_y.enclosing = by_side * enclosing_y;
+    by_x.offset = x.offset * inverse_diagonal2;  // each end moves the centre by half
+    by_y.offset = y.offset * inverse_diagonal2;
+  }
+  if constexpr (kKind == IouKind::kCiou) loss += aspect_term(x, y, distance, eps, by_x, by_y);
+  return loss;
+}
+
+template <class Real>
+struct BoxLoss {
+  Real loss;
+  Real gradient[4];
+};
+
+// `sign` is 1 for xyxy boxes, -1 for ltrb distances: an ltrb box is (-l, -t, r, b). `limit` is
+// kCoordinateLimit, given at run time: g++ takes a minimum with a constant for two instructions.
+template <IouKind kKind, class Real>
+FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], Real sign,
+                               Real limit, Real eps) {
+  const AxisPair<Real> x = {sign * clamp(pred[0], limit), clamp(pred[2], limit),
+                            sign * clamp(target[0], limit), clamp(target[2], limit)};
+  const AxisPair<Real> y = {sign * clamp(pred[1], limit), clamp(pred[3], limit),
+                            sign * clamp(target[1], limit), clamp(target[3], limit)};
+  const AxisLengths<Real> x_lengths = lengths(x), y_lengths = lengths(y);
+  AxisSlopes<Real> by_x, by_y;
+  const Real loss = pair_loss<kKind>(x_lengths, y_lengths, eps, by_x, by_y);
+  const EndSlopes<Real> x_ends = slopes_by_ends<kKind>(x, x_lengths, by_x);
+  const EndSlopes<Real> y_ends = slopes_by_ends<kKind>(y, y_lengths, by_y);
+  return {loss,
+          {select(absolute(pred[0]) > limit, Real(0), sign * x_ends.low),
+           select(absolute(pred[1]) > limit, Real(0), sign * y_ends.low),
+           select(absolute(pred[2]) > limit, Real(0), x_ends.high),
+           select(absolute(pred[3]) > limit, Real(0), y_ends.high)}};
+}
+
+}  // namespace fcos_ops::math
