@@ -126,3 +126,29 @@ def nms(
 def nms_workspace_size(
     box_dtype: int, score_dtype: int, num_boxes: int, num_images: int, device: int
 ) -> int: ...
+def iou_loss(
+    pred: Sequence[LevelTuple],
+    pred_dtype: int,
+    target: Sequence[LevelTuple],
+    target_dtype: int,
+    batch: int,
+    kind: int,
+    box_format: int,
+    eps: float,
+    weight: int,
+    normalizer: int,
+    normalizer_dtype: int,
+    normalizer_floor: float,
+    scale: float,
+    gradient_scale: int,
+    loss_sum: int,
+    losses: int,
+    gradient: Sequence[LevelTuple],
+    gradient_dtype: int,
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def iou_loss_workspace_size(pred: Sequence[LevelTuple], batch: int, device: int) -> int: ...

@@ -50,8 +50,8 @@ def iou_loss(
             common to their left, top, right and bottom side.
         weight: [...], floats; multiplies the loss of each pair.
         normalizer: number or one-element tensor; the result is divided by
-            max(normalizer, normalizer_floor). Pass a sum of weights as a tensor: it is not read back
-            to the host. A plain number must not be below the floor.
+            max(normalizer, normalizer_floor). Pass a sum of weights as a tensor: it is not read
+            back to the host. A plain number must not be below the floor.
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all pairs (0 when there are none); "none".
         eps: in [1.2e-38, 3e38], added to denominators.
@@ -172,6 +172,9 @@ def _allocate(
 def _run(
     pred: Tensor,
     target: Tensor,
+    gradient_scale: Tensor | None,
+    loss: Tensor | None,
+    gradient: Tensor | None,
     weight: Tensor | None,
     normalizer: Tensor | None,
     normalizer_floor: float,
@@ -180,9 +183,6 @@ def _run(
     box_format: str,
     eps: float,
     reduction: str,
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
     real = _real(pred, target)
@@ -225,9 +225,9 @@ def _run(
 def _kernel(pred: Tensor, target: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
     *options, store_pred, store_target = arguments
     loss, gradients = _allocate(pred, target, options[-1], store_pred, store_target)
-    _run(pred, target, *options, None, loss, gradients[0] if store_pred else None)
+    _run(pred, target, None, loss, gradients[0] if store_pred else None, *options)
     if store_target:  # the losses are symmetric
-        _run(target, pred, *options, None, None, gradients[-1])
+        _run(target, pred, None, None, gradients[-1], *options)
     return loss, gradients
 
 
@@ -239,7 +239,7 @@ def _backward_kernel(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
     """The gradient of the reduced loss by its first argument."""
     *options, grad_loss = arguments
     gradient = _allocate_gradient(pred, target, options[-1])
-    _run(pred, target, *options, grad_loss.to(_real(pred, target)), None, gradient)
+    _run(pred, target, grad_loss.to(_real(pred, target)), None, gradient, *options)
     return gradient
 
 

@@ -106,14 +106,13 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   const BoxRuns runs(args.pred, args.num_levels, args.batch);
   Factors<Real> factors;
   factors.loss = static_cast<Real>(cpu::normalized_scale(args.scale, args.normalizer));
-  factors.gradient =
-      args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
+  factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
   factors.sign = args.box_format == BoxFormat::kLtrb ? Real(-1) : Real(1);
   factors.limit = math::kCoordinateLimit<Real>;
   factors.eps = static_cast<Real>(args.eps);
   double sums_of_few[kBlocksWithoutWorkspace];
-  auto* sums = runs.count() <= kBlocksWithoutWorkspace ? sums_of_few
-                                                       : static_cast<double*>(workspace.data);
+  auto* sums =
+      runs.count() <= kBlocksWithoutWorkspace ? sums_of_few : static_cast<double*>(workspace.data);
   cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
     sums[i] = run_block<Real>(args, runs[i], runs.rows(), factors);
   });
@@ -161,8 +160,7 @@ Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& con
   if (workspace.size < iou_loss_workspace_size(args, context)) {
     return {kWorkspaceTooSmall, "iou_loss: workspace is smaller than its query says"};
   }
-  const bool is_double =
-      args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
+  const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
   if (is_double) return run_iou_loss<double>(args, workspace, context);
   return run_iou_loss<float>(args, workspace, context);
 }

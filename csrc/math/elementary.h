@@ -18,8 +18,8 @@ FCOS_HD To bit_cast(From value) {
   return result;
 }
 
-// condition ? a : b. g++ vectorises a row of dependent ternaries by combining their conditions, which
-// takes many times the instructions; through bits each is one comparison and one blend.
+// condition ? a : b. g++ vectorises a row of dependent ternaries by combining their conditions,
+// which takes many times the instructions; through bits each is one comparison and one blend.
 FCOS_HD float select(bool condition, float a, float b) {
 #if defined(__CUDA_ARCH__)
   return condition ? a : b;

@@ -7,7 +7,8 @@
 namespace fcos_ops::math {
 
 // Coordinates beyond it, 8.6e9, are clamped. Even for boxes turned inside out, whose centres can be
-// far apart inside an enclosing box of no size, d^2 / eps^1.5 then is a float with room for a loss scale.
+// far apart inside an enclosing box of no size, d^2 / eps^1.5 then is a float with room for a loss
+// scale.
 template <class Real>
 inline constexpr Real kCoordinateLimit = Real(0x1p33);
 
@@ -29,8 +30,8 @@ struct AxisPair {
   Real p_low, p_high, t_low, t_high;
 };
 
-// Lengths along one axis, and the distance of the centres. Negative where a box is inverted or where
-// the boxes do not overlap.
+// Lengths along one axis, and the distance of the centres. Negative where a box is inverted or
+// where the boxes do not overlap.
 template <class Real>
 struct AxisLengths {
   Real pred, target, overlap, enclosing, offset;

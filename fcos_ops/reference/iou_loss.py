@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .common import compute_dtype, reduce_loss
 
-# Coordinates beyond it are clamped: even for boxes turned inside out, whose centres can be far apart
-# inside an enclosing box of no size, d^2 / eps^1.5 then is a float32 with room for a loss scale.
+# Coordinates beyond it are clamped: even for boxes turned inside out, whose centres can be far
+# apart inside an enclosing box of no size, d^2 / eps^1.5 then is a float32 with room for a loss
+# scale.
 _LIMIT = 2.0**33
 _TINY = 1.17549435e-38  # the smallest normal float32
 
