@@ -12,19 +12,22 @@ from fcos_ops.focal_loss import sigmoid_focal_loss
 from fcos_ops.iou_loss import iou_loss
 from fcos_ops.levels import Level, pyramid_levels
 from fcos_ops.nms import batched_nms, nms, nms_padded
+from fcos_ops.postprocess import postprocess
 from fcos_ops.presets import (
     ASSIGNMENT_RULES,
     POSTPROCESS_RULES,
     AssignmentRule,
     PostprocessRule,
 )
-from fcos_ops.results import Targets
+from fcos_ops.results import Detections, PaddedKeep, Targets
 
 __all__ = [
     "ASSIGNMENT_RULES",
     "POSTPROCESS_RULES",
     "AssignmentRule",
+    "Detections",
     "Level",
+    "PaddedKeep",
     "PostprocessRule",
     "Targets",
     "assign_targets",
@@ -39,6 +42,7 @@ __all__ = [
     "iou_loss",
     "nms",
     "nms_padded",
+    "postprocess",
     "pyramid_levels",
     "reference",
     "sigmoid_focal_loss",

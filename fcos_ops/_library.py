@@ -1,6 +1,6 @@
 """The torch operator library `fcos_ops`: each op's file defines its schema and kernels here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -70,16 +70,23 @@ def define(
     _LIBRARY.impl(name, kernel, "CPU")
     _LIBRARY.impl(name, kernel, "CUDA")
     torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
-    if autograd is not None:
-        _LIBRARY.impl(name, autograd.apply, "Autograd")
+    derivative = torch.library.fallthrough_kernel if autograd is None else autograd.apply
+    _LIBRARY.impl(name, derivative, "Autograd")
     return Op(name, kernel, autograd, differentiable)
 
 
-def runs_eagerly(tensor: Tensor) -> bool:
-    """Whether `tensor` holds real memory and no tracer or function transform looks on."""
+_PLAIN = {Tensor, torch.nn.Parameter}
+
+
+def runs_eagerly(tensors: Tensor | Sequence[Tensor]) -> bool:
+    """Whether the tensors hold real memory and no tracer or function transform looks on."""
     return (
         not torch.compiler.is_compiling()
-        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and (
+            type(tensors) in _PLAIN
+            if isinstance(tensors, Tensor)
+            else _PLAIN.issuperset(map(type, tensors))
+        )
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
     )

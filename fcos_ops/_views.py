@@ -1,5 +1,7 @@
 """Tensors as the strided level views that the native library reads."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 LevelTuple = tuple[int, int, int, int, int, int, int]
@@ -31,3 +33,15 @@ def row_view(tensor: Tensor, extents: tuple[int, int, int]) -> LevelTuple:
         return address, height, width, height * width * classes, width * classes, classes, 1
     batch_stride, y_stride, x_stride, channel_stride = (0, 0, 0, *tensor.stride())[-4:]
     return address, height, width, batch_stride, y_stride, x_stride, channel_stride
+
+
+def level_views(tensors: Sequence[Tensor]) -> list[LevelTuple]:
+    """The views of [B, C, H, W] tensors, one a level of the pyramid."""
+    views = []
+    for tensor in tensors:
+        batch_stride, channel_stride, y_stride, x_stride = tensor.stride()
+        _, _, height, width = tensor.shape
+        views.append(
+            (tensor.data_ptr(), height, width, batch_stride, y_stride, x_stride, channel_stride)
+        )
+    return views

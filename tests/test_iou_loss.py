@@ -333,8 +333,7 @@ def test_compile_and_export(backend: str, compiler: str) -> None:
 def test_baseline_instruction_set() -> None:
     """The code for processors without AVX2 computes the same."""
     tests = [
-        f"{__file__}::{name}"
-        for name in ("test_mixed_dtypes", "test_ties_and_degenerate_boxes")
+        f"{__file__}::{name}" for name in ("test_mixed_dtypes", "test_ties_and_degenerate_boxes")
     ]
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],

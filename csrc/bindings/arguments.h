@@ -1,5 +1,5 @@
-// How Python hands over what the native library takes: addresses as integers (0 for none), dtypes as
-// the numbers of DType, a level view as (address, height, width, four strides).
+// How Python hands over what the native library takes: addresses as integers (0 for none), dtypes
+// as the numbers of DType, a level view as (address, height, width, four strides).
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -40,8 +40,8 @@ const View* data_or_null(const std::vector<View>& views) {
 // Errors that only a mistake inside fcos_ops can cause: its Python functions check what users pass.
 inline void raise_unless_ok(const Status& status) {
   if (status.ok()) return;
-  throw std::runtime_error(std::string(status.message) + " (status " +
-                           std::to_string(status.code) + ")");
+  throw std::runtime_error(std::string(status.message) + " (status " + std::to_string(status.code) +
+                           ")");
 }
 
 // One per op, called by module.cpp.
@@ -49,7 +49,8 @@ void bind_assign_targets(py::module_& m);
 void bind_build_info(py::module_& m);
 void bind_centerness(py::module_& m);
 void bind_focal_loss(py::module_& m);
-void bind_nms(py::module_& m);
 void bind_iou_loss(py::module_& m);
+void bind_nms(py::module_& m);
+void bind_postprocess(py::module_& m);
 
 }  // namespace fcos_ops::bindings

@@ -37,8 +37,7 @@ void focal_loss(const LevelTuples& logits, std::int64_t batch, std::int64_t num_
   args.gradient_dtype = static_cast<DType>(gradient_dtype);
   const Context context = {device, pointer(stream), num_threads};
   py::gil_scoped_release release;
-  const Status status =
-      sigmoid_focal_loss(args, {pointer(workspace), workspace_size}, context);
+  const Status status = sigmoid_focal_loss(args, {pointer(workspace), workspace_size}, context);
   py::gil_scoped_acquire acquire;
   raise_unless_ok(status);
 }

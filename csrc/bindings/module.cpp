@@ -7,6 +7,7 @@ PYBIND11_MODULE(_C, m) {
   b::bind_build_info(m);
   b::bind_centerness(m);
   b::bind_focal_loss(m);
-  b::bind_nms(m);
   b::bind_iou_loss(m);
+  b::bind_nms(m);
+  b::bind_postprocess(m);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "fcos_ops/types.h"
 #include "math/half.h"
@@ -42,6 +43,20 @@ Status dispatch_real(DType dtype, const char* message, const Body& body) {
       return body(Type<double>{});
     default:
       return invalid(message);
+  }
+}
+
+// Calls body(Type<T>{}) for the floating type that `dtype` names, out of those that Real computes.
+template <class Real, class Body>
+void dispatch_stored_as(DType dtype, const Body& body) {
+  if constexpr (std::is_same_v<Real, double>) {
+    body(Type<double>{});
+  } else if (dtype == DType::kFloat16) {
+    body(Type<math::Half>{});
+  } else if (dtype == DType::kBFloat16) {
+    body(Type<math::BFloat16>{});
+  } else {
+    body(Type<float>{});
   }
 }
 

@@ -5,7 +5,9 @@ int main() {
     fuzz::Random random(seed);
     fuzz::assign_targets(random);
     fuzz::focal_loss(random);
+    fuzz::iou_loss(random);
     fuzz::nms(random);
+    fuzz::postprocess(random);
   }
   std::puts("300 rounds, no finding");
 }

@@ -75,6 +75,8 @@ inline void require(const fcos_ops::Status& status) {
 // Each calls one op once.
 void assign_targets(Random& random);
 void focal_loss(Random& random);
+void iou_loss(Random& random);
 void nms(Random& random);
+void postprocess(Random& random);
 
 }  // namespace fuzz

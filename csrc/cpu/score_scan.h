@@ -1,0 +1,135 @@
+// Finds the logits that reach the bound of their location, and scores them.
+//
+// Nearly all logits of a detector stay below it: comparing is all that is done for them, in blocks
+// that a compiler vectorises and that are looked at one by one only if something in them passes.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "cpu/isa.h"
+#include "math/order.h"
+#include "math/score.h"
+
+namespace fcos_ops::cpu {
+
+// Whether one of kCount values reaches its bound; kOneBound: they all have the same one.
+template <std::int32_t kCount, bool kOneBound, class T>
+FCOS_HD bool any_reaches(const T* __restrict__ values,
+                         const math::Comparable<T>* __restrict__ bounds) {
+  // All ones or all zeros, as wide as what is compared: what vector units compare into.
+  using Mask = std::conditional_t<sizeof(T) == 2, std::int16_t,
+                                  std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
+  Mask any = 0;
+#pragma omp simd reduction(| : any)
+  for (std::int32_t i = 0; i < kCount; ++i) {
+    const bool reaches = math::comparable(values[i]) >= bounds[kOneBound ? 0 : i];
+    any = static_cast<Mask>(any | static_cast<Mask>(reaches ? -1 : 0));
+  }
+  return any != 0;
+}
+
+template <std::int32_t kCount, bool kOneBound, class T>
+FCOS_HD void mark(const T* __restrict__ values, const math::Comparable<T>* __restrict__ bounds,
+                  std::uint64_t* __restrict__ eights) {
+  std::uint8_t reaches[kCount];
+#pragma omp simd
+  for (std::int32_t i = 0; i < kCount; ++i) {
+    reaches[i] = math::comparable(values[i]) >= bounds[kOneBound ? 0 : i];
+  }
+  __builtin_memcpy(eights, reaches, kCount);
+}
+
+// Appends offset + i to hits, found so far, for every i < count whose value reaches its bound;
+// returns how many hits there are then. (A helper of the two scans below.)
+template <std::int32_t kBlock, bool kOneBound, class T>
+FCOS_HD std::int32_t scan_line(const T* __restrict__ values,
+                               const math::Comparable<T>* __restrict__ bounds, std::int32_t count,
+                               std::int32_t offset, std::int32_t* __restrict__ hits,
+                               std::int32_t found) {
+  std::int32_t first = 0;
+  for (; first + kBlock <= count; first += kBlock) {
+    const auto* const block_bounds = bounds + (kOneBound ? 0 : first);
+    if (!any_reaches<kBlock, kOneBound>(values + first, block_bounds)) continue;
+    std::uint64_t eights[kBlock / 8];  // a byte per value, 0 or 1
+    mark<kBlock, kOneBound>(values + first, block_bounds, eights);
+    for (std::int32_t w = 0; w < kBlock / 8; ++w) {
+      for (std::uint64_t bytes = eights[w]; bytes != 0; bytes &= bytes - 1) {
+        hits[found++] = offset + first + 8 * w + (__builtin_ctzll(bytes) >> 3);
+      }
+    }
+  }
+  for (; first < count; ++first) {
+    hits[found] = offset + first;
+    found += math::comparable(values[first]) >= bounds[kOneBound ? 0 : first];
+  }
+  return found;
+}
+
+// One channel of `count` locations, contiguous in memory: hits are locations.
+struct ScanChannel {
+  template <class T>
+  static FCOS_HD std::int32_t run(const T* logits, const math::Comparable<T>* bounds,
+                                  std::int32_t count, std::int32_t* hits) {
+    return scan_line<64, false>(logits, bounds, count, 0, hits, 0);
+  }
+};
+
+// `width` channels, contiguous in memory, of each of `count` locations `stride` apart: hits are
+// location * width + channel.
+struct ScanRows {
+  template <class T>
+  static FCOS_HD std::int32_t run(const T* logits, std::int64_t stride,
+                                  const math::Comparable<T>* bounds, std::int32_t count,
+                                  std::int32_t width, std::int32_t* hits) {
+    const auto unreachable =
+        math::comparable_bound<T>(std::numeric_limits<math::Real<T>>::infinity());
+    std::int32_t found = 0;
+    for (std::int32_t i = 0; i < count; ++i) {
+      if (bounds[i] == unreachable) continue;  // its logits need not be read
+      found = scan_line<32, true>(logits + i * stride, bounds + i, width, i * width, hits, found);
+    }
+    return found;
+  }
+};
+
+struct SigmoidLoop {
+  template <class Real>
+  static FCOS_HD int run(const Real* __restrict__ logits, std::int32_t count,
+                         Real* __restrict__ scores) {
+#pragma omp simd
+    for (std::int32_t i = 0; i < count; ++i) scores[i] = math::sigmoid_of_score(logits[i]);
+    return 0;
+  }
+};
+
+template <class T>
+struct BoundLoop {
+  static FCOS_HD int run(const math::Real<T>* __restrict__ center_scores, std::int32_t count,
+                         const math::ScoreFloor<math::Real<T>>& floor,
+                         math::Comparable<T>* __restrict__ bounds) {
+#pragma omp simd
+    for (std::int32_t i = 0; i < count; ++i) {
+      const auto bound = math::class_logit_bound(floor, center_scores[i]);
+      bounds[i] = math::comparable_bound<T>(bound);
+    }
+    return 0;
+  }
+};
+
+template <bool kSquareRoot>
+struct CombineLoop {
+  template <class Real>
+  static FCOS_HD int run(const Real* __restrict__ class_scores,
+                         const Real* __restrict__ center_scores, std::int32_t count,
+                         Real* __restrict__ scores) {
+#pragma omp simd
+    for (std::int32_t i = 0; i < count; ++i) {
+      scores[i] = math::combined_score<kSquareRoot>(class_scores[i], center_scores[i]);
+    }
+    return 0;
+  }
+};
+
+}  // namespace fcos_ops::cpu

@@ -1,0 +1,67 @@
+// From the head outputs of a dense detector (FCOS, arXiv 1904.01355) to detections: scores,
+// threshold, the best of each level, boxes, non-maximum suppression.
+#pragma once
+
+#include "fcos_ops/types.h"
+
+namespace fcos_ops {
+
+// One level of the pyramid. The location of cell (i, j) is at
+// x = (j + location_offset) * stride_x, y = (i + location_offset) * stride_y, in pixels.
+struct PostprocessLevel {
+  std::int64_t stride_y = 1, stride_x = 1;  // pixels between neighbouring locations
+  double scale = 1.0;                       // unit of normalised distances, pixels
+};
+
+// With p = sigmoid(class logit) and q = sigmoid(centerness logit), every class of every location is
+// a candidate of score p q or sqrt(p q). Those above the threshold compete, level by level, for
+// candidates_per_level places (equals by location * num_classes + class, the lower first); what
+// wins is suppressed class by class as in fcos_ops/nms.h. NaN scores and boxes are never
+// detections. Scores are made of correctly rounded operations, so that all devices agree.
+struct PostprocessArgs {
+  // Head outputs, [num_levels] each, with num_classes, 4 and 1 channels. ltrb are distances in
+  // pixels, or in units of scale if normalized. A level's three views have the same size.
+  const LevelView* class_logits = nullptr;
+  const LevelView* ltrb = nullptr;
+  const LevelView* centerness = nullptr;     // logits
+  DType class_dtype = DType::kFloat32;       // any floating ones, but
+  DType ltrb_dtype = DType::kFloat32;        // kFloat64 only if all three are: maths and results
+  DType centerness_dtype = DType::kFloat32;  // are then float64, else float32
+  const PostprocessLevel* levels = nullptr;  // [num_levels], in memory of the host
+  std::int32_t num_levels = 0;
+  std::int64_t batch = 0;
+  std::int64_t num_classes = 0;
+
+  const void* image_sizes = nullptr;  // contiguous [batch, 2]: height, width, to clip the boxes to
+  DType image_size_dtype = DType::kInt64;  // or kInt32
+
+  bool normalized = true;
+  double location_offset = 0.5;  // in cells
+
+  bool threshold_on_score = false;  // score > score_threshold, else p > score_threshold
+  bool rank_by_score = true;        // else by p
+  bool square_root = true;          // the score is sqrt(p q), else p q
+  double score_threshold = 0.05;
+  std::int64_t candidates_per_level = 1000;
+  double iou_threshold = 0.6;
+  std::int64_t max_detections = 100;
+  bool clip_before_nms = true;  // else clip the detections that are left at the end
+  bool drop_empty = true;       // drop boxes without width or height right after clipping
+
+  // The outputs, contiguous, by falling score (equals by level, then rank within it); behind
+  // `count` detections zeros, and -1 in labels.
+  void* boxes = nullptr;           // [batch, max_detections, 4], x1, y1, x2, y2 in pixels
+  void* scores = nullptr;          // [batch, max_detections]
+  std::int64_t* labels = nullptr;  // [batch, max_detections]
+  std::int64_t* count = nullptr;   // [batch]
+};
+
+// Depends on the sizes of class_logits, its dtype, batch, num_classes, candidates_per_level and
+// max_detections, and on the context.
+[[gnu::visibility("default")]] std::size_t postprocess_workspace_size(const PostprocessArgs& args,
+                                                                      const Context& context);
+
+[[gnu::visibility("default")]] Status postprocess(const PostprocessArgs& args, Workspace workspace,
+                                                  const Context& context);
+
+}  // namespace fcos_ops

@@ -1,0 +1,284 @@
+"""From head outputs to detections."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops.levels import Level
+from fcos_ops.presets import (
+    PostprocessRule,
+    resolve_head_convention,
+    resolve_postprocess_rule,
+)
+from fcos_ops.results import Detections
+
+_INTEGER = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_MAX_LEVELS = 16  # kMaxLevels in csrc/include/fcos_ops/types.h
+
+
+def postprocess(
+    cls_logits: Sequence[Tensor],
+    ltrb: Sequence[Tensor],
+    centerness: Sequence[Tensor],
+    image_sizes: Tensor,
+    *,
+    levels: Sequence[Level],
+    rule: str | PostprocessRule = "improved",
+    normalized: bool | None = None,
+    location_offset: float | None = None,
+) -> Detections:
+    """Detections of a batch: score, threshold, best of each level, decode, clip, NMS.
+
+    Every (location, class) pair is a candidate; its score is made of p = sigmoid(class logit) and
+    q = sigmoid(centerness logit) as `rule` says (FCOS, arXiv 1904.01355, section 3.2; the published
+    variants: `POSTPROCESS_RULES`). Those above the threshold compete level by level for
+    candidates_per_level places, boxes are decoded and clipped, and non-maximum suppression per
+    class (as `nms`) leaves at most max_detections an image. Output shapes depend on the inputs'
+    shapes only and nothing is read back to the host. The maths is float32, or float64 where an
+    input is float64; a class logit below -87 (-708) counts as a score of 0. Not differentiable.
+
+    Args:
+        cls_logits: one tensor a level (1 to 16 of them), [B, C, H, W] logits. All inputs are
+            float16, bfloat16, float32 or float64, one dtype for all levels, any strides; NCHW and
+            channels_last are read where they lie.
+        ltrb: one tensor a level, [B, 4, H, W]: distances from the location to the left, top, right
+            and bottom side, after the activation.
+        centerness: one tensor a level, [B, 1, H, W] logits.
+        image_sizes: [B, 2] integers, (height, width) in pixels without padding, to clip boxes to.
+        levels: the geometry of each level, as `pyramid_levels` makes it.
+        rule: name of a preset, or a `PostprocessRule`.
+        normalized: ltrb is in units of `Level.scale`, else pixels. None: as the assignment preset
+            of the rule's name has it; True where the rule is no name.
+        location_offset: a location is at (index + location_offset) * stride. None: as above; 0.5
+            where the rule is no name.
+
+    Returns:
+        `Detections(boxes, scores, labels, count)`: boxes [B, D, 4] xyxy in pixels, scores [B, D],
+        labels [B, D] int64, D = rule.max_detections, by falling score (equals by level, then rank
+        in the level, where equals go by location * C + class); padded behind count [B] int64 with
+        zeros, labels with -1. NaN scores and boxes are never detections.
+
+    Raises:
+        TypeError: an argument is no tensor, rule or level, or has an unsupported dtype.
+        ValueError: shapes, devices or numbers of levels do not fit, or the rule is unknown or out
+            of range.
+    """
+    normalized, location_offset = resolve_head_convention(rule, normalized, location_offset)
+    rule = resolve_postprocess_rule(rule)
+    cls_logits, ltrb, centerness = list(cls_logits), list(ltrb), list(centerness)
+    _check(cls_logits, ltrb, centerness, image_sizes, levels)
+    found = _OP(
+        cls_logits,
+        ltrb,
+        centerness,
+        image_sizes,
+        [level.stride_y for level in levels],
+        [level.stride_x for level in levels],
+        [level.scale for level in levels],
+        normalized,
+        location_offset,
+        *rule,
+        _native.enabled("postprocess", cls_logits[0]),
+    )
+    return Detections(*found)
+
+
+def _check(
+    cls_logits: list[Tensor],
+    ltrb: list[Tensor],
+    centerness: list[Tensor],
+    image_sizes: Tensor,
+    levels: Sequence[Level],
+) -> None:
+    count = len(cls_logits)
+    if not 1 <= count <= _MAX_LEVELS:
+        raise ValueError(f"cls_logits must hold 1 to {_MAX_LEVELS} levels, got {count}")
+    for name, values in (("ltrb", ltrb), ("centerness", centerness), ("levels", levels)):
+        if len(values) != count:
+            raise ValueError(
+                f"{name} must hold {count} levels as cls_logits does, got {len(values)}"
+            )
+    heads = ("cls_logits", cls_logits), ("ltrb", ltrb), ("centerness", centerness)
+    for name, head in heads:
+        _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
+    first = cls_logits[0]
+    if first.dim() != 4:
+        raise ValueError(
+            f"cls_logits[0] must have shape [B, C, H, W], got {_checks.describe(first)}"
+        )
+    batch, num_classes, device = first.shape[0], first.shape[1], first.device
+    for (name, head), channels in zip(heads, (num_classes, 4, 1), strict=True):
+        dtype = head[0].dtype
+        for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
+            if not (
+                isinstance(tensor, Tensor)
+                and tensor.dtype == dtype
+                and tensor.device == device
+                and tensor.shape == (batch, channels, level.height, level.width)
+            ):
+                _explain(f"{name}[{i}]", tensor, dtype, first, (batch, channels), level)
+    _checks.tensor("image_sizes", image_sizes, _INTEGER)
+    _checks.shape("image_sizes", image_sizes, (batch, 2), "height and width of each image")
+    _checks.same_device("cls_logits", first, image_sizes=image_sizes)
+
+
+def _explain(
+    name: str,
+    tensor: Tensor,
+    dtype: torch.dtype,
+    first: Tensor,
+    batch_and_channels: tuple[int, int],
+    level: Level,
+) -> None:
+    """Raises the error of a tensor that does not fit."""
+    _checks.tensor(name, tensor, (dtype,))
+    _checks.same_device("cls_logits[0]", first, **{name: tensor})
+    expected = (*batch_and_channels, level.height, level.width)
+    _checks.shape(name, tensor, expected, "batch, channels, and the size that `levels` gives")
+
+
+# ---------------------------------------------------------------------------- torch registration
+
+
+def _kernel(
+    cls_logits: list[Tensor],
+    ltrb: list[Tensor],
+    centerness: list[Tensor],
+    image_sizes: Tensor,
+    strides_y: list[int],
+    strides_x: list[int],
+    scales: list[float],
+    normalized: bool,
+    location_offset: float,
+    threshold_on: str,
+    rank_by: str,
+    score: str,
+    score_threshold: float,
+    candidates_per_level: int,
+    iou_threshold: float,
+    max_detections: int,
+    clip: str,
+    drop_empty: bool,
+    native: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if not native:
+        return reference.postprocess(
+            cls_logits,
+            ltrb,
+            centerness,
+            image_sizes,
+            levels=[
+                Level(tensor.shape[2], tensor.shape[3], stride_y, stride_x, scale, 0.0, 0.0)
+                for tensor, stride_y, stride_x, scale in zip(
+                    cls_logits, strides_y, strides_x, scales, strict=True
+                )
+            ],
+            rule=PostprocessRule(
+                threshold_on,
+                rank_by,
+                score,
+                score_threshold,
+                candidates_per_level,
+                iou_threshold,
+                max_detections,
+                clip,
+                drop_empty,
+            ),
+            normalized=normalized,
+            location_offset=location_offset,
+        )
+    real = _real(cls_logits, ltrb, centerness)
+    if real == torch.float64:
+        cls_logits = [tensor.double() for tensor in cls_logits]
+        ltrb = [tensor.double() for tensor in ltrb]
+        centerness = [tensor.double() for tensor in centerness]
+    if image_sizes.dtype not in _checks.INTEGER:
+        image_sizes = image_sizes.to(torch.int64)
+    image_sizes = image_sizes.contiguous()
+    boxes, scores, labels, count = found = _allocate(cls_logits[0], real, max_detections)
+    batch, num_classes = cls_logits[0].shape[:2]
+    class_views = _views.level_views(cls_logits)
+    class_dtype = _native.DTYPE_CODES[cls_logits[0].dtype]
+    size = _native._C.postprocess_workspace_size(
+        class_views,
+        class_dtype,
+        batch,
+        num_classes,
+        candidates_per_level,
+        max_detections,
+        -1,
+        torch.get_num_threads(),
+    )
+    workspace = torch.empty(size, dtype=torch.uint8, device=boxes.device)
+    _native.call(
+        _native._C.postprocess,
+        class_views,
+        class_dtype,
+        _views.level_views(ltrb),
+        _native.DTYPE_CODES[ltrb[0].dtype],
+        _views.level_views(centerness),
+        _native.DTYPE_CODES[centerness[0].dtype],
+        list(zip(strides_y, strides_x, scales, strict=True)),
+        batch,
+        num_classes,
+        image_sizes,
+        _native.DTYPE_CODES[image_sizes.dtype],
+        normalized,
+        location_offset,
+        threshold_on == "score",
+        rank_by == "score",
+        score == "sqrt",
+        score_threshold,
+        candidates_per_level,
+        iou_threshold,
+        max_detections,
+        clip == "before_nms",
+        drop_empty,
+        boxes,
+        scores,
+        labels,
+        count,
+        workspace,
+        size,
+    )
+    return found
+
+
+def _real(cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor]) -> torch.dtype:
+    """The dtype of the maths; each head has one dtype for all levels."""
+    dtypes = cls_logits[0].dtype, ltrb[0].dtype, centerness[0].dtype
+    return torch.float64 if torch.float64 in dtypes else torch.float32
+
+
+def _allocate(
+    like: Tensor, real: torch.dtype, max_detections: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes, scores, labels and count, not yet computed."""
+    batch, device = like.shape[0], like.device
+    return (
+        torch.empty((batch, max_detections, 4), dtype=real, device=device),
+        torch.empty((batch, max_detections), dtype=real, device=device),
+        torch.empty((batch, max_detections), dtype=torch.int64, device=device),
+        torch.empty(batch, dtype=torch.int64, device=device),
+    )
+
+
+def _fake(
+    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *options: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    max_detections = options[-4]
+    return _allocate(cls_logits[0], _real(cls_logits, ltrb, centerness), max_detections)
+
+
+_OP = _library.define(
+    "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
+    "SymInt[] strides_y, SymInt[] strides_x, float[] scales, bool normalized, "
+    "float location_offset, str threshold_on, str rank_by, str score, float score_threshold, "
+    "int candidates_per_level, float iou_threshold, int max_detections, str clip, bool drop_empty, "
+    "bool native) -> (Tensor, Tensor, Tensor, Tensor)",
+    kernel=_kernel,
+    fake=_fake,
+)
