@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CPU only unless a GPU is visible: the kernels' CUDA sources have their own build.
+# CPU only unless a GPU is visible.
 export FCOS_OPS_CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
 
 .PHONY: demo test test-torchvision bench lint format wheel clean
@@ -39,7 +39,7 @@ format: $(VENV)/.installed
 	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu')
 
 wheel: $(VENV)/.installed
-	rm -rf dist && $(BIN)/python -m build --wheel
+	rm -rf dist wheelhouse && $(BIN)/python -m build --wheel
 	$(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir wheelhouse dist/*.whl
 
 # torchvision's wheels need the CUDA build of torch, but run on a CPU. The wheel of fcos_ops that the
@@ -61,4 +61,4 @@ $(VENV)/.installed: pyproject.toml setup.py $(shell find csrc -type f)
 	touch $@
 
 clean:
-	rm -rf build dist wheelhouse out *.egg-info fcos_ops/_C*.so fcos_ops/lib fcos_ops/include fcos_ops/share
+	rm -rf $(VENV)/.installed build dist wheelhouse out *.egg-info fcos_ops/_C*.so fcos_ops/lib fcos_ops/include fcos_ops/share

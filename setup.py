@@ -5,6 +5,7 @@ Environment: FCOS_OPS_CUDA=AUTO|ON|OFF, CMAKE_ARGS (passed on), MAX_JOBS (parall
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ class CMakeBuild(build_ext):
             "-DFCOS_OPS_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DFCOS_OPS_CUDA={os.environ.get('FCOS_OPS_CUDA', 'AUTO')}",
-            *os.environ.get("CMAKE_ARGS", "").split(),
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         subprocess.run(configure, check=True)

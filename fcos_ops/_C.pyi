@@ -145,6 +145,12 @@ def iou_loss(
     losses: int,
     gradient: Sequence[LevelTuple],
     gradient_dtype: int,
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
 def iou_loss_workspace_size(pred: Sequence[LevelTuple], batch: int, device: int) -> int: ...
 def postprocess(
     class_logits: Sequence[LevelTuple],

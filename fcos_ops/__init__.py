@@ -1,4 +1,4 @@
-"""Fused CPU and CUDA ops for FCOS and other dense one-stage detectors.
+"""Fused ops for FCOS and other dense one-stage detectors.
 
 Every op here has a plain PyTorch twin of the same name and signature in `fcos_ops.reference`.
 """

@@ -50,7 +50,7 @@ def backend(name: str) -> Iterator[None]:
     """Runs every op on one backend while the context is open, in all threads.
 
     Args:
-        name: "native" (the C++ and CUDA library; the default where it was built) or "reference"
+        name: "native" (the C++ library; the default where it was built) or "reference"
             (plain PyTorch). The environment variable FCOS_OPS_BACKEND sets the default.
 
     Raises:
@@ -70,8 +70,6 @@ def unavailable_reason(device_type: str) -> str | None:
         return f"the native library could not be imported ({_IMPORT_ERROR})"
     if device_type == "cuda" and not _C.build_info()["cuda"]:
         return f"it was built without CUDA ({_C.build_info()['cuda_reason']})"
-    if device_type not in ("cpu", "cuda"):
-        return f"it has no kernels for device {device_type!r}"
     return None
 
 
@@ -87,11 +85,10 @@ def enabled(op: str, tensor: Tensor) -> bool:
     if _backend == "reference":
         return False
     device_type = tensor.device.type
-    reason = _UNAVAILABLE[device_type] if device_type in _UNAVAILABLE else "unsupported device"
+    reason = _UNAVAILABLE.get(device_type, f"it has no kernels for device {device_type!r}")
     if reason is None:
         return True
-    if not torch.compiler.is_compiling():
-        _warn_of_fallback(op, device_type, reason)
+    _warn_of_fallback(op, device_type, reason)
     return False
 
 
@@ -99,7 +96,7 @@ def _warn_of_fallback(op: str, device_type: str, reason: str) -> None:
     message = f"fcos_ops.{op} has no native kernel for {device_type}: {reason}"
     if os.environ.get("FCOS_OPS_STRICT") == "1":
         raise RuntimeError(f"{message} (FCOS_OPS_STRICT=1)")
-    if op not in _warned:
+    if op not in _warned and not torch.compiler.is_compiling():
         _warned.add(op)
         warnings.warn(f"{message}; it runs on the slower reference", RuntimeWarning, stacklevel=4)
 

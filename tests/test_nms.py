@@ -61,7 +61,7 @@ def bars(n: int) -> Tensor:
 
 
 def far_away(n: int) -> Tensor:
-    """Where neighbouring float32 numbers are half a pixel apart, and one box at the origin."""
+    """Where neighbouring float32 numbers are up to a pixel apart, and one box at the origin."""
     boxes = uniform(n) * torch.tensor([1.0, 0.5, 1, 0.5]) + torch.tensor([8.3e6, -4.2e6] * 2)
     boxes[:1] = torch.tensor([0.0, 0, 1, 1])
     return boxes
@@ -169,6 +169,51 @@ def test_thousands(n: int, layout: Callable[[int], Tensor]) -> None:
     assert_nms(clustered(n)[torch.randint(0, 40, (n,))], tied(n), 0.5)
 
 
+def sites(n: int, distance: float) -> Tensor:
+    """n points of a square lattice."""
+    side = math.isqrt(n) + 1
+    return torch.stack([torch.arange(n) % side, torch.arange(n) // side], 1) * distance
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6])
+def test_pairs_as_far_apart_as_the_threshold_allows(threshold: float) -> None:
+    """One box in the other and along three of its sides, IoU just above the threshold: no pair of
+    this IoU has centres further apart, so none lies nearer to the edge of what a grid looks at."""
+    n = 2000
+    small = torch.rand(n, 2) * 40 + 5
+    longer = torch.arange(2) == torch.randint(0, 2, (n, 1))
+    large = small * torch.where(longer, 1 / (threshold * (1 + torch.rand(n, 1) * 0.02)), 1.0)
+    corner = sites(n, 300.0) + torch.rand(n, 2) * 150
+    other = corner + (large - small) * torch.randint(0, 2, (n, 1))
+    boxes = torch.cat([corners(corner, large), corners(other, small)])
+    assert_nms(boxes, torch.rand(2 * n), threshold)
+
+
+def test_pairs_whose_centers_round() -> None:
+    """As above, where neighbouring float32 numbers are a pixel apart: centres 3 apart round to 4."""
+    n = 2000
+    small = torch.full((n, 2), 3.0)
+    large = torch.where(torch.arange(2) == torch.randint(0, 2, (n, 1)), 9.0, 3.0)
+    corner = sites(n, 15.0) + torch.randint(0, 2, (n, 2)) + 2.0**23
+    other = corner + (large - small) * torch.randint(0, 2, (n, 1))
+    boxes = torch.cat([corners(corner, large), corners(other, small)])
+    assert_nms(boxes, torch.rand(2 * n), 0.3)
+
+
+def test_pairs_that_only_rounding_to_subnormals_makes_overlap() -> None:
+    """Areas of one or two times the smallest subnormal: intersections round up to them."""
+    n = 2000
+    size = torch.rand(n, 1) * 2e-23 + 4e-23
+    corner = sites(n, 4 * 5e-23)
+    shift = size * (0.4 + 0.3 * torch.rand(n, 1)) * torch.tensor([1.0, 0.0])
+    size = size.expand(n, 2)
+    boxes = torch.cat([corners(corner, size), corners(corner + shift, size)])
+    scores = torch.rand(2 * n)
+    assert_nms(boxes, scores, 0.5)
+    larger = fcos_ops.nms(boxes * 1e23, scores, 0.5)
+    assert len(fcos_ops.nms(boxes, scores, 0.5)) < len(larger)
+
+
 def test_300_000() -> None:
     n = 300_000
     places = corners(torch.rand(40, 2) * 1000, torch.rand(40, 2) * 99 + 1)
@@ -184,10 +229,9 @@ def test_ids_are_compared_and_nothing_else() -> None:
     ids = extreme[torch.randint(0, len(extreme), (600,))]
     assert_batched_nms(boxes, scores, ids, 0.3)
     assert_batched_nms(boxes, scores, ids.clamp(-(2**31), 2**31 - 1).int(), 0.3)
-    everyone_alone = torch.randperm(600) * 1_000_003
-    assert len(fcos_ops.batched_nms(identical(600), scores, everyone_alone, 0.0)) == 600
-    by_multiples = torch.arange(600) % 30 * 2**48
-    assert_batched_nms(boxes, scores, by_multiples, 0.3)
+    for step in (1, 1_000_003, 2**32, 2**53):
+        everyone_alone = torch.randperm(600) * step
+        assert len(fcos_ops.batched_nms(identical(600), scores, everyone_alone, 0.0)) == 600
 
 
 @pytest.mark.parametrize(
@@ -262,11 +306,11 @@ def test_padded_score_threshold_is_rounded_as_scores_are_computed(dtype: torch.d
 
 
 def test_threads_and_runs_agree() -> None:
-    arguments = batch([200, 0, 31, 500, 100])
+    arguments = batch([2000] * 24)
     results = []
-    for threads in (1, 2, 2):
+    for threads in (1, 2, 2, 2):
         torch.set_num_threads(threads)
-        results.append(fcos_ops.nms_padded(*arguments, **OPTIONS))
+        results.append(fcos_ops.nms_padded(*arguments, **OPTIONS | {"max_detections": 2000}))
     for keep, count in results[1:]:
         assert torch.equal(keep, results[0].keep) and torch.equal(count, results[0].count)
 

@@ -167,6 +167,13 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
   if (context.device != kCpuDevice) {
     return {kNotImplementedForDevice, "centerness_loss: this library was built without CUDA"};
   }
+  if (args.gradient && !cpu::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
+    return cpu::invalid("centerness_loss: gradient_dtype must be dtype or that of the maths");
+  }
+  if (args.selection && args.selection_dtype != DType::kUInt8 &&
+      args.selection_dtype != DType::kInt32 && args.selection_dtype != DType::kInt64) {
+    return cpu::invalid("centerness_loss: selection_dtype must be kUInt8, kInt32 or kInt64");
+  }
   if (workspace.size < centerness_loss_workspace_size(args, context)) {
     return {kWorkspaceTooSmall, "centerness_loss: workspace is smaller than its query says"};
   }

@@ -33,31 +33,11 @@ Status dispatch_floating(DType dtype, const char* message, const Body& body) {
   }
 }
 
-// The same for the two types that boxes and ltrb targets are computed in.
-template <class Body>
-Status dispatch_real(DType dtype, const char* message, const Body& body) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return body(Type<float>{});
-    case DType::kFloat64:
-      return body(Type<double>{});
-    default:
-      return invalid(message);
-  }
-}
-
-// Calls body(Type<T>{}) for the floating type that `dtype` names, out of those that Real computes.
-template <class Real, class Body>
-void dispatch_stored_as(DType dtype, const Body& body) {
-  if constexpr (std::is_same_v<Real, double>) {
-    body(Type<double>{});
-  } else if (dtype == DType::kFloat16) {
-    body(Type<math::Half>{});
-  } else if (dtype == DType::kBFloat16) {
-    body(Type<math::BFloat16>{});
-  } else {
-    body(Type<float>{});
-  }
+// Whether a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own type,
+// or in the type of the maths.
+inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {
+  const DType maths = dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  return gradient_dtype == dtype || gradient_dtype == maths;
 }
 
 template <class Body>

@@ -269,6 +269,9 @@ Status check(const FocalLossArgs& args) {
   if (args.labels && args.label_dtype != DType::kInt64 && args.label_dtype != DType::kInt32) {
     return cpu::invalid("sigmoid_focal_loss: label_dtype must be kInt32 or kInt64");
   }
+  if (args.gradient && !cpu::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
+    return cpu::invalid("sigmoid_focal_loss: gradient_dtype must be dtype or that of the maths");
+  }
   if (!(args.gamma >= 0.0)) return cpu::invalid("sigmoid_focal_loss: gamma must be >= 0");
   return {};
 }

@@ -33,10 +33,11 @@ class KeptBoxes {
   using Limits = std::numeric_limits<Real>;
 
  public:
+  // A class of n boxes has at most n cells, and a box begins at most one block.
   KeptBoxes(Real threshold, Scratch& scratch, std::int64_t max_boxes)
       : grids_(scratch.take<Grid>(max_boxes)),
-        cells_(scratch.take<Cell>(max_cells(max_boxes))),
-        blocks_(scratch.take<Block>(max_blocks(max_boxes))),
+        cells_(scratch.take<Cell>(max_boxes)),
+        blocks_(scratch.take<Block>(max_boxes)),
         threshold_(threshold) {
     // Below 0.1 the bound by ratios is nearly useless and its rounding hard to reason about.
     if (threshold >= Real(0.1)) set_bound(threshold * Real(1 - 0x1p-10));
@@ -119,19 +120,15 @@ class KeptBoxes {
     std::int32_t next;  // older block, -1 for none
   };
 
-  // A class of n boxes has at most max(1, n / 8) cells.
-  static std::int64_t max_cells(std::int64_t max_boxes) { return max_boxes; }
-  static std::int64_t max_blocks(std::int64_t max_boxes) { return max_boxes; }
-
   // Boxes of a smaller area lose so much of it to underflow that ratios mean nothing.
   static constexpr Real kTiny = Limits::min() / (Limits::epsilon() * Limits::epsilon());
 
-  // Cells should not be smaller than what most boxes reach, or they are visited in vain.
-  Real typical_reach(Real mean) const { return Real(2) * mean * shrink_; }
-
+  // Cells smaller than twice what most boxes reach would be visited in vain.
   std::int32_t divisions(Real length, Real mean, Real wanted) const {
-    const Real fit = std::min(length / (Real(2) * typical_reach(mean)), wanted);
-    return fit >= Real(1) ? static_cast<std::int32_t>(fit) : 1;
+    constexpr Real kMost = 1 << 20;  // float32 counts as far exactly
+    const Real typical_reach = Real(2) * mean * shrink_;
+    const Real fit = std::min(length / (Real(2) * typical_reach), wanted);
+    return fit >= Real(1) ? static_cast<std::int32_t>(std::min(fit, kMost)) : 1;  // 1 for NaN
   }
 
   FCOS_HD void set_bound(Real t) {
@@ -146,8 +143,7 @@ class KeptBoxes {
            Real(4) * Limits::epsilon() * math::absolute(center) + Limits::min();
   }
 
-  // Both are monotone, roundings included: what lies between two positions lies between their
-  // cells.
+  // Both are monotone, also when rounded: what lies between two positions lies between their cells.
   FCOS_HD std::int32_t column(const Grid& grid, Real x) const {
     return division((x - left_) * grid.columns_per_pixel, grid.columns);
   }

@@ -1,6 +1,5 @@
 // exp, log1p, log and atan2 on the ranges that the losses need, as short branch-free polynomials
-// that a compiler vectorises. Errors (relative, exhaustive over float32): see
-// tests/test_elementary.py. NaN in gives NaN out.
+// that a compiler vectorises. NaN in gives NaN out.
 #pragma once
 
 #include <cmath>

@@ -5,7 +5,7 @@
 
 namespace fcos_ops::math {
 
-// Values of gamma with a loop of their own; kAnyGamma takes the exponent at run time.
+// Values of gamma with a loop of their own; kAny takes the exponent at run time.
 enum class Gamma { kZero, kOne, kTwo, kAny };
 
 template <class Real>

@@ -2,7 +2,7 @@
 //
 // The contract of every function declared beside this file:
 //   - it works on memory that the caller owns, allocates nothing, keeps nothing after it returns;
-//   - it throws nothing and reads no global state; several threads may call it at once;
+//   - it throws nothing and has no state; several threads may call it at once;
 //   - it returns a Status; scratch memory comes from the caller, who asks `..._workspace_size`.
 #pragma once
 
