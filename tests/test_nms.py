@@ -190,7 +190,7 @@ def test_pairs_as_far_apart_as_the_threshold_allows(threshold: float) -> None:
 
 
 def test_pairs_whose_centers_round() -> None:
-    """As above, where neighbouring float32 numbers are a pixel apart: centres 3 apart round to 4."""
+    """As above, where neighbouring float32 numbers are a pixel apart: 3 rounds to 4."""
     n = 2000
     small = torch.full((n, 2), 3.0)
     large = torch.where(torch.arange(2) == torch.randint(0, 2, (n, 1)), 9.0, 3.0)
