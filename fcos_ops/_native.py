@@ -33,6 +33,7 @@ DTYPE_CODES = {
     torch.bool: 6,
 }
 
+_STRICT = os.environ.get("FCOS_OPS_STRICT") == "1"
 _warned: set[str] = set()
 
 
@@ -94,7 +95,7 @@ def enabled(op: str, tensor: Tensor) -> bool:
 
 def _warn_of_fallback(op: str, device_type: str, reason: str) -> None:
     message = f"fcos_ops.{op} has no native kernel for {device_type}: {reason}"
-    if os.environ.get("FCOS_OPS_STRICT") == "1":
+    if _STRICT:
         raise RuntimeError(f"{message} (FCOS_OPS_STRICT=1)")
     if op not in _warned and not torch.compiler.is_compiling():
         _warned.add(op)

@@ -40,6 +40,20 @@ inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {
   return gradient_dtype == dtype || gradient_dtype == maths;
 }
 
+// Calls body(Type<T>{}) for the floating type that `dtype` names, out of those that Real computes.
+template <class Real, class Body>
+void dispatch_stored_as(DType dtype, const Body& body) {
+  if constexpr (std::is_same_v<Real, double>) {
+    body(Type<double>{});
+  } else if (dtype == DType::kFloat16) {
+    body(Type<math::Half>{});
+  } else if (dtype == DType::kBFloat16) {
+    body(Type<math::BFloat16>{});
+  } else {
+    body(Type<float>{});
+  }
+}
+
 template <class Body>
 Status dispatch_integer(DType dtype, const char* message, const Body& body) {
   switch (dtype) {

@@ -136,6 +136,9 @@ Status check(const IouLossArgs& args) {
   if (!is_floating(args.pred_dtype) || !is_floating(args.target_dtype)) {
     return cpu::invalid("iou_loss: pred_dtype and target_dtype must be floating ones");
   }
+  if (args.gradient && !is_floating(args.gradient_dtype)) {
+    return cpu::invalid("iou_loss: gradient_dtype must be a floating one");
+  }
   if (args.kind < IouKind::kIou || args.kind > IouKind::kCiou) {
     return cpu::invalid("iou_loss: kind must be one of IouKind");
   }
