@@ -33,8 +33,8 @@ Status dispatch_floating(DType dtype, const char* message, const Body& body) {
   }
 }
 
-// Whether a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own type,
-// or in the type of the maths.
+// Whether a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own
+// type, or in the type of the maths.
 inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {
   const DType maths = dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   return gradient_dtype == dtype || gradient_dtype == maths;
