@@ -13,5 +13,9 @@ except ImportError:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """torch.compile for the exact shapes of the problem, the setting most in its favour."""
+    """torch.compile for the exact shapes of the problem, the setting most in its favour.
+
+    What was compiled before is forgotten: torch falls back to eager after a few recompilations.
+    """
+    torch.compiler.reset()
     return torch.compile(function, fullgraph=True, dynamic=False)
