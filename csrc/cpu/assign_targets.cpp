@@ -9,18 +9,16 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/dispatch.h"
 #include "cpu/isa.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "cpu/row_bands.h"
 #include "math/centerness.h"
+#include "math/dtypes.h"
 #include "math/match.h"
 
-namespace fcos_ops {
+namespace fcos_ops::cpu {
 namespace {
-
-// Of a level's height and width: cells are counted in 32 bits, the one past the end included.
-constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max() - 1;
 
 constexpr std::int32_t kWishes = 64;  // boxes looked at together
 
@@ -69,7 +67,7 @@ class BandAssigner {
   using Box = math::Box<Real>;
 
  public:
-  BandAssigner(const AssignTargetsArgs& args, const cpu::RowBand& band, std::int64_t locations)
+  BandAssigner(const AssignTargetsArgs& args, const RowBand& band, std::int64_t locations)
       : args_(args),
         band_(band),
         width_(args.levels[band.level].width),
@@ -97,7 +95,7 @@ class BandAssigner {
     const std::int64_t end = box_offset(band_.image + 1);
     for (std::int64_t box = box_offset(band_.image); box < end; box += kWishes) {
       const auto count = static_cast<std::int32_t>(std::min<std::int64_t>(kWishes, end - box));
-      cpu::run_best<WishLoop>(boxes() + 4 * box, count, level_, bounds, &wishes);
+      run_best<WishLoop>(boxes() + 4 * box, count, level_, bounds, &wishes);
       for (std::int32_t i = 0; i < count; ++i) {
         if (wishes.first_row[i] < wishes.end_row[i]) bid(box + i, wishes.cells(i), &counts);
       }
@@ -161,7 +159,7 @@ class BandAssigner {
   Real* centerness() const { return static_cast<Real*>(args_.centerness); }
 
   const AssignTargetsArgs& args_;
-  const cpu::RowBand band_;
+  const RowBand band_;
   const std::int64_t width_;
   const Real scale_;
   const std::int64_t first_;  // location of the level among those of all images
@@ -171,9 +169,9 @@ class BandAssigner {
 template <class T>
 Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
                           const Context& context) {
-  const cpu::RowBands bands(args.levels, args.num_levels, args.batch);
+  const RowBands bands(args.levels, args.num_levels, args.batch);
   auto* partials = static_cast<Counts*>(workspace.data);
-  cpu::parallel_for(bands.count(), context.num_threads, [&](std::int64_t i) {
+  parallel_for(bands.count(), context.num_threads, [&](std::int64_t i) {
     partials[i] = BandAssigner<T>(args, bands[i], bands.locations()).run();
   });
   Counts total = {};
@@ -187,46 +185,18 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
   return {};
 }
 
-bool is_integer(DType dtype) { return dtype == DType::kInt64 || dtype == DType::kInt32; }
-
-Status check(const AssignTargetsArgs& args) {
-  if (args.batch < 0) return cpu::invalid("assign_targets: batch must be >= 0");
-  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
-    return cpu::invalid("assign_targets: num_levels must be in [0, kMaxLevels]");
-  }
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    const AssignmentLevel& level = args.levels[i];
-    if (std::min(level.height, level.width) < 0 || std::max(level.height, level.width) > kMaxSize ||
-        std::min(level.stride_y, level.stride_x) <= 0) {
-      return cpu::invalid("assign_targets: levels must have sizes in [0, 2^31 - 2], strides > 0");
-    }
-  }
-  if (!is_integer(args.label_dtype) || !is_integer(args.offset_dtype)) {
-    return cpu::invalid("assign_targets: label_dtype and offset_dtype must be kInt32 or kInt64");
-  }
-  return {};
-}
-
 }  // namespace
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
-  if (!check(args).ok()) return 0;
-  return static_cast<std::size_t>(cpu::RowBands(args.levels, args.num_levels, args.batch).count()) *
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
+  return static_cast<std::size_t>(RowBands(args.levels, args.num_levels, args.batch).count()) *
          sizeof(Counts);
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "assign_targets: this library was built without CUDA"};
-  }
-  if (workspace.size < assign_targets_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "assign_targets: workspace is smaller than its query says"};
-  }
   const char* const bad_dtype = "assign_targets: box_dtype must be a floating one";
-  return cpu::dispatch_floating(args.box_dtype, bad_dtype, [&](auto t) {
+  return math::dispatch_floating(args.box_dtype, bad_dtype, [&](auto t) {
     return run_assign_targets<typename decltype(t)::type>(args, workspace, context);
   });
 }
 
-}  // namespace fcos_ops
+}  // namespace fcos_ops::cpu

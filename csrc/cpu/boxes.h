@@ -1,7 +1,7 @@
 // Boxes, or distances to four sides, transposed: an array a coordinate, in the type of the maths.
 #pragma once
 
-#include "cpu/dispatch.h"
+#include "math/dtypes.h"
 #include "cpu/isa.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"

@@ -6,19 +6,20 @@
 
 #include <algorithm>
 
-#include "cpu/dispatch.h"
 #include "cpu/isa.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
+#include "math/dtypes.h"
 
-namespace fcos_ops {
+namespace fcos_ops::cpu {
 namespace {
 
 constexpr std::int64_t kRunLength = 512;
-using Runs = cpu::LocationRuns<kRunLength>;
+using Runs = LocationRuns<kRunLength>;
 
 struct TargetLoop {
   template <class T>
@@ -37,13 +38,13 @@ struct TargetLoop {
 template <class T>
 Status run_target(const CenternessTargetArgs& args, const Context& context) {
   const Runs runs(args.ltrb, args.num_levels, args.batch);
-  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
-    const cpu::LocationRun run = runs[i];
+  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+    const LocationRun run = runs[i];
     const LevelView& view = args.ltrb[run.level];
     auto* const target = static_cast<math::Real<T>*>(args.target);
-    cpu::run_best<TargetLoop>(cpu::element<T>(view, run.batch, run.y, run.x), view.stride_x,
-                              view.stride_channel, static_cast<std::int32_t>(run.length),
-                              target + run.batch * runs.rows() + run.first_row);
+    run_best<TargetLoop>(element<T>(view, run.batch, run.y, run.x), view.stride_x,
+                         view.stride_channel, static_cast<std::int32_t>(run.length),
+                         target + run.batch * runs.rows() + run.first_row);
   });
   return {};
 }
@@ -93,29 +94,29 @@ void select(const CenternessLossArgs& args, std::int64_t first, std::int64_t cou
 
 // The loss of one run: the logits' type T, the gradient's type G.
 template <class T, class G>
-math::Real<T> run_loss(const CenternessLossArgs& args, const cpu::LocationRun& run,
-                       std::int64_t first, const Factors<math::Real<T>>& factors) {
+math::Real<T> run_loss(const CenternessLossArgs& args, const LocationRun& run, std::int64_t first,
+                       const Factors<math::Real<T>>& factors) {
   using Real = math::Real<T>;
   alignas(64) Real logits[kRunLength], losses[kRunLength], slopes[kRunLength];
   alignas(64) std::uint8_t counts[kRunLength];
   const auto count = static_cast<std::int32_t>(run.length);
   const LevelView& view = args.logits[run.level];
-  const cpu::Line<const T> line = {cpu::element<T>(view, run.batch, run.y, run.x), view.stride_x};
-  cpu::Line<Real> loss_line = {nullptr, 1};
+  const Line<const T> line = {element<T>(view, run.batch, run.y, run.x), view.stride_x};
+  Line<Real> loss_line = {nullptr, 1};
   if (args.losses) loss_line.data = static_cast<Real*>(args.losses) + first;
-  cpu::Line<G> slope_line = {nullptr, 1};
+  Line<G> slope_line = {nullptr, 1};
   if (args.gradient) {
     const MutableLevelView& gradient = args.gradient[run.level];
-    slope_line = {cpu::element<G>(gradient, run.batch, run.y, run.x), gradient.stride_x};
+    slope_line = {element<G>(gradient, run.batch, run.y, run.x), gradient.stride_x};
   }
   select(args, first, run.length, counts);
-  Real* const loss_values = cpu::writable(loss_line, losses);
-  Real* const slope_values = cpu::writable(slope_line, slopes);
-  const Real sum = cpu::run_best<LossLoop>(
-      cpu::load(line, count, logits), static_cast<const Real*>(args.target) + first,
+  Real* const loss_values = writable(loss_line, losses);
+  Real* const slope_values = writable(slope_line, slopes);
+  const Real sum = run_best<LossLoop>(
+      load(line, count, logits), static_cast<const Real*>(args.target) + first,
       static_cast<const std::uint8_t*>(counts), count, factors, loss_values, slope_values);
-  cpu::store(loss_values, count, loss_line);
-  cpu::store(slope_values, count, slope_line);
+  store(loss_values, count, loss_line);
+  store(slope_values, count, slope_line);
   return sum;
 }
 
@@ -123,13 +124,13 @@ template <class T, class G>
 Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Context& context) {
   using Real = math::Real<T>;
   const Runs runs(args.logits, args.num_levels, args.batch);
-  const double scale = cpu::normalized_scale(args.scale, args.normalizer);
+  const double scale = math::normalized_scale(args.scale, args.normalizer);
   const double by_output =
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : 1.0;
   const Factors<Real> factors = {static_cast<Real>(scale), static_cast<Real>(scale * by_output)};
   auto* const partials = static_cast<double*>(workspace.data);
-  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
-    const cpu::LocationRun run = runs[i];
+  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+    const LocationRun run = runs[i];
     partials[i] = run_loss<T, G>(args, run, run.batch * runs.rows() + run.first_row, factors);
   });
   if (args.loss_sum) {
@@ -143,47 +144,24 @@ Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Con
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
-  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
-    return cpu::invalid("centerness_target: num_levels must be in [0, kMaxLevels]");
-  }
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "centerness_target: this library was built without CUDA"};
-  }
-  return cpu::dispatch_floating(
+  return math::dispatch_floating(
       args.dtype, "centerness_target: dtype must be a floating one",
       [&](auto t) { return run_target<typename decltype(t)::type>(args, context); });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
   return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
                        const Context& context) {
-  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
-    return cpu::invalid("centerness_loss: num_levels must be in [0, kMaxLevels]");
-  }
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "centerness_loss: this library was built without CUDA"};
-  }
-  if (args.gradient && !cpu::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
-    return cpu::invalid("centerness_loss: gradient_dtype must be dtype or that of the maths");
-  }
-  if (args.selection && args.selection_dtype != DType::kUInt8 &&
-      args.selection_dtype != DType::kInt32 && args.selection_dtype != DType::kInt64) {
-    return cpu::invalid("centerness_loss: selection_dtype must be kUInt8, kInt32 or kInt64");
-  }
-  if (workspace.size < centerness_loss_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "centerness_loss: workspace is smaller than its query says"};
-  }
-  return cpu::dispatch_floating(args.dtype, "centerness_loss: dtype must be a floating one",
-                                [&](auto t) {
-                                  using T = typename decltype(t)::type;
-                                  if (args.gradient_dtype == args.dtype)
-                                    return run_losses<T, T>(args, workspace, context);
-                                  return run_losses<T, math::Real<T>>(args, workspace, context);
-                                });
+  const char* const bad_dtype = "centerness_loss: dtype must be a floating one";
+  return math::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    if (args.gradient_dtype == args.dtype) return run_losses<T, T>(args, workspace, context);
+    return run_losses<T, math::Real<T>>(args, workspace, context);
+  });
 }
 
-}  // namespace fcos_ops
+}  // namespace fcos_ops::cpu

@@ -9,21 +9,21 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/dispatch.h"
 #include "cpu/focal_loops.h"
 #include "cpu/isa.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "math/dtypes.h"
 
-namespace fcos_ops {
+namespace fcos_ops::cpu {
 namespace {
 
 constexpr std::int64_t kRunLength = 256;
 constexpr std::int64_t kChunk = 512;
-using cpu::kBackground, cpu::kIgnored;
 
-using Runs = cpu::LocationRuns<kRunLength>;
+using Runs = LocationRuns<kRunLength>;
 
 // Chunk-sized scratch memory, and where a chunk's results go.
 template <class Real>
@@ -39,9 +39,9 @@ class FocalRun {
   using Real = math::Real<T>;
 
  public:
-  FocalRun(const FocalLossArgs& args, const cpu::LocationRun& run, std::int64_t rows_per_image)
+  FocalRun(const FocalLossArgs& args, const LocationRun& run, std::int64_t rows_per_image)
       : args_(args), run_(run), row_(run.batch * rows_per_image + run.first_row) {
-    const double scale = cpu::normalized_scale(args.scale, args.normalizer);
+    const double scale = math::normalized_scale(args.scale, args.normalizer);
     const bool weighted = args.alpha >= 0.0;
     factors_.positive = static_cast<Real>(scale * (weighted ? args.alpha : 1.0));
     factors_.negative = static_cast<Real>(scale * (weighted ? 1.0 - args.alpha : 1.0));
@@ -85,8 +85,8 @@ class FocalRun {
   double sparse_row(std::int64_t i, std::int64_t label, std::int64_t count) {
     const bool valid = label >= kIgnored && label < args_.num_classes;
     const Real weight = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
-    const cpu::FocalFactors<Real> factors = {factors_.positive * weight, factors_.negative * weight,
-                                             factors_.gamma, factors_.gradient};
+    const FocalFactors<Real> factors = {factors_.positive * weight, factors_.negative * weight,
+                                        factors_.gamma, factors_.gradient};
     double total = 0;
     for (std::int64_t first = 0; first < count; first += kChunk) {
       const auto length = static_cast<std::int32_t>(std::min(kChunk, count - first));
@@ -96,13 +96,13 @@ class FocalRun {
                      gradient_along_row(i).from(first), length,
                      [&](const Real* x, Real* losses, Real* gradient) {
                        if (label == kIgnored) return fill_zero(length, losses, gradient);
-                       return cpu::dispatch_gamma(args_.gamma, [&](auto gamma) {
+                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
                          if (positive >= 0) {
-                           return cpu::run_best<cpu::RowLoop<gamma(), true>>(
-                               x, length, positive, factors, losses, gradient);
+                           return run_best<RowLoop<gamma(), true>>(x, length, positive, factors,
+                                                                   losses, gradient);
                          }
-                         return cpu::run_best<cpu::RowLoop<gamma(), false>>(
-                             x, length, positive, factors, losses, gradient);
+                         return run_best<RowLoop<gamma(), false>>(x, length, positive, factors,
+                                                                  losses, gradient);
                        });
                      });
     }
@@ -121,8 +121,8 @@ class FocalRun {
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
       total += chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
                      [&](const Real* x, Real* losses, Real* gradient) {
-                       return cpu::dispatch_gamma(args_.gamma, [&](auto gamma) {
-                         return cpu::run_best<cpu::ColumnLoop<gamma()>>(
+                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
+                         return run_best<ColumnLoop<gamma()>>(
                              x, length, buffers_.labels, buffers_.weights,
                              static_cast<std::int32_t>(c), factors_, losses, gradient);
                        });
@@ -154,27 +154,26 @@ class FocalRun {
     return total;
   }
 
-  double dense_chunk(cpu::Line<const T> logits, cpu::Line<const Real> targets,
-                     cpu::Line<Real> losses, cpu::Line<G> gradient, std::int64_t count) {
+  double dense_chunk(Line<const T> logits, Line<const Real> targets, Line<Real> losses,
+                     Line<G> gradient, std::int64_t count) {
     const auto length = static_cast<std::int32_t>(count);
-    const Real* t = cpu::load(targets, length, buffers_.targets);
+    const Real* t = load(targets, length, buffers_.targets);
     return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
-      return cpu::dispatch_gamma(args_.gamma, [&](auto gamma) {
-        return cpu::run_best<cpu::DenseLoop<gamma()>>(x, length, t, buffers_.weights, factors_,
-                                                      loss, slope);
+      return dispatch_gamma(args_.gamma, [&](auto gamma) {
+        return run_best<DenseLoop<gamma()>>(x, length, t, buffers_.weights, factors_, loss, slope);
       });
     });
   }
 
   template <class Loop>
-  Real chunk(cpu::Line<const T> logits, cpu::Line<Real> losses, cpu::Line<G> gradient,
-             std::int32_t count, const Loop& loop) {
-    const Real* x = cpu::load(logits, count, buffers_.logits);
-    Real* loss_values = cpu::writable(losses, buffers_.losses);
-    Real* gradient_values = cpu::writable(gradient, buffers_.gradient);
+  Real chunk(Line<const T> logits, Line<Real> losses, Line<G> gradient, std::int32_t count,
+             const Loop& loop) {
+    const Real* x = load(logits, count, buffers_.logits);
+    Real* loss_values = writable(losses, buffers_.losses);
+    Real* gradient_values = writable(gradient, buffers_.gradient);
     const Real sum = loop(x, loss_values, gradient_values);
-    cpu::store(loss_values, count, losses);
-    cpu::store(gradient_values, count, gradient);
+    store(loss_values, count, losses);
+    store(gradient_values, count, gradient);
     return sum;
   }
 
@@ -203,43 +202,39 @@ class FocalRun {
 
   // The entries of location i along the class axis, and those of channel c along x.
   template <class E, class Views>
-  cpu::Line<E> along_row(const Views* views, std::int64_t i) const {
+  Line<E> along_row(const Views* views, std::int64_t i) const {
     if (views == nullptr) return {nullptr, 1};
     const auto& view = views[run_.level];
-    return {cpu::element<std::remove_const_t<E>>(view, run_.batch, run_.y, run_.x + i),
+    return {element<std::remove_const_t<E>>(view, run_.batch, run_.y, run_.x + i),
             view.stride_channel};
   }
   template <class E, class Views>
-  cpu::Line<E> along_x(const Views* views, std::int64_t c) const {
+  Line<E> along_x(const Views* views, std::int64_t c) const {
     if (views == nullptr) return {nullptr, 1};
     const auto& view = views[run_.level];
-    return {cpu::element<std::remove_const_t<E>>(view, run_.batch, run_.y, run_.x) +
-                c * view.stride_channel,
-            view.stride_x};
+    return {
+        element<std::remove_const_t<E>>(view, run_.batch, run_.y, run_.x) + c * view.stride_channel,
+        view.stride_x};
   }
-  cpu::Line<const T> logits_along_row(std::int64_t i) const {
+  Line<const T> logits_along_row(std::int64_t i) const {
     return along_row<const T>(args_.logits, i);
   }
-  cpu::Line<const T> logits_along_x(std::int64_t c) const {
-    return along_x<const T>(args_.logits, c);
-  }
-  cpu::Line<const Real> targets_along_row(std::int64_t i) const {
+  Line<const T> logits_along_x(std::int64_t c) const { return along_x<const T>(args_.logits, c); }
+  Line<const Real> targets_along_row(std::int64_t i) const {
     return along_row<const Real>(args_.targets, i);
   }
-  cpu::Line<const Real> targets_along_x(std::int64_t c) const {
+  Line<const Real> targets_along_x(std::int64_t c) const {
     return along_x<const Real>(args_.targets, c);
   }
-  cpu::Line<Real> losses_along_row(std::int64_t i) const {
-    return along_row<Real>(args_.losses, i);
-  }
-  cpu::Line<Real> losses_along_x(std::int64_t c) const { return along_x<Real>(args_.losses, c); }
-  cpu::Line<G> gradient_along_row(std::int64_t i) const { return along_row<G>(args_.gradient, i); }
-  cpu::Line<G> gradient_along_x(std::int64_t c) const { return along_x<G>(args_.gradient, c); }
+  Line<Real> losses_along_row(std::int64_t i) const { return along_row<Real>(args_.losses, i); }
+  Line<Real> losses_along_x(std::int64_t c) const { return along_x<Real>(args_.losses, c); }
+  Line<G> gradient_along_row(std::int64_t i) const { return along_row<G>(args_.gradient, i); }
+  Line<G> gradient_along_x(std::int64_t c) const { return along_x<G>(args_.gradient, c); }
 
   const FocalLossArgs& args_;
-  const cpu::LocationRun run_;
+  const LocationRun run_;
   const std::int64_t row_;  // of the run among the rows of all images
-  cpu::FocalFactors<Real> factors_;
+  FocalFactors<Real> factors_;
   Buffers<Real> buffers_;
 };
 
@@ -247,7 +242,7 @@ template <class T, class G>
 Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   const Runs runs(args.logits, args.num_levels, args.batch);
   auto* partials = static_cast<double*>(workspace.data);
-  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
     partials[i] = FocalRun<T, G>(args, runs[i], runs.rows()).sum();
   });
   if (args.loss_sum) {
@@ -258,45 +253,20 @@ Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Cont
   return {};
 }
 
-Status check(const FocalLossArgs& args) {
-  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
-    return cpu::invalid("sigmoid_focal_loss: num_levels must be in [0, kMaxLevels]");
-  }
-  const bool has_rows = Runs(args.logits, args.num_levels, args.batch).count() > 0;
-  if ((args.labels && args.targets) || (has_rows && !args.labels && !args.targets)) {
-    return cpu::invalid("sigmoid_focal_loss: exactly one of labels and targets must be given");
-  }
-  if (args.labels && args.label_dtype != DType::kInt64 && args.label_dtype != DType::kInt32) {
-    return cpu::invalid("sigmoid_focal_loss: label_dtype must be kInt32 or kInt64");
-  }
-  if (args.gradient && !cpu::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
-    return cpu::invalid("sigmoid_focal_loss: gradient_dtype must be dtype or that of the maths");
-  }
-  if (!(args.gamma >= 0.0)) return cpu::invalid("sigmoid_focal_loss: gamma must be >= 0");
-  return {};
-}
-
 }  // namespace
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const Context&) {
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args) {
   return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "sigmoid_focal_loss: this library was built without CUDA"};
-  }
-  if (workspace.size < sigmoid_focal_loss_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "sigmoid_focal_loss: workspace is smaller than its query says"};
-  }
   const char* const bad_dtype = "sigmoid_focal_loss: dtype must be a floating one";
-  return cpu::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
+  return math::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.gradient_dtype == args.dtype) return run_focal_loss<T, T>(args, workspace, context);
     return run_focal_loss<T, math::Real<T>>(args, workspace, context);
   });
 }
 
-}  // namespace fcos_ops
+}  // namespace fcos_ops::cpu

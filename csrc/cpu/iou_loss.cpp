@@ -7,13 +7,14 @@
 #include <algorithm>
 
 #include "cpu/boxes.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "math/dtypes.h"
 #include "math/iou.h"
 
-namespace fcos_ops {
+namespace fcos_ops::cpu {
 namespace {
 
-using cpu::BoxRuns;
 
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
 // than the boxes do.
@@ -29,10 +30,10 @@ struct Factors {
 template <IouKind kKind>
 struct PairLoop {
   template <class Real>
-  static FCOS_HD Real run(const cpu::BoxBlock<const Real>& pred,
-                          const cpu::BoxBlock<const Real>& target, const Real* __restrict__ weights,
-                          std::int32_t count, const Factors<Real>& factors,
-                          Real* __restrict__ losses, const cpu::BoxBlock<Real>& gradient) {
+  static FCOS_HD Real run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
+                          const Real* __restrict__ weights, std::int32_t count,
+                          const Factors<Real>& factors, Real* __restrict__ losses,
+                          const BoxBlock<Real>& gradient) {
     const auto [p0, p1, p2, p3] = pred.coordinate;
     const auto [t0, t1, t2, t3] = target.coordinate;
     const auto [g0, g1, g2, g3] = gradient.coordinate;
@@ -75,13 +76,12 @@ auto dispatch_kind(IouKind kind, const Body& body) {
 
 // The sum of the losses of one block.
 template <class Real>
-double run_block(const IouLossArgs& args, const cpu::LocationRun& run, std::int64_t rows,
+double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t rows,
                  const Factors<Real>& factors) {
-  cpu::BoxBuffer<Real> pred_buffer, target_buffer, gradient;
-  alignas(64) Real loss_buffer[cpu::kBoxes], ones[cpu::kBoxes];
-  const auto pred = cpu::load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
-  const auto target =
-      cpu::load_boxes(args.target[run.level], args.target_dtype, run, target_buffer);
+  BoxBuffer<Real> pred_buffer, target_buffer, gradient;
+  alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
+  const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
+  const auto target = load_boxes(args.target[run.level], args.target_dtype, run, target_buffer);
   const std::int64_t row = run.batch * rows + run.first_row;
   const Real* weights = ones;
   if (args.weight) {
@@ -91,12 +91,11 @@ double run_block(const IouLossArgs& args, const cpu::LocationRun& run, std::int6
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
   const Real sum = dispatch_kind(args.kind, [&](auto kind) {
-    return cpu::run_best<PairLoop<kind()>>(pred, target, weights,
-                                           static_cast<std::int32_t>(run.length), factors, losses,
-                                           gradient.block());
+    return run_best<PairLoop<kind()>>(pred, target, weights, static_cast<std::int32_t>(run.length),
+                                      factors, losses, gradient.block());
   });
   if (args.gradient) {
-    cpu::store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
+    store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
   }
   return sum;
 }
@@ -105,7 +104,7 @@ template <class Real>
 Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
   const BoxRuns runs(args.pred, args.num_levels, args.batch);
   Factors<Real> factors;
-  factors.loss = static_cast<Real>(cpu::normalized_scale(args.scale, args.normalizer));
+  factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
   factors.sign = args.box_format == BoxFormat::kLtrb ? Real(-1) : Real(1);
   factors.limit = math::kCoordinateLimit<Real>;
@@ -113,7 +112,7 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   double sums_of_few[kBlocksWithoutWorkspace];
   auto* sums =
       runs.count() <= kBlocksWithoutWorkspace ? sums_of_few : static_cast<double*>(workspace.data);
-  cpu::parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
     sums[i] = run_block<Real>(args, runs[i], runs.rows(), factors);
   });
   if (args.loss_sum) {
@@ -124,48 +123,17 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   return {};
 }
 
-bool is_floating(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kFloat64 || dtype == DType::kFloat16 ||
-         dtype == DType::kBFloat16;
-}
-
-Status check(const IouLossArgs& args) {
-  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
-    return cpu::invalid("iou_loss: num_levels must be in [0, kMaxLevels]");
-  }
-  if (!is_floating(args.pred_dtype) || !is_floating(args.target_dtype)) {
-    return cpu::invalid("iou_loss: pred_dtype and target_dtype must be floating ones");
-  }
-  if (args.gradient && !is_floating(args.gradient_dtype)) {
-    return cpu::invalid("iou_loss: gradient_dtype must be a floating one");
-  }
-  if (args.kind < IouKind::kIou || args.kind > IouKind::kCiou) {
-    return cpu::invalid("iou_loss: kind must be one of IouKind");
-  }
-  if (!(args.eps >= 1.17549435e-38 && args.eps <= 3e38)) {
-    return cpu::invalid("iou_loss: eps must be finite and at least 1.2e-38");
-  }
-  return {};
-}
-
 }  // namespace
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
+std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
   const std::int64_t count = BoxRuns(args.pred, args.num_levels, args.batch).count();
   return count <= kBlocksWithoutWorkspace ? 0 : static_cast<std::size_t>(count) * sizeof(double);
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "iou_loss: this library was built without CUDA"};
-  }
-  if (workspace.size < iou_loss_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "iou_loss: workspace is smaller than its query says"};
-  }
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
   if (is_double) return run_iou_loss<double>(args, workspace, context);
   return run_iou_loss<float>(args, workspace, context);
 }
 
-}  // namespace fcos_ops
+}  // namespace fcos_ops::cpu

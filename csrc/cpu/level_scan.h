@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "cpu/dispatch.h"
+#include "math/dtypes.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
 #include "cpu/score_scan.h"
@@ -79,7 +79,7 @@ class LevelScan {
   }
 
   void score_centers() {
-    dispatch_stored_as<Real>(args_.centerness_dtype, [&](auto type) {
+    math::dispatch_stored_as<Real>(args_.centerness_dtype, [&](auto type) {
       using E = typename decltype(type)::type;
       const Line<const E> line = {first_location<E>(center_view_), center_view_.stride_x};
       const Real* const logits = load(line, count_, buffer_.data());

@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <limits>
 
-#include "cpu/dispatch.h"
 #include "cpu/nms_image.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "math/dtypes.h"
 
-namespace fcos_ops {
+namespace fcos_ops::cpu {
 namespace {
 
 std::int64_t offset_at(const NmsArgs& args, std::int64_t i) {
@@ -19,43 +20,28 @@ std::int64_t offset_at(const NmsArgs& args, std::int64_t i) {
 
 template <class T, class Score, class Id>
 Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context) {
-  const cpu::NmsOptions options = {args.iou_threshold, args.score_threshold, args.max_detections};
-  cpu::parallel_for(args.num_images, context.num_threads, [&](std::int64_t image) {
+  const NmsOptions options = {args.iou_threshold, args.score_threshold, args.max_detections};
+  parallel_for(args.num_images, context.num_threads, [&](std::int64_t image) {
     const std::int64_t first = offset_at(args, image);
-    const cpu::Candidates<T, Score, Id> candidates = {
+    const Candidates<T, Score, Id> candidates = {
         static_cast<const T*>(args.boxes) + 4 * first,
         static_cast<const Score*>(args.scores) + first,
         args.classes == nullptr ? nullptr : static_cast<const Id*>(args.classes) + first,
         offset_at(args, image + 1) - first};
     std::int64_t* const keep = args.keep + image * args.max_detections;
     auto* const scratch =
-        static_cast<std::byte*>(workspace.data) + cpu::nms_scratch_size<T, Score>(image, first);
-    const std::int64_t count = cpu::nms_image(candidates, options, first, scratch, keep);
+        static_cast<std::byte*>(workspace.data) + nms_scratch_size<T, Score>(image, first);
+    const std::int64_t count = nms_image(candidates, options, first, scratch, keep);
     std::fill(keep + count, keep + args.max_detections, -1);
     args.count[image] = count;
   });
   return {};
 }
 
-Status check(const NmsArgs& args) {
-  if (args.num_boxes < 0 || args.num_images < 0 || args.max_detections < 0) {
-    return cpu::invalid("nms: num_boxes, num_images and max_detections must be >= 0");
-  }
-  if (!(args.iou_threshold >= 0.0 && args.iou_threshold <= 1.0)) {
-    return cpu::invalid("nms: iou_threshold must be in [0, 1]");
-  }
-  for (const DType dtype : {args.class_dtype, args.offset_dtype}) {
-    if (dtype != DType::kInt64 && dtype != DType::kInt32) {
-      return cpu::invalid("nms: class_dtype and offset_dtype must be kInt32 or kInt64");
-    }
-  }
-  return {};
-}
-
 // Reads the offsets, which must lie in memory of the CPU.
 Status check_offsets(const NmsArgs& args) {
   if (args.offsets == nullptr && args.num_images != 1) {
-    return cpu::invalid("nms: several images need offsets");
+    return {kInvalidArgument, "nms: several images need offsets"};
   }
   if (args.num_images == 0) return {};
   bool valid = offset_at(args, 0) >= 0 && offset_at(args, args.num_images) <= args.num_boxes;
@@ -64,26 +50,25 @@ Status check_offsets(const NmsArgs& args) {
     valid = valid && size >= 0 && size <= std::numeric_limits<std::int32_t>::max();
   }
   if (valid) return {};
-  return cpu::invalid("nms: offsets must rise within [0, num_boxes] by less than 2^31");
+  return {kInvalidArgument, "nms: offsets must rise within [0, num_boxes] by less than 2^31"};
 }
 
 // Calls body(Type<T>{}, Type<Score>{}) for the two floating dtypes.
 template <class Body>
 Status dispatch_dtypes(const NmsArgs& args, const Body& body) {
-  return cpu::dispatch_floating(
+  return math::dispatch_floating(
       args.box_dtype, "nms: box_dtype must be a floating one", [&](auto t) {
-        return cpu::dispatch_floating(args.score_dtype, "nms: score_dtype must be a floating one",
-                                      [&](auto score) { return body(t, score); });
+        return math::dispatch_floating(args.score_dtype, "nms: score_dtype must be a floating one",
+                                       [&](auto score) { return body(t, score); });
       });
 }
 
 }  // namespace
 
-std::size_t nms_workspace_size(const NmsArgs& args, const Context&) {
+std::size_t nms_workspace_size(const NmsArgs& args) {
   std::size_t size = 0;
-  if (!check(args).ok()) return size;
   dispatch_dtypes(args, [&](auto t, auto score) {
-    size = cpu::nms_scratch_size<typename decltype(t)::type, typename decltype(score)::type>(
+    size = nms_scratch_size<typename decltype(t)::type, typename decltype(score)::type>(
         args.num_images, args.num_boxes);
     return Status{};
   });
@@ -91,14 +76,7 @@ std::size_t nms_workspace_size(const NmsArgs& args, const Context&) {
 }
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "nms: this library was built without CUDA"};
-  }
   if (const Status status = check_offsets(args); !status.ok()) return status;
-  if (workspace.size < nms_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "nms: workspace is smaller than its query says"};
-  }
   return dispatch_dtypes(args, [&](auto t, auto score) {
     using T = typename decltype(t)::type;
     using Score = typename decltype(score)::type;
@@ -109,4 +87,4 @@ Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   });
 }
 
-}  // namespace fcos_ops
+}  // namespace fcos_ops::cpu

@@ -7,14 +7,15 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/dispatch.h"
 #include "cpu/level_scan.h"
 #include "cpu/nms_image.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "cpu/postprocess_plan.h"
 #include "math/decode.h"
+#include "math/dtypes.h"
 
-namespace fcos_ops {
+namespace fcos_ops::cpu {
 namespace {
 
 struct Division {
@@ -34,30 +35,28 @@ class Postprocess {
 
  public:
   Postprocess(const PostprocessArgs& args, const Context& context, void* workspace)
-      : args_(args), plan_(cpu::make_plan<Real>(args, context)), memory_(plan_, args, workspace) {}
+      : args_(args), plan_(make_plan<Real>(args, context)), memory_(plan_, args, workspace) {}
 
   std::size_t workspace_size() const { return memory_.scratch.used(); }
-  std::int64_t winners() const { return plan_.winners; }
 
   void run(std::int32_t num_threads) {
-    cpu::parallel_for(args_.batch * plan_.bands, num_threads,
-                      [&](std::int64_t i) { scan_band(i / plan_.bands, i % plan_.bands); });
-    cpu::parallel_for(args_.batch, num_threads, [&](std::int64_t image) { finish_image(image); });
+    parallel_for(args_.batch * plan_.bands, num_threads,
+                 [&](std::int64_t i) { scan_band(i / plan_.bands, i % plan_.bands); });
+    parallel_for(args_.batch, num_threads, [&](std::int64_t image) { finish_image(image); });
   }
 
  private:
   void scan_band(std::int64_t image, std::int64_t band) {
     std::int32_t i = 0;
     while (band >= plan_.levels[i].first_band + plan_.levels[i].bands) ++i;
-    const cpu::LevelPlan& level = plan_.levels[i];
+    const LevelPlan& level = plan_.levels[i];
     const std::int64_t first = (band - level.first_band) * level.band_locations;
     const std::int64_t last = std::min(level.locations, first + level.band_locations);
-    cpu::TopCandidates<Real> best(candidates(image, level, band - level.first_band),
-                                  args_.candidates_per_level,
-                                  level.band_locations * args_.num_classes);
-    cpu::dispatch_stored_as<Real>(args_.class_dtype, [&](auto type) {
+    TopCandidates<Real> best(candidates(image, level, band - level.first_band),
+                             args_.candidates_per_level, level.band_locations * args_.num_classes);
+    math::dispatch_stored_as<Real>(args_.class_dtype, [&](auto type) {
       using T = typename decltype(type)::type;
-      cpu::LevelScan<T>(args_, i, image, best).run(first, last);
+      LevelScan<T>(args_, i, image, best).run(first, last);
     });
     memory_.counts[image * plan_.bands + band] = best.select();
   }
@@ -68,32 +67,32 @@ class Postprocess {
       const std::int64_t winners = select_winners(image, plan_.levels[i]);
       found = decode_winners(image, i, winners, found);
     }
-    cpu::NmsOptions options;
+    NmsOptions options;
     options.iou_threshold = args_.iou_threshold;
     options.max_detections = memory_.max_kept;
     std::int64_t* const keep = memory_.keep + image * memory_.max_kept;
-    const std::int64_t kept = cpu::nms_image<Real, Real, std::int32_t>(
+    const std::int64_t kept = nms_image<Real, Real, std::int32_t>(
         {boxes(image), scores(image), labels(image), found}, options, 0,
         memory_.nms + image * static_cast<std::int64_t>(memory_.nms_size), keep);
     write(image, keep, kept);
   }
 
   // Merges a level's bands; its best candidates end up first in memory.
-  std::int64_t select_winners(std::int64_t image, const cpu::LevelPlan& level) {
-    cpu::Scored<Real>* const merged = candidates(image, level, 0);
+  std::int64_t select_winners(std::int64_t image, const LevelPlan& level) {
+    Scored<Real>* const merged = candidates(image, level, 0);
     std::int64_t count = 0;
     for (std::int64_t b = 0; b < level.bands; ++b) {
-      const cpu::Scored<Real>* const band = candidates(image, level, b);
+      const Scored<Real>* const band = candidates(image, level, b);
       const std::int64_t size = memory_.counts[image * plan_.bands + level.first_band + b];
       std::memmove(merged + count, band, static_cast<std::size_t>(size) * sizeof(*band));
       count += size;
     }
-    count = cpu::select_best(merged, count, args_.candidates_per_level);
+    count = select_best(merged, count, args_.candidates_per_level);
     if (args_.rank_by_score) {
       // NMS orders by score and leaves equals as they lie; until then memory is read in order.
       std::sort(merged, merged + count, [](auto& a, auto& b) { return a.index < b.index; });
     } else {
-      std::sort(merged, merged + count, cpu::Better());
+      std::sort(merged, merged + count, Better());
     }
     return count;
   }
@@ -101,7 +100,7 @@ class Postprocess {
   // Appends a level's winners to the boxes, scores and labels of the image.
   std::int64_t decode_winners(std::int64_t image, std::int32_t i, std::int64_t winners,
                               std::int64_t found) {
-    const cpu::Scored<Real>* const winner = candidates(image, plan_.levels[i], 0);
+    const Scored<Real>* const winner = candidates(image, plan_.levels[i], 0);
     for (std::int64_t w = 0; w < winners; ++w) {
       const auto [location, label] = divide(winner[w].index, args_.num_classes);
       const auto [y, x] = divide(location, args_.class_logits[i].width);
@@ -185,15 +184,14 @@ class Postprocess {
   static Real read(const LevelView& view, DType dtype, std::int64_t image, std::int64_t y,
                    std::int64_t x, std::int64_t channel) {
     Real value = 0;
-    cpu::dispatch_stored_as<Real>(dtype, [&](auto type) {
+    math::dispatch_stored_as<Real>(dtype, [&](auto type) {
       using E = typename decltype(type)::type;
-      value = math::to_real(cpu::element<E>(view, image, y, x)[channel * view.stride_channel]);
+      value = math::to_real(element<E>(view, image, y, x)[channel * view.stride_channel]);
     });
     return value;
   }
 
-  cpu::Scored<Real>* candidates(std::int64_t image, const cpu::LevelPlan& level,
-                                std::int64_t band) const {
+  Scored<Real>* candidates(std::int64_t image, const LevelPlan& level, std::int64_t band) const {
     return memory_.candidates + image * plan_.capacity + level.first_candidate +
            band * level.band_capacity;
   }
@@ -202,53 +200,9 @@ class Postprocess {
   std::int32_t* labels(std::int64_t image) const { return memory_.labels + image * plan_.winners; }
 
   const PostprocessArgs& args_;
-  const cpu::PostprocessPlan plan_;
-  const cpu::PostprocessMemory<Real> memory_;
+  const PostprocessPlan plan_;
+  const PostprocessMemory<Real> memory_;
 };
-
-Status check(const PostprocessArgs& args) {
-  if (args.num_levels < 0 || args.num_levels > kMaxLevels) {
-    return cpu::invalid("postprocess: num_levels must be in [0, kMaxLevels]");
-  }
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    for (const LevelView* view : {&args.ltrb[i], &args.centerness[i]}) {
-      if (view->height != args.class_logits[i].height ||
-          view->width != args.class_logits[i].width) {
-        return cpu::invalid("postprocess: the head outputs of a level must have one size");
-      }
-    }
-  }
-  const bool is_double = args.class_dtype == DType::kFloat64;
-  for (const DType dtype : {args.class_dtype, args.ltrb_dtype, args.centerness_dtype}) {
-    const bool floating = dtype <= DType::kBFloat16;
-    if (!floating || (dtype == DType::kFloat64) != is_double) {
-      return cpu::invalid("postprocess: head outputs must be floating, and all or none kFloat64");
-    }
-  }
-  if (args.image_size_dtype != DType::kInt64 && args.image_size_dtype != DType::kInt32) {
-    return cpu::invalid("postprocess: image_size_dtype must be kInt32 or kInt64");
-  }
-  if (!(args.iou_threshold >= 0.0 && args.iou_threshold <= 1.0)) {
-    return cpu::invalid("postprocess: iou_threshold must be in [0, 1]");
-  }
-  if (args.candidates_per_level < 0 || args.max_detections < 0) {
-    return cpu::invalid("postprocess: candidates_per_level and max_detections must be >= 0");
-  }
-  return {};
-}
-
-template <class Real>
-Status run(const PostprocessArgs& args, Workspace workspace, const Context& context) {
-  Postprocess<Real> postprocess(args, context, workspace.data);
-  if (postprocess.winners() >> 31) {
-    return cpu::invalid("postprocess: an image must have fewer than 2^31 candidates in all levels");
-  }
-  if (workspace.size < postprocess_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "postprocess: workspace is smaller than its query says"};
-  }
-  postprocess.run(context.num_threads);
-  return {};
-}
 
 }  // namespace
 
@@ -260,12 +214,12 @@ std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Contex
 }
 
 Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (context.device != kCpuDevice) {
-    return {kNotImplementedForDevice, "postprocess: this library was built without CUDA"};
+  if (args.class_dtype == DType::kFloat64) {
+    Postprocess<double>(args, context, workspace.data).run(context.num_threads);
+  } else {
+    Postprocess<float>(args, context, workspace.data).run(context.num_threads);
   }
-  if (args.class_dtype == DType::kFloat64) return run<double>(args, workspace, context);
-  return run<float>(args, workspace, context);
+  return {};
 }
 
-}  // namespace fcos_ops
+}  // namespace fcos_ops::cpu

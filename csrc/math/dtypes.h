@@ -1,15 +1,12 @@
 // From run-time dtypes to types, and from a Normalizer to a number.
 #pragma once
 
-#include <algorithm>
 #include <type_traits>
 
 #include "fcos_ops/types.h"
 #include "math/half.h"
 
-namespace fcos_ops::cpu {
-
-inline constexpr Status invalid(const char* message) { return {kInvalidArgument, message}; }
+namespace fcos_ops::math {
 
 template <class T>
 struct Type {
@@ -25,11 +22,11 @@ Status dispatch_floating(DType dtype, const char* message, const Body& body) {
     case DType::kFloat64:
       return body(Type<double>{});
     case DType::kFloat16:
-      return body(Type<math::Half>{});
+      return body(Type<Half>{});
     case DType::kBFloat16:
-      return body(Type<math::BFloat16>{});
+      return body(Type<BFloat16>{});
     default:
-      return invalid(message);
+      return {kInvalidArgument, message};
   }
 }
 
@@ -46,36 +43,24 @@ void dispatch_stored_as(DType dtype, const Body& body) {
   if constexpr (std::is_same_v<Real, double>) {
     body(Type<double>{});
   } else if (dtype == DType::kFloat16) {
-    body(Type<math::Half>{});
+    body(Type<Half>{});
   } else if (dtype == DType::kBFloat16) {
-    body(Type<math::BFloat16>{});
+    body(Type<BFloat16>{});
   } else {
     body(Type<float>{});
   }
 }
 
-template <class Body>
-Status dispatch_integer(DType dtype, const char* message, const Body& body) {
-  switch (dtype) {
-    case DType::kInt32:
-      return body(Type<std::int32_t>{});
-    case DType::kInt64:
-      return body(Type<std::int64_t>{});
-    default:
-      return invalid(message);
-  }
-}
-
-inline double read_number(const void* data, DType dtype) {
+FCOS_HD double read_number(const void* data, DType dtype) {
   switch (dtype) {
     case DType::kFloat32:
       return *static_cast<const float*>(data);
     case DType::kFloat64:
       return *static_cast<const double*>(data);
     case DType::kFloat16:
-      return math::to_real(*static_cast<const math::Half*>(data));
+      return to_real(*static_cast<const Half*>(data));
     case DType::kBFloat16:
-      return math::to_real(*static_cast<const math::BFloat16*>(data));
+      return to_real(*static_cast<const BFloat16*>(data));
     case DType::kInt32:
       return *static_cast<const std::int32_t*>(data);
     case DType::kInt64:
@@ -86,11 +71,46 @@ inline double read_number(const void* data, DType dtype) {
   return 0.0;
 }
 
+// Element `index` of an array of any floating type that Real computes.
+template <class Real>
+FCOS_HD Real read_real(const void* data, DType dtype, std::int64_t index) {
+  if constexpr (std::is_same_v<Real, double>) {
+    if (dtype == DType::kFloat64) return static_cast<const double*>(data)[index];
+  }
+  if (dtype == DType::kFloat16) return to_real(static_cast<const Half*>(data)[index]);
+  if (dtype == DType::kBFloat16) return to_real(static_cast<const BFloat16*>(data)[index]);
+  return static_cast<const float*>(data)[index];
+}
+
+template <class Real>
+FCOS_HD void write_real(Real value, void* data, DType dtype, std::int64_t index) {
+  if constexpr (std::is_same_v<Real, double>) {
+    if (dtype == DType::kFloat64) {
+      static_cast<double*>(data)[index] = value;
+      return;
+    }
+  }
+  const auto rounded = static_cast<float>(value);
+  if (dtype == DType::kFloat16) {
+    from_real(rounded, static_cast<Half*>(data)[index]);
+  } else if (dtype == DType::kBFloat16) {
+    from_real(rounded, static_cast<BFloat16*>(data)[index]);
+  } else {
+    static_cast<float*>(data)[index] = rounded;
+  }
+}
+
+// Element `index` of an array of kInt32 or kInt64.
+FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t index) {
+  return dtype == DType::kInt64 ? static_cast<const std::int64_t*>(data)[index]
+                                : static_cast<const std::int32_t*>(data)[index];
+}
+
 // scale / max(normalizer, floor); a NaN normalizer gives NaN.
-inline double normalized_scale(double scale, const Normalizer& normalizer) {
+FCOS_HD double normalized_scale(double scale, const Normalizer& normalizer) {
   if (normalizer.data == nullptr) return scale;
   const double value = read_number(normalizer.data, normalizer.dtype);
   return scale / (value < normalizer.floor ? normalizer.floor : value);
 }
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::math

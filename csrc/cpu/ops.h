@@ -1,0 +1,33 @@
+// The drivers that run on a CPU, one file each; their arguments have been checked (see ops/).
+#pragma once
+
+#include "fcos_ops/assign_targets.h"
+#include "fcos_ops/centerness.h"
+#include "fcos_ops/focal_loss.h"
+#include "fcos_ops/iou_loss.h"
+#include "fcos_ops/nms.h"
+#include "fcos_ops/postprocess.h"
+
+namespace fcos_ops::cpu {
+
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args);
+Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context);
+
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args);
+Status centerness_loss(const CenternessLossArgs& args, Workspace workspace, const Context& context);
+
+std::size_t iou_loss_workspace_size(const IouLossArgs& args);
+Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context);
+
+std::size_t nms_workspace_size(const NmsArgs& args);
+Status nms(const NmsArgs& args, Workspace workspace, const Context& context);
+
+std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context& context);
+Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context);
+
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args);
+Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context);
+
+Status centerness_target(const CenternessTargetArgs& args, const Context& context);
+
+}  // namespace fcos_ops::cpu

@@ -1,0 +1,137 @@
+// Centerness target and loss on a GPU. See include/fcos_ops/centerness.h for what they compute.
+//
+// A block takes a tile of 1024 neighbouring locations of a level, a thread every 256th of them, so
+// that neighbouring threads read neighbouring memory. The few bytes a location are read once and
+// written once; the loss's sum of a block goes to the workspace, and a second kernel adds those.
+#include "cuda/ops.h"
+#include "cuda/reduce.h"
+#include "cuda/tiles.h"
+#include "fcos_ops/centerness.h"
+#include "math/centerness.h"
+#include "math/cross_entropy.h"
+#include "math/dtypes.h"
+
+namespace fcos_ops::cuda {
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr std::int64_t kTile = 1024;
+
+template <class Real>
+__global__ void __launch_bounds__(kThreads)
+    target_kernel(Tiles tiles, Views<LevelView> ltrb, DType dtype, Real* target) {
+  const Tile tile = tiles[blockIdx.x];
+  const LevelView& view = ltrb.level[tile.level];
+  for (std::int64_t i = tile.first + threadIdx.x; i < tile.end; i += kThreads) {
+    const std::int64_t left = element_offset(view, tile.image, i), step = view.stride_channel;
+    target[tile.row + (i - tile.first)] =
+        math::centerness(math::read_real<Real>(view.data, dtype, left),
+                         math::read_real<Real>(view.data, dtype, left + step),
+                         math::read_real<Real>(view.data, dtype, left + 2 * step),
+                         math::read_real<Real>(view.data, dtype, left + 3 * step));
+  }
+}
+
+// What the loss kernel takes by value of CenternessLossArgs.
+struct LossArguments {
+  DType dtype, selection_dtype, gradient_dtype;
+  const void *target, *selection, *gradient_scale;
+  Normalizer normalizer;
+  double scale;
+  void* losses;
+  bool has_gradient;
+};
+
+__device__ __forceinline__ bool is_selected(const LossArguments& args, std::int64_t row) {
+  if (args.selection == nullptr) return true;
+  if (args.selection_dtype == DType::kUInt8) {
+    return static_cast<const std::uint8_t*>(args.selection)[row] != 0;
+  }
+  return math::read_integer(args.selection, args.selection_dtype, row) >= 0;
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kThreads)
+    loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradient,
+                LossArguments args, double* partials) {
+  const Tile tile = tiles[blockIdx.x];
+  const LevelView& view = logits.level[tile.level];
+  const MutableLevelView& slopes = gradient.level[tile.level];
+  const double scale = math::normalized_scale(args.scale, args.normalizer);
+  const auto factor = static_cast<Real>(scale);
+  const auto by_output =
+      args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
+  const auto slope_factor = static_cast<Real>(scale * by_output);
+  Real sum = 0;
+  for (std::int64_t i = tile.first + threadIdx.x; i < tile.end; i += kThreads) {
+    const std::int64_t row = tile.row + (i - tile.first);
+    math::LossAndGradient<Real> term = {0, 0};
+    if (is_selected(args, row)) {
+      const auto logit =
+          math::read_real<Real>(view.data, args.dtype, element_offset(view, tile.image, i));
+      term = math::binary_cross_entropy(logit, static_cast<const Real*>(args.target)[row]);
+      term = {factor * term.loss, slope_factor * term.gradient};
+    }
+    sum += term.loss;
+    if (args.losses) static_cast<Real*>(args.losses)[row] = term.loss;
+    if (args.has_gradient) {
+      math::write_real(term.gradient, slopes.data, args.gradient_dtype,
+                       element_offset(slopes, tile.image, i));
+    }
+  }
+  const double total = block_sum<kThreads>(static_cast<double>(sum));
+  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+}
+
+// Calls body(Real()) with the type of the maths for `dtype`.
+template <class Body>
+Status dispatch_real(DType dtype, const Body& body) {
+  return dtype == DType::kFloat64 ? body(double()) : body(float());
+}
+
+}  // namespace
+
+Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
+  const DeviceGuard guard(context.device);
+  if (!guard.status().ok()) return guard.status();
+  const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
+  if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
+  return dispatch_real(args.dtype, [&](auto real) {
+    using Real = decltype(real);
+    return launch("centerness_target: target_kernel", target_kernel<Real>,
+                  static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                  views_of(args.ltrb, args.num_levels), args.dtype,
+                  static_cast<Real*>(args.target));
+  });
+}
+
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
+  const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
+  return static_cast<std::size_t>(tiles.count()) * sizeof(double);
+}
+
+Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
+                       const Context& context) {
+  const DeviceGuard guard(context.device);
+  if (!guard.status().ok()) return guard.status();
+  const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
+  if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
+  const LossArguments arguments = {
+      args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
+      args.selection, args.gradient_scale,     args.normalizer,     args.scale,
+      args.losses,    args.gradient != nullptr};
+  auto* const partials = static_cast<double*>(workspace.data);
+  return dispatch_real(args.dtype, [&](auto real) {
+    using Real = decltype(real);
+    const Status status = launch("centerness_loss: loss_kernel", loss_kernel<Real>,
+                                 static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                                 views_of(args.logits, args.num_levels),
+                                 views_of(args.gradient, args.num_levels), arguments, partials);
+    if (!status.ok() || args.loss_sum == nullptr) return status;
+    return launch("centerness_loss: finish_sum", finish_sum<Real>, 1, kFinishThreads, context,
+                  static_cast<const double*>(partials), tiles.count(),
+                  static_cast<Real*>(args.loss_sum));
+  });
+}
+
+}  // namespace fcos_ops::cuda
