@@ -122,16 +122,30 @@ def build_info() -> dict[str, object]:
     return info
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
+_CPU_DEVICE = -1  # kCpuDevice in csrc/include/fcos_ops/types.h
+
+Place = tuple[int, int, int]
+
+
+def place(tensor: Tensor) -> Place:
+    """(device, stream, threads): where and how the native library works on `tensor`.
+
+    On a GPU that is torch's current stream there, on which outputs and workspace are allocated too.
+    The library sets the CUDA device around its launches and restores it.
+    """
+    if tensor.is_cpu:
+        return _CPU_DEVICE, 0, torch.get_num_threads()
+    index = tensor.device.index
+    return index, torch._C._cuda_getCurrentRawStream(index), 1
+
+
+def call(function: Callable[..., Any], where: Place, *arguments: Any) -> Any:
     """Calls a native function; tensors among the arguments are passed as their addresses.
 
     The argument tuple keeps every tensor alive until the function returns, temporaries included.
-    The device (the CPU), stream and thread count follow the arguments.
+    What `place` gave follows the arguments.
     """
-    device, stream, threads = -1, 0, torch.get_num_threads()
     return function(
         *[a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in arguments],
-        device,
-        stream,
-        threads,
+        *where,
     )

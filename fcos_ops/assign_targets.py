@@ -179,9 +179,11 @@ def _kernel(
         return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=rule))
     outputs = _allocate(boxes, offsets, grids)
     batch = offsets.shape[0] - 1
-    size = _native._C.assign_targets_workspace_size(grids, lengths, batch, -1)
+    where = _native.place(boxes)
+    size = _native._C.assign_targets_workspace_size(grids, lengths, batch, where[0])
     _native.call(
         _native._C.assign_targets,
+        where,
         grids,
         lengths,
         batch,

@@ -125,6 +125,7 @@ def _target_kernel(ltrb: Tensor) -> Tensor:
     extents = _views.row_extents(ltrb)
     _native.call(
         _native._C.centerness_target,
+        _native.place(ltrb),
         [_views.row_view(ltrb, extents)],
         extents[0],
         _native.DTYPE_CODES[ltrb.dtype],
@@ -167,9 +168,11 @@ def _run(
     extents = _views.row_extents(rows)
     view = [_views.row_view(rows, extents)]
     selection = None if selection is None else selection.contiguous()
-    size = _native._C.centerness_loss_workspace_size(view, extents[0], -1)
+    where = _native.place(logits)
+    size = _native._C.centerness_loss_workspace_size(view, extents[0], where[0])
     _native.call(
         _native._C.centerness_loss,
+        where,
         view,
         extents[0],
         _native.DTYPE_CODES[logits.dtype],

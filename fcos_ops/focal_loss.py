@@ -162,10 +162,12 @@ def _run(
     if weight is not None:
         weight = weight.to(real).contiguous()
     view = [_views.row_view(logits, extents)]
-    size = _native._C.sigmoid_focal_loss_workspace_size(view, extents[0], -1)
+    where = _native.place(logits)
+    size = _native._C.sigmoid_focal_loss_workspace_size(view, extents[0], where[0])
     workspace = torch.empty(size, dtype=torch.uint8, device=logits.device)
     _native.call(
         _native._C.sigmoid_focal_loss,
+        where,
         view,
         extents[0],
         logits.shape[-1],

@@ -196,9 +196,11 @@ def _run(
         scale /= max(pred.numel() // 4, 1)
     extents = _views.row_extents(target if pred.is_contiguous() else pred)
     pred_views = [_views.row_view(pred, extents)]
-    size = _native._C.iou_loss_workspace_size(pred_views, extents[0], -1)
+    where = _native.place(pred)
+    size = _native._C.iou_loss_workspace_size(pred_views, extents[0], where[0])
     _native.call(
         _native._C.iou_loss,
+        where,
         pred_views,
         _native.DTYPE_CODES[pred.dtype],
         [_views.row_view(target, extents)],

@@ -157,9 +157,11 @@ def _run(
         raise ValueError(f"boxes must have fewer than 2^31 rows, got {_checks.describe(boxes)}")
     box_dtype = _native.DTYPE_CODES[boxes.dtype]
     score_dtype = _native.DTYPE_CODES[scores.dtype]
-    size = _native._C.nms_workspace_size(box_dtype, score_dtype, num_boxes, num_images, -1)
+    where = _native.place(boxes)
+    size = _native._C.nms_workspace_size(box_dtype, score_dtype, num_boxes, num_images, where[0])
     _native.call(
         _native._C.nms,
+        where,
         boxes.contiguous(),
         box_dtype,
         scores.contiguous(),

@@ -202,6 +202,7 @@ def _kernel(
     batch, num_classes = cls_logits[0].shape[:2]
     class_views = _views.level_views(cls_logits)
     class_dtype = _native.DTYPE_CODES[cls_logits[0].dtype]
+    where = device, _, threads = _native.place(boxes)
     size = _native._C.postprocess_workspace_size(
         class_views,
         class_dtype,
@@ -209,12 +210,13 @@ def _kernel(
         num_classes,
         candidates_per_level,
         max_detections,
-        -1,
-        torch.get_num_threads(),
+        device,
+        threads,
     )
     workspace = torch.empty(size, dtype=torch.uint8, device=boxes.device)
     _native.call(
         _native._C.postprocess,
+        where,
         class_views,
         class_dtype,
         _views.level_views(ltrb),

@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 import fcos_ops
+from fcos_ops import _native
 
 # Makes the native library impossible to import, as on a machine that could not build it.
 WITHOUT_LIBRARY = "import sys; sys.modules['fcos_ops._C'] = None\n"
@@ -129,3 +132,64 @@ def test_python_threads_run_ops_at_once() -> None:
         thread.join()
     for got, wanted in zip(results, expected, strict=True):
         assert len(got) == 20 and all(torch.equal(value, wanted) for value in got)
+
+
+needs_library = pytest.mark.skipif(
+    fcos_ops.build_info()["backend"] == "reference", reason="runs on the native library only"
+)
+DEVICE = 12345  # a number that no other argument holds
+
+
+class _OtherModule:
+    """Stands in for fcos_ops._C: notes what is called for DEVICE, and runs it on the CPU."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.called: set[str] = set()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def function(*arguments: Any) -> Any:
+            assert arguments.count(DEVICE) == 1, (name, arguments)
+            self.called.add(name)
+            device = arguments.index(DEVICE)
+            return getattr(self.module, name)(*arguments[:device], -1, *arguments[device + 1 :])
+
+        return function
+
+
+@needs_library
+def test_every_native_call_goes_through_the_module_and_names_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the tests rely on that run the CUDA kernels on the host."""
+    other = _OtherModule(_native._C)
+    monkeypatch.setattr(_native, "_C", other)
+    monkeypatch.setattr(_native, "_CPU_DEVICE", DEVICE)
+    boxes, scores = torch.tensor([[0.0, 0.0, 8.0, 8.0]], requires_grad=True), torch.ones(1)
+    half = torch.zeros(1, 1, dtype=torch.float16, requires_grad=True)
+    labels, offsets = torch.zeros(1, dtype=torch.long), torch.tensor([0, 1])
+    level = fcos_ops.Level(1, 1, 8, 8, 8.0, -1.0, 64.0)
+    heads = [[torch.zeros(1, channels, 1, 1)] for channels in (1, 4, 1)]
+
+    fcos_ops.sigmoid_focal_loss(half, labels).backward()
+    fcos_ops.iou_loss(boxes, boxes.detach()).backward()
+    fcos_ops.centerness_loss(half[0], scores).backward()
+    boxes = boxes.detach()
+    fcos_ops.centerness_target(boxes)
+    fcos_ops.assign_targets([level], boxes, labels, offsets)
+    fcos_ops.nms(boxes, scores, 0.5)
+    fcos_ops.batched_nms(boxes, scores, labels, 0.5)
+    limits = {"iou_threshold": 0.5, "score_threshold": None, "max_detections": 1}
+    fcos_ops.nms_padded(boxes, scores, labels, offsets, **limits)
+    fcos_ops.postprocess(*heads, torch.tensor([[8, 8]]), levels=[level])
+
+    ops = {name for name in dir(other.module) if not name.startswith("_")} - {"build_info"}
+    assert other.called == ops
+
+
+@needs_library
+def test_a_native_error_is_raised_with_its_code() -> None:
+    """A positive code is a CUDA error; any code comes with the message."""
+    where = (0, 0, 1)  # a GPU that this build or machine lacks
+    with pytest.raises(RuntimeError, match=r"centerness_target: .* \(status -?\d+\)"):
+        _native.call(_native._C.centerness_target, where, [], 0, 0, 0)
