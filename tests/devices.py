@@ -12,7 +12,6 @@ from types import ModuleType
 
 import torch
 
-import fcos_ops
 from fcos_ops import _native
 from tests.repository import REPOSITORY
 
