@@ -137,7 +137,7 @@ def test_python_threads_run_ops_at_once() -> None:
 needs_library = pytest.mark.skipif(
     fcos_ops.build_info()["backend"] == "reference", reason="runs on the native library only"
 )
-DEVICE = 12345  # a number that no other argument holds
+DEVICE = 12345
 
 
 class _OtherModule:
@@ -149,10 +149,10 @@ class _OtherModule:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def function(*arguments: Any) -> Any:
-            assert arguments.count(DEVICE) == 1, (name, arguments)
+            *others, device, stream, threads, workspace, size = arguments
+            assert device == DEVICE, (name, arguments)
             self.called.add(name)
-            device = arguments.index(DEVICE)
-            return getattr(self.module, name)(*arguments[:device], -1, *arguments[device + 1 :])
+            return getattr(self.module, name)(*others, -1, stream, threads, workspace, size)
 
         return function
 
@@ -190,6 +190,6 @@ def test_every_native_call_goes_through_the_module_and_names_the_device(
 @needs_library
 def test_a_native_error_is_raised_with_its_code() -> None:
     """A positive code is a CUDA error; any code comes with the message."""
-    where = (0, 0, 1)  # a GPU that this build or machine lacks
+    device = 0  # a GPU that this build or machine lacks
     with pytest.raises(RuntimeError, match=r"centerness_target: .* \(status -?\d+\)"):
-        _native.call(_native._C.centerness_target, where, [], 0, 0, 0)
+        _native._C.centerness_target(None, 0, 0, None, device, 0, 1, None, 0)
