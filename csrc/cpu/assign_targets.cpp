@@ -2,8 +2,8 @@
 //
 // Threads take bands of rows of one level of one image. A band is first filled with background at
 // the speed of memset. Then each box of the image walks over the few cells that it may match and
-// bids for them in `matched`, where the best box so far stands; a winner writes its targets at once.
-// So the cost grows with the cells that boxes cover.
+// bids for them in `matched`, where the best box so far stands; a winner writes its targets at
+// once. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
 
 #include <algorithm>
