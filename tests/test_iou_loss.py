@@ -124,6 +124,30 @@ def test_finite_for_every_finite_box(kind: str, dtype: torch.dtype, box_format: 
 
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_clamped_box_changes_no_other(kind: str, box_format: str) -> None:
+    """A block with a coordinate beyond the limit takes another loop: same results, bit by bit."""
+    options = {"kind": kind, "box_format": box_format, "reduction": "none"}
+
+    def gradients(pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        pair = pred.clone().requires_grad_(), target.clone().requires_grad_()
+        loss = fcos_ops.iou_loss(*pair, **options)
+        return loss.detach(), *torch.autograd.grad(loss.sum(), pair)
+
+    for dtype in (torch.float32, torch.float64):
+        pred, target = (boxes.to(dtype) for boxes in make_pairs((251,), box_format))
+        pred[:50, 0] = target[:50, 0]  # shared edges
+        plain = gradients(pred, target)
+        for coordinate in range(4):
+            far = target[-1:].clone()
+            far[0, coordinate - 1] = math.nan  # must not hide its neighbour
+            far[0, coordinate] = 1e30
+            results = gradients(torch.cat([pred, far]), torch.cat([target, target[-1:]]))
+            assert all(torch.equal(r[:-1], p) for r, p in zip(results, plain, strict=True))
+            assert results[1][-1, coordinate] == 0
+
+
+@pytest.mark.parametrize("box_format", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_exact_for_identical_boxes_and_in_exchange(kind: str, box_format: str) -> None:
     options = {"kind": kind, "box_format": box_format, "reduction": "none"}
     for dtype in (torch.float32, torch.float64):

@@ -23,10 +23,27 @@ constexpr std::int64_t kBlocksWithoutWorkspace = 64;
 template <class Real>
 struct Factors {
   Real loss, gradient;
-  Real sign, limit, eps;  // see math::iou_loss
+  Real limit, eps;  // see math::iou_loss
 };
 
-template <IouKind kKind>
+// Whether a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
+// mostly do without clamping.
+struct BeyondLimitLoop {
+  template <class Real>
+  static FCOS_HD bool run(const BoxBlock<const Real>& boxes, std::int32_t count, Real limit) {
+    const auto [a, b, c, d] = boxes.coordinate;
+    Real low = 0, high = 0;
+#pragma omp simd reduction(max : low, high)
+    for (std::int32_t i = 0; i < count; ++i) {
+      // In this order a NaN hides no other coordinate.
+      low = math::larger(math::absolute(a[i]), math::larger(math::absolute(b[i]), low));
+      high = math::larger(math::absolute(c[i]), math::larger(math::absolute(d[i]), high));
+    }
+    return low > limit || high > limit;
+  }
+};
+
+template <IouKind kKind, BoxFormat kFormat, bool kClamp>
 struct PairLoop {
   template <class Real>
   static FCOS_HD Real run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
@@ -42,7 +59,12 @@ struct PairLoop {
     for (std::int32_t i = 0; i < count; ++i) {
       const Real p[4] = {p0[i], p1[i], p2[i], p3[i]};
       const Real t[4] = {t0[i], t1[i], t2[i], t3[i]};
-      const auto pair = math::iou_loss<kKind>(p, t, f.sign, f.limit, f.eps);
+      math::BoxLoss<Real> pair;
+      if constexpr (kClamp) {
+        pair = math::iou_loss<kKind, kFormat>(p, t, f.limit, f.eps);
+      } else {
+        pair = math::iou_loss_within_limit<kKind, kFormat>(p, t, f.eps);
+      }
       const Real factor = f.loss * weights[i];
       const Real loss = factor * pair.loss;
       sum += loss;
@@ -73,6 +95,17 @@ auto dispatch_kind(IouKind kind, const Body& body) {
   }
 }
 
+// Calls body with the kind and the box format as std::integral_constant.
+template <class Body>
+auto dispatch(const IouLossArgs& args, const Body& body) {
+  return dispatch_kind(args.kind, [&](auto kind) {
+    if (args.box_format == BoxFormat::kLtrb) {
+      return body(kind, std::integral_constant<BoxFormat, BoxFormat::kLtrb>{});
+    }
+    return body(kind, std::integral_constant<BoxFormat, BoxFormat::kXyxy>{});
+  });
+}
+
 // The sum of the losses of one block.
 template <class Real>
 double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t rows,
@@ -81,17 +114,24 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
   alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
   const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
   const auto target = load_boxes(args.target[run.level], args.target_dtype, run, target_buffer);
+  const auto count = static_cast<std::int32_t>(run.length);
   const std::int64_t row = run.batch * rows + run.first_row;
   const Real* weights = ones;
   if (args.weight) {
     weights = static_cast<const Real*>(args.weight) + row;
   } else {
-    std::fill(ones, ones + run.length, Real(1));
+    std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const Real sum = dispatch_kind(args.kind, [&](auto kind) {
-    return run_best<PairLoop<kind()>>(pred, target, weights, static_cast<std::int32_t>(run.length),
-                                      factors, losses, gradient.block());
+  const bool clamp = run_best<BeyondLimitLoop>(pred, count, factors.limit) ||
+                     run_best<BeyondLimitLoop>(target, count, factors.limit);
+  const Real sum = dispatch(args, [&](auto kind, auto format) {
+    if (clamp) {  // too rare to compile it for AVX2 as well, which would compute the same
+      return run_baseline<PairLoop<kind(), format(), true>>(pred, target, weights, count, factors,
+                                                            losses, gradient.block());
+    }
+    return run_best<PairLoop<kind(), format(), false>>(pred, target, weights, count, factors,
+                                                       losses, gradient.block());
   });
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
@@ -105,7 +145,6 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   Factors<Real> factors;
   factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
-  factors.sign = args.box_format == BoxFormat::kLtrb ? Real(-1) : Real(1);
   factors.limit = math::kCoordinateLimit<Real>;
   factors.eps = static_cast<Real>(args.eps);
   double sums_of_few[kBlocksWithoutWorkspace];
