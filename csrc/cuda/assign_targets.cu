@@ -11,6 +11,8 @@
 // must first fill 8-byte bids, atomicMin must pack cost and index (which a float64 cost does not
 // leave room for), and a third launch must read all bids again: 6 MB and two launches more, to save
 // the tests of boxes against tiles: 34 tiles x 200 boxes, 5 instructions a location.
+#include <algorithm>
+
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
 #include "cuda/tiles.h"
@@ -26,6 +28,7 @@ constexpr unsigned kThreads = 256;
 constexpr unsigned kWarps = kThreads / kWarp;
 constexpr std::int32_t kCells = 4;  // of a thread
 constexpr std::int32_t kTileBits = 10;
+constexpr std::int64_t kMaxImages = 65535;  // along an axis of the grid
 static_assert(kThreads * kCells == 1u << kTileBits);
 
 struct Counts {
@@ -39,15 +42,15 @@ struct TiledLevel {
   math::MatchLevel<Real> rule;
   Real unit;  // of the distances that are written
   std::int32_t height, width, column_bits;
-  std::int64_t tiles_x, first_tile, first_location;
+  std::uint32_t tiles_x, first_tile;
+  std::int64_t first_location;
 };
 
-// The tiles of a batch: those of image 0 come first, of level 0, then of level 1, ...
 template <class Real>
 struct Pyramid {
   TiledLevel<Real> level[kMaxLevels];
   std::int32_t num_levels;
-  std::int64_t tiles, locations;  // of an image
+  std::int64_t tiles, locations;  // of an image; more than kMaxBlocks tiles are not launched
 };
 
 // The least b in [low, high] with 2^b >= size; high if there is none.
@@ -81,10 +84,11 @@ Pyramid<Real> make_pyramid(const AssignTargetsArgs& args) {
     tiled.height = static_cast<std::int32_t>(level.height);
     tiled.width = static_cast<std::int32_t>(level.width);
     tiled.column_bits = choose_column_bits(level.height, level.width);
-    tiled.tiles_x = tiles_along(level.width, tiled.column_bits);
-    tiled.first_tile = pyramid.tiles;
+    const std::int64_t tiles_x = tiles_along(level.width, tiled.column_bits);
+    tiled.tiles_x = static_cast<std::uint32_t>(tiles_x);
+    tiled.first_tile = static_cast<std::uint32_t>(pyramid.tiles);
     tiled.first_location = pyramid.locations;
-    pyramid.tiles += tiled.tiles_x * tiles_along(level.height, kTileBits - tiled.column_bits);
+    pyramid.tiles += tiles_x * tiles_along(level.height, kTileBits - tiled.column_bits);
     pyramid.locations += level.height * level.width;
   }
   return pyramid;
@@ -159,7 +163,6 @@ __device__ __forceinline__ std::int32_t find_candidates(const AssignTargetsArgs&
 template <class Real>
 struct Cells {
   std::int32_t row, column;
-  Real x, y[kCells];
   std::int64_t best[kCells];  // box, -1: none
   Real best_cost[kCells];
 };
@@ -169,6 +172,7 @@ template <class Real>
 __device__ __forceinline__ void match(const math::MatchLevel<Real>& rule, std::int32_t count,
                                       std::int64_t first, Cells<Real>* cells) {
   const auto& candidates = block_shared<Candidates<Real>>();
+  const Real x = math::location(cells->column, rule.offset, rule.stride_x);
   std::int32_t winner[kCells] = {-1, -1, -1, -1};
   for (std::int32_t i = 0; i < count; ++i) {
     const Candidate<Real>& candidate = candidates.list[i];
@@ -177,8 +181,9 @@ __device__ __forceinline__ void match(const math::MatchLevel<Real>& rule, std::i
       continue;
     for (std::int32_t k = 0; k < kCells; ++k) {
       // An equal cost does not win: the lower index came first.
-      const bool better = math::matches(cells->x, cells->y[k], candidate.box, rule) &
-                          (candidate.cost < cells->best_cost[k]);
+      const Real y = math::location(cells->row + k, rule.offset, rule.stride_y);
+      const bool better =
+          math::matches(x, y, candidate.box, rule) & (candidate.cost < cells->best_cost[k]);
       cells->best_cost[k] = better ? candidate.cost : cells->best_cost[k];
       winner[k] = better ? i : winner[k];
     }
@@ -228,19 +233,45 @@ __device__ __forceinline__ Real write_targets(const AssignTargetsArgs& args, std
   return centerness;
 }
 
-// `args` is as the caller has it, but its levels are in memory of the host.
+// Writes the targets of a thread's cells. Returns their counts.
+template <class Real>
+__device__ __forceinline__ Counts write_cells(const AssignTargetsArgs& args,
+                                              const TiledLevel<Real>& level,
+                                              std::int64_t first_location, Cells<Real> cells) {
+  Counts counts = {};
+  if (cells.column >= level.width) return counts;
+  const Real x = math::location(cells.column, level.rule.offset, level.rule.stride_x);
+  const std::int32_t end = math::smaller(cells.row, level.height - kCells) + kCells;
+  std::int64_t location = first_location + std::int64_t{cells.row} * level.width + cells.column;
+  // A loop that is not unrolled, as all of this runs once: fetching its code would take longer.
+  for (std::int32_t row = cells.row; row < end; ++row, location += level.width) {
+    const std::int64_t box = cells.best[0];
+    for (std::int32_t k = 1; k < kCells; ++k) cells.best[k - 1] = cells.best[k];
+    const Real y = math::location(row, level.rule.offset, level.rule.stride_y);
+    const Real centerness = write_targets(args, location, box, x, y, level.unit);
+    if (box >= 0) {
+      counts.centerness += static_cast<double>(centerness);
+      counts.positives += 1;
+    }
+  }
+  return counts;
+}
+
+// Block (x, y, z) takes tile x of image y + z * gridDim.y. `args` is as the caller has it, but its
+// levels are in memory of the host.
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
     assign_kernel(Pyramid<Real> pyramid, AssignTargetsArgs args, Counts* partials) {
-  const auto [image, tile] = divide(blockIdx.x, pyramid.tiles);
-  std::int32_t index = pyramid.num_levels - 1;
-  while (tile < pyramid.level[index].first_tile) --index;
+  const std::int64_t image = std::int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
+  if (image >= args.batch) return;
+  const std::uint32_t tile = blockIdx.x;
+  std::int32_t index = 0;
+  while (index + 1 < pyramid.num_levels && tile >= pyramid.level[index + 1].first_tile) ++index;
   const TiledLevel<Real>& level = pyramid.level[index];
-  const math::MatchLevel<Real>& rule = level.rule;
-  const auto [tile_y, tile_x] = divide(tile - level.first_tile, level.tiles_x);
-  const std::int32_t rows = 1 << (kTileBits - level.column_bits), columns = 1 << level.column_bits;
-  const auto top = static_cast<std::int32_t>(tile_y) * rows;
-  const auto left = static_cast<std::int32_t>(tile_x) * columns;
+  const std::uint32_t tile_of_level = tile - level.first_tile;
+  const std::int32_t columns = 1 << level.column_bits, rows = 1 << (kTileBits - level.column_bits);
+  const auto top = static_cast<std::int32_t>(tile_of_level / level.tiles_x) * rows;
+  const auto left = static_cast<std::int32_t>(tile_of_level % level.tiles_x) * columns;
   const math::CellRectangle cells_of_tile = {
       {top, top + math::smaller(rows, level.height - top)},
       {left, left + math::smaller(columns, level.width - left)}};
@@ -249,31 +280,20 @@ __global__ void __launch_bounds__(kThreads)
   Cells<Real> cells;
   cells.row = top + (thread >> level.column_bits) * kCells;
   cells.column = left + (thread & (columns - 1));
-  cells.x = math::location(cells.column, rule.offset, rule.stride_x);
   for (std::int32_t k = 0; k < kCells; ++k) {
-    cells.y[k] = math::location(cells.row + k, rule.offset, rule.stride_y);
     cells.best[k] = -1;
     cells.best_cost[k] = math::kInfinity<Real>;
   }
   const std::int64_t end = box_offset(args, image + 1);
   for (std::int64_t first = box_offset(args, image); first < end; first += kThreads) {
-    const std::int32_t count = find_candidates(args, rule, cells_of_tile, first, end);
-    match(rule, count, first, &cells);
+    const std::int32_t count = find_candidates(args, level.rule, cells_of_tile, first, end);
+    match(level.rule, count, first, &cells);
   }
-
-  std::int32_t positives = 0;
-  double centerness = 0;
-  for (std::int32_t k = 0; k < kCells; ++k) {
-    if (cells.column >= level.width || cells.row + k >= level.height) continue;
-    const std::int64_t location = image * pyramid.locations + level.first_location +
-                                  std::int64_t{cells.row + k} * level.width + cells.column;
-    centerness += static_cast<double>(
-        write_targets(args, location, cells.best[k], cells.x, cells.y[k], level.unit));
-    positives += cells.best[k] >= 0 ? 1 : 0;
-  }
-  positives = block_sum<kThreads>(positives);
-  centerness = block_sum<kThreads>(centerness);
-  if (threadIdx.x == 0) partials[blockIdx.x] = {centerness, positives};
+  const std::int64_t first_location = image * pyramid.locations + level.first_location;
+  const Counts counts = write_cells(args, level, first_location, cells);
+  const auto positives = block_sum<kThreads>(static_cast<std::int32_t>(counts.positives));
+  const double centerness = block_sum<kThreads>(counts.centerness);
+  if (threadIdx.x == 0) partials[image * pyramid.tiles + tile] = {centerness, positives};
 }
 
 // Adds the counts of all tiles. One block of kFinishThreads.
@@ -301,9 +321,11 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
   const std::int64_t tiles = pyramid.tiles * args.batch;
   if (tiles > kMaxBlocks) return too_large("assign_targets: too many locations");
   auto* const partials = static_cast<Counts*>(workspace.data);
-  const Status status =
-      launch("assign_targets: assign_kernel", assign_kernel<Real>, static_cast<unsigned>(tiles),
-             kThreads, context, pyramid, args, partials);
+  const std::int64_t images_y = std::min(args.batch, kMaxImages);
+  const dim3 grid(static_cast<unsigned>(pyramid.tiles), static_cast<unsigned>(images_y),
+                  static_cast<unsigned>((args.batch + kMaxImages - 1) / kMaxImages));
+  const Status status = launch("assign_targets: assign_kernel", assign_kernel<Real>, grid, kThreads,
+                               context, pyramid, args, partials);
   if (!status.ok()) return status;
   return launch("assign_targets: count_kernel", count_kernel<Real>, 1, kFinishThreads, context,
                 static_cast<const Counts*>(partials), tiles, args.num_pos,
