@@ -12,6 +12,7 @@
 // leave room for), and a third launch must read all bids again: 6 MB and two launches more, to save
 // the tests of boxes against tiles: 34 tiles x 200 boxes, 5 instructions a location.
 #include <algorithm>
+#include <type_traits>
 
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
@@ -177,7 +178,7 @@ __device__ __forceinline__ void match(const math::MatchLevel<Real>& rule, std::i
   for (std::int32_t i = 0; i < count; ++i) {
     const Candidate<Real>& candidate = candidates.list[i];
     // True for most: a warp has 4 rows where the tile has 32.
-    if ((candidate.rows.end <= cells->row) | (candidate.rows.first >= cells->row + kCells))
+    if ((candidate.rows.end <= cells->row) | (candidate.rows.first - cells->row >= kCells))
       continue;
     for (std::int32_t k = 0; k < kCells; ++k) {
       // An equal cost does not win: the lower index came first.
