@@ -59,10 +59,12 @@ def check(levels: Any, problem: Problem, rule: str | AssignmentRule) -> Targets:
 
 
 def centerness_to_the_bit(targets: Targets) -> Tensor:
-    """As csrc/math/centerness.h rounds it, which the reference does otherwise: every device must."""
+    """As csrc/math/centerness.h rounds it; the reference rounds in another order."""
     pairs = targets.ltrb.unflatten(-1, (2, 2))  # left, top and right, bottom
     ratios = pairs.amin(-2) / pairs.amax(-2)
-    return torch.where(targets.matched >= 0, (ratios[..., 0] * ratios[..., 1]).sqrt(), 0.0)
+    # Rooted in float64: rounding that to float32 gives what a correctly rounded root gives.
+    root = (ratios[..., 0] * ratios[..., 1]).double().sqrt().to(ratios.dtype)
+    return torch.where(targets.matched >= 0, root, 0.0)
 
 
 def levels_of(rule: str | AssignmentRule) -> tuple[Level, ...]:
