@@ -15,7 +15,7 @@
 #include "cpu/row_bands.h"
 #include "math/centerness.h"
 #include "math/dtypes.h"
-#include "math/match.h"
+#include "math/match_level.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -102,20 +102,8 @@ class BandAssigner {
         band_(band),
         width_(args.levels[band.level].width),
         scale_(static_cast<Real>(args.levels[band.level].scale)),
-        first_(band.image * locations + band.first_location) {
-    const AssignmentLevel& level = args.levels[band.level];
-    level_.offset = static_cast<Real>(args.location_offset);
-    level_.stride_x = static_cast<Real>(level.stride_x);
-    level_.stride_y = static_cast<Real>(level.stride_y);
-    level_.radius = args.center_radius > 0 ? static_cast<Real>(args.center_radius) * scale_
-                                           : math::kInfinity<Real>;
-    level_.lower = static_cast<Real>(level.lower);
-    level_.upper = static_cast<Real>(level.upper);
-    level_.max_area = static_cast<Real>(args.max_area);
-    level_.chebyshev = args.center_region == CenterRegion::kChebyshev;
-    level_.inclusive = args.range_inclusive;
-    level_.complement = args.area_rule == AreaRule::kFloat32Complement;
-  }
+        first_(band.image * locations + band.first_location),
+        level_(math::match_level<Real>(args, args.levels[band.level])) {}
 
   Counts run() const {
     fill_background();
@@ -188,7 +176,7 @@ class BandAssigner {
   const std::int64_t width_;
   const Real scale_;
   const std::int64_t first_;  // location of the level among those of all images
-  math::MatchLevel<Real> level_;
+  const math::MatchLevel<Real> level_;
 };
 
 template <class T>
