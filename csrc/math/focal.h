@@ -22,10 +22,10 @@ struct Sigmoid {
 
 template <class Real>
 FCOS_HD Sigmoid<Real> sigmoid_and_softplus(Real x) {
-  const Real e = exp_nonpositive(-absolute(x));
+  const Real e = exp_in_loss(-absolute(x));
   const Real larger = Real(1) / (Real(1) + e);
   const Real smaller = e * larger;
-  const Real log_sum = log1p_unit(e);
+  const Real log_sum = log1p_in_loss(e);
   const bool positive = x > Real(0);
   return {positive ? larger : smaller, positive ? smaller : larger,
           (positive ? x : Real(0)) + log_sum, (positive ? Real(0) : -x) + log_sum};
@@ -37,7 +37,7 @@ FCOS_HD Real power(Real u, Real minus_log_u, Real gamma) {
   if constexpr (kGamma == Gamma::kZero) return Real(1);
   if constexpr (kGamma == Gamma::kOne) return u;
   if constexpr (kGamma == Gamma::kTwo) return u * u;
-  return exp_nonpositive(-gamma * minus_log_u);
+  return exp_in_loss(-gamma * minus_log_u);
 }
 
 // The loss sigmoid(x)^gamma * softplus(x) of a negative logit, and its derivative
