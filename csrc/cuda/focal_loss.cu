@@ -116,7 +116,7 @@ class RowTile {
   __device__ __forceinline__ Real process(const RowVector<T>& vector) const {
     const FocalCursor<T> at = cursor_ + vector.offset;
     Real logits[kCount];
-    for (int i = 0; i < kCount; ++i) logits[i] = read(vector.logits.element[i]);
+    for (int i = 0; i < kCount; ++i) logits[i] = read(vector.logits.element(i));
     return is_plain(vector) ? plain(vector, logits, at) : any(vector, logits, at);
   }
 
@@ -176,7 +176,7 @@ class RowTile {
         channel = 0;
         state = terms_.row(++row);
       }
-      const Real target = targets[i / kVector<Real>].element[i % kVector<Real>];
+      const Real target = targets[i / kVector<Real>].element(i % kVector<Real>);
       const auto term = terms_.entry(logits[i], target, channel == state.label, state);
       losses[i] = term.loss;
       gradient[i] = term.gradient;
@@ -250,7 +250,7 @@ class PlaneTile {
     for (std::int32_t channel = first_channel_; channel < end_channel_; ++channel) {
       const FocalCursor<T> at = cursor(channel);
       Real logits[kCount];
-      for (int i = 0; i < kCount; ++i) logits[i] = read(next.element[i]);
+      for (int i = 0; i < kCount; ++i) logits[i] = read(next.element(i));
       if (channel + 1 < end_channel_) next = load_up_to(cursor(channel + 1).logits, count_);
       if ((special >> (channel - first_channel_) & 1u) != 0) {
         sum += any(channel, logits, at);
@@ -303,13 +303,15 @@ class PlaneTile {
     Real sum = 0;
 #pragma unroll 1
     for (std::int32_t i = 0; i < count_; ++i) {
-      const Quotient place = divide(location_ + i, level_.width);
+      const auto location = static_cast<std::uint32_t>(location_ + i);
+      const std::int64_t y = location / static_cast<std::uint32_t>(level_.width);
+      const std::int64_t x = location - y * level_.width;
       const FocalRow<Real> row = terms_.row(row_ + i);
 #pragma unroll 1
       for (std::int32_t channel = first_channel_; channel < end_channel_; ++channel) {
         const FocalCursor<T> at = focal_cursor<T>(args_, level_, [&](const auto& array) {
-          return image_ * array.stride_batch + place.quotient * array.stride_y +
-                 place.remainder * array.stride_x + channel * array.stride_channel;
+          return image_ * array.stride_batch + y * array.stride_y + x * array.stride_x +
+                 channel * array.stride_channel;
         });
         const Real target = kDense ? *at.targets : Real(0);
         const auto term = terms_.entry(read(*at.logits), target, channel == row.label, row);
@@ -331,12 +333,13 @@ class PlaneTile {
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kThreads)
-    planes_kernel(Tiles tiles, std::int32_t chunks, std::int32_t channels,
+    planes_kernel(Tiles tiles, Divisor by_chunks, std::int32_t channels,
                   FocalArguments<math::Real<T>> args, double* partials) {
   const FocalTerms<T, kGamma, kDense> terms(args);
   double sum = 0;
-  for (std::int64_t i = blockIdx.x; i < tiles.count() * chunks; i += gridDim.x) {
-    const auto [tile, chunk] = divide(i, chunks);
+  const auto count = static_cast<std::uint32_t>(tiles.count()) * by_chunks.divisor();
+  for (std::uint32_t i = blockIdx.x; i < count; i += gridDim.x) {
+    const std::uint32_t tile = by_chunks.quotient(i), chunk = i - tile * by_chunks.divisor();
     sum += PlaneTile<T, kGamma, kDense>(args, terms, tiles[tile],
                                         static_cast<std::int32_t>(chunk) * channels, channels)
                .sum();
@@ -449,10 +452,15 @@ Status run(const FocalLossArgs& args, double* partials, const Context& context) 
   constexpr auto kCount = kVector<T>;
   const Tiles tiles(args.logits, args.num_levels, args.batch, kThreads * kCount);
   const std::int32_t channels = elements / kCount;
-  const auto chunks = static_cast<std::int32_t>((args.num_classes + channels - 1) / channels);
+  const std::int64_t chunks = (args.num_classes + channels - 1) / channels;
+  constexpr std::int64_t kLimit = std::int64_t{1} << 31;
+  if (tiles.count() * chunks >= kLimit || tiles.rows() >= kLimit) {
+    return too_large("sigmoid_focal_loss: too many logits that are not rows");
+  }
   return launch_and_sum("sigmoid_focal_loss: planes_kernel", planes_kernel<T, kGamma, kDense>,
-                        tiles.count() * chunks, args, partials, context, tiles, chunks, channels,
-                        arguments);
+                        tiles.count() * chunks, args, partials, context, tiles,
+                        Divisor(static_cast<std::uint32_t>(std::max<std::int64_t>(chunks, 1))),
+                        channels, arguments);
 }
 
 template <class T>

@@ -120,18 +120,11 @@ struct FocalRow {
   Real weight;
 };
 
-// Losses and gradients of up to kCount neighbouring elements of any arrays.
-template <class Real, int kCount>
-struct FocalValues {
-  Real loss[kCount], gradient[kCount];
-};
-
 template <class T, Gamma kGamma, bool kDense>
 class FocalTerms {
  public:
   using Real = math::Real<T>;
   static constexpr int kCount = kVector<T>;
-  using Values = FocalValues<Real, kCount>;
 
   __device__ explicit FocalTerms(const FocalArguments<Real>& args)
       : args_(args), factors_(focal_factors(args)) {}
@@ -189,8 +182,9 @@ template <class T>
 __device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
   if (count == kVector<T>) return load_vector(from);
   Vector<T> vector = {};
+#pragma unroll
   for (int i = 0; i < kVector<T>; ++i) {
-    if (i < count) vector.element[i] = from[i];
+    if (i < count) vector.set(i, from[i]);
   }
   return vector;
 }
@@ -201,6 +195,7 @@ __device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int co
     store_values<T>(values, to);
     return;
   }
+#pragma unroll
   for (int i = 0; i < kCount; ++i) {
     if (i < count) write(values[i], to[i]);
   }

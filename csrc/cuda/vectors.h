@@ -17,9 +17,33 @@ inline constexpr std::uintptr_t kVectorBytes = 16;
 template <class T>
 inline constexpr int kVector = static_cast<int>(kVectorBytes / sizeof(T));
 
+// As words, which stay in registers where an array of two-byte elements does not.
 template <class T>
 struct alignas(kVectorBytes) Vector {
-  T element[kVector<T>];
+  std::uint32_t word[4];
+
+  __device__ __forceinline__ T element(int i) const {
+    if constexpr (sizeof(T) == 2) {
+      return {static_cast<std::uint16_t>(i % 2 == 0 ? word[i / 2] : word[i / 2] >> 16)};
+    } else if constexpr (sizeof(T) == 4) {
+      return math::bit_cast<T>(word[i]);
+    } else {
+      return math::bit_cast<T>(static_cast<std::uint64_t>(word[2 * i + 1]) << 32 | word[2 * i]);
+    }
+  }
+
+  // Of one that is 0 so far.
+  __device__ __forceinline__ void set(int i, T value) {
+    if constexpr (sizeof(T) == 2) {
+      word[i / 2] |= static_cast<std::uint32_t>(value.bits) << (i % 2 * 16);
+    } else if constexpr (sizeof(T) == 4) {
+      word[i] = math::bit_cast<std::uint32_t>(value);
+    } else {
+      const auto bits = math::bit_cast<std::uint64_t>(value);
+      word[2 * i] = static_cast<std::uint32_t>(bits);
+      word[2 * i + 1] = static_cast<std::uint32_t>(bits >> 32);
+    }
+  }
 };
 
 template <class T>
@@ -57,30 +81,34 @@ __device__ __forceinline__ void write(float value, math::Half& to) {
 #endif
 }
 
-// Two at once: one instruction for bfloat16 (from compute capability 8.0 on) and float16.
-template <class Real, class T>
-__device__ __forceinline__ void write_pair(Real low, Real high, T* to) {
-  write(low, to[0]);
-  write(high, to[1]);
+// Elements i and i + 1 of a vector that is 0 there; bfloat16 (from compute capability 8.0 on) and
+// float16 by one instruction.
+template <class T, class Real>
+__device__ __forceinline__ void set_pair(Vector<T>& vector, int i, Real low, Real high) {
+  T first, second;
+  write(low, first);
+  write(high, second);
+  vector.set(i, first);
+  vector.set(i + 1, second);
 }
 #if !defined(FCOS_OPS_SIMT)
-__device__ __forceinline__ void write_pair(float low, float high, math::BFloat16* to) {
+__device__ __forceinline__ void set_pair(Vector<math::BFloat16>& vector, int i, float low,
+                                         float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  to[0].bits = __bfloat16_as_ushort(pair.x);
-  to[1].bits = __bfloat16_as_ushort(pair.y);
+  vector.word[i / 2] = math::bit_cast<std::uint32_t>(pair);
 }
-__device__ __forceinline__ void write_pair(float low, float high, math::Half* to) {
+__device__ __forceinline__ void set_pair(Vector<math::Half>& vector, int i, float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
-  to[0].bits = __half_as_ushort(pair.x);
-  to[1].bits = __half_as_ushort(pair.y);
+  vector.word[i / 2] = math::bit_cast<std::uint32_t>(pair);
 }
 #endif
 
 template <class T>
 __device__ __forceinline__ Vector<T> load_vector(const T* from) {
   if (is_aligned(from)) return *reinterpret_cast<const Vector<T>*>(from);
-  Vector<T> vector;
-  for (int i = 0; i < kVector<T>; ++i) vector.element[i] = from[i];
+  Vector<T> vector = {};
+#pragma unroll
+  for (int i = 0; i < kVector<T>; ++i) vector.set(i, from[i]);
   return vector;
 }
 
@@ -89,7 +117,8 @@ __device__ __forceinline__ void store_vector(const Vector<T>& vector, T* to) {
   if (is_aligned(to)) {
     *reinterpret_cast<Vector<T>*>(to) = vector;
   } else {
-    for (int i = 0; i < kVector<T>; ++i) to[i] = vector.element[i];
+#pragma unroll
+    for (int i = 0; i < kVector<T>; ++i) to[i] = vector.element(i);
   }
 }
 
@@ -97,10 +126,12 @@ __device__ __forceinline__ void store_vector(const Vector<T>& vector, T* to) {
 template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to) {
   static_assert(kCount % kVector<T> == 0 && kVector<T> % 2 == 0);
+#pragma unroll
   for (int first = 0; first < kCount; first += kVector<T>) {
-    Vector<T> vector;
+    Vector<T> vector = {};
+#pragma unroll
     for (int i = 0; i < kVector<T>; i += 2) {
-      write_pair(values[first + i], values[first + i + 1], vector.element + i);
+      set_pair(vector, i, values[first + i], values[first + i + 1]);
     }
     store_vector(vector, to + first);
   }
