@@ -116,6 +116,7 @@ class RowTile {
   __device__ __forceinline__ Real process(const RowVector<T>& vector) const {
     const FocalCursor<T> at = cursor_ + vector.offset;
     Real logits[kCount];
+#pragma unroll
     for (int i = 0; i < kCount; ++i) logits[i] = read(vector.logits.element(i));
     return is_plain(vector) ? plain(vector, logits, at) : any(vector, logits, at);
   }
@@ -129,6 +130,7 @@ class RowTile {
     const std::int32_t second = vector.second < 0 ? -1 : in_row + vector.second;
     Real first_logit = kNothing, second_logit = kNothing;
     if (static_cast<std::uint32_t>(first) < kCount || static_cast<std::uint32_t>(second) < kCount) {
+#pragma unroll
       for (int i = 0; i < kCount; ++i) {
         if (i == first) first_logit = logits[i];
         if (i == second) second_logit = logits[i];
@@ -151,6 +153,7 @@ class RowTile {
   __device__ __forceinline__ Real patch(std::int32_t index, Real logit, Real weight,
                                         Real (&gradient)[kCount]) const {
     const auto term = terms_.entry(logit, Real(0), true, {kBackground, weight});
+#pragma unroll
     for (int i = 0; i < kCount; ++i) gradient[i] = i == index ? term.gradient : gradient[i];
     return term.loss;
   }
@@ -196,7 +199,7 @@ class RowTile {
 };
 
 template <class T, Gamma kGamma, bool kDense>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     rows_kernel(Tiles tiles, FocalArguments<math::Real<T>> args, double* partials) {
   const FocalTerms<T, kGamma, kDense> terms(args);
   double sum = 0;
@@ -250,7 +253,8 @@ class PlaneTile {
     for (std::int32_t channel = first_channel_; channel < end_channel_; ++channel) {
       const FocalCursor<T> at = cursor(channel);
       Real logits[kCount];
-      for (int i = 0; i < kCount; ++i) logits[i] = read(next.element(i));
+  #pragma unroll
+    for (int i = 0; i < kCount; ++i) logits[i] = read(next.element(i));
       if (channel + 1 < end_channel_) next = load_up_to(cursor(channel + 1).logits, count_);
       if ((special >> (channel - first_channel_) & 1u) != 0) {
         sum += any(channel, logits, at);
@@ -332,7 +336,7 @@ class PlaneTile {
 };
 
 template <class T, Gamma kGamma, bool kDense>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     planes_kernel(Tiles tiles, Divisor by_chunks, std::int32_t channels,
                   FocalArguments<math::Real<T>> args, double* partials) {
   const FocalTerms<T, kGamma, kDense> terms(args);

@@ -71,7 +71,7 @@ __device__ __forceinline__ void write_box(const Real (&box)[4], const MutableLev
 }
 
 template <IouKind kKind, class Real>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     pairs_kernel(Tiles tiles, Views<LevelView> preds, Views<LevelView> targets,
                  Views<MutableLevelView> gradients, IouArguments<Real> args, double* partials) {
   const auto factor = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
