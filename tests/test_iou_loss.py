@@ -68,11 +68,23 @@ def test_every_dtype_and_reduction(shape: tuple[int, ...], kind: str, box_format
         assert_matches_reference(*pair, **options, normalizer=total)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("count", [64 * 256, 64 * 256 + 1])
 def test_many_boxes(count: int) -> None:
     """With and without a workspace: up to 64 blocks of boxes need none."""
     pred, target = (boxes.float() for boxes in make_pairs((count,), "xyxy"))
     assert_matches_reference(pred, target)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("count", [1, 127, 129, 1000])
+def test_boxes_that_are_not_aligned(count: int) -> None:
+    for offset in (1, 2, 4):
+        pair = []
+        for boxes in make_pairs((count,), "xyxy"):
+            line = torch.cat([torch.zeros(offset), boxes.float().flatten()])
+            pair.append(line[offset:].reshape(count, 4))
+        assert_matches_reference(*pair)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,6 +95,7 @@ def test_mixed_dtypes(kind: str) -> None:
             assert_matches_reference(pred.to(one), target.to(other), kind=kind, reduction=reduction)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ties_and_degenerate_boxes(kind: str, dtype: torch.dtype) -> None:

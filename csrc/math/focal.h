@@ -15,7 +15,7 @@ struct LossAndGradient {
 
 template <class Real>
 FCOS_HD Real exp_minus_absolute(Real x) {
-  return exp_nonpositive(-absolute(x));
+  return exp_in_loss(-absolute(x));
 }
 
 // Of one logit x: sigmoid(x), sigmoid(-x), softplus(x) = -log(sigmoid(-x)), softplus(-x) =
@@ -30,7 +30,7 @@ template <class Real>
 FCOS_HD Sigmoid<Real> sigmoid_and_softplus(Real x, Real e) {
   const Real larger = Real(1) / (Real(1) + e);
   const Real smaller = e * larger;
-  const Real log_sum = log1p_unit(e);
+  const Real log_sum = log1p_in_loss(e);
   const Real positive_part = select_by_sign(x, Real(0), x), negative_part = positive_part - x;
   return {select_by_sign(x, smaller, larger), select_by_sign(x, larger, smaller),
           positive_part + log_sum, negative_part + log_sum};
@@ -42,7 +42,7 @@ FCOS_HD Real power(Real u, Real minus_log_u, Real gamma) {
   if constexpr (kGamma == Gamma::kZero) return Real(1);
   if constexpr (kGamma == Gamma::kOne) return u;
   if constexpr (kGamma == Gamma::kTwo) return u * u;
-  return exp_nonpositive(-gamma * minus_log_u);
+  return exp_in_loss(-gamma * minus_log_u);
 }
 
 // Below, e = exp_minus_absolute(x): a loop over many logits computes it in a pass of its own.
