@@ -95,14 +95,14 @@ __device__ __forceinline__ void clear(const NmsOutput& output, std::int64_t thre
   for (std::int64_t i = thread; i < output.num_dead; i += num_threads) output.dead[i] = 0;
 }
 
-inline __global__ void __launch_bounds__(kOrderThreads) clear_kernel(NmsOutput output) {
+static __global__ void __launch_bounds__(kOrderThreads) clear_kernel(NmsOutput output) {
   const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
   clear(output, thread, std::int64_t{gridDim.x} * kOrderThreads);
 }
 
 // Clears the output, and makes the key of every box: of image and score where they fit, else of the
 // score.
-inline __global__ void __launch_bounds__(kOrderThreads)
+static __global__ void __launch_bounds__(kOrderThreads)
     key_kernel(NmsInput input, NmsOutput output, std::uint64_t* keys, std::int32_t* indices) {
   const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
   clear(output, thread, std::int64_t{gridDim.x} * kOrderThreads);
@@ -123,7 +123,7 @@ inline __global__ void __launch_bounds__(kOrderThreads)
 }
 
 // Replaces the keys of boxes sorted by score by their images.
-inline __global__ void __launch_bounds__(kOrderThreads)
+static __global__ void __launch_bounds__(kOrderThreads)
     image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
   if (i >= input.num_boxes || keys[i] == kNoCandidate) return;
@@ -140,7 +140,7 @@ __device__ __forceinline__ void gather(const NmsInput& input, const Sorted<Real>
 
 // Fetches boxes and classes in sorted order, and finds where images begin. A thread a position.
 template <class Real>
-__global__ void __launch_bounds__(kOrderThreads)
+static __global__ void __launch_bounds__(kOrderThreads)
     gather_kernel(NmsInput input, Sorted<Real> sorted) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
   if (i >= input.num_boxes) return;
