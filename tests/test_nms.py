@@ -355,26 +355,25 @@ def test_all_suppressed_and_none() -> None:
 @pytest.mark.parametrize(
     "sizes",
     [
-        [5000],
-        [3000, 0, 6000],
-        [100, 4500],
-        [4500, 100, 0],
-        [4096, 4096],
-        [0, 300, 0, 0, 1200, 64, 65, 1, 0, 5, 63, 700],
+        [4500],
+        [3000, 0, 2000],
+        [100, 4200],
+        [4096, 64],
+        [0, 300, 0, 0, 700, 64, 65, 1, 0, 5, 63, 128],
     ],
     ids=str,
 )
 def test_padded_images_across_rounds(sizes: list[int], dtype: torch.dtype) -> None:
     boxes, scores, classes, offsets = batch(sizes)
     boxes[::50, 1], scores[3::40] = NAN, NAN
-    for chosen in (classes, None):
-        for limit in (1, 64, 100, 1024, 1025, 5000):
-            options = OPTIONS | {"max_detections": limit, "score_threshold": -1.5}
-            arguments = (boxes, scores.to(dtype), chosen, offsets)
-            actual = fcos_ops.nms_padded(*arguments, **options)
-            expected = reference.nms_padded(*arguments, **options)
-            assert torch.equal(actual.count, expected.count)
-            assert torch.equal(actual.keep, expected.keep)
+    for limit in (1, 64, 100, 1024, 1025, 5000):
+        chosen = None if limit == 100 else classes
+        options = OPTIONS | {"max_detections": limit, "score_threshold": -1.5}
+        arguments = (boxes, scores.to(dtype), chosen, offsets)
+        actual = fcos_ops.nms_padded(*arguments, **options)
+        expected = reference.nms_padded(*arguments, **options)
+        assert torch.equal(actual.count, expected.count)
+        assert torch.equal(actual.keep, expected.keep)
 
 
 def test_threads_and_runs_agree() -> None:
