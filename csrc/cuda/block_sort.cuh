@@ -5,9 +5,10 @@
 
 namespace fcos_ops::cuda {
 
-// Sorts keys[0, size) upwards; size is a power of two, at least 2. All threads of the block call it
-// after a barrier behind which the keys are written; it ends with one. A bitonic network: pairs up
-// to 32 apart stay within 64 keys that one warp has throughout, and need no barrier of the block.
+// Sorts keys[0, size) upwards; size is a power of two, at least 64. All threads of the block call
+// it after a barrier behind which the keys are written; it ends with one. A bitonic network: pairs
+// up to 32 apart stay within 64 keys that one warp has throughout, and need no barrier of the
+// block.
 template <unsigned kThreads>
 __device__ __forceinline__ void block_sort(std::uint64_t* keys, unsigned size) {
   static_assert(kThreads % kWarp == 0);
@@ -31,7 +32,6 @@ __device__ __forceinline__ void block_sort(std::uint64_t* keys, unsigned size) {
       }
     }
   }
-  if (size <= kWarp) __syncthreads();
 }
 
 }  // namespace fcos_ops::cuda

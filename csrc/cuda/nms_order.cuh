@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(kSmallThreads)
   auto& shared = block_shared<SmallKeys>();
   clear(output, threadIdx.x, kSmallThreads);
   const auto count = static_cast<unsigned>(input.num_boxes);
-  unsigned size = 2;
+  unsigned size = 2 * kWarp;
   while (size < count) size *= 2;
   for (unsigned i = threadIdx.x; i < size; i += kSmallThreads) {
     std::uint64_t key = kNoCandidate;
