@@ -82,6 +82,25 @@ struct ScoreFloor {
   Real class_score, product;
 };
 
+// The floor of a least score, and that of a least class score. Where products could be subnormal
+// the margin of logit_bound is too narrow.
+template <class Real>
+FCOS_HD ScoreFloor<Real> floor_of_scores(double least, bool square_root) {
+  const double product = square_root && least > 0 ? least * least : least;
+  return {0, static_cast<Real>(product < 1e-30 ? 0.0 : product)};
+}
+template <class Real>
+FCOS_HD ScoreFloor<Real> floor_of_class_scores(double least) {
+  return {static_cast<Real>(least < 1e-30 ? 0.0 : least), 0};
+}
+
+// What reaches both.
+template <class Real>
+FCOS_HD ScoreFloor<Real> higher(const ScoreFloor<Real>& a, const ScoreFloor<Real>& b) {
+  return {a.class_score > b.class_score ? a.class_score : b.class_score,
+          a.product > b.product ? a.product : b.product};
+}
+
 // logit_bound for the classes of a location of that centerness; no logit reaches a NaN one.
 template <class Real>
 FCOS_HD Real class_logit_bound(const ScoreFloor<Real>& floor, Real center_score) {
