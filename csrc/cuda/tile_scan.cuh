@@ -103,7 +103,6 @@ class TileScan {
     const unsigned location = threadIdx.x % kColumns * kPacket, group = threadIdx.x / kColumns;
     const bool inside = location < num_locations_;
     Reach<T> reach[kPacket];
-#pragma unroll
     for (unsigned j = 0; j < kPacket; ++j) {
       reach[j] = inside ? locations_.reach[location + j] : Reach<T>::nothing();
     }
@@ -112,7 +111,6 @@ class TileScan {
     for (unsigned first = 0; first < num_channels_; first += kGroups * kUnroll) {
       Packet<T> packet[kUnroll];
       bool here[kUnroll];
-#pragma unroll
       for (unsigned u = 0; u < kUnroll; ++u) {
         const unsigned channel = first + u * kGroups + group;
         here[u] = inside && channel < num_channels_;
@@ -141,7 +139,6 @@ class TileScan {
     for (unsigned first = 0; first < inner_count * outer_count; first += kThreads * kItems) {
       std::conditional_t<kPackets, Packet<T>, T> item[kItems];
       Reach<T> reach[kItems];
-#pragma unroll
       for (unsigned u = 0; u < kItems; ++u) {
         const unsigned location = by_channel ? outer : inner;
         const unsigned channel = by_channel ? inner * kWidth : outer;
@@ -176,11 +173,9 @@ class TileScan {
   template <unsigned kItems, unsigned kWidth, class IsHit, class Code>
   __device__ __forceinline__ void queue_hits(const IsHit& is_hit, const Code& code) {
     bool any = false;
-#pragma unroll
     for (unsigned i = 0; i < kItems * kWidth; ++i) any |= is_hit(i / kWidth, i % kWidth);
     if (!__any_sync(kFullMask, any)) return;
     unsigned hits = 0;
-#pragma unroll
     for (unsigned i = 0; i < kItems * kWidth; ++i) {
       hits |= is_hit(i / kWidth, i % kWidth) ? 1u << i : 0u;
     }
