@@ -144,9 +144,8 @@ class LevelWinners {
         {side(0), side(1), side(2), side(3)},
         static_cast<Real>(plan_.normalized ? level_.geometry.scale : 1.0));
     if (!plan_.clip_before_nms) return box;
-    constexpr Real kNaN = std::numeric_limits<Real>::quiet_NaN();
     box = clip_to_image(plan_.image_sizes, plan_.image_size_dtype, image_, box);
-    if (plan_.drop_empty && !math::has_area(box)) box.x1 = kNaN;
+    if (plan_.drop_empty && !math::has_area(box)) box.x1 = math::kNaN<Real>;
     return box;
   }
 

@@ -23,7 +23,7 @@ constexpr unsigned kScanThreads = 256;
 
 // T: the type of the class logits.
 template <class T>
-__global__ void __launch_bounds__(kScanThreads, 4)
+__global__ void __launch_bounds__(kScanThreads, 3)
     scan_levels(PostprocessPlan<math::Real<T>> plan) {
   using Real = math::Real<T>;
   const auto [image, block] = divide(blockIdx.x, plan.blocks);

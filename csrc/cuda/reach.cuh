@@ -2,7 +2,6 @@
 // at a time.
 #pragma once
 
-#include <limits>
 #include <type_traits>
 
 #include "cuda/runtime.h"
@@ -27,10 +26,7 @@ FCOS_HD Packet<T> load_packet(const T* address) {
 template <class T>
 struct ReachReal {
   FCOS_HD static ReachReal of(T bound) { return {bound}; }
-  FCOS_HD static ReachReal nothing() {
-    constexpr T kInfinity = std::numeric_limits<T>::infinity();
-    return {kInfinity};
-  }
+  FCOS_HD static ReachReal nothing() { return {math::kInfinity<T>}; }
   FCOS_HD bool is_nothing() const { return bound == nothing().bound; }
   FCOS_HD bool test(T x, unsigned) const { return x >= bound; }
   FCOS_HD bool test(const Packet<T>& packet, unsigned i) const { return packet.value[i] >= bound; }
@@ -52,10 +48,7 @@ struct Reach16 {
     const std::uint32_t length = negative ? bits : 0x7fffu - bits;
     return {first << 16, (length << 16) | 0xffffu};
   }
-  FCOS_HD static Reach16 nothing() {
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    return of(kInfinity);
-  }
+  FCOS_HD static Reach16 nothing() { return of(math::kInfinity<float>); }
   FCOS_HD bool is_nothing() const { return first == nothing().first; }
   FCOS_HD bool test(T x, unsigned) const { return upper(std::uint32_t{x.bits} << 16); }
   FCOS_HD bool test(const Packet<T>& packet, unsigned i) const {

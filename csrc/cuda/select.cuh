@@ -1,6 +1,6 @@
 // The best k of a list of entries, by one block: radix selection.
 //
-// Round by round, the entries that can still be the k-th are counted by their next 10 bits in a
+// Round by round, the entries that can still be the k-th are counted by their next 9 bits in a
 // histogram in shared memory, one bin a thread, until the k-th is known; the list is only read.
 // Entries that lie in a narrow range of scores agree in their highest bits. Those are skipped: they
 // would put all entries into one bin, where atomic operations wait for each other.
@@ -10,7 +10,7 @@
 
 namespace fcos_ops::cuda {
 
-inline constexpr unsigned kSelectThreads = 1024;
+inline constexpr unsigned kSelectThreads = 512;
 
 struct SelectBin {
   std::uint32_t bin, before, size;
@@ -92,7 +92,7 @@ __device__ __forceinline__ SelectBin find_bin(std::uint32_t k) {
 // All kSelectThreads threads of the block call it.
 template <class AnyEntry>
 __device__ AnyEntry limit_of_best(const AnyEntry* entries, std::uint32_t count, std::uint32_t k) {
-  constexpr unsigned kDigit = 10;
+  constexpr unsigned kDigit = 9;
   static_assert(kSelectThreads == 1u << kDigit);
   auto& shared = block_shared<SelectMemory<AnyEntry>>();
   unsigned bits = differing_bits(entries, count);  // that are not known yet of the k-th
