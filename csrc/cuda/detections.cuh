@@ -100,7 +100,7 @@ __device__ __forceinline__ unsigned count_flags_before(bool flag, unsigned& tota
 
 // NMS of an image, one block each, and the outputs. What is kept lies where its candidates lay.
 template <class Real>
-__global__ void __launch_bounds__(kGreedyThreads) suppress_and_write(DetectionPlan<Real> plan) {
+__global__ void __launch_bounds__(kGreedyThreads, 1) suppress_and_write(DetectionPlan<Real> plan) {
   const std::int64_t image = blockIdx.x, size = plan.max_detections;
   std::int64_t found = 0;
   for (std::int32_t i = 0; i < plan.num_levels; ++i) found += plan.won[image * plan.num_levels + i];
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kGreedyThreads) suppress_and_write(DetectionPl
   Real* const out_scores = plan.scores + image * size;
   std::int64_t* const out_labels = plan.labels + image * size;
   const auto load = [&](std::int32_t i) -> Candidate<Real> {
-    const math::Box<Real> box = kept.boxes[i];
+    const AlignedBox<Real> box = kept.boxes[i];
     return {box, kept.class_ids[i], !math::has_nan(box)};
   };
   const std::int32_t num_kept =

@@ -41,9 +41,13 @@ __device__ __forceinline__ int count_before(std::uint64_t word, unsigned positio
   return __popcll(word & ((std::uint64_t{1} << position) - 1));
 }
 
+// A box that is read and written 16 bytes at a time.
+template <class Real>
+struct alignas(16) AlignedBox : math::Box<Real> {};
+
 template <class Real>
 struct Candidate {
-  math::Box<Real> box;
+  AlignedBox<Real> box;
   std::int64_t class_id;  // only equal ones suppress each other
   bool valid;             // else it is not kept and suppresses nothing; so must it be with NaN
 };
@@ -52,7 +56,7 @@ struct Candidate {
 // initialised.
 template <class Real>
 struct KeptList {
-  math::Box<Real>* boxes;
+  AlignedBox<Real>* boxes;
   std::int64_t* class_ids;
 };
 
@@ -101,7 +105,7 @@ __device__ __forceinline__ void test_group(GreedyShared<Real>& shared,
   bool dead = !own.valid;
   for (std::int32_t i = static_cast<std::int32_t>(slice); i < found && !dead; i += kSlices) {
     if (kept.class_ids[i] != own.class_id) continue;
-    const math::Box<Real> box = kept.boxes[i];
+    const AlignedBox<Real> box = kept.boxes[i];
     dead = math::overlap(box, math::area(box), own.box, area, threshold);
   }
   unsigned overlaps = 0;

@@ -114,7 +114,7 @@ class LevelWinners {
       const auto [location, label] = divide(index, plan_.num_classes);
       const std::int64_t place = first_winner_ + i;
       plan_.of_levels.scores[place] = score_of<Real>(entry);
-      plan_.of_levels.boxes[place] = decode(location);
+      plan_.of_levels.boxes[place] = {decode(location)};
       plan_.of_levels.labels[place] = label;
     }
   }

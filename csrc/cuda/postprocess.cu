@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kScanThreads, 3)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kSelectThreads)
+__global__ void __launch_bounds__(kSelectThreads, 1)
     select_winners(PostprocessPlan<math::Real<T>> plan) {
   const auto [image, level] = divide(blockIdx.x, plan.num_levels);
   LevelWinners<T>(plan, image, static_cast<std::int32_t>(level)).run();
@@ -48,9 +48,9 @@ __global__ void __launch_bounds__(kSelectThreads)
 
 template <class T>
 std::size_t workspace_size(const PostprocessArgs& args) {
-  Workspaces memory(nullptr);
+  WorkspaceArrays memory(nullptr);
   make_plan<T>(args, memory);
-  return memory.used();
+  return memory.size();
 }
 
 template <class T>
@@ -62,7 +62,7 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
       return too_large("postprocess: 2^32 or more logits in a level of an image");
     }
   }
-  Workspaces memory(workspace);
+  WorkspaceArrays memory(workspace);
   const PostprocessPlan<Real> plan = make_plan<T>(args, memory);
   const std::int64_t selections = args.batch * plan.num_levels, scans = args.batch * plan.blocks;
   const std::int64_t merges = args.batch * ((plan.winners + kMergeThreads - 1) / kMergeThreads);

@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "cuda/entry.cuh"
+#include "cuda/greedy.cuh"
 #include "cuda/tiles.h"
+#include "cuda/workspace.h"
 #include "fcos_ops/postprocess.h"
 #include "math/score.h"
 
@@ -33,7 +35,7 @@ struct LevelPlan {
 template <class Real>
 struct Ranked {
   Real* scores;
-  math::Box<Real>* boxes;
+  AlignedBox<Real>* boxes;
   std::int64_t* labels;
 };
 
@@ -63,22 +65,6 @@ struct PostprocessPlan {
 };
 static_assert(sizeof(PostprocessPlan<double>) <= 4096, "kernel arguments have 4 KB");
 
-// Hands out arrays of scratch memory; without any it only counts.
-class Workspaces {
- public:
-  explicit Workspaces(void* data) : data_(static_cast<std::byte*>(data)) {}
-  template <class T>
-  void take(T*& array, std::int64_t count) {
-    array = data_ == nullptr ? nullptr : reinterpret_cast<T*>(data_ + used_);
-    used_ += (static_cast<std::size_t>(count) * sizeof(T) + 15) / 16 * 16;
-  }
-  std::size_t used() const { return used_; }
-
- private:
-  std::byte* data_;
-  std::size_t used_ = 0;
-};
-
 // How the logits of a level can be read. kPacket: elements in 16 bytes.
 inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::int64_t batch,
                          std::int64_t packet, LevelPlan& plan) {
@@ -107,22 +93,22 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
 
 // Takes the arrays of a plan from `memory`.
 template <class Real>
-void take_memory(const PostprocessArgs& args, Workspaces& memory, PostprocessPlan<Real>& plan) {
+void take_memory(const PostprocessArgs& args, WorkspaceArrays& memory,
+                 PostprocessPlan<Real>& plan) {
   const std::int64_t levels = args.batch * plan.num_levels, winners = args.batch * plan.winners;
-  memory.take(plan.found, levels);
-  memory.take(plan.collected, args.batch * plan.candidates);
-  for (auto& sorted : plan.sorted) memory.take(sorted, winners);
-  memory.take(plan.won, levels);
+  plan.found = memory.take<std::uint32_t>(levels);
+  plan.collected = memory.take<Entry<Real>>(args.batch * plan.candidates);
+  for (auto& sorted : plan.sorted) sorted = memory.take<Entry<Real>>(winners);
+  plan.won = memory.take<std::uint32_t>(levels);
   for (Ranked<Real>* ranked : {&plan.of_levels, &plan.of_images}) {
-    memory.take(ranked->scores, winners);
-    memory.take(ranked->boxes, winners);
-    memory.take(ranked->labels, winners);
+    *ranked = {memory.take<Real>(winners), memory.take<AlignedBox<Real>>(winners),
+               memory.take<std::int64_t>(winners)};
   }
 }
 
 // T: the type of the class logits.
 template <class T, class Real = math::Real<T>>
-PostprocessPlan<Real> make_plan(const PostprocessArgs& args, Workspaces& memory) {
+PostprocessPlan<Real> make_plan(const PostprocessArgs& args, WorkspaceArrays& memory) {
   PostprocessPlan<Real> plan = {};
   plan.num_levels = args.num_levels;
   plan.num_classes = args.num_classes;
