@@ -7,22 +7,29 @@ BIN := $(VENV)/bin
 # CPU only unless a GPU is visible.
 export FCOS_OPS_CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
 
-.PHONY: demo test test-torchvision bench lint format wheel clean
+.PHONY: demo test test-simt test-torchvision bench lint format wheel gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo               build, check every op, train and run a detector, draw into out/"
 	@echo "make test               the test suite"
+	@echo "make test-simt          only the CUDA kernels, run on the CPU; SEED=n sets the schedule"
 	@echo "make test-torchvision   agreement with torchvision, in an environment of its own (5.5 GB)"
 	@echo "make bench              the benchmark suite: ours, eager, torch.compile, torchvision"
 	@echo "make lint | format      ruff, mypy, clang-format"
-	@echo "make wheel              a manylinux wheel in wheelhouse/"
+	@echo "make wheel              a manylinux wheel in wheelhouse/, with CUDA kernels where nvcc is"
+	@echo "make gpu-check          on a machine with a GPU: build, tests, sanitizers, benchmarks"
 
 demo: $(VENV)/.installed
 	$(BIN)/fcos demo --output out
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# The kernels' own sources on fibers, in the order that the seed draws: see tests/simt/.
+SEED ?= 0
+test-simt: $(VENV)/.installed
+	FCOS_OPS_SIMT_SEED=$(SEED) $(BIN)/python -m pytest --device simt
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
@@ -38,19 +45,28 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu')
 
+# The last architecture also as PTX, for GPUs to come.
+RELEASE_ARCHITECTURES := 75-real;80-real;86-real;89-real;90-real;100-real;120
+WHEEL_CUDA ?= AUTO
 wheel: $(VENV)/.installed
-	rm -rf dist wheelhouse && $(BIN)/python -m build --wheel
+	rm -rf dist wheelhouse
+	FCOS_OPS_CUDA=$(WHEEL_CUDA) CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES='$(RELEASE_ARCHITECTURES)'" \
+	  $(BIN)/python -m build --wheel
 	$(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir wheelhouse dist/*.whl
 
 # torchvision's wheels need the CUDA build of torch, but run on a CPU. The wheel of fcos_ops that the
 # main environment built is installed as it is: one build serves every torch.
 TORCHVISION_VENV ?= .venv-torchvision
-test-torchvision: wheel
+test-torchvision:
+	$(MAKE) wheel WHEEL_CUDA=OFF
 	test -x $(TORCHVISION_VENV)/bin/python || $(PYTHON) -m venv $(TORCHVISION_VENV)
 	$(TORCHVISION_VENV)/bin/pip install -q torch==2.15.0 torchvision==0.29.2
 	$(TORCHVISION_VENV)/bin/pip install -q --force-reinstall --no-deps wheelhouse/*.whl
 	$(TORCHVISION_VENV)/bin/pip install -q "$$(ls wheelhouse/*.whl)[detector,test]"
 	scripts/test_installed $(TORCHVISION_VENV)/bin/python
+
+gpu-check:
+	$(PYTHON) scripts/gpu_check
 
 # An editable install: edits to Python files count at once, edits to csrc/ reinstall.
 $(VENV)/.installed: pyproject.toml setup.py $(shell find csrc -type f)

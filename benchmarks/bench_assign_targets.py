@@ -19,7 +19,8 @@ def agree(ours: Any, theirs: Any) -> None:
     assert torch.equal(ours.matched, theirs.matched)
 
 
-def cases(batch: int = 2) -> Iterator[Case]:
+def cases() -> Iterator[Case]:
+    batch = problem.batch()
     levels = problem.levels()
     for per_image in (10, 50, 200):
         boxes = problem.objects(batch, per_image)

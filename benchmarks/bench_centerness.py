@@ -14,7 +14,8 @@ from benchmarks.harness import OURS, Case
 from fcos_ops import reference
 
 
-def cases(batch: int = 2) -> Iterator[Case]:
+def cases() -> Iterator[Case]:
+    batch = problem.batch()
     g = problem.generator()
     logits = torch.randn(batch, problem.LOCATIONS, generator=g)
     target = torch.rand(batch, problem.LOCATIONS, generator=g)

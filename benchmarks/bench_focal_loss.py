@@ -13,8 +13,9 @@ from benchmarks.harness import OURS, Case
 from fcos_ops import reference
 
 
-def cases(batch: int = 2) -> Iterator[Case]:
+def cases() -> Iterator[Case]:
     """Labels of which one in a hundred is an object; torchvision gets its one-hot targets ready."""
+    batch = problem.batch()
     logits = problem.logits(batch)
     labels = torch.full(logits.shape[:-1], -1)
     labels.view(-1)[::100] = torch.arange(labels.numel())[::100] % problem.CLASSES

@@ -64,7 +64,8 @@ def torchvision_postprocess(outputs: Any, sizes: Tensor) -> Callable[[], Any]:
     return lambda: model.postprocess_detections(flat, per_level, shapes)
 
 
-def cases(batch: int = 2) -> Iterator[Case]:
+def cases() -> Iterator[Case]:
+    batch = problem.batch()
     outputs = head_outputs(batch)
     sizes = torch.tensor([problem.IMAGE_SIZE] * batch)
     levels = fcos_ops.pyramid_levels(

@@ -49,17 +49,39 @@ def summarise(seconds: list[float]) -> Timing:
     )
 
 
-def run(case: Case, budget: float, minimum: int = 7) -> dict[str, Timing]:
-    """Times the contenders of a case in turn, for about `budget` seconds.
+class WallClock:
+    """Seconds of a call as the caller sees it: the mean of so many in a row that they last at least
+    a millisecond."""
 
-    A fast contender is called several times in a row and its mean taken, so that each turn lasts at
-    least a millisecond; the slowest decides how many turns there are.
-    """
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.calls = 1
+        self.calls = max(1, int(1e-3 / max(min(self(), self()), 1e-9)))
+
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        for _ in range(self.calls):
+            self.function()
+        return (time.perf_counter() - start) / self.calls
+
+
+def check(case: Case) -> None:
+    """Compares every contender's result with ours."""
     ours = case.contenders[OURS]()
     for name, function in case.contenders.items():
         if name != OURS:
             case.agree(ours, function())
-    calls = {name: _calls_per_turn(function) for name, function in case.contenders.items()}
+
+
+def run(
+    case: Case,
+    budget: float,
+    make_clock: Callable[[Callable[[], Any]], Callable[[], float]] = WallClock,
+    minimum: int = 7,
+) -> dict[str, Timing]:
+    """Times the contenders of a case in turn, for about `budget` seconds; the slowest decides how
+    many turns there are."""
+    clocks = {name: make_clock(function) for name, function in case.contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in case.contenders}
     gc.collect()
     gc.disable()
@@ -67,19 +89,9 @@ def run(case: Case, budget: float, minimum: int = 7) -> dict[str, Timing]:
         deadline = time.perf_counter() + budget
         turn = 0
         while turn < minimum or (time.perf_counter() < deadline and turn < 400):
-            for name, function in case.contenders.items():
-                start = time.perf_counter()
-                for _ in range(calls[name]):
-                    function()
-                seconds[name].append((time.perf_counter() - start) / calls[name])
+            for name, clock in clocks.items():
+                seconds[name].append(clock())
             turn += 1
     finally:
         gc.enable()
     return {name: summarise(values) for name, values in seconds.items()}
-
-
-def _calls_per_turn(function: Callable[[], Any]) -> int:
-    function()
-    start = time.perf_counter()
-    function()
-    return max(1, int(1e-3 / max(time.perf_counter() - start, 1e-9)))

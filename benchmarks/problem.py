@@ -13,7 +13,12 @@ CLASSES = 80
 
 
 def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
+
+
+def batch() -> int:
+    """Images: 2 on a CPU, 16 on a GPU."""
+    return 16 if torch.get_default_device().type == "cuda" else 2
 
 
 def objects(batch: int, per_image: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,11 +1,22 @@
-"""The suite runs on the native library, or, when asked for by name, on the reference."""
+"""The suite runs on the native library, or, when asked for by name, on the reference. Tests marked
+`every_device` run once a device: see devices.py."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 import fcos_ops
+from tests import devices
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=devices.DEVICES,
+        help="run only tests marked every_device, and only on this device",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,11 +26,38 @@ def pytest_configure(config: pytest.Config) -> None:
     asked_for_reference = os.environ.get("FCOS_OPS_BACKEND") == "reference"
     if not info["native"] and not asked_for_reference:
         pytest.exit(f"the native library is not built: {info['native_reason']}", returncode=2)
+    device = config.getoption("--device")
+    if device is not None and (reason := devices.missing_reason(device)):
+        pytest.exit(f"--device {device}: {reason}", returncode=2)
 
 
 def pytest_report_header() -> str:
     info = fcos_ops.build_info()
     return f"fcos_ops: {info} in {os.path.dirname(fcos_ops.__file__)}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("every_device") is None:
+        return
+    wanted = metafunc.config.getoption("--device")
+    names = [wanted] if wanted else [d for d in devices.DEVICES if not devices.missing_reason(d)]
+    metafunc.fixturenames.insert(0, "device")
+    metafunc.parametrize("device", names, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") is None:
+        return
+    chosen = [item for item in items if item.get_closest_marker("every_device")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Ops run, and tensors are made, on this device."""
+    with devices.running_on(request.param):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)

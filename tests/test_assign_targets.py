@@ -151,6 +151,15 @@ def test_extreme_boxes() -> None:
                 assert targets.num_pos > 0
 
 
+def test_box_of_exactly_the_largest_area_matches_nowhere() -> None:
+    rule = IMPROVED._replace(max_area=64.0 * 64.0)
+    levels = [Level(8, 8, 8, 8, 8.0, -1, INF)]
+    boxes = torch.tensor([[0.0, 0, 64, 64], [0, 0, 64, 63]])
+    for box, matches in zip(boxes, (False, True), strict=True):
+        problem = box[None], torch.zeros(1, dtype=torch.int64), torch.tensor([0, 1])
+        assert (check(levels, problem, rule).num_pos > 0) == matches
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("rule", ASSIGNMENT_RULES)
 def test_boxes_within_a_rounding_of_every_border(rule: str, dtype: torch.dtype) -> None:

@@ -23,6 +23,7 @@ def make_ltrb(shape: tuple[int, ...]) -> Tensor:
     return torch.where(torch.rand(ltrb.shape) < 0.05, -ltrb.floor(), ltrb)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_target(shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -33,16 +34,18 @@ def test_target(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert_near(target, reference.centerness_target(ltrb.double()), real)
 
 
+@pytest.mark.every_device
 def test_target_rounds_every_operation_once() -> None:
     """Equal bits to IEEE arithmetic, which numpy's is; torch's own square root is not."""
     ltrb = torch.rand(3000, 4)
-    left, top, right, bottom = ltrb.numpy().T
+    left, top, right, bottom = ltrb.cpu().numpy().T
     ratio_x = np.minimum(left, right) / np.maximum(left, right)
     ratio_y = np.minimum(top, bottom) / np.maximum(top, bottom)
     expected = torch.from_numpy(np.sqrt(ratio_x * ratio_y))
-    assert torch.equal(fcos_ops.centerness_target(ltrb), expected)
+    assert torch.equal(fcos_ops.centerness_target(ltrb).cpu(), expected)
 
 
+@pytest.mark.every_device
 def test_target_special_values() -> None:
     nan, inf = math.nan, math.inf
     # min / max of each pair, then the root of the product: 1/4 and 1/9 -> 1/6.
@@ -64,6 +67,7 @@ def test_target_special_values() -> None:
         assert torch.allclose(actual, expected, rtol=1e-6, atol=0, equal_nan=True)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_strides(dtype: torch.dtype) -> None:
     maps = make_ltrb((2, 9, 11)).to(dtype).permute(0, 3, 1, 2).contiguous()
@@ -97,6 +101,7 @@ def assert_matches_reference(logits: Tensor, target: Tensor, **options: Any) -> 
     assert_near(gradient, exact_gradient, logits.dtype)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss(shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -110,6 +115,7 @@ def test_loss(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert_matches_reference(logits, target, mask=labels >= 0, normalizer=torch.tensor(5))
 
 
+@pytest.mark.every_device
 def test_places_that_do_not_count_may_hold_anything() -> None:
     logits = torch.tensor([math.nan, math.inf, 0.5, math.nan], requires_grad=True)
     target = torch.tensor([math.nan, 0.5, 0.5, 0.5])
@@ -122,6 +128,7 @@ def test_places_that_do_not_count_may_hold_anything() -> None:
     assert fcos_ops.centerness_loss(logits.detach(), target).isnan()
 
 
+@pytest.mark.every_device
 def test_finite_at_extreme_logits() -> None:
     logits = torch.tensor([-3e38, -1e4, -104, -88, -0.0, 88, 104, 1e4, 3e38])
     for value in (0.0, 0.3, 1.0):
@@ -132,6 +139,7 @@ def test_finite_at_extreme_logits() -> None:
         assert loss.isfinite().all() and gradient.isfinite().all()
 
 
+@pytest.mark.every_device
 def test_result_does_not_depend_on_threads_or_runs() -> None:
     logits, target = torch.randn(5, 3000), torch.rand(5, 3000)
     results = []
@@ -201,6 +209,7 @@ def test_compile_and_export(backend: str) -> None:
         assert torch.allclose(program.module()(*arguments), eager(*arguments))
 
 
+@pytest.mark.every_device
 @given(count=st.integers(0, 1200), seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=40)
 def test_any_size(count: int, seed: int) -> None:

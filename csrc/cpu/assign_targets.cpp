@@ -1,9 +1,9 @@
 // Target assignment on a CPU. See include/fcos_ops/assign_targets.h for what it computes.
 //
 // Threads take bands of rows of one level of one image. A band is first filled with background at
-// the speed of memset. Then each box of the image walks over the few cells that it
-// may match and bids for them in `matched`, where the best box so far stands; a last walk over the
-// same cells writes the targets of the winners. So the cost grows with the cells that boxes cover.
+// the speed of memset. Then each box of the image walks over the few cells that it may match and
+// bids for them in `matched`, where the best box so far stands; a winner writes its targets at
+// once. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
 
 #include <algorithm>
@@ -20,6 +20,7 @@
 namespace fcos_ops::cpu {
 namespace {
 
+constexpr std::int32_t kLanes = 4;    // cells of a row looked at together
 constexpr std::int32_t kWishes = 64;  // boxes looked at together
 
 struct Counts {
@@ -57,6 +58,35 @@ struct WishLoop {
       wishes->end_column[i] = cells.columns.end;
     }
     return 0;
+  }
+};
+
+// What neighbouring cells of a row would get from a box: lanes of one vectorised loop, for square
+// roots and divisions are what a match costs most.
+template <class Real>
+struct Targets {
+  alignas(16) std::int32_t matches[kLanes];
+  alignas(16) Real left[kLanes], top[kLanes], right[kLanes], bottom[kLanes], centerness[kLanes];
+
+  // Of the cells (row, first_column + lane), with distances in multiples of `unit`.
+  void compute(math::Box<Real> box, math::MatchLevel<Real> level, std::int32_t row,
+               std::int32_t first_column, Real unit) {
+    const Real y = math::location(row, level.offset, level.stride_y);
+#pragma omp simd
+    for (std::int32_t k = 0; k < kLanes; ++k) {
+      const Real x = math::location(first_column + k, level.offset, level.stride_x);
+      matches[k] = math::matches(x, y, box, level);
+    }
+#pragma omp simd
+    for (std::int32_t k = 0; k < kLanes; ++k) {
+      const Real x = math::location(first_column + k, level.offset, level.stride_x);
+      const math::Sides<Real> s = math::sides(x, y, box);
+      left[k] = s.left / unit;
+      top[k] = s.top / unit;
+      right[k] = s.right / unit;
+      bottom[k] = s.bottom / unit;
+      centerness[k] = math::centerness(left[k], top[k], right[k], bottom[k]);
+    }
   }
 };
 
@@ -118,36 +148,31 @@ class BandAssigner {
     const Box box = math::load_box(boxes() + 4 * index);
     const Real cost = math::match_cost(box, level_);
     if (cost == math::kInfinity<Real>) return;
+    Targets<Real> targets;
     for (std::int32_t i = cells.rows.first; i < cells.rows.end; ++i) {
-      const Real y = math::location(i, level_.offset, level_.stride_y);
-      for (std::int32_t j = cells.columns.first; j < cells.columns.end; ++j) {
-        const Real x = math::location(j, level_.offset, level_.stride_x);
-        if (!math::matches(x, y, box, level_)) continue;
-        const std::int64_t location = first_ + i * width_ + j;
-        const std::int64_t rival = args_.matched[location];
-        if (rival < 0) {
-          counts->positives += 1;
-        } else if (cost < math::match_cost(math::load_box(boxes() + 4 * rival), level_)) {
-          counts->centerness -= centerness()[location];
-        } else {
-          continue;
+      for (std::int32_t j = cells.columns.first; j < cells.columns.end; j += kLanes) {
+        const std::int32_t count = std::min(kLanes, cells.columns.end - j);
+        targets.compute(box, level_, i, j, args_.normalize_ltrb ? scale_ : Real(1));
+        for (std::int32_t k = 0; k < count; ++k) {
+          if (!targets.matches[k]) continue;
+          const std::int64_t location = first_ + i * width_ + j + k;
+          const std::int64_t rival = args_.matched[location];
+          if (rival < 0) {
+            counts->positives += 1;
+          } else if (cost < math::match_cost(math::load_box(boxes() + 4 * rival), level_)) {
+            counts->centerness -= centerness()[location];
+          } else {
+            continue;
+          }
+          counts->centerness += targets.centerness[k];
+          args_.matched[location] = index;
+          args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
+          centerness()[location] = targets.centerness[k];
+          const Real s[4] = {targets.left[k], targets.top[k], targets.right[k], targets.bottom[k]};
+          std::memcpy(ltrb() + 4 * location, s, sizeof(s));
         }
-        counts->centerness += write(location, index, math::sides(x, y, box));
       }
     }
-  }
-
-  // Makes box `index` the match of a location; returns the centerness.
-  Real write(std::int64_t location, std::int64_t index, math::Sides<Real> s) const {
-    if (args_.normalize_ltrb) {
-      s = {s.left / scale_, s.top / scale_, s.right / scale_, s.bottom / scale_};
-    }
-    const Real value = math::centerness(s.left, s.top, s.right, s.bottom);
-    args_.matched[location] = index;
-    args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
-    std::memcpy(ltrb() + 4 * location, &s, sizeof(s));
-    centerness()[location] = value;
-    return value;
   }
 
   std::int64_t box_offset(std::int64_t image) const {

@@ -15,7 +15,6 @@
 namespace fcos_ops::cpu {
 namespace {
 
-
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
 // than the boxes do.
 constexpr std::int64_t kBlocksWithoutWorkspace = 64;

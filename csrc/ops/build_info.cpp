@@ -12,9 +12,9 @@ BuildInfo build_info() {
 #else
           "GCC " __VERSION__,
 #endif
-          false,
+          FCOS_OPS_CUDA_BUILT,
           FCOS_OPS_CUDA_REASON,
-          "",
+          FCOS_OPS_CUDA_ARCHITECTURES,
           cpu::has_avx2() ? "AVX2+FMA" : "baseline"};
 }
 

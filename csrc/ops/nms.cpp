@@ -18,9 +18,6 @@ Status check(const NmsArgs& args) {
   if (!is_integer(args.class_dtype) || !is_integer(args.offset_dtype)) {
     return invalid("nms: class_dtype and offset_dtype must be kInt32 or kInt64");
   }
-  if (args.offsets == nullptr && args.num_images != 1) {
-    return invalid("nms: several images need offsets");
-  }
   return {};
 }
 
@@ -33,6 +30,9 @@ std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   if (const Status status = check(args); !status.ok()) return status;
+  if (args.offsets == nullptr && args.num_images != 1) {
+    return invalid("nms: several images need offsets");
+  }
   if (workspace.size < nms_workspace_size(args, context)) {
     return {kWorkspaceTooSmall, "nms: workspace is smaller than its query says"};
   }

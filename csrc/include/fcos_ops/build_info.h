@@ -8,7 +8,7 @@ struct BuildInfo {
   const char* compiler;
   bool cuda;                        // CUDA kernels are in the library
   const char* cuda_reason;          // why not, or how they were built
-  const char* cuda_architectures;   // "sm_80;sm_90", or empty
+  const char* cuda_architectures;   // "sm_80 sm_90", or empty
   const char* cpu_instruction_set;  // what this processor runs: "AVX2+FMA" or "baseline"
 };
 

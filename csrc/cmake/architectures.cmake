@@ -1,0 +1,21 @@
+# Sets CMAKE_CUDA_ARCHITECTURES where nobody has: that of the GPU here, else 80 and 90 + PTX. Sets
+# cuda_architectures to what is built, as "sm_80 sm_90".
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND DEFINED ENV{CUDAARCHS})
+  set(CMAKE_CUDA_ARCHITECTURES $ENV{CUDAARCHS})
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+    OUTPUT_VARIABLE capabilities RESULT_VARIABLE failed ERROR_QUIET)
+  string(REGEX MATCHALL "[0-9]+\\.[0-9]+" capabilities "${capabilities}")
+  list(REMOVE_DUPLICATES capabilities)
+  if(failed OR capabilities STREQUAL "")
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
+  else()
+    list(TRANSFORM capabilities REPLACE "\\." "")
+    list(TRANSFORM capabilities APPEND "-real" OUTPUT_VARIABLE CMAKE_CUDA_ARCHITECTURES)
+  endif()
+endif()
+set(cuda_architectures ${CMAKE_CUDA_ARCHITECTURES})
+list(TRANSFORM cuda_architectures REPLACE "-(real|virtual)" "")
+list(TRANSFORM cuda_architectures PREPEND "sm_")
+list(JOIN cuda_architectures " " cuda_architectures)

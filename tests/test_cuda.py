@@ -1,0 +1,105 @@
+"""What only a GPU can show of the CUDA kernels: that a graph captures them (so nothing in them
+waits, allocates or reads back) and that other streams and devices are respected."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import fcos_ops
+from tests import devices, gpu_cases
+from tests.gpu_cases import CASES
+from tests.repository import REPOSITORY
+
+needs_gpu = pytest.mark.skipif(
+    devices.missing_reason("cuda") is not None, reason=str(devices.missing_reason("cuda"))
+)
+# What an op may not do: wait for the device, read back, allocate, or add floats in any order.
+FORBIDDEN = re.compile(
+    r"cuda(Device|Stream|Event)Synchronize|cudaMemcpy|cudaMalloc|cudaFree|cudaGetDeviceProperties"
+    r"|atomicAdd\((?:float|double)|\bnew\b|\bmalloc\b|\bthrow\b"
+)
+
+
+def test_kernels_never_wait_allocate_or_read_back() -> None:
+    sources = [*Path(REPOSITORY, "csrc/cuda").iterdir()]
+    assert sources
+    for path in sources:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            code = line.split("//")[0]
+            assert not FORBIDDEN.search(code), f"{path.name}:{number}: {line}"
+
+
+@pytest.mark.every_device
+def test_every_op_agrees_with_the_reference() -> None:
+    for case in CASES.values():
+        inputs = case.make(0)
+        expected = case.run(fcos_ops.reference, *inputs)
+        gpu_cases.assert_agree(case, case.run(fcos_ops, *inputs), expected)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", CASES)
+def test_graph_replays_with_other_inputs(name: str) -> None:
+    case = CASES[name]
+    with torch.device("cuda"):
+        inputs = case.make(0)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            case.run(fcos_ops, *inputs)  # loads the kernels, which capturing forbids
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = case.run(fcos_ops, *inputs)
+        for seed in (1, 2):
+            others = case.make(seed)
+            for tensor, other in zip(
+                gpu_cases.flatten(inputs), gpu_cases.flatten(others), strict=True
+            ):
+                tensor.copy_(other)
+            graph.replay()
+            torch.cuda.synchronize()
+            gpu_cases.assert_agree(case, captured, case.run(fcos_ops.reference, *others))
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_waits_for_the_device(name: str) -> None:
+    case = CASES[name]
+    with torch.device("cuda"):
+        inputs = case.make(0)
+        case.run(fcos_ops, *inputs)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            case.run(fcos_ops, *inputs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", CASES)
+def test_two_runs_give_the_same_bits(name: str) -> None:
+    case = CASES[name]
+    with torch.device("cuda"):
+        inputs = case.make(0)
+        first, second = (gpu_cases.flatten(case.run(fcos_ops, *inputs)) for _ in range(2))
+        for a, b in zip(first, second, strict=True):
+            assert torch.equal(a, b)
+
+
+@needs_gpu
+def test_current_stream_is_used() -> None:
+    """A long wait on the stream comes first; on another stream the kernel would overtake it."""
+    with torch.device("cuda"):
+        logits = torch.zeros(1000, 80)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(50_000_000)
+            logits.fill_(3.0)
+            loss = fcos_ops.sigmoid_focal_loss(logits, torch.full((1000,), -1))
+        stream.synchronize()
+        expected = fcos_ops.reference.sigmoid_focal_loss(logits, torch.full((1000,), -1))
+        torch.testing.assert_close(loss, expected)
