@@ -401,9 +401,9 @@ def reference_of(heads: Heads, rule: Any) -> Detections:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("classes", [1, 40, 129, 1203])
 def test_sizes_round_tiles_and_vectors(classes: int, channels_last: bool) -> None:
-    for locations in EDGES if classes < 100 else EDGES[:4]:
+    for locations in EDGES if classes < 100 else (1, 65):
         for dtype in (torch.float32, torch.float64) if classes == 40 else (torch.float32,):
-            heads = to(make_heads(2, classes, [(1, locations)], bias=-3.0), dtype)
+            heads = to(make_heads(1, classes, [(1, locations)], bias=-3.0), dtype)
             if channels_last:
                 heads = to(heads, memory_format=torch.channels_last)
             tolerance = 1e-6 if dtype == torch.float32 else 1e-12
@@ -424,10 +424,10 @@ def test_strides_and_vectors(layout: Callable[[Tensor], Tensor]) -> None:
 
 @pytest.mark.every_device
 @pytest.mark.parametrize("rank_by", ["score", "class"])
-@pytest.mark.parametrize("k", [0, 1, 100, 2048, 2049, 3000, 2**62])
+@pytest.mark.parametrize("k", [0, 1, 100, 2048, 2049, 2**62])
 def test_number_of_places(k: int, rank_by: str) -> None:
     """More places than are sorted at once, and more than the level has candidates."""
-    heads = to(make_heads(2, 20, [(17, 20), (3, 4)]), torch.float32)
+    heads = to(make_heads(1, 20, [(11, 20), (3, 4)]), torch.float32)
     for limit, clip in ((0, "before_nms"), (1, "after_nms"), (700, "after_nms")):
         rule = DENSE._replace(
             candidates_per_level=k, rank_by=rank_by, max_detections=limit, clip=clip
