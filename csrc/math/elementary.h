@@ -4,10 +4,16 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "math/qualifiers.h"
 
 namespace fcos_ops::math {
+
+template <class Real>
+inline constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+template <class Real>
+inline constexpr Real kNaN = std::numeric_limits<Real>::quiet_NaN();
 
 template <class To, class From>
 FCOS_HD To bit_cast(From value) {
