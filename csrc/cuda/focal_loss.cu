@@ -7,10 +7,10 @@
 // on their way meanwhile, and writes the gradient of the first. A second kernel adds the sums of
 // the blocks.
 //
-// Logits are read once and gradients written once, 4 bytes a logit of bfloat16: about 0.9 ns on
-// all of an H200, in which its schedulers start 32 instructions. So instructions are what counts:
-// nearly all vectors hold negatives only and take a path of 27 a logit; the positives of a row are
-// set aside and patched in.
+// Logits are read once and gradients written once: 4 bytes a logit of bfloat16. In the time that
+// takes, the schedulers of an H200 start about 25 instructions a logit, so instructions are what
+// counts: nearly all vectors hold negatives only and take a path of about 28 a logit (counted in
+// the PTX); the positives of a row are set aside and patched in.
 #include <algorithm>
 
 #include "cuda/focal_terms.h"
@@ -253,8 +253,8 @@ class PlaneTile {
     for (std::int32_t channel = first_channel_; channel < end_channel_; ++channel) {
       const FocalCursor<T> at = cursor(channel);
       Real logits[kCount];
-  #pragma unroll
-    for (int i = 0; i < kCount; ++i) logits[i] = read(next.element(i));
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) logits[i] = read(next.element(i));
       if (channel + 1 < end_channel_) next = load_up_to(cursor(channel + 1).logits, count_);
       if ((special >> (channel - first_channel_) & 1u) != 0) {
         sum += any(channel, logits, at);
