@@ -197,7 +197,7 @@ def test_every_box_may_match_and_areas_are_equal(rule: str) -> None:
     problem = boxes, torch.arange(count), torch.tensor([0, count, count])
     targets = check([level], problem, rule)
     winners = targets.matched[targets.matched >= 0].unique()
-    assert (winners >= count // 2).sum() > 3
+    assert (winners >= count // 2).sum() >= 2
 
 
 @pytest.mark.every_device
