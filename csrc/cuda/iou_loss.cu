@@ -86,8 +86,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     read_box(pred_view, args.pred_dtype, element_offset(pred_view, tile.image, location), pred);
     read_box(target_view, args.target_dtype, element_offset(target_view, tile.image, location),
              target);
-    const auto pair =
-        math::iou_loss<kKind>(pred, target, args.sign, math::kCoordinateLimit<Real>, args.eps);
+    for (int i = 0; i < 2; ++i) pred[i] *= args.sign, target[i] *= args.sign;
+    auto pair = math::iou_loss<kKind, BoxFormat::kXyxy>(pred, target, math::kCoordinateLimit<Real>,
+                                                        args.eps);
+    for (int i = 0; i < 2; ++i) pair.gradient[i] *= args.sign;
     const Real weighted = args.weight == nullptr ? factor : factor * args.weight[row];
     const Real loss = weighted * pair.loss;
     sum += loss;
