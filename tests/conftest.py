@@ -41,7 +41,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     wanted = metafunc.config.getoption("--device")
     names = [wanted] if wanted else [d for d in devices.DEVICES if not devices.missing_reason(d)]
-    metafunc.fixturenames.insert(0, "device")
     metafunc.parametrize("device", names, indirect=True)
 
 
@@ -53,11 +52,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = chosen
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Ops run, and tensors are made, on this device."""
-    with devices.running_on(request.param):
-        yield request.param
+    """Ops run, and tensors are made, on this device: the CPU but for tests marked every_device."""
+    name = getattr(request, "param", "cpu")
+    with devices.running_on(name):
+        yield name
 
 
 @pytest.fixture(autouse=True)

@@ -39,6 +39,15 @@ def test_every_op_agrees_with_the_reference() -> None:
         gpu_cases.assert_agree(case, case.run(fcos_ops, *inputs), expected)
 
 
+@pytest.mark.every_device
+def test_simt_runs_kernels(device: str) -> None:
+    """Else everything that runs "on simt" would compare the CPU library with itself."""
+    if device == "simt":
+        before = devices.simt_launches()
+        fcos_ops.centerness_target(torch.rand(10, 4))
+        assert devices.simt_launches() == before + 1
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", CASES)
 def test_graph_replays_with_other_inputs(name: str) -> None:

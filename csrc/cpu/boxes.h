@@ -1,10 +1,10 @@
 // Boxes, or distances to four sides, transposed: an array a coordinate, in the type of the maths.
 #pragma once
 
-#include "math/dtypes.h"
 #include "cpu/isa.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
+#include "math/dtypes.h"
 
 namespace fcos_ops::cpu {
 
