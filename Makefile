@@ -52,7 +52,7 @@ wheel: $(VENV)/.installed
 	rm -rf dist wheelhouse
 	FCOS_OPS_CUDA=$(WHEEL_CUDA) CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES='$(RELEASE_ARCHITECTURES)'" \
 	  $(BIN)/python -m build --wheel
-	$(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir wheelhouse dist/*.whl
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --exclude libgomp.so.1 --wheel-dir wheelhouse dist/*.whl
 
 # torchvision's wheels need the CUDA build of torch, but run on a CPU. The wheel of fcos_ops that the
 # main environment built is installed as it is: one build serves every torch.
