@@ -18,7 +18,7 @@ constexpr unsigned kThreads = 256;
 constexpr std::int64_t kTile = 1024;
 
 template <class Real>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     target_kernel(Tiles tiles, Views<LevelView> ltrb, DType dtype, Real* target) {
   const Tile tile = tiles[blockIdx.x];
   const LevelView& view = ltrb.level[tile.level];
@@ -51,7 +51,7 @@ __device__ __forceinline__ bool is_selected(const LossArguments& args, std::int6
 }
 
 template <class Real>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradient,
                 LossArguments args, double* partials) {
   const Tile tile = tiles[blockIdx.x];
