@@ -30,7 +30,9 @@ class CMakeBuild(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         configure = [
-            *("cmake", "-S", str(ROOT / "csrc"), "-B", self.build_folder(), "-G", "Ninja"),
+            # --fresh: the last build may have taken tools from an isolated environment that is gone.
+            *("cmake", "--fresh", "-S", str(ROOT / "csrc"), "-B", self.build_folder()),
+            *("-G", "Ninja"),
             "-DCMAKE_BUILD_TYPE=Release",
             "-DFCOS_OPS_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",

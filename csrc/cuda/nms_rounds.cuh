@@ -85,7 +85,7 @@ struct Column {
 // A block has 128 candidates of the chunk, one a thread, and every 64th group of what they are
 // tested against: one group of the chunk, and groups of the boxes kept before.
 template <class Real>
-__global__ void __launch_bounds__(kTestThreads)
+__global__ void __launch_bounds__(kTestThreads, 1)
     test_kernel(Rounds<Real> rounds, std::int32_t begin) {
   constexpr auto kRows = static_cast<std::int32_t>(kGroup);
   const Sorted<Real>& sorted = rounds.sorted;
@@ -206,7 +206,7 @@ __device__ __forceinline__ void write_result(const Rounds<Real>& rounds, const C
 }
 
 template <class Real>
-__global__ void __launch_bounds__(kResolveThreads)
+__global__ void __launch_bounds__(kResolveThreads, 1)
     resolve_kernel(Rounds<Real> rounds, std::int32_t begin) {
   const Chunk chunk = chunk_of(rounds, begin);
   if (chunk.live >= chunk.end) return;
