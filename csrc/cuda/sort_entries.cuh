@@ -63,8 +63,8 @@ __device__ __forceinline__ void merge_runs(const AnyEntry* from, AnyEntry* to, s
   __syncthreads();
 }
 
-// Sorts `count` < 2^31 entries; returns where they are then: in `entries` or in `spare`. Entry i was
-// written by thread i % kThreads, or the block has met at a barrier since; it has at the end.
+// Sorts `count` < 2^31 entries; returns where they are then: in `entries` or in `spare`. Entry i
+// was written by thread i % kThreads, or the block has met at a barrier since; it has at the end.
 template <unsigned kThreads, class AnyEntry>
 __device__ AnyEntry* sort_entries(AnyEntry* entries, AnyEntry* spare, std::uint32_t count) {
   constexpr std::uint32_t kChunk = SortChunk<AnyEntry>::kSize;
