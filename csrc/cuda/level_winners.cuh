@@ -105,7 +105,6 @@ class LevelWinners {
       for (std::uint32_t i = threadIdx.x; i < won; i += kSelectThreads) {
         spare[i] = make_entry(final_score(sorted[i]), i);
       }
-      __syncthreads();
       by_score = sort_entries<kSelectThreads>(spare, plan_.sorted[1] + first_winner_, won);
     }
     for (std::uint32_t i = threadIdx.x; i < won; i += kSelectThreads) {

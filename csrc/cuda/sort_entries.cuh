@@ -63,11 +63,12 @@ __device__ __forceinline__ void merge_runs(const AnyEntry* from, AnyEntry* to, s
   __syncthreads();
 }
 
-// Sorts `count` < 2^31 entries; returns where they are then: in `entries` or in `spare`. The block
-// has met at a barrier since they were written, and has when this returns.
+// Sorts `count` < 2^31 entries; returns where they are then: in `entries` or in `spare`. Entry i
+// was written by thread i % kThreads, or the block has met at a barrier since; it has at the end.
 template <unsigned kThreads, class AnyEntry>
 __device__ AnyEntry* sort_entries(AnyEntry* entries, AnyEntry* spare, std::uint32_t count) {
   constexpr std::uint32_t kChunk = SortChunk<AnyEntry>::kSize;
+  static_assert(kChunk % kThreads == 0, "a thread reads what it may have written");
   for (std::uint32_t first = 0; first < count; first += kChunk) {
     sort_chunk<kThreads>(entries + first, count - first < kChunk ? count - first : kChunk);
   }
