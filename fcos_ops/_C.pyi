@@ -28,6 +28,9 @@ def assign_targets(
     matched: int,
     num_pos: int,
     centerness_sum: int,
+    matched_int32: int,
+    counts: int,
+    image_counts: int,
     workspace: int,
     workspace_size: int,
     device: int,
@@ -72,6 +75,55 @@ def centerness_loss(
 def centerness_loss_workspace_size(
     logits: Sequence[LevelTuple], batch: int, device: int
 ) -> int: ...
+def fcos_loss(
+    heads: Sequence[Sequence[LevelTuple]],
+    dtypes: Sequence[int],
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    batch: int,
+    num_classes: int,
+    matched: int,
+    boxes: int,
+    num_boxes: int,
+    box_dtype: int,
+    labels: int,
+    label_dtype: int,
+    location_offset: float,
+    normalize_ltrb: bool,
+    box_loss: int,
+    box_weight: int,
+    eps: float,
+    alpha: float,
+    gamma: float,
+    normalizers: int,
+    per_image: bool,
+    gradient_factor: float,
+    gradient_scales: Sequence[int],
+    class_loss: int,
+    ltrb_loss: int,
+    centerness_loss: int,
+    gradients: Sequence[Sequence[LevelTuple]],
+    workspace: int,
+    workspace_size: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
+def fcos_loss_workspace_size(
+    class_logits: Sequence[LevelTuple], batch: int, num_classes: int, device: int
+) -> int: ...
+def fcos_scale_gradients(
+    gradients: Sequence[Sequence[LevelTuple]],
+    channels: Sequence[int],
+    dtypes: Sequence[int],
+    scales: Sequence[int],
+    batch: int,
+    factor: float,
+    expected: int,
+    device: int,
+    stream: int,
+    num_threads: int,
+) -> None: ...
 def sigmoid_focal_loss(
     logits: Sequence[LevelTuple],
     batch: int,

@@ -22,7 +22,7 @@ class Op:
         name: str,
         kernel: Callable[..., Any],
         autograd: type[torch.autograd.Function] | None,
-        differentiable: int,
+        differentiable: int | None,
     ) -> None:
         self.overload = getattr(torch.ops.fcos_ops, name).default
         self.kernel = kernel
@@ -35,6 +35,11 @@ class Op:
         if not runs_eagerly(arguments[0]):
             return self.overload(*arguments)
         if self.apply is not None and torch.is_grad_enabled():
+            if self.differentiable is None:
+                for tensor in arguments[0]:
+                    if tensor.requires_grad:
+                        return self.apply(*arguments[1:], *arguments[0])
+                return self.kernel(*arguments)
             for tensor in arguments[: self.differentiable]:
                 if tensor.requires_grad:
                     return self.apply(*arguments)
@@ -53,7 +58,7 @@ def define(
     kernel: Callable[..., Any],
     fake: Callable[..., Any],
     autograd: type[torch.autograd.Function] | None = None,
-    differentiable: int = 1,
+    differentiable: int | None = 1,
 ) -> Op:
     """Registers an op: its schema, its kernel for CPU and CUDA, its shapes, its derivative.
 
@@ -63,7 +68,9 @@ def define(
         fake: allocates the outputs, with the strides that the kernel would give them.
         autograd: the derivative; its forward calls `Op.forward`. Without it the outputs are not
             differentiable.
-        differentiable: how many of the first arguments, all tensors, may require a gradient.
+        differentiable: how many of the first arguments, all tensors, may require a gradient. None:
+            those in the first argument, a list; an autograd.Function sees no tensors inside lists,
+            so it gets them one by one behind the other arguments.
     """
     name = schema.split("(", 1)[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
@@ -71,8 +78,17 @@ def define(
     _LIBRARY.impl(name, kernel, "CUDA")
     torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
     derivative = torch.library.fallthrough_kernel if autograd is None else autograd.apply
+    if autograd is not None and differentiable is None:
+        derivative = _spreading_first(autograd.apply)
     _LIBRARY.impl(name, derivative, "Autograd")
     return Op(name, kernel, autograd, differentiable)
+
+
+def _spreading_first(apply: Callable[..., Any]) -> Callable[..., Any]:
+    def derivative(tensors: Sequence[Tensor], *arguments: Any) -> Any:
+        return apply(*arguments, *tensors)
+
+    return derivative
 
 
 _PLAIN = {Tensor, torch.nn.Parameter}

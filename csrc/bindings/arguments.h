@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "fcos_ops/assign_targets.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::bindings {
@@ -37,6 +38,18 @@ const View* data_or_null(const std::vector<View>& views) {
   return views.empty() ? nullptr : views.data();
 }
 
+// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
+inline std::vector<AssignmentLevel> assignment_levels(const std::vector<std::int64_t>& grids,
+                                                      const std::vector<double>& lengths) {
+  std::vector<AssignmentLevel> levels(grids.size() / 4);
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const std::int64_t* grid = &grids[4 * i];
+    const double* length = &lengths.at(3 * i);
+    levels[i] = {grid[0], grid[1], grid[2], grid[3], length[0], length[1], length[2]};
+  }
+  return levels;
+}
+
 // Errors that only a mistake inside fcos_ops can cause: its Python functions check what users pass.
 inline void raise_unless_ok(const Status& status) {
   if (status.ok()) return;
@@ -48,6 +61,7 @@ inline void raise_unless_ok(const Status& status) {
 void bind_assign_targets(py::module_& m);
 void bind_build_info(py::module_& m);
 void bind_centerness(py::module_& m);
+void bind_fcos_loss(py::module_& m);
 void bind_focal_loss(py::module_& m);
 void bind_iou_loss(py::module_& m);
 void bind_nms(py::module_& m);

@@ -5,26 +5,15 @@
 namespace fcos_ops::bindings {
 namespace {
 
-// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
-std::vector<AssignmentLevel> assignment_levels(const std::vector<std::int64_t>& grids,
-                                               const std::vector<double>& lengths) {
-  std::vector<AssignmentLevel> levels(grids.size() / 4);
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    const std::int64_t* grid = &grids[4 * i];
-    const double* length = &lengths.at(3 * i);
-    levels[i] = {grid[0], grid[1], grid[2], grid[3], length[0], length[1], length[2]};
-  }
-  return levels;
-}
-
 void assign(const std::vector<std::int64_t>& grids, const std::vector<double>& lengths,
             std::int64_t batch, Address boxes, std::int64_t num_boxes, int box_dtype,
             Address labels, int label_dtype, Address offsets, int offset_dtype,
             double location_offset, double center_radius, int center_region, bool range_inclusive,
             int area_rule, double max_area, bool normalize_ltrb, Address location_labels,
             Address ltrb, Address centerness, Address matched, Address num_pos,
-            Address centerness_sum, Address workspace, std::size_t workspace_size,
-            std::int32_t device, Address stream, std::int32_t num_threads) {
+            Address centerness_sum, Address matched_int32, Address counts, Address image_counts,
+            Address workspace, std::size_t workspace_size, std::int32_t device, Address stream,
+            std::int32_t num_threads) {
   const auto levels = assignment_levels(grids, lengths);
   AssignTargetsArgs args;
   args.levels = levels.data();
@@ -50,6 +39,9 @@ void assign(const std::vector<std::int64_t>& grids, const std::vector<double>& l
   args.matched = static_cast<std::int64_t*>(pointer(matched));
   args.num_pos = static_cast<std::int64_t*>(pointer(num_pos));
   args.centerness_sum = pointer(centerness_sum);
+  args.matched_int32 = static_cast<std::int32_t*>(pointer(matched_int32));
+  args.counts = pointer(counts);
+  args.image_counts = pointer(image_counts);
   const Context context = {device, pointer(stream), num_threads};
   py::gil_scoped_release release;
   const Status status = assign_targets(args, {pointer(workspace), workspace_size}, context);

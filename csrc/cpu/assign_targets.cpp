@@ -2,8 +2,8 @@
 //
 // Threads take bands of rows of one level of one image. A band is first filled with background at
 // the speed of memset. Then each box of the image walks over the few cells that it
-// may match and bids for them in `matched`, where the best box so far stands; a last walk over the
-// same cells writes the targets of the winners. So the cost grows with the cells that boxes cover.
+// may match and bids for them in `matched`, where the best box so far stands, and writes its
+// targets where it wins. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
 
 #include <algorithm>
@@ -60,15 +60,17 @@ struct WishLoop {
   }
 };
 
-// Boxes of type T on one band.
-template <class T>
+// Boxes of type T on one band; matches are written as Index.
+template <class T, class Index>
 class BandAssigner {
   using Real = math::Real<T>;
   using Box = math::Box<Real>;
 
  public:
-  BandAssigner(const AssignTargetsArgs& args, const RowBand& band, std::int64_t locations)
+  BandAssigner(const AssignTargetsArgs& args, Index* matched, const RowBand& band,
+               std::int64_t locations)
       : args_(args),
+        matched_(matched),
         band_(band),
         width_(args.levels[band.level].width),
         scale_(static_cast<Real>(args.levels[band.level].scale)),
@@ -107,10 +109,12 @@ class BandAssigner {
   void fill_background() const {
     const std::int64_t first = first_ + band_.rows.first * width_;
     const auto count = static_cast<std::size_t>((band_.rows.end - band_.rows.first) * width_);
-    std::memset(args_.matched + first, -1, count * sizeof(std::int64_t));
-    std::memset(args_.location_labels + first, -1, count * sizeof(std::int64_t));
-    std::memset(ltrb() + 4 * first, 0, count * 4 * sizeof(Real));
-    std::memset(centerness() + first, 0, count * sizeof(Real));
+    std::memset(matched_ + first, -1, count * sizeof(Index));
+    if (args_.location_labels) {
+      std::memset(args_.location_labels + first, -1, count * sizeof(std::int64_t));
+    }
+    if (ltrb()) std::memset(ltrb() + 4 * first, 0, count * 4 * sizeof(Real));
+    if (centerness()) std::memset(centerness() + first, 0, count * sizeof(Real));
   }
 
   // Boxes bid by rising index, so an equal cost does not outbid.
@@ -124,29 +128,35 @@ class BandAssigner {
         const Real x = math::location(j, level_.offset, level_.stride_x);
         if (!math::matches(x, y, box, level_)) continue;
         const std::int64_t location = first_ + i * width_ + j;
-        const std::int64_t rival = args_.matched[location];
+        const std::int64_t rival = matched_[location];
         if (rival < 0) {
           counts->positives += 1;
-        } else if (cost < math::match_cost(math::load_box(boxes() + 4 * rival), level_)) {
-          counts->centerness -= centerness()[location];
         } else {
-          continue;
+          const Box other = math::load_box(boxes() + 4 * rival);
+          if (!(cost < math::match_cost(other, level_))) continue;
+          counts->centerness -= target_centerness(target_sides(x, y, other));
         }
-        counts->centerness += write(location, index, math::sides(x, y, box));
+        counts->centerness += write(location, index, target_sides(x, y, box));
       }
     }
   }
 
+  math::Sides<Real> target_sides(Real x, Real y, const Box& box) const {
+    return math::target_sides(x, y, box, scale_, args_.normalize_ltrb);
+  }
+  static Real target_centerness(const math::Sides<Real>& s) {
+    return math::centerness(s.left, s.top, s.right, s.bottom);
+  }
+
   // Makes box `index` the match of a location; returns the centerness.
-  Real write(std::int64_t location, std::int64_t index, math::Sides<Real> s) const {
-    if (args_.normalize_ltrb) {
-      s = {s.left / scale_, s.top / scale_, s.right / scale_, s.bottom / scale_};
+  Real write(std::int64_t location, std::int64_t index, const math::Sides<Real>& s) const {
+    const Real value = target_centerness(s);
+    matched_[location] = static_cast<Index>(index);
+    if (args_.location_labels) {
+      args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
     }
-    const Real value = math::centerness(s.left, s.top, s.right, s.bottom);
-    args_.matched[location] = index;
-    args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
-    std::memcpy(ltrb() + 4 * location, &s, sizeof(s));
-    centerness()[location] = value;
+    if (ltrb()) std::memcpy(ltrb() + 4 * location, &s, sizeof(s));
+    if (centerness()) centerness()[location] = value;
     return value;
   }
 
@@ -159,6 +169,7 @@ class BandAssigner {
   Real* centerness() const { return static_cast<Real*>(args_.centerness); }
 
   const AssignTargetsArgs& args_;
+  Index* const matched_;
   const RowBand band_;
   const std::int64_t width_;
   const Real scale_;
@@ -166,22 +177,43 @@ class BandAssigner {
   math::MatchLevel<Real> level_;
 };
 
-template <class T>
-Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
+template <class Real>
+void write_pair(const Counts& counts, void* numbers, std::int64_t index) {
+  if (numbers == nullptr) return;
+  static_cast<Real*>(numbers)[2 * index] = static_cast<Real>(counts.positives);
+  static_cast<Real*>(numbers)[2 * index + 1] = static_cast<Real>(counts.centerness);
+}
+
+// Adds up what the bands counted, `per_image` of them an image.
+template <class Real>
+void write_counts(const AssignTargetsArgs& args, const Counts* bands, std::int64_t per_image) {
+  Counts total = {};
+  for (std::int64_t image = 0; image < args.batch; ++image) {
+    Counts counts = {};
+    for (std::int64_t i = 0; i < per_image; ++i, ++bands) {
+      counts.positives += bands->positives;
+      counts.centerness += bands->centerness;
+    }
+    write_pair<Real>(counts, args.image_counts, image);
+    total.positives += counts.positives;
+    total.centerness += counts.centerness;
+  }
+  write_pair<Real>(total, args.counts, 0);
+  if (args.num_pos) *args.num_pos = total.positives;
+  if (args.centerness_sum) {
+    *static_cast<Real*>(args.centerness_sum) = static_cast<Real>(total.centerness);
+  }
+}
+
+template <class T, class Index>
+Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspace workspace,
                           const Context& context) {
   const RowBands bands(args.levels, args.num_levels, args.batch);
   auto* partials = static_cast<Counts*>(workspace.data);
   parallel_for(bands.count(), context.num_threads, [&](std::int64_t i) {
-    partials[i] = BandAssigner<T>(args, bands[i], bands.locations()).run();
+    partials[i] = BandAssigner<T, Index>(args, matched, bands[i], bands.locations()).run();
   });
-  Counts total = {};
-  for (std::int64_t i = 0; i < bands.count(); ++i) {
-    total.positives += partials[i].positives;
-    total.centerness += partials[i].centerness;
-  }
-  *args.num_pos = total.positives;
-  using Real = math::Real<T>;
-  *static_cast<Real*>(args.centerness_sum) = static_cast<Real>(total.centerness);
+  write_counts<math::Real<T>>(args, partials, bands.per_image());
   return {};
 }
 
@@ -195,7 +227,11 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
   const char* const bad_dtype = "assign_targets: box_dtype must be a floating one";
   return math::dispatch_floating(args.box_dtype, bad_dtype, [&](auto t) {
-    return run_assign_targets<typename decltype(t)::type>(args, workspace, context);
+    using T = typename decltype(t)::type;
+    if (args.matched_int32) {
+      return run_assign_targets<T>(args, args.matched_int32, workspace, context);
+    }
+    return run_assign_targets<T>(args, args.matched, workspace, context);
   });
 }
 

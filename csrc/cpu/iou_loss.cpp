@@ -7,77 +7,22 @@
 #include <algorithm>
 
 #include "cpu/boxes.h"
+#include "cpu/iou_loops.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/dtypes.h"
-#include "math/iou.h"
 
 namespace fcos_ops::cpu {
 namespace {
-
 
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
 // than the boxes do.
 constexpr std::int64_t kBlocksWithoutWorkspace = 64;
 
-// What multiplies the loss of every pair, and then the gradient alone.
-template <class Real>
-struct Factors {
-  Real loss, gradient;
-  Real sign, limit, eps;  // see math::iou_loss
-};
-
-template <IouKind kKind>
-struct PairLoop {
-  template <class Real>
-  static FCOS_HD Real run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
-                          const Real* __restrict__ weights, std::int32_t count,
-                          const Factors<Real>& factors, Real* __restrict__ losses,
-                          const BoxBlock<Real>& gradient) {
-    const auto [p0, p1, p2, p3] = pred.coordinate;
-    const auto [t0, t1, t2, t3] = target.coordinate;
-    const auto [g0, g1, g2, g3] = gradient.coordinate;
-    const Factors<Real> f = factors;
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int32_t i = 0; i < count; ++i) {
-      const Real p[4] = {p0[i], p1[i], p2[i], p3[i]};
-      const Real t[4] = {t0[i], t1[i], t2[i], t3[i]};
-      const auto pair = math::iou_loss<kKind>(p, t, f.sign, f.limit, f.eps);
-      const Real factor = f.loss * weights[i];
-      const Real loss = factor * pair.loss;
-      sum += loss;
-      losses[i] = loss;
-      g0[i] = factor * f.gradient * pair.gradient[0];
-      g1[i] = factor * f.gradient * pair.gradient[1];
-      g2[i] = factor * f.gradient * pair.gradient[2];
-      g3[i] = factor * f.gradient * pair.gradient[3];
-    }
-    return sum;
-  }
-};
-
-// Calls body(std::integral_constant<IouKind, ...>).
-template <class Body>
-auto dispatch_kind(IouKind kind, const Body& body) {
-  switch (kind) {
-    case IouKind::kIou:
-      return body(std::integral_constant<IouKind, IouKind::kIou>{});
-    case IouKind::kLinearIou:
-      return body(std::integral_constant<IouKind, IouKind::kLinearIou>{});
-    case IouKind::kGiou:
-      return body(std::integral_constant<IouKind, IouKind::kGiou>{});
-    case IouKind::kDiou:
-      return body(std::integral_constant<IouKind, IouKind::kDiou>{});
-    default:
-      return body(std::integral_constant<IouKind, IouKind::kCiou>{});
-  }
-}
-
 // The sum of the losses of one block.
 template <class Real>
 double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t rows,
-                 const Factors<Real>& factors) {
+                 const IouFactors<Real>& factors) {
   BoxBuffer<Real> pred_buffer, target_buffer, gradient;
   alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
   const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
@@ -103,7 +48,7 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
 template <class Real>
 Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
   const BoxRuns runs(args.pred, args.num_levels, args.batch);
-  Factors<Real> factors;
+  IouFactors<Real> factors;
   factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
   factors.sign = args.box_format == BoxFormat::kLtrb ? Real(-1) : Real(1);

@@ -18,6 +18,10 @@ constexpr Status kNoCuda = {kNotImplementedForDevice, "this fcos_ops was built w
   return kNoCuda;
 }
 
+[[gnu::weak]] std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return 0; }
+[[gnu::weak]] Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) { return kNoCuda; }
+[[gnu::weak]] Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) { return kNoCuda; }
+
 [[gnu::weak]] std::size_t iou_loss_workspace_size(const IouLossArgs&) { return 0; }
 [[gnu::weak]] Status iou_loss(const IouLossArgs&, Workspace, const Context&) { return kNoCuda; }
 

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_simt, m) {
   b::bind_assign_targets(m);
   b::bind_build_info(m);
   b::bind_centerness(m);
+  b::bind_fcos_loss(m);
   b::bind_focal_loss(m);
   b::bind_iou_loss(m);
   b::bind_nms(m);
