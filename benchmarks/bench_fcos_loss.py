@@ -39,9 +39,7 @@ def composed(ops: Any, levels: Any, truth: Any) -> Losses:
     def losses(cls_logits: Maps, ltrb: Maps, centerness: Maps) -> tuple[Tensor, ...]:
         targets = ops.assign_targets(levels, *truth)
         return (
-            ops.sigmoid_focal_loss(
-                flatten(cls_logits), targets.labels, normalizer=targets.num_pos
-            ),
+            ops.sigmoid_focal_loss(flatten(cls_logits), targets.labels, normalizer=targets.num_pos),
             ops.iou_loss(
                 flatten(ltrb),
                 targets.ltrb,
@@ -64,9 +62,7 @@ def compiled_losses(levels: Any, truth: Any) -> Losses:
     """torch.compile of the reference losses; assignment, which it cannot take, runs in ours."""
     loss_rule = fcos_ops.LOSS_RULES["improved"]
     function = compiled(
-        lambda heads, targets: losses_of_targets(
-            *heads, targets, loss_rule, None
-        )[:3]
+        lambda heads, targets: losses_of_targets(*heads, targets, loss_rule, None)[:3]
     )
 
     def losses(*heads: Maps) -> Sequence[Tensor]:
@@ -155,6 +151,4 @@ def cases() -> Iterator[Case]:
 
 
 def torchvision_levels() -> tuple[fcos_ops.Level, ...]:
-    return fcos_ops.pyramid_levels(
-        problem.SIZES, image_size=problem.IMAGE_SIZE, rule="torchvision"
-    )
+    return fcos_ops.pyramid_levels(problem.SIZES, image_size=problem.IMAGE_SIZE, rule="torchvision")

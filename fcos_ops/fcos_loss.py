@@ -83,8 +83,8 @@ def fcos_loss(
             range, boxes require a gradient, `normalize` returns another shape, or offsets on a CPU
             do not rise from 0 to M.
     """
-    loss_rule = resolve_loss_rule(loss, rule)
-    rule = resolve_assignment_rule(rule)
+    name, rule = rule, resolve_assignment_rule(rule)
+    loss_rule = resolve_loss_rule(loss, name)
     heads = (list(cls_logits), list(ltrb), list(centerness))
     _check_heads(heads, levels)
     _check_ground_truth(heads[0][0], boxes, labels, offsets)
@@ -399,10 +399,7 @@ def _chain(
     all where they are as expected; else new tensors are returned.
     """
     stored = [tensor for head in gradients for tensor in head]
-    if (
-        not _library.runs_eagerly(stored)
-        or torch._C._autograd._get_current_graph_task_keep_graph()
-    ):
+    if not _library.runs_eagerly(stored) or torch._C._autograd._get_current_graph_task_keep_graph():
         return [
             [] if scale is None else _scaled(head, scale, expected, factor)
             for head, scale in zip(gradients, grad_losses, strict=True)

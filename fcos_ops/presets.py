@@ -226,13 +226,13 @@ def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -
 
 def _preset(name: str, presets: dict[str, _Rule], argument: str = "rule") -> _Rule:
     if name not in presets:
-        raise ValueError(f"{argument}: unknown preset {name!r}, expected one of {', '.join(presets)}")
+        raise ValueError(
+            f"{argument}: unknown preset {name!r}, expected one of {', '.join(presets)}"
+        )
     return presets[name]
 
 
-def _check_choice(
-    field: str, value: str, allowed: tuple[str, ...], argument: str = "rule"
-) -> None:
+def _check_choice(field: str, value: str, allowed: tuple[str, ...], argument: str = "rule") -> None:
     if value not in allowed:
         raise ValueError(f"{argument}.{field}: expected one of {', '.join(allowed)}, got {value!r}")
 

@@ -50,12 +50,10 @@ def make_problem(
     ]
     boxes = torch.rand(count, 4) * torch.tensor([200.0, 130, 200, 130])
     boxes[:, 2:] = boxes[:, :2] + boxes[:, 2:].clamp(min=20)
-    labels = torch.randint(0, classes, (count,))
+    labels = torch.randint(0, max(classes, 1), (count,))
     offsets = torch.tensor([0, *per_image]).cumsum(0)
     logits = [tensor * 3 - 2 for tensor in maps(classes)]
-    return Problem(
-        (logits, ltrb, maps(1)), ((boxes * 4).round() / 4, labels, offsets), levels
-    )
+    return Problem((logits, ltrb, maps(1)), ((boxes * 4).round() / 4, labels, offsets), levels)
 
 
 def to(problem: Problem, dtype: torch.dtype, requires_grad: bool = True) -> Problem:
@@ -67,7 +65,9 @@ def to(problem: Problem, dtype: torch.dtype, requires_grad: bool = True) -> Prob
     return problem._replace(heads=heads)
 
 
-def run(function: Any, problem: Problem, weights: Sequence[float] = (1, 2, 3), **options: Any) -> Any:
+def run(
+    function: Any, problem: Problem, weights: Sequence[float] = (1, 2, 3), **options: Any
+) -> Any:
     """The losses, and the gradients of the three heads joined over levels: [B, N, K]."""
     losses = function(*problem.heads, *problem.truth, levels=problem.levels, **options)
     sum(w * loss for w, loss in zip(weights, losses[:LOSSES], strict=True)).backward()
@@ -161,9 +161,7 @@ def test_loss_rule_follows_the_assignment_rule_by_name() -> None:
     problem = to(make_problem(), torch.float32, False)
 
     def losses(**options: Any) -> list[float]:
-        found = fcos_ops.fcos_loss(
-            *problem.heads, *problem.truth, levels=problem.levels, **options
-        )
+        found = fcos_ops.fcos_loss(*problem.heads, *problem.truth, levels=problem.levels, **options)
         return [float(loss) for loss in found]
 
     assert losses(rule="detectron2") == losses(rule="detectron2", loss=LOSS_RULES["detectron2"])
@@ -243,7 +241,9 @@ def test_boxes_and_offsets_of_other_dtypes() -> None:
         coarse = boxes.to(dtype)
         other = problem._replace(truth=(coarse, labels.int(), offsets.int()))
         same = problem._replace(truth=(coarse.float(), labels, offsets))
-        for a, b in zip(run(fcos_ops.fcos_loss, other)[0], run(fcos_ops.fcos_loss, same)[0], strict=True):
+        for a, b in zip(
+            run(fcos_ops.fcos_loss, other)[0], run(fcos_ops.fcos_loss, same)[0], strict=True
+        ):
             assert torch.allclose(a, b)
     assert losses.num_pos > 0
 
@@ -342,9 +342,7 @@ def test_normalizers_are_clamped() -> None:
 def test_bad_normalize(result: Any, error: type[Exception], backend: str) -> None:
     problem = make_problem()
     with fcos_ops.backend(backend), pytest.raises(error, match="the result of normalize"):
-        fcos_ops.fcos_loss(
-            *problem.heads, *problem.truth, levels=problem.levels, normalize=result
-        )
+        fcos_ops.fcos_loss(*problem.heads, *problem.truth, levels=problem.levels, normalize=result)
 
 
 def test_mean_over_processes_without_processes() -> None:
@@ -375,7 +373,8 @@ def test_graph_kept_scaled_and_used_again(dtype: torch.dtype) -> None:
     again = gradients_of(problem, scale * total)
     for a, b, c in zip(once, kept, again, strict=True):
         assert torch.equal(a, c)
-        assert torch.allclose(3 * a, b, rtol=1e-2 if dtype == torch.float16 else 1e-6)
+        half = dtype == torch.float16  # whose numbers below 6e-5 are 6e-8 apart
+        assert torch.allclose(3 * a, b, rtol=1e-2 if half else 1e-6, atol=2e-7 if half else 0)
 
 
 def test_each_loss_alone() -> None:
@@ -482,19 +481,20 @@ def op_arguments(
     boxes, labels, _ = problem.truth
     grids = [n for level in problem.levels for n in level[:4]]
     lengths = [n for level in problem.levels for n in level[4:]]
-    matched = reference.assign_targets(problem.levels, *problem.truth).matched.int()
+    targets = reference.assign_targets(problem.levels, *problem.truth)
     heads = [t for head in problem.heads for t in head]
-    counts = torch.tensor([30.0, 12.0], dtype=torch.float32)
+    counts = torch.stack([targets.num_pos.to(torch.float32), targets.centerness_sum])
     rule = (0.5, True, *LOSS_RULES["improved"])
-    inputs = (heads, matched, boxes, labels, counts, expected)
+    inputs = (heads, targets.matched.int(), boxes, labels, counts, expected)
     return (*inputs, grids, lengths, *rule, factor, list(store))
 
 
 def test_gradcheck() -> None:
-    for kind in BOX_KINDS:
+    """CIoU is left out: by definition its derivative takes a part of it for a constant."""
+    for kind in BOX_KINDS[:4]:
         for normalizer in ("positives", "per_image"):
-            problem = to(make_problem(3, (2, 1), ((3, 4), (2, 2))), torch.float64)
-            boxes = torch.tensor([[0.0, 0, 30, 24], [10, 5, 90, 70], [-40, -50, 60, 80]])
+            problem = to(make_problem(2, (2, 1), ((2, 3), (1, 1))), torch.float64)
+            boxes = torch.tensor([[0.0, 0, 30, 24], [10, 5, 90, 70], [-4, -5, 20, 18]])
             problem = problem._replace(truth=(boxes.double(), *problem.truth[1:]))
             leaves = [t for head in problem.heads for t in head]
             rule = LossRule(kind, normalizer=normalizer)
@@ -504,7 +504,7 @@ def test_gradcheck() -> None:
                 return losses_of(problem._replace(heads=parts), loss=rule)[:LOSSES]
 
             assert losses(*leaves)[1] > 0
-            torch.autograd.gradcheck(losses, leaves)
+            torch.autograd.gradcheck(losses, leaves, fast_mode=True)
 
 
 OPCHECK_CASES = [

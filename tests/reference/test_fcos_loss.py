@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from fcos_ops.presets import LOSS_RULES, LossRule
 from torch import Tensor
 
 from fcos_ops import Level, reference
+from fcos_ops.presets import LOSS_RULES, LossRule
 
 LEVEL = Level(1, 3, 8, 8, 8.0, -1.0, 64.0)
 """One row of three locations, at x = 4, 12, 20 and y = 4."""
@@ -60,9 +60,7 @@ def test_exact_boxes_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize("box_weight", ["centerness", "uniform"])
-@pytest.mark.parametrize(
-    "kind, loss", [("iou", math.log(2)), ("linear_iou", 0.5), ("giou", 0.5)]
-)
+@pytest.mark.parametrize("kind, loss", [("iou", math.log(2)), ("linear_iou", 0.5), ("giou", 0.5)])
 def test_one_box_is_twice_as_high(kind: str, loss: float, box_weight: str) -> None:
     share = FIRST / (FIRST + SECOND) if box_weight == "centerness" else 0.5
     found = losses(TALL, loss=LossRule(kind, box_weight))
