@@ -158,7 +158,7 @@ def _kernel(
     _check_levels(grids, lengths)
     _checks.offsets("offsets", offsets, boxes.shape[0])
     if not native:
-        switches = AssignmentRule(*rule, derived_strides=False, ranges=())
+        switches = AssignmentRule._make([*rule, False, ()])
         levels = _levels(grids, lengths)
         return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
     outputs = _allocate(boxes, offsets, grids)

@@ -67,11 +67,11 @@ def fcos_loss(
             what to divide by instead, a tensor of the same shape. `mean_over_processes` is one; a
             moving average another. The losses divide by max(num_pos, 1) and
             max(centerness_sum, 1e-6).
-        expected_scale: the derivative that is expected to come back for each loss: loss weight times
-            AMP scale, a number or a one-element tensor. Gradients are stored multiplied by it, so
-            float16 ones do not underflow and need not be computed again in the backward pass, and
-            a derivative that is as expected costs nothing. It never changes a result but by
-            rounding.
+        expected_scale: the derivative that is expected to come back for each loss: loss weight
+            times AMP scale, a number or a one-element tensor. Gradients are stored multiplied by
+            it, so float16 ones do not underflow and need not be computed again in the backward
+            pass, and a derivative that is as expected costs nothing. It never changes a result but
+            by rounding.
 
     Returns:
         `FcosLosses(classification, bbox_regression, centerness, num_pos, centerness_sum)`, scalars:
@@ -91,7 +91,7 @@ def fcos_loss(
     _check_expected_scale(expected_scale, boxes)
     if not _native.enabled("fcos_loss", heads[0][0]):
         targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
-        return losses_of_targets(*heads, targets, loss_rule, _checked(normalize))
+        return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
 
     grids, lengths = flatten_levels(levels)
     matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, grids, lengths, *rule[:7])
@@ -137,12 +137,8 @@ def mean_over_processes(counts: Tensor) -> Tensor:
     return total / distributed.get_world_size()
 
 
-def _checked(
-    normalize: Callable[[Tensor], Tensor] | None,
-) -> Callable[[Tensor], Tensor] | None | Any:
+def _checked(normalize: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """`normalize`, checking what it returns."""
-    if normalize is None:
-        return None
 
     def checked(counts: Tensor) -> Tensor:
         result = normalize(counts)
@@ -278,6 +274,8 @@ def _run(
     labels: Tensor,
     normalizers: Tensor,
     gradient_scales: Sequence[Tensor | None],
+    losses: Sequence[Tensor | None],
+    gradients: Sequence[Sequence[Tensor]],
     grids: list[int],
     lengths: list[float],
     location_offset: float,
@@ -288,9 +286,7 @@ def _run(
     alpha: float,
     gamma: float,
     eps: float,
-    factor: float,
-    losses: Sequence[Tensor | None],
-    gradients: Sequence[Sequence[Tensor]],
+    factor: float = 1.0,
 ) -> None:
     """Fills the losses that are not None and the gradients that there are."""
     parts = _split(heads)
@@ -342,7 +338,7 @@ def _kernel(
     expected: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    *options, store = options  # type: ignore[assignment]
+    *rule, store = options
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
     _run(
         heads,
@@ -351,9 +347,9 @@ def _kernel(
         labels,
         normalizers,
         (expected,) * 3,
-        *options,
         losses,
         _by_head(gradients, store),
+        *rule,
     )
     return (*losses, gradients)
 
@@ -377,9 +373,9 @@ def _backward_kernel(
     scales = (by_classes, by_ltrb, by_centerness)
     wanted = [scale is not None for scale in scales]
     gradients = _allocate(heads, wanted)
-    none = (None,) * 3
     parts = _by_head(gradients, wanted)
-    _run(heads, matched, boxes, labels, normalizers, scales, *options, 1.0, none, parts)
+    none = (None,) * 3
+    _run(heads, matched, boxes, labels, normalizers, scales, none, parts, *options)
     return gradients
 
 
@@ -440,11 +436,10 @@ class _FcosLoss(torch.autograd.Function):
         inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
         matched, boxes, labels, normalizers, expected = inputs
         *losses, gradients = _OP.forward(list(heads), *inputs, *options)
-        *options, factor, store = options  # type: ignore[assignment]
+        *ctx.options, ctx.factor, ctx.store = options
         ctx.set_materialize_grads(False)
-        ctx.options, ctx.factor, ctx.store = options, factor, store
         needed = _split(ctx.needs_input_grad[_HEADS_AT:])
-        ctx.recompute = [any(n) and not s for n, s in zip(needed, store, strict=True)]
+        ctx.recompute = [any(n) and not s for n, s in zip(needed, ctx.store, strict=True)]
         saved = [expected, *gradients]
         if any(ctx.recompute):
             saved += [matched, boxes, labels, normalizers, *heads]
@@ -469,8 +464,10 @@ class _FcosLoss(torch.autograd.Function):
             computed = _by_head(computed, wanted)
             parts = [c or p for c, p in zip(computed, parts, strict=True)]
         count = (len(ctx.needs_input_grad) - _HEADS_AT) // 3
-        by_heads = [tensor for part in parts for tensor in (part or [None] * count)]
-        return (*(None,) * _HEADS_AT, *by_heads)
+        by_heads: list[Tensor | None] = [None] * _HEADS_AT
+        for part in parts:
+            by_heads += part or [None] * count
+        return tuple(by_heads)
 
 
 _HEADS_AT = 17  # index of the first head among the arguments of _FcosLoss
