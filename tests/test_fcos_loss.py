@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -348,6 +349,20 @@ def test_bad_normalize(result: Any, error: type[Exception], backend: str) -> Non
 def test_mean_over_processes_without_processes() -> None:
     counts = torch.tensor([5.0, 2.0])
     assert fcos_ops.mean_over_processes(counts) is counts
+
+
+def _mean_in_one_of_two(rank: int, store: str) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
+    )
+    counts = torch.tensor([1.0 + 2 * rank, 4.0])
+    mean = fcos_ops.mean_over_processes(counts)
+    torch.distributed.destroy_process_group()
+    assert mean.tolist() == [2.0, 4.0] and counts.tolist() == [1.0 + 2 * rank, 4.0]
+
+
+def test_mean_over_processes(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_mean_in_one_of_two, (str(tmp_path / "store"),), nprocs=2)
 
 
 # --------------------------------------------------------------------------------------- autograd
