@@ -331,7 +331,9 @@ def test_normalizers_are_clamped() -> None:
         )
         return torch.stack(found[:LOSSES])
 
-    assert torch.equal(losses(lambda c: c * 0), losses(lambda c: c * 0 + torch.tensor([1, 1e-6])))
+    least = losses(lambda c: c * 0 + torch.tensor([1, 1e-6]))
+    assert torch.equal(losses(lambda c: c * 0), least)
+    assert torch.allclose(least, losses(torch.ones_like) * torch.tensor([1, 1e6, 1]))
     assert losses(lambda c: c * math.nan).isnan().all()
 
 
