@@ -8,6 +8,7 @@ from torch import Tensor
 
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
+FLOATING_OR_INTEGER = FLOATING + INTEGER
 REDUCTIONS = ("none", "sum", "mean")
 
 
@@ -24,12 +25,13 @@ def describe(value: object) -> str:
 
 def tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> None:
     """`value` is a strided tensor of one of `dtypes`."""
+    if isinstance(value, Tensor) and value.dtype in dtypes and value.layout is torch.strided:
+        return
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {describe(value)}")
     if value.dtype not in dtypes:
         raise TypeError(f"{name} must have dtype {_names(dtypes)}, got {describe(value)}")
-    if value.layout is not torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+    raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
 
 
 def shape(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None:
@@ -40,14 +42,15 @@ def shape(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None
 
 def boxes(name: str, value: Tensor, dimensions: int | None = None) -> None:
     """`value` is [..., 4], of `dimensions` dimensions where given."""
-    if value.dim() == 0 or value.shape[-1] != 4 or dimensions not in (None, value.dim()):
+    shape = value.shape
+    if not shape or shape[-1] != 4 or dimensions not in (None, len(shape)):
         expected = "[N, 4]" if dimensions == 2 else "[..., 4]"
         raise ValueError(f"{name} must have shape {expected}, got {describe(value)}")
 
 
 def offsets(name: str, value: Tensor, total: int) -> None:
     """On a CPU: `value`, [B + 1], runs from 0 to `total` and does not fall. Elsewhere not read."""
-    if value.device.type != "cpu":
+    if not value.is_cpu:
         return
     values = value.tolist()
     if values[0] != 0 or values[-1] != total or values != sorted(values):
@@ -55,21 +58,19 @@ def offsets(name: str, value: Tensor, total: int) -> None:
         raise ValueError(f"{name} must rise from 0 to {total} and never fall, got {shown}")
 
 
-def same_device(reference_name: str, reference: Tensor, **others: Tensor | None) -> None:
-    """All tensors live where `reference` does."""
-    for name, other in others.items():
-        if other is not None and other.device != reference.device:
-            raise ValueError(
-                f"{name} must be on the device of {reference_name}, {reference.device}, "
-                f"got {describe(other)}"
-            )
+def same_device(name: str, value: Tensor, reference_name: str, reference: Tensor) -> None:
+    """`value` lives where `reference` does."""
+    if value.device != reference.device:
+        raise ValueError(
+            f"{name} must be on the device of {reference_name}, {reference.device}, "
+            f"got {describe(value)}"
+        )
 
 
-def no_gradient(**tensors: Tensor | None) -> None:
-    """None of the tensors asks for a gradient that the op would not give."""
-    for name, value in tensors.items():
-        if value is not None and value.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name} is not differentiable but requires a gradient; detach it")
+def no_gradient(name: str, value: Tensor) -> None:
+    """`value` does not ask for a gradient that the op would not give."""
+    if value.requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{name} is not differentiable but requires a gradient; detach it")
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -80,6 +81,8 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def number(name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> None:
     """`value` is a real number in [minimum, maximum], not NaN."""
+    if type(value) is float and minimum <= value <= maximum:
+        return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     if not minimum <= value <= maximum:
@@ -98,17 +101,17 @@ def normalizer(
     value: object, floor: float, reduction: str, device_of: Tensor
 ) -> tuple[Tensor | None, float]:
     """Checks a normalizer; returns its tensor or None, and the factor that a number means."""
+    number("normalizer_floor", floor, 0.0)
     if value is None:
         return None, 1.0
     if reduction == "mean":
         raise ValueError("normalizer goes with reduction 'sum' or 'none', not with 'mean'")
-    number("normalizer_floor", floor, 0.0)
     if isinstance(value, Tensor):
-        tensor("normalizer", value, FLOATING + INTEGER)
+        tensor("normalizer", value, FLOATING_OR_INTEGER)
         if value.numel() != 1:
             raise ValueError(f"normalizer must hold one number, got {describe(value)}")
-        same_device("the input", device_of, normalizer=value)
-        no_gradient(normalizer=value)
+        same_device("normalizer", value, "the input", device_of)
+        no_gradient("normalizer", value)
         return value, 1.0
     number("normalizer", value)
     assert isinstance(value, (int, float))

@@ -4,8 +4,9 @@ import importlib
 import os
 import platform
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,12 +44,27 @@ def _checked_backend(name: str) -> str:
     return name
 
 
-_backend = _checked_backend(os.environ.get("FCOS_OPS_BACKEND", "native"))
+_DEFAULT_BACKEND = _checked_backend(os.environ.get("FCOS_OPS_BACKEND", "native"))
+_backend = _DEFAULT_BACKEND  # a plain global, so that torch.compile can guard on it
+
+
+class _Block:
+    """An open `with backend(...)` block."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+_open_blocks: list[_Block] = []
+_blocks_lock = threading.Lock()
 
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
     """Runs every op on one backend while the context is open, in all threads.
+
+    Where several blocks are open, whichever threads opened them, the one opened last decides;
+    when none is, the default does.
 
     Args:
         name: "native" (the C++ library; the default where it was built) or "reference"
@@ -57,12 +73,21 @@ def backend(name: str) -> Iterator[None]:
     Raises:
         ValueError: another name.
     """
-    global _backend
-    previous, _backend = _backend, _checked_backend(name)
+    block = _Block(_checked_backend(name))
+    with _blocks_lock:
+        _open_blocks.append(block)
+        _choose_backend()
     try:
         yield
     finally:
-        _backend = previous
+        with _blocks_lock:
+            _open_blocks.remove(block)
+            _choose_backend()
+
+
+def _choose_backend() -> None:
+    global _backend
+    _backend = _open_blocks[-1].name if _open_blocks else _DEFAULT_BACKEND
 
 
 def unavailable_reason(device_type: str) -> str | None:
@@ -74,6 +99,7 @@ def unavailable_reason(device_type: str) -> str | None:
     return None
 
 
+_CPU_ONLY = {"fcos_loss"}
 _UNAVAILABLE = {device: unavailable_reason(device) for device in ("cpu", "cuda")}
 
 
@@ -85,8 +111,12 @@ def enabled(op: str, tensor: Tensor) -> bool:
     """
     if _backend == "reference":
         return False
+    if tensor.is_cpu and _UNAVAILABLE["cpu"] is None:
+        return True
     device_type = tensor.device.type
     reason = _UNAVAILABLE.get(device_type, f"it has no kernels for device {device_type!r}")
+    if reason is None and op in _CPU_ONLY and not tensor.is_cpu:
+        reason = "this version has no CUDA kernel for it"
     if reason is None:
         return True
     _warn_of_fallback(op, device_type, reason)
@@ -124,10 +154,8 @@ def build_info() -> dict[str, object]:
 
 _CPU_DEVICE = -1  # kCpuDevice in csrc/include/fcos_ops/types.h
 
-Place = tuple[int, int, int]
 
-
-def place(tensor: Tensor) -> Place:
+def place(tensor: Tensor) -> tuple[int, int, int]:
     """(device, stream, threads): where and how the native library works on `tensor`.
 
     On a GPU that is torch's current stream there, on which outputs and workspace are allocated too.
@@ -139,13 +167,31 @@ def place(tensor: Tensor) -> Place:
     return index, torch._C._cuda_getCurrentRawStream(index), 1
 
 
-def call(function: Callable[..., Any], where: Place, *arguments: Any) -> Any:
-    """Calls a native function; tensors among the arguments are passed as their addresses.
+def call(name: str, device_of: Tensor, *arguments: Any) -> None:
+    """Calls a function of the native library on the device of a tensor.
 
-    The argument tuple keeps every tensor alive until the function returns, temporaries included.
-    What `place` gave follows the arguments.
+    Tensors among the arguments, and inside of level views, are passed as they are: the argument
+    tuple keeps them alive until the function returns, temporaries included. A workspace is
+    allocated where the function asks for one, by returning its size instead of running.
     """
-    return function(
-        *[a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in arguments],
-        *where,
-    )
+    function, where = getattr(_C, name), place(device_of)
+    size = function(*arguments, *where, None, 0)
+    if size:
+        workspace = torch.empty(size, dtype=torch.uint8, device=device_of.device)
+        function(*arguments, *where, workspace, size)
+
+
+NO_NORMALIZER = (None, 0, 0.0)
+
+
+def normalizer(value: Tensor | None, floor: float) -> tuple[Tensor | None, int, float]:
+    """A normalizer as the native library takes it."""
+    return NO_NORMALIZER if value is None else (value, DTYPE_CODES[value.dtype], floor)
+
+
+def maths_dtype(*tensors: Tensor) -> torch.dtype:
+    """The dtype of the maths: float64 where one of the tensors is float64, else float32."""
+    for tensor in tensors:
+        if tensor.dtype == torch.float64:
+            return torch.float64
+    return torch.float32

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, reference
-from fcos_ops.levels import Level
+from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops.levels import Level, remembered
 from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 from fcos_ops.results import Targets
 
@@ -70,7 +70,8 @@ def assign_targets(
     return Targets(*_OP(boxes, labels, offsets, grids, lengths, *rule[:7], native))
 
 
-def flatten_levels(levels: Sequence[Level]) -> tuple[list[int], list[float]]:
+@remembered
+def flatten_levels(levels: Sequence[Level]) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """(height, width, stride_y, stride_x) of every level, and its (scale, lower, upper)."""
     if not 1 <= len(levels) <= _MAX_LEVELS:
         raise ValueError(f"levels must hold 1 to {_MAX_LEVELS} levels, got {len(levels)}")
@@ -81,29 +82,37 @@ def flatten_levels(levels: Sequence[Level]) -> tuple[list[int], list[float]]:
             raise TypeError(f"levels[{index}] must be a Level, got {_checks.describe(level)}")
         grids += level[:4]
         lengths += level[4:]
-    return grids, lengths
+    return tuple(grids), tuple(lengths)
 
 
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
     _checks.tensor("boxes", boxes, _checks.FLOATING)
     _checks.boxes("boxes", boxes, 2)
     _checks.tensor("labels", labels, _checks.INTEGER)
-    _checks.shape("labels", labels, boxes.shape[:1], "one class a box")
+    _checks.shape("labels", labels, (boxes.shape[0],), "one class a box")
     _checks.tensor("offsets", offsets, _checks.INTEGER)
     if offsets.dim() != 1 or offsets.shape[0] == 0:
         raise ValueError(f"offsets must have shape [B + 1], got {_checks.describe(offsets)}")
-    _checks.same_device("boxes", boxes, labels=labels, offsets=offsets)
-    _checks.no_gradient(boxes=boxes)
+    _checks.same_device("labels", labels, "boxes", boxes)
+    _checks.same_device("offsets", offsets, "boxes", boxes)
+    _checks.no_gradient("boxes", boxes)
 
 
-def _check_levels(grids: list[int], lengths: list[float]) -> None:
+# Tuples that `_check_levels` has accepted, by the identity of the first.
+_accepted: dict[int, tuple[Sequence[int], Sequence[float]]] = {}
+
+
+def _check_levels(grids: Sequence[int], lengths: Sequence[float]) -> None:
     """Checks what `flatten_levels` made, where it holds plain numbers even under a tracer."""
+    accepted = _accepted.get(id(grids))
+    if accepted is not None and accepted[1] is lengths:
+        return
     if not (_all_are(grids, int, Integral) and _all_are(lengths, float, Real)):
         raise TypeError(
             "levels must have integers for sizes and strides and numbers for scale, lower and "
             f"upper, got {_levels(grids, lengths)}"
         )
-    sizes, strides = grids[::4] + grids[1::4], grids[2::4] + grids[3::4]
+    sizes, strides = [*grids[::4], *grids[1::4]], [*grids[2::4], *grids[3::4]]
     if not (min(sizes) >= 0 and max(sizes) <= _MAX_SIZE and min(strides) > 0):
         raise ValueError(
             f"levels must have sizes in [0, {_MAX_SIZE}] and strides > 0, "
@@ -114,13 +123,17 @@ def _check_levels(grids: list[int], lengths: list[float]) -> None:
         raise ValueError(
             f"levels must have a finite scale > 0 and no NaN, got {_levels(grids, lengths)}"
         )
+    if type(grids) is type(lengths) is tuple:
+        if len(_accepted) >= 64:
+            _accepted.clear()
+        _accepted[id(grids)] = grids, lengths
 
 
 def _all_are(values: Sequence[object], usual: type, general: type) -> bool:
     return {*map(type, values)} == {usual} or all(isinstance(v, general) for v in values)
 
 
-def _levels(grids: list[int], lengths: list[float]) -> list[Level]:
+def _levels(grids: Sequence[int], lengths: Sequence[float]) -> list[Level]:
     return [
         Level(*grids[4 * i : 4 * i + 4], *lengths[3 * i : 3 * i + 3])
         for i in range(len(grids) // 4)
@@ -130,19 +143,19 @@ def _levels(grids: list[int], lengths: list[float]) -> list[Level]:
 # ---------------------------------------------------------------------------- torch registration
 
 
-def _allocate(boxes: Tensor, offsets: Tensor, grids: list[int]) -> tuple[Tensor, ...]:
+def _allocate(boxes: Tensor, offsets: Tensor, grids: Sequence[int]) -> tuple[Tensor, ...]:
     """The fields of Targets, not yet computed."""
     batch = offsets.shape[0] - 1
     locations = sum(map(mul, grids[::4], grids[1::4]))
     device = boxes.device
-    real = torch.float64 if boxes.dtype == torch.float64 else torch.float32
+    real = _native.maths_dtype(boxes)
     return (
-        torch.empty((batch, locations), dtype=torch.int64, device=device),
-        torch.empty((batch, locations, 4), dtype=real, device=device),
-        torch.empty((batch, locations), dtype=real, device=device),
-        torch.empty((batch, locations), dtype=torch.int64, device=device),
-        torch.empty((), dtype=torch.int64, device=device),
-        torch.empty((), dtype=real, device=device),
+        torch.empty(batch, locations, dtype=torch.int64, device=device),
+        torch.empty(batch, locations, 4, dtype=real, device=device),
+        torch.empty(batch, locations, dtype=real, device=device),
+        torch.empty(batch, locations, dtype=torch.int64, device=device),
+        _views.empty((), torch.int64, device),
+        _views.empty((), real, device),
     )
 
 
@@ -150,8 +163,8 @@ def _kernel(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: list[int],
-    lengths: list[float],
+    grids: Sequence[int],
+    lengths: Sequence[float],
     *options: Any,
 ) -> tuple[Tensor, ...]:
     *rule, native = options
@@ -170,8 +183,8 @@ def _run(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: list[int],
-    lengths: list[float],
+    grids: Sequence[int],
+    lengths: Sequence[float],
     rule: Sequence[Any],
     outputs: tuple[Tensor | None, ...],
 ) -> None:
@@ -180,11 +193,9 @@ def _run(
     location_offset, center_radius, center_region, *switches = rule
     range_inclusive, area_rule, max_area, normalize_ltrb = switches
     batch = offsets.shape[0] - 1
-    where = _native.place(boxes)
-    size = _native._C.assign_targets_workspace_size(grids, lengths, batch, where[0])
     _native.call(
-        _native._C.assign_targets,
-        where,
+        "assign_targets",
+        boxes,
         grids,
         lengths,
         batch,
@@ -203,8 +214,6 @@ def _run(
         max_area,
         normalize_ltrb,
         *outputs,
-        torch.empty(size, dtype=torch.uint8, device=boxes.device),
-        size,
     )
 
 
@@ -215,11 +224,11 @@ def _fake(
 
 
 def _allocate_matches(
-    boxes: Tensor, offsets: Tensor, grids: list[int]
+    boxes: Tensor, offsets: Tensor, grids: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch = offsets.shape[0] - 1
     locations = sum(map(mul, grids[::4], grids[1::4]))
-    real = torch.float64 if boxes.dtype == torch.float64 else torch.float32
+    real = _native.maths_dtype(boxes)
     return (
         torch.empty((batch, locations), dtype=torch.int32, device=boxes.device),
         torch.empty(2, dtype=real, device=boxes.device),
@@ -231,8 +240,8 @@ def _match_kernel(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: list[int],
-    lengths: list[float],
+    grids: Sequence[int],
+    lengths: Sequence[float],
     *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     _check_levels(grids, lengths)

@@ -27,7 +27,7 @@ def centerness_target(ltrb: Tensor) -> Tensor:
     """
     _checks.tensor("ltrb", ltrb, _checks.FLOATING)
     _checks.boxes("ltrb", ltrb)
-    _checks.no_gradient(ltrb=ltrb)
+    _checks.no_gradient("ltrb", ltrb)
     if not _native.enabled("centerness_target", ltrb):
         return reference.centerness_target(ltrb)
     return _TARGET_OP(ltrb)
@@ -83,8 +83,11 @@ def centerness_loss(
             reduction=reduction,
         )
     # As in sigmoid_focal_loss: a float16 gradient waits for its scale.
-    recompute = logits.dtype == torch.float16 and reduction != "none"
-    store_gradient = logits.requires_grad and torch.is_grad_enabled() and not recompute
+    store_gradient = (
+        logits.requires_grad
+        and torch.is_grad_enabled()
+        and (logits.dtype != torch.float16 or reduction == "none")
+    )
     selection = labels if mask is None else mask
     loss, _ = _LOSS_OP(
         logits, target, selection, divisor, normalizer_floor, scale, reduction, store_gradient
@@ -97,25 +100,24 @@ def _check(
 ) -> None:
     _checks.tensor("logits", logits, _checks.FLOATING)
     _checks.tensor("target", target, _checks.FLOATING)
-    _checks.shape("target", target, logits.shape, "the shape of logits")
+    shape = logits.shape
+    _checks.shape("target", target, shape, "the shape of logits")
+    _checks.same_device("target", target, "logits", logits)
+    _checks.no_gradient("target", target)
     if mask is not None:
         if labels is not None:
             raise ValueError("mask and labels were both given; at most one of them can be")
         _checks.tensor("mask", mask, (torch.bool,))
-        _checks.shape("mask", mask, logits.shape, "the shape of logits")
+        _checks.shape("mask", mask, shape, "the shape of logits")
+        _checks.same_device("mask", mask, "logits", logits)
     if labels is not None:
         _checks.tensor("labels", labels, _checks.INTEGER)
-        _checks.shape("labels", labels, logits.shape, "the shape of logits")
+        _checks.shape("labels", labels, shape, "the shape of logits")
+        _checks.same_device("labels", labels, "logits", logits)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
-    _checks.same_device("logits", logits, target=target, mask=mask, labels=labels)
-    _checks.no_gradient(target=target)
 
 
 # ---------------------------------------------------------------------------- torch registration
-
-
-def _real(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _target_kernel(ltrb: Tensor) -> Tensor:
@@ -124,9 +126,9 @@ def _target_kernel(ltrb: Tensor) -> Tensor:
         ltrb = ltrb.contiguous()
     extents = _views.row_extents(ltrb)
     _native.call(
-        _native._C.centerness_target,
-        _native.place(ltrb),
-        [_views.row_view(ltrb, extents)],
+        "centerness_target",
+        ltrb,
+        _views.row_view(ltrb, extents),
         extents[0],
         _native.DTYPE_CODES[ltrb.dtype],
         target,
@@ -135,17 +137,19 @@ def _target_kernel(ltrb: Tensor) -> Tensor:
 
 
 def _target_fake(ltrb: Tensor) -> Tensor:
-    return ltrb.new_empty(ltrb.shape[:-1], dtype=_real(ltrb.dtype))
+    return _views.empty(ltrb.shape[:-1], _native.maths_dtype(ltrb), ltrb.device)
 
 
-def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, Tensor]:
-    """The loss and the gradient, not yet computed; the gradient is empty where not stored."""
-    real = _real(logits.dtype)
-    loss = logits.new_empty(logits.shape if reduction == "none" else (), dtype=real)
-    if not store_gradient:
-        return loss, logits.new_empty(0)
-    dtype = real if reduction == "none" else logits.dtype
-    return loss, logits.new_empty(logits.shape, dtype=dtype)
+def _allocate_gradient(logits: Tensor, reduction: str) -> Tensor:
+    dtype = _native.maths_dtype(logits) if reduction == "none" else logits.dtype
+    return _views.empty(logits.shape, dtype, logits.device)
+
+
+def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, list[Tensor]]:
+    """The loss and, if it is to be stored, the gradient, not yet computed."""
+    shape = logits.shape if reduction == "none" else ()
+    loss = _views.empty(shape, _native.maths_dtype(logits), logits.device)
+    return loss, [_allocate_gradient(logits, reduction)] if store_gradient else []
 
 
 def _run(
@@ -161,35 +165,29 @@ def _run(
     gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None."""
-    real = _real(logits.dtype)
+    real = _native.maths_dtype(logits)
+    count = logits.numel()
     if reduction == "mean":
-        scale /= max(logits.numel(), 1)
-    rows = logits.contiguous().unsqueeze(-1)
-    extents = _views.row_extents(rows)
-    view = [_views.row_view(rows, extents)]
+        scale /= max(count, 1)
+    if target.dtype != real:
+        target = target.to(real)
     selection = None if selection is None else selection.contiguous()
-    where = _native.place(logits)
-    size = _native._C.centerness_loss_workspace_size(view, extents[0], where[0])
     _native.call(
-        _native._C.centerness_loss,
-        where,
-        view,
-        extents[0],
+        "centerness_loss",
+        logits,
+        (logits.contiguous(), count, 1),
+        1,
         _native.DTYPE_CODES[logits.dtype],
-        target.to(real).contiguous(),
+        target.contiguous(),
         selection,
         0 if selection is None else _native.DTYPE_CODES[selection.dtype],
-        normalizer,
-        0 if normalizer is None else _native.DTYPE_CODES[normalizer.dtype],
-        normalizer_floor,
+        _native.normalizer(normalizer, normalizer_floor),
         scale,
         gradient_scale,
         None if reduction == "none" else loss,
         loss if reduction == "none" else None,
-        [] if gradient is None else [_views.row_view(gradient.unsqueeze(-1), extents)],
+        None if gradient is None else (gradient, count, 1),
         _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
-        torch.empty(size, dtype=torch.uint8, device=logits.device),
-        size,
     )
 
 
@@ -202,8 +200,8 @@ def _kernel(
     scale: float,
     reduction: str,
     store_gradient: bool,
-) -> tuple[Tensor, Tensor]:
-    loss, gradient = _allocate(logits, reduction, store_gradient)
+) -> tuple[Tensor, list[Tensor]]:
+    loss, gradients = _allocate(logits, reduction, store_gradient)
     _run(
         logits,
         target,
@@ -214,12 +212,12 @@ def _kernel(
         reduction,
         None,
         loss,
-        gradient if store_gradient else None,
+        gradients[0] if store_gradient else None,
     )
-    return loss, gradient
+    return loss, gradients
 
 
-def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
     reduction, store_gradient = arguments[-2:]
     return _allocate(logits, reduction, store_gradient)
 
@@ -234,7 +232,7 @@ def _backward_kernel(
     reduction: str,
     grad_loss: Tensor,
 ) -> Tensor:
-    _, gradient = _allocate(logits, reduction, True)
+    gradient = _allocate_gradient(logits, reduction)
     _run(
         logits,
         target,
@@ -243,7 +241,7 @@ def _backward_kernel(
         normalizer_floor,
         scale,
         reduction,
-        grad_loss.to(_real(logits.dtype)),
+        grad_loss.to(_native.maths_dtype(logits)),
         None,
         gradient,
     )
@@ -251,38 +249,35 @@ def _backward_kernel(
 
 
 def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
-    return _allocate(logits, arguments[-2], True)[1]
+    return _allocate_gradient(logits, arguments[-2])
 
 
 class _CenternessLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
         target, selection, normalizer, *options, store_gradient = arguments
-        loss, gradient = _LOSS_OP.forward(logits, *arguments)
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(gradient)
-        ctx.options, ctx.store_gradient, ctx.dtype = options, store_gradient, logits.dtype
+        loss, gradients = _LOSS_OP.forward(logits, *arguments)
+        ctx.options = options
         if store_gradient:
-            ctx.save_for_backward(gradient)
+            ctx.save_for_backward(gradients[0])
         else:
             ctx.save_for_backward(logits, target, selection, normalizer)
-        return loss, gradient
+        return loss, gradients
 
     @staticmethod
     @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        if grad_loss is None:
-            return (None,) * 8
-        if ctx.store_gradient:
-            (gradient,) = ctx.saved_tensors
+    def backward(ctx: Any, grad_loss: Tensor, _: None) -> tuple[Tensor | None, ...]:
+        gradient, *others = ctx.saved_tensors
+        if others:
+            gradient = _BACKWARD_OP.forward(gradient, *others, *ctx.options, grad_loss)
+        elif ctx.options[-1] == "none":
+            gradient = gradient * grad_loss  # torch casts it to the dtype of its tensor
         else:
-            gradient = _BACKWARD_OP.forward(*ctx.saved_tensors, *ctx.options, grad_loss)
-        if ctx.options[-1] == "none":
-            gradient = (gradient * grad_loss).to(ctx.dtype)
-        elif ctx.store_gradient:
-            gradient = _library.chain(gradient, grad_loss)
-        return (gradient, *(None,) * 7)
+            gradient = _library.scale_gradient(gradient, grad_loss)
+        return (gradient, *_NO_GRADIENTS)
 
+
+_NO_GRADIENTS = (None,) * 7  # of the arguments behind logits
 
 _LOSS_SCHEMA = (
     "(Tensor logits, Tensor target, Tensor? selection, Tensor? normalizer, "
@@ -292,7 +287,8 @@ _TARGET_OP = _library.define(
     "centerness_target(Tensor ltrb) -> Tensor", kernel=_target_kernel, fake=_target_fake
 )
 _LOSS_OP = _library.define(
-    "centerness_loss" + _LOSS_SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor)"),
+    "centerness_loss"
+    + _LOSS_SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor[])"),
     kernel=_kernel,
     fake=_fake,
     autograd=_CenternessLoss,

@@ -103,7 +103,7 @@ def fcos_loss(
         expected = expected_scale
     elif expected_scale is not None:
         factor = float(expected_scale)
-    real = _real([head[0].dtype for head in heads])
+    real = _native.maths_dtype(*[head[0] for head in heads])
     if real == torch.float64:
         heads = tuple([tensor.double() for tensor in head] for head in heads)  # type: ignore
     losses = _OP(
@@ -144,7 +144,7 @@ def _checked(normalize: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
         result = normalize(counts)
         _checks.tensor("the result of normalize", result, _checks.FLOATING)
         _checks.shape("the result of normalize", result, counts.shape, "that of its argument")
-        _checks.same_device("boxes", counts, **{"the result of normalize": result})
+        _checks.same_device("the result of normalize", result, "boxes", counts)
         return result
 
     return checked
@@ -200,14 +200,14 @@ def _explain(
 ) -> None:
     """Raises the error of a tensor that does not fit."""
     _checks.tensor(name, tensor, (dtype,))
-    _checks.same_device("cls_logits[0]", first, **{name: tensor})
+    _checks.same_device(name, tensor, "cls_logits[0]", first)
     expected = (*batch_and_channels, level.height, level.width)
     _checks.shape(name, tensor, expected, "batch, channels, and the size that `levels` gives")
 
 
 def _check_ground_truth(first: Tensor, boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
     check_objects(boxes, labels, offsets)
-    _checks.same_device("cls_logits[0]", first, boxes=boxes)
+    _checks.same_device("boxes", boxes, "cls_logits[0]", first)
     _checks.shape("offsets", offsets, (first.shape[0] + 1,), "one more than images")
 
 
@@ -218,17 +218,13 @@ def _check_expected_scale(value: object, boxes: Tensor) -> None:
         _checks.tensor("expected_scale", value, _checks.FLOATING)
         if value.numel() != 1:
             raise ValueError(f"expected_scale must hold one number, got {_checks.describe(value)}")
-        _checks.same_device("boxes", boxes, expected_scale=value)
-        _checks.no_gradient(expected_scale=value)
+        _checks.same_device("expected_scale", value, "boxes", boxes)
+        _checks.no_gradient("expected_scale", value)
     else:
         _checks.number("expected_scale", value, 1e-30, 1e30)
 
 
 # ---------------------------------------------------------------------------- torch registration
-
-
-def _real(dtypes: Sequence[torch.dtype]) -> torch.dtype:
-    return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
 def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
@@ -249,7 +245,7 @@ def _allocate(heads: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
 
 def _allocate_losses(heads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     first = heads[0]
-    real = _real([first.dtype])
+    real = _native.maths_dtype(first)
     return (
         first.new_empty((), dtype=real),
         first.new_empty((), dtype=real),
@@ -276,8 +272,8 @@ def _run(
     gradient_scales: Sequence[Tensor | None],
     losses: Sequence[Tensor | None],
     gradients: Sequence[Sequence[Tensor]],
-    grids: list[int],
-    lengths: list[float],
+    grids: Sequence[int],
+    lengths: Sequence[float],
     location_offset: float,
     normalize_ltrb: bool,
     box_loss: str,
@@ -290,17 +286,16 @@ def _run(
 ) -> None:
     """Fills the losses that are not None and the gradients that there are."""
     parts = _split(heads)
-    real = _real([heads[0].dtype])
+    real = _native.maths_dtype(heads[0])
     batch, num_classes = heads[0].shape[:2]
-    views = [_views.level_views(head) for head in parts]
+    views: list[Any] = []
+    for head in parts:
+        views += (_views.level_views(head), _native.DTYPE_CODES[head[0].dtype])
     scales = [s if s is None else s.detach().to(real).contiguous() for s in gradient_scales]
-    where = _native.place(matched)
-    size = _native._C.fcos_loss_workspace_size(views[0], batch, num_classes, where[0])
     _native.call(
-        _native._C.fcos_loss,
-        where,
-        views,
-        [_native.DTYPE_CODES[head[0].dtype] for head in parts],
+        "fcos_loss",
+        matched,
+        *views,
         grids,
         lengths,
         batch,
@@ -321,11 +316,9 @@ def _run(
         normalizers.to(real).contiguous(),
         normalizer == "per_image",
         factor,
-        [0 if scale is None else scale.data_ptr() for scale in scales],
+        *scales,
         *losses,
-        [_views.level_views(head) for head in gradients],
-        torch.empty(size, dtype=torch.uint8, device=matched.device),
-        size,
+        *map(_views.level_views, gradients),
     )
 
 
@@ -403,17 +396,20 @@ def _chain(
     kept = [[] if s is None else h for h, s in zip(gradients, grad_losses, strict=True)]
     if not any(kept):
         return kept
-    real = _real([tensor.dtype for tensor in stored])
-    scales = [s if s is None else s.to(real) for s in grad_losses]
-    first = stored[0]
+    real = _native.maths_dtype(*stored)
+    views: list[Any] = []
+    for head, scale in zip(kept, grad_losses, strict=True):
+        views += (
+            _views.level_views(head),
+            head[0].shape[1] if head else 0,
+            _native.DTYPE_CODES[head[0].dtype] if head else 0,
+            None if scale is None else scale.to(real),
+        )
     _native.call(
-        _native._C.fcos_scale_gradients,
-        _native.place(first),
-        [_views.level_views(head) for head in kept],
-        [head[0].shape[1] if head else 0 for head in kept],
-        [_native.DTYPE_CODES[head[0].dtype] if head else 0 for head in kept],
-        [0 if scale is None else scale.data_ptr() for scale in scales],
-        first.shape[0],
+        "fcos_scale_gradients",
+        stored[0],
+        *views,
+        stored[0].shape[0],
         factor,
         None if expected is None else expected.to(real),
     )
@@ -483,6 +479,7 @@ _OP = _library.define(
     fake=_fake,
     autograd=_FcosLoss,
     differentiable=None,
+    tensor_lists=1,
 )
 _BACKWARD_OP = _library.define(
     "fcos_loss_backward(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, "
@@ -490,4 +487,5 @@ _BACKWARD_OP = _library.define(
     f"{_OPTIONS}) -> Tensor[]",
     kernel=_backward_kernel,
     fake=_backward_fake,
+    tensor_lists=1,
 )

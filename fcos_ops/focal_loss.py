@@ -64,8 +64,11 @@ def sigmoid_focal_loss(
         )
     # A float16 gradient is recomputed in the backward pass, when its scale is known: without the
     # loss scale most of it would flush to zero.
-    recompute = logits.dtype == torch.float16 and reduction != "none"
-    store_gradient = logits.requires_grad and torch.is_grad_enabled() and not recompute
+    store_gradient = (
+        logits.requires_grad
+        and torch.is_grad_enabled()
+        and (logits.dtype != torch.float16 or reduction == "none")
+    )
     loss, _ = _OP(
         logits,
         labels,
@@ -90,21 +93,24 @@ def _check(
     reduction: str,
 ) -> None:
     _checks.tensor("logits", logits, _checks.FLOATING)
-    if logits.dim() == 0:
+    shape = logits.shape
+    if not shape:
         raise ValueError(f"logits must have shape [..., C], got {_checks.describe(logits)}")
-    _checks.tensor("labels", labels, _checks.INTEGER + _checks.FLOATING)
+    _checks.tensor("labels", labels, _checks.FLOATING_OR_INTEGER)
     if labels.is_floating_point():
-        _checks.shape("labels", labels, logits.shape, "dense targets have the shape of logits")
+        _checks.shape("labels", labels, shape, "dense targets have the shape of logits")
+        _checks.no_gradient("labels", labels)
     else:
-        _checks.shape("labels", labels, logits.shape[:-1], "the shape of logits without classes")
+        _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
+    _checks.same_device("labels", labels, "logits", logits)
     _checks.number("alpha", alpha, maximum=1.0)
     _checks.number("gamma", gamma, 0.0)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
-        _checks.shape("weight", weight, logits.shape[:-1], "one number a row of logits")
-    _checks.same_device("logits", logits, labels=labels, weight=weight)
-    _checks.no_gradient(labels=labels, weight=weight)
+        _checks.shape("weight", weight, shape[:-1], "one number a row of logits")
+        _checks.same_device("weight", weight, "logits", logits)
+        _checks.no_gradient("weight", weight)
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -115,22 +121,25 @@ _SCHEMA = (
 )
 
 
-def _real(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, Tensor]:
-    """The loss and the gradient, not yet computed; the gradient is empty where not stored."""
-    real = _real(logits.dtype)
+def _allocate_like(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the shape of logits, in their layout if one level view can cover that."""
     layout = torch.contiguous_format if _views.needs_copy(logits) else torch.preserve_format
+    return torch.empty_like(logits, dtype=dtype, memory_format=layout)
+
+
+def _allocate_gradient(logits: Tensor, reduction: str) -> Tensor:
+    dtype = _native.maths_dtype(logits) if reduction == "none" else logits.dtype
+    return _allocate_like(logits, dtype)
+
+
+def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, list[Tensor]]:
+    """The loss and, if it is to be stored, the gradient, not yet computed."""
+    real = _native.maths_dtype(logits)
     if reduction == "none":
-        loss = torch.empty_like(logits, dtype=real, memory_format=layout)
+        loss = _allocate_like(logits, real)
     else:
-        loss = logits.new_empty((), dtype=real)
-    if not store_gradient:
-        return loss, logits.new_empty(0)
-    dtype = real if reduction == "none" else logits.dtype
-    return loss, torch.empty_like(logits, dtype=dtype, memory_format=layout)
+        loss = _views.empty((), real, logits.device)
+    return loss, [_allocate_gradient(logits, reduction)] if store_gradient else []
 
 
 def _run(
@@ -148,7 +157,7 @@ def _run(
     gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None; all tensors are laid out for one level view."""
-    real = _real(logits.dtype)
+    real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
         logits = logits.contiguous()
     extents = _views.row_extents(logits)
@@ -161,34 +170,26 @@ def _run(
         labels = labels.contiguous()
     if weight is not None:
         weight = weight.to(real).contiguous()
-    view = [_views.row_view(logits, extents)]
-    where = _native.place(logits)
-    size = _native._C.sigmoid_focal_loss_workspace_size(view, extents[0], where[0])
-    workspace = torch.empty(size, dtype=torch.uint8, device=logits.device)
     _native.call(
-        _native._C.sigmoid_focal_loss,
-        where,
-        view,
+        "sigmoid_focal_loss",
+        logits,
+        _views.row_view(logits, extents),
         extents[0],
         logits.shape[-1],
         _native.DTYPE_CODES[logits.dtype],
         labels if targets is None else None,
         _native.DTYPE_CODES[labels.dtype],
-        [] if targets is None else [_views.row_view(targets, extents)],
+        None if targets is None else _views.row_view(targets, extents),
         weight,
-        normalizer,
-        0 if normalizer is None else _native.DTYPE_CODES[normalizer.dtype],
-        normalizer_floor,
+        _native.normalizer(normalizer, normalizer_floor),
         scale,
         gradient_scale,
         alpha,
         gamma,
         loss_sum,
-        [] if losses is None else [_views.row_view(losses, extents)],
-        [] if gradient is None else [_views.row_view(gradient, extents)],
+        None if losses is None else _views.row_view(losses, extents),
+        None if gradient is None else _views.row_view(gradient, extents),
         _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
-        workspace,
-        size,
     )
 
 
@@ -207,8 +208,8 @@ def _kernel(
     gamma: float,
     reduction: str,
     store_gradient: bool,
-) -> tuple[Tensor, Tensor]:
-    loss, gradient = _allocate(logits, reduction, store_gradient)
+) -> tuple[Tensor, list[Tensor]]:
+    loss, gradients = _allocate(logits, reduction, store_gradient)
     _run(
         logits,
         labels,
@@ -221,12 +222,12 @@ def _kernel(
         None,
         None if reduction == "none" else loss,
         loss if reduction == "none" else None,
-        gradient if store_gradient else None,
+        gradients[0] if store_gradient else None,
     )
-    return loss, gradient
+    return loss, gradients
 
 
-def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
     reduction, store_gradient = arguments[-2:]
     return _allocate(logits, reduction, store_gradient)
 
@@ -243,7 +244,7 @@ def _backward_kernel(
     reduction: str,
     grad_loss: Tensor,
 ) -> Tensor:
-    _, gradient = _allocate(logits, reduction, True)
+    gradient = _allocate_gradient(logits, reduction)
     _run(
         logits,
         labels,
@@ -253,7 +254,7 @@ def _backward_kernel(
         _mean_scale(scale, reduction, logits),
         alpha,
         gamma,
-        None if reduction == "none" else grad_loss.to(_real(logits.dtype)),
+        None if reduction == "none" else grad_loss.to(_native.maths_dtype(logits)),
         None,
         None,
         gradient,
@@ -262,44 +263,39 @@ def _backward_kernel(
 
 
 def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
-    return _allocate(logits, arguments[-2], True)[1]
+    return _allocate_gradient(logits, arguments[-2])
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
-        labels, weight, normalizer, *options, reduction, store_gradient = arguments
-        loss, gradient = _OP.forward(logits, *arguments)
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(gradient)
-        ctx.options, ctx.reduction, ctx.store_gradient = options, reduction, store_gradient
-        ctx.dtype = logits.dtype
+    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        labels, weight, normalizer, *options, store_gradient = arguments
+        loss, gradients = _OP.forward(logits, *arguments)
+        ctx.options = options
         if store_gradient:
-            ctx.save_for_backward(gradient)
+            ctx.save_for_backward(gradients[0])
         else:
             ctx.save_for_backward(logits, labels, weight, normalizer)
-        return loss, gradient
+        return loss, gradients
 
     @staticmethod
     @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        if grad_loss is None:
-            return (None,) * 10
-        if ctx.store_gradient:
-            (gradient,) = ctx.saved_tensors
+    def backward(ctx: Any, grad_loss: Tensor, _: None) -> tuple[Tensor | None, ...]:
+        gradient, *others = ctx.saved_tensors
+        if others:
+            gradient = _BACKWARD_OP.forward(gradient, *others, *ctx.options, grad_loss)
+        elif ctx.options[-1] == "none":
+            gradient = gradient * grad_loss  # torch casts it to the dtype of its tensor
         else:
-            gradient = _BACKWARD_OP.forward(
-                *ctx.saved_tensors, *ctx.options, ctx.reduction, grad_loss
-            )
-        if ctx.reduction == "none":
-            gradient = (gradient * grad_loss).to(ctx.dtype)
-        elif ctx.store_gradient:
-            gradient = _library.chain(gradient, grad_loss)
-        return (gradient, *(None,) * 9)
+            gradient = _library.scale_gradient(gradient, grad_loss)
+        return (gradient, *_NO_GRADIENTS)
+
+
+_NO_GRADIENTS = (None,) * 9  # of the arguments behind logits
 
 
 _OP = _library.define(
-    "sigmoid_focal_loss" + _SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor)"),
+    "sigmoid_focal_loss" + _SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor[])"),
     kernel=_kernel,
     fake=_fake,
     autograd=_SigmoidFocalLoss,

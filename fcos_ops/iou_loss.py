@@ -122,6 +122,7 @@ def _check(
     _checks.boxes("pred", pred)
     _checks.tensor("target", target, _checks.FLOATING)
     _checks.shape("target", target, pred.shape, "the shape of pred")
+    _checks.same_device("target", target, "pred", pred)
     _checks.choice("kind", kind, tuple(KINDS))
     _checks.choice("box_format", box_format, tuple(_BOX_FORMATS))
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
@@ -129,8 +130,8 @@ def _check(
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, pred.shape[:-1], "one number a box of pred")
-    _checks.same_device("pred", pred, target=target, weight=weight)
-    _checks.no_gradient(weight=weight)
+        _checks.same_device("weight", weight, "pred", pred)
+        _checks.no_gradient("weight", weight)
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -141,18 +142,13 @@ _SCHEMA = (
 )
 
 
-def _real(pred: Tensor, target: Tensor) -> torch.dtype:
-    is_double = pred.dtype == torch.float64 or target.dtype == torch.float64
-    return torch.float64 if is_double else torch.float32
-
-
 def _allocate_loss(pred: Tensor, target: Tensor, reduction: str) -> Tensor:
     shape = pred.shape[:-1] if reduction == "none" else ()
-    return pred.new_empty(shape, dtype=_real(pred, target))
+    return _views.empty(shape, _native.maths_dtype(pred, target), pred.device)
 
 
 def _allocate_gradient(boxes: Tensor, other: Tensor, reduction: str) -> Tensor:
-    dtype = _real(boxes, other) if reduction == "none" else boxes.dtype
+    dtype = _native.maths_dtype(boxes, other) if reduction == "none" else boxes.dtype
     layout = torch.contiguous_format if _views.needs_copy(boxes) else torch.preserve_format
     return torch.empty_like(boxes, dtype=dtype, memory_format=layout)
 
@@ -185,7 +181,7 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
-    real = _real(pred, target)
+    real = _native.maths_dtype(pred, target)
     if _views.needs_copy(pred):
         pred = pred.contiguous()
     if _views.needs_copy(target):
@@ -195,32 +191,25 @@ def _run(
     if reduction == "mean":
         scale /= max(pred.numel() // 4, 1)
     extents = _views.row_extents(target if pred.is_contiguous() else pred)
-    pred_views = [_views.row_view(pred, extents)]
-    where = _native.place(pred)
-    size = _native._C.iou_loss_workspace_size(pred_views, extents[0], where[0])
     _native.call(
-        _native._C.iou_loss,
-        where,
-        pred_views,
+        "iou_loss",
+        pred,
+        _views.row_view(pred, extents),
         _native.DTYPE_CODES[pred.dtype],
-        [_views.row_view(target, extents)],
+        _views.row_view(target, extents),
         _native.DTYPE_CODES[target.dtype],
         extents[0],
         KINDS[kind],
         _BOX_FORMATS[box_format],
         eps,
         weight,
-        normalizer,
-        0 if normalizer is None else _native.DTYPE_CODES[normalizer.dtype],
-        normalizer_floor,
+        _native.normalizer(normalizer, normalizer_floor),
         scale,
         gradient_scale,
         None if reduction == "none" else loss,
         loss if reduction == "none" else None,
-        [] if gradient is None else [_views.row_view(gradient, extents)],
+        None if gradient is None else _views.row_view(gradient, extents),
         0 if gradient is None else _native.DTYPE_CODES[gradient.dtype],
-        torch.empty(size, dtype=torch.uint8, device=pred.device) if size else None,
-        size,
     )
 
 
@@ -241,7 +230,7 @@ def _backward_kernel(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
     """The gradient of the reduced loss by its first argument."""
     *options, grad_loss = arguments
     gradient = _allocate_gradient(pred, target, options[-1])
-    _run(pred, target, grad_loss.to(_real(pred, target)), None, gradient, *options)
+    _run(pred, target, grad_loss.to(_native.maths_dtype(pred, target)), None, gradient, *options)
     return gradient
 
 
@@ -285,7 +274,7 @@ def _backward(
         return _BACKWARD_OP.forward(*inputs, *ctx.options, grad_loss)
     if ctx.options[-1] == "none":
         return stored * grad_loss[..., None]  # torch casts it to the dtype of its tensor
-    return _library.chain(stored, grad_loss)
+    return _library.scale_gradient(stored, grad_loss)
 
 
 _OP = _library.define(

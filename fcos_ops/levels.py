@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+
+import torch
 
 from .presets import AssignmentRule, resolve_assignment_rule
 
@@ -25,6 +28,28 @@ class Level(NamedTuple):
     scale: float
     lower: float
     upper: float
+
+
+def remembered(function: Callable[[Sequence[Level]], Any]) -> Callable[[Sequence[Level]], Any]:
+    """Decorates a function of a pyramid, which should not change what it returns: results for the
+    last tuples of levels are kept.
+
+    A tuple is known by its identity: hashing it would cost more, and 1, 1.0 and True hash alike.
+    """
+    kept: dict[int, tuple[Any, Any]] = {}
+
+    @wraps(function)
+    def wrapper(levels: Sequence[Level]) -> Any:
+        if torch.compiler.is_dynamo_compiling() or type(levels) is not tuple:
+            return function(levels)
+        entry = kept.get(id(levels))
+        if entry is None:
+            if len(kept) >= 64:
+                kept.clear()
+            entry = kept[id(levels)] = levels, function(levels)
+        return entry[1]
+
+    return wrapper
 
 
 def pyramid_levels(

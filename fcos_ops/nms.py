@@ -120,22 +120,22 @@ def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
     _checks.tensor("boxes", boxes, _checks.FLOATING)
     _checks.boxes("boxes", boxes, 2)
     _checks.tensor("scores", scores, _checks.FLOATING)
-    _checks.shape("scores", scores, boxes.shape[:1], "one a box")
-    _checks.same_device("boxes", boxes, scores=scores)
+    _checks.shape("scores", scores, (boxes.shape[0],), "one a box")
+    _checks.same_device("scores", scores, "boxes", boxes)
     _checks.number("iou_threshold", iou_threshold, 0.0, 1.0)
 
 
 def _check_classes(name: str, classes: Tensor, boxes: Tensor) -> None:
     _checks.tensor(name, classes, _checks.INTEGER)
-    _checks.shape(name, classes, boxes.shape[:1], "one a box")
-    _checks.same_device("boxes", boxes, **{name: classes})
+    _checks.shape(name, classes, (boxes.shape[0],), "one a box")
+    _checks.same_device(name, classes, "boxes", boxes)
 
 
 def _check_offsets(offsets: Tensor, boxes: Tensor) -> None:
     _checks.tensor("offsets", offsets, _checks.INTEGER)
     if offsets.dim() != 1 or offsets.shape[0] == 0:
         raise ValueError(f"offsets must have shape [B + 1], got {_checks.describe(offsets)}")
-    _checks.same_device("boxes", boxes, offsets=offsets)
+    _checks.same_device("offsets", offsets, "boxes", boxes)
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -155,17 +155,13 @@ def _run(
     num_boxes, num_images, max_detections = boxes.shape[0], count.shape[0], keep.shape[-1]
     if num_boxes >= 2**31:
         raise ValueError(f"boxes must have fewer than 2^31 rows, got {_checks.describe(boxes)}")
-    box_dtype = _native.DTYPE_CODES[boxes.dtype]
-    score_dtype = _native.DTYPE_CODES[scores.dtype]
-    where = _native.place(boxes)
-    size = _native._C.nms_workspace_size(box_dtype, score_dtype, num_boxes, num_images, where[0])
     _native.call(
-        _native._C.nms,
-        where,
+        "nms",
+        boxes,
         boxes.contiguous(),
-        box_dtype,
+        _native.DTYPE_CODES[boxes.dtype],
         scores.contiguous(),
-        score_dtype,
+        _native.DTYPE_CODES[scores.dtype],
         num_boxes,
         None if classes is None else classes.contiguous(),
         _native.DTYPE_CODES[torch.int64 if classes is None else classes.dtype],
@@ -177,8 +173,6 @@ def _run(
         max_detections,
         keep,
         count,
-        torch.empty(size, dtype=torch.uint8, device=boxes.device),
-        size,
     )
 
 
@@ -192,8 +186,11 @@ def _nms_kernel(
     keep = torch.empty(boxes.shape[0], dtype=torch.int64, device=boxes.device)
     count = torch.empty(1, dtype=torch.int64, device=boxes.device)
     _run(boxes, scores, idxs, None, iou_threshold, math.nan, keep, count)
+    num_kept = int(count.item())
+    if num_kept == keep.shape[0]:
+        return keep
     # A copy, so that a short result does not hold on to the long buffer.
-    return keep.narrow(0, 0, int(count.item())).clone()
+    return keep.narrow(0, 0, num_kept).clone()
 
 
 def _nms_fake(boxes: Tensor, *arguments: object) -> Tensor:
@@ -211,7 +208,7 @@ _NMS_OP = _library.define(
 def _allocate(boxes: Tensor, offsets: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
     num_images = offsets.shape[0] - 1
     return (
-        torch.empty((num_images, max_detections), dtype=torch.int64, device=boxes.device),
+        torch.empty(num_images, max_detections, dtype=torch.int64, device=boxes.device),
         torch.empty(num_images, dtype=torch.int64, device=boxes.device),
     )
 

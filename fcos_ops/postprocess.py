@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fcos_ops import _checks, _library, _native, _views, reference
-from fcos_ops.levels import Level
+from fcos_ops.levels import Level, remembered
 from fcos_ops.presets import (
     PostprocessRule,
     resolve_head_convention,
@@ -75,15 +75,25 @@ def postprocess(
         ltrb,
         centerness,
         image_sizes,
-        [level.stride_y for level in levels],
-        [level.stride_x for level in levels],
-        [level.scale for level in levels],
+        *_geometry(levels),
         normalized,
         location_offset,
         *rule,
         _native.enabled("postprocess", cls_logits[0]),
     )
     return Detections(*found)
+
+
+@remembered
+def _geometry(
+    levels: Sequence[Level],
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]:
+    """stride_y, stride_x and scale of every level."""
+    return (
+        tuple([level.stride_y for level in levels]),
+        tuple([level.stride_x for level in levels]),
+        tuple([level.scale for level in levels]),
+    )
 
 
 def _check(
@@ -101,28 +111,39 @@ def _check(
             raise ValueError(
                 f"{name} must hold {count} levels as cls_logits does, got {len(values)}"
             )
-    heads = ("cls_logits", cls_logits), ("ltrb", ltrb), ("centerness", centerness)
-    for name, head in heads:
-        _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
     first = cls_logits[0]
+    _checks.tensor("cls_logits[0]", first, _checks.FLOATING)
     if first.dim() != 4:
         raise ValueError(
             f"cls_logits[0] must have shape [B, C, H, W], got {_checks.describe(first)}"
         )
-    batch, num_classes, device = first.shape[0], first.shape[1], first.device
-    for (name, head), channels in zip(heads, (num_classes, 4, 1), strict=True):
-        dtype = head[0].dtype
-        for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
-            if not (
-                isinstance(tensor, Tensor)
-                and tensor.dtype == dtype
-                and tensor.device == device
-                and tensor.shape == (batch, channels, level.height, level.width)
-            ):
-                _explain(f"{name}[{i}]", tensor, dtype, first, (batch, channels), level)
+    batch, num_classes, _, _ = first.shape
+    _check_head("cls_logits", cls_logits, (batch, num_classes), first, levels)
+    _check_head("ltrb", ltrb, (batch, 4), first, levels)
+    _check_head("centerness", centerness, (batch, 1), first, levels)
     _checks.tensor("image_sizes", image_sizes, _INTEGER)
     _checks.shape("image_sizes", image_sizes, (batch, 2), "height and width of each image")
-    _checks.same_device("cls_logits", first, image_sizes=image_sizes)
+    _checks.same_device("image_sizes", image_sizes, "cls_logits", first)
+
+
+def _check_head(
+    name: str,
+    head: list[Tensor],
+    batch_and_channels: tuple[int, int],
+    first: Tensor,
+    levels: Sequence[Level],
+) -> None:
+    """Every tensor of `head` lives where `first` does, has the size of its level and one dtype."""
+    _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
+    dtype, device = head[0].dtype, first.device
+    for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
+        if not (
+            isinstance(tensor, Tensor)
+            and tensor.dtype == dtype
+            and tensor.device == device
+            and tensor.shape == batch_and_channels + level[:2]
+        ):
+            _explain(f"{name}[{i}]", tensor, dtype, first, batch_and_channels, level)
 
 
 def _explain(
@@ -135,7 +156,7 @@ def _explain(
 ) -> None:
     """Raises the error of a tensor that does not fit."""
     _checks.tensor(name, tensor, (dtype,))
-    _checks.same_device("cls_logits[0]", first, **{name: tensor})
+    _checks.same_device(name, tensor, "cls_logits[0]", first)
     expected = (*batch_and_channels, level.height, level.width)
     _checks.shape(name, tensor, expected, "batch, channels, and the size that `levels` gives")
 
@@ -148,9 +169,9 @@ def _kernel(
     ltrb: list[Tensor],
     centerness: list[Tensor],
     image_sizes: Tensor,
-    strides_y: list[int],
-    strides_x: list[int],
-    scales: list[float],
+    strides_y: Sequence[int],
+    strides_x: Sequence[int],
+    scales: Sequence[float],
     normalized: bool,
     location_offset: float,
     threshold_on: str,
@@ -190,7 +211,7 @@ def _kernel(
             normalized=normalized,
             location_offset=location_offset,
         )
-    real = _real(cls_logits, ltrb, centerness)
+    real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
     if real == torch.float64:
         cls_logits = [tensor.double() for tensor in cls_logits]
         ltrb = [tensor.double() for tensor in ltrb]
@@ -198,32 +219,20 @@ def _kernel(
     if image_sizes.dtype not in _checks.INTEGER:
         image_sizes = image_sizes.to(torch.int64)
     image_sizes = image_sizes.contiguous()
-    boxes, scores, labels, count = found = _allocate(cls_logits[0], real, max_detections)
-    batch, num_classes = cls_logits[0].shape[:2]
-    class_views = _views.level_views(cls_logits)
-    class_dtype = _native.DTYPE_CODES[cls_logits[0].dtype]
-    where = device, _, threads = _native.place(boxes)
-    size = _native._C.postprocess_workspace_size(
-        class_views,
-        class_dtype,
-        batch,
-        num_classes,
-        candidates_per_level,
-        max_detections,
-        device,
-        threads,
-    )
-    workspace = torch.empty(size, dtype=torch.uint8, device=boxes.device)
+    found = _allocate(cls_logits[0], real, max_detections)
+    batch, num_classes, _, _ = cls_logits[0].shape
     _native.call(
-        _native._C.postprocess,
-        where,
-        class_views,
-        class_dtype,
+        "postprocess",
+        image_sizes,
+        _views.level_views(cls_logits),
+        _native.DTYPE_CODES[cls_logits[0].dtype],
         _views.level_views(ltrb),
         _native.DTYPE_CODES[ltrb[0].dtype],
         _views.level_views(centerness),
         _native.DTYPE_CODES[centerness[0].dtype],
-        list(zip(strides_y, strides_x, scales, strict=True)),
+        strides_y,
+        strides_x,
+        scales,
         batch,
         num_classes,
         image_sizes,
@@ -239,20 +248,9 @@ def _kernel(
         max_detections,
         clip == "before_nms",
         drop_empty,
-        boxes,
-        scores,
-        labels,
-        count,
-        workspace,
-        size,
+        *found,
     )
     return found
-
-
-def _real(cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor]) -> torch.dtype:
-    """The dtype of the maths; each head has one dtype for all levels."""
-    dtypes = cls_logits[0].dtype, ltrb[0].dtype, centerness[0].dtype
-    return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
 def _allocate(
@@ -261,9 +259,9 @@ def _allocate(
     """Boxes, scores, labels and count, not yet computed."""
     batch, device = like.shape[0], like.device
     return (
-        torch.empty((batch, max_detections, 4), dtype=real, device=device),
-        torch.empty((batch, max_detections), dtype=real, device=device),
-        torch.empty((batch, max_detections), dtype=torch.int64, device=device),
+        torch.empty(batch, max_detections, 4, dtype=real, device=device),
+        torch.empty(batch, max_detections, dtype=real, device=device),
+        torch.empty(batch, max_detections, dtype=torch.int64, device=device),
         torch.empty(batch, dtype=torch.int64, device=device),
     )
 
@@ -271,8 +269,8 @@ def _allocate(
 def _fake(
     cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    max_detections = options[-4]
-    return _allocate(cls_logits[0], _real(cls_logits, ltrb, centerness), max_detections)
+    real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
+    return _allocate(cls_logits[0], real, max_detections=options[-4])
 
 
 _OP = _library.define(
@@ -283,4 +281,5 @@ _OP = _library.define(
     "bool native) -> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
     fake=_fake,
+    tensor_lists=3,
 )

@@ -1,6 +1,7 @@
 """Where tests marked `every_device` run: on the CPU, on "simt" (the CUDA kernels compiled by the
 host compiler and run on fibers, see tests/simt), and on a GPU where there is one."""
 
+import ctypes
 import importlib.util
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -28,8 +30,8 @@ def missing_reason(device: str) -> str | None:
 
 
 @cache
-def simt_module() -> ModuleType:
-    """The module `_simt`, built at first use."""
+def _simt_library() -> Path:
+    """The library of the module, built at first use."""
     folder = REPOSITORY / "build" / "simt"
     environment = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
     configure = ["cmake", "-S", REPOSITORY / "tests/simt", "-B", folder, "-G", "Ninja"]
@@ -41,11 +43,24 @@ def simt_module() -> ModuleType:
         if done.returncode != 0:
             raise RuntimeError(f"{command} failed:\n{done.stdout}\n{done.stderr}")
     (path,) = folder.glob("_simt.*.so")
-    spec = importlib.util.spec_from_file_location("_simt", path)
+    return path
+
+
+@cache
+def simt_module() -> ModuleType:
+    """What `fcos_ops._C` is, over the CUDA kernels on fibers."""
+    spec = importlib.util.spec_from_file_location("_C", _simt_library())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def simt_launches() -> int:
+    """Kernels and memsets that were started on "simt" so far."""
+    launches = ctypes.CDLL(str(_simt_library())).simt_launches
+    launches.restype = ctypes.c_int64
+    return launches()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,6 +47,7 @@ def assert_same(actual: Targets, expected: Targets) -> None:
         assert one.dtype == other.dtype and one.is_contiguous() and other.is_contiguous(), name
         assert torch.equal(one, other), name
     assert_near(actual.centerness, expected.centerness, expected.centerness.dtype)
+    # A sum in another order.
     assert_near(actual.centerness_sum, expected.centerness_sum, expected.ltrb.dtype)
     assert actual.centerness_sum.dtype == expected.centerness_sum.dtype
 
@@ -53,7 +55,18 @@ def assert_same(actual: Targets, expected: Targets) -> None:
 def check(levels: Any, problem: Problem, rule: str | AssignmentRule) -> Targets:
     actual = fcos_ops.assign_targets(levels, *problem, rule=rule)
     assert_same(actual, reference.assign_targets(levels, *problem, rule=rule))
+    assert torch.equal(actual.centerness, centerness_to_the_bit(actual))
     return actual
+
+
+def centerness_to_the_bit(targets: Targets) -> Tensor:
+    """As csrc/math/centerness.h rounds it; the reference rounds in another order."""
+    pairs = targets.ltrb.unflatten(-1, (2, 2))  # left, top and right, bottom
+    ratios = pairs.amin(-2) / pairs.amax(-2)
+    # torch's vectorised sqrt on a CPU is not always correctly rounded; NumPy's is.
+    root = torch.from_numpy(numpy.sqrt((ratios[..., 0] * ratios[..., 1]).cpu().numpy()))
+    inside = (targets.ltrb > 0).all(-1)  # a side may underflow when it is normalised
+    return torch.where(inside, root.to(ratios.device), 0.0)
 
 
 def levels_of(rule: str | AssignmentRule) -> tuple[Level, ...]:
@@ -67,6 +80,7 @@ def check_preset(rule: str, dtype: torch.dtype) -> None:
         assert targets.num_pos > 100 and len(targets.matched.unique()) > 20
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rule", ASSIGNMENT_RULES)
 def test_every_preset_and_dtype(rule: str, dtype: torch.dtype) -> None:
@@ -100,6 +114,7 @@ SWITCHES = {
 }
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("radius", SWITCHES["center_radius"])
 @pytest.mark.parametrize("offset", SWITCHES["location_offset"])
 def test_every_combination_of_switches(offset: float, radius: float) -> None:
@@ -131,12 +146,104 @@ PYRAMIDS = {
 }
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("rule", ["improved", "paper", "torchvision"])
 @pytest.mark.parametrize("levels", PYRAMIDS.values(), ids=PYRAMIDS)
 def test_pyramids(levels: list[Level], rule: str) -> None:
     check(levels, make_problem([5, 23]), rule)
 
 
+# Levels just below, at and just above the sizes at which kernels cut tiles, and the flat and narrow
+# ones for which tiles have another shape.
+TILE_EDGES = [(31, 32), (32, 33), (33, 31), (64, 65), (3, 300), (1, 1030), (5, 128), (1030, 1)]
+TILE_EDGES += [(257, 4), (300, 3), (66, 17), (8, 129), (4, 257), (9, 257)]
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("rule, dtype", [("paper", torch.float32), ("improved", torch.float64)])
+def test_levels_around_the_size_of_a_tile(rule: str, dtype: torch.dtype) -> None:
+    for height, width in TILE_EDGES:
+        level = Level(height, width, 5, 3, 6.0, -1, INF)
+        bottom, right = height * 5, width * 3
+        boxes, labels, offsets = make_problem([20, 0, 13], (bottom, right))
+        corners = torch.cartesian_prod(
+            torch.tensor([-5, right - 5]), torch.tensor([-5, bottom - 5])
+        )
+        boxes[:4] = torch.cat([corners, corners + 9], 1)  # the outermost cells are matched
+        check([level], (boxes.to(dtype), labels, offsets), rule)
+    check([Level(h, w, 9, 9, 9.0, 0, INF) for h, w in TILE_EDGES], make_problem([9]), rule)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("counts", [[255, 256, 257], [31, 700, 1, 64], [2100]], ids=str)
+def test_more_boxes_than_are_looked_at_together(counts: list[int], dtype: torch.dtype) -> None:
+    """Boxes of all sizes: later ones win over earlier ones, and equal ones do not."""
+    boxes, labels, offsets = make_problem(counts)
+    for rule in ("paper", "improved"):
+        targets = check(levels_of(rule), (boxes.to(dtype), labels, offsets), rule)
+        assert len(targets.matched.unique()) > 40
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("rule", ["paper", "torchvision"])
+def test_every_box_may_match_and_areas_are_equal(rule: str) -> None:
+    """Long lists of candidates, ties everywhere, within and across the runs of boxes."""
+    count = 600
+    boxes = torch.tensor([0.0, 0.0, 64.0, 60.0]).repeat(count, 1)
+    boxes += torch.randint(-3, 4, (count, 1)) * 8  # moved: the area stays
+    boxes[count // 2 :] += torch.tensor([2.0, 2.0, -2.0, -2.0])  # smaller, so those win
+    level = Level(16, 16, 4, 4, 12.0, -1, INF)
+    problem = boxes, torch.arange(count), torch.tensor([0, count, count])
+    targets = check([level], problem, rule)
+    winners = targets.matched[targets.matched >= 0].unique()
+    assert (winners >= count // 2).sum() >= 2
+
+
+@pytest.mark.every_device
+def test_each_candidate_beats_those_before_it() -> None:
+    """Shrinking boxes around one point: the last that holds a location wins it."""
+    half = torch.linspace(400, 2, 520)[:, None]
+    boxes = torch.cat([130 - half, 130 - half, 130 + half, 130 + half], 1)
+    problem = boxes, torch.arange(520), torch.tensor([0, 520])
+    levels = [Level(70, 70, 4, 4, 4.0, -1, INF), Level(70, 40, 4, 7, 4.0, -1, INF)]
+    for order in (slice(None), torch.randperm(520)):
+        targets = check(levels, (boxes[order], *problem[1:]), "paper")
+        assert len(targets.matched.unique()) > 50
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("rule", ASSIGNMENT_RULES)
+def test_boxes_on_cells(rule: str) -> None:
+    """Sides and centres exactly on locations and between them."""
+    corners = torch.cartesian_prod(*[torch.arange(0.0, 33, 4)] * 2)
+    sizes = torch.tensor([4.0, 8, 12, 16, 24, 64])
+    boxes = torch.cat([torch.cat([corners, corners + size], 1) for size in sizes])
+    offsets = torch.tensor([0, 100, len(boxes)])
+    for integer in (torch.int32, torch.int64):
+        problem = boxes, torch.arange(len(boxes)).to(integer), offsets.to(integer)
+        level = Level(9, 9, 8, 8, 8.0, -1, 64)
+        targets = check([level, level._replace(lower=8, upper=16)], problem, rule)
+        assert targets.num_pos > 50
+
+
+@pytest.mark.every_device
+def test_hundreds_of_images() -> None:
+    counts = torch.randint(0, 4, (400,)).tolist()
+    check([Level(3, 5, 16, 16, 16.0, -1, INF)], make_problem(counts, (48, 80)), "paper")
+
+
+@pytest.mark.every_device
+def test_boxes_at_any_address() -> None:
+    """Storage that is aligned to an element only."""
+    boxes, labels, offsets = make_problem([300])
+    for dtype in DTYPES:
+        shifted = torch.empty(1201, dtype=dtype)[1:].view(300, 4).copy_(boxes)
+        assert shifted.is_contiguous() and shifted.data_ptr() % 16 != 0
+        check(levels_of("improved"), (shifted, labels, offsets), "improved")
+
+
+@pytest.mark.every_device
 def test_extreme_boxes() -> None:
     values = [NAN, -INF, INF, -3e38, 3e38, 1e9, -1e-40, 0.0, 60.0, 100.0]
     boxes = torch.tensor(list(itertools.product(values, (0.0, -3e38), values, (90.0, INF))))
@@ -151,6 +258,16 @@ def test_extreme_boxes() -> None:
                 assert targets.num_pos > 0
 
 
+def test_box_of_exactly_the_largest_area_matches_nowhere() -> None:
+    rule = IMPROVED._replace(max_area=64.0 * 64.0)
+    levels = [Level(8, 8, 8, 8, 8.0, -1, INF)]
+    boxes = torch.tensor([[0.0, 0, 64, 64], [0, 0, 64, 63]])
+    for box, matches in zip(boxes, (False, True), strict=True):
+        problem = box[None], torch.zeros(1, dtype=torch.int64), torch.tensor([0, 1])
+        assert (check(levels, problem, rule).num_pos > 0) == matches
+
+
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("rule", ASSIGNMENT_RULES)
 def test_boxes_within_a_rounding_of_every_border(rule: str, dtype: torch.dtype) -> None:
@@ -191,6 +308,7 @@ def test_cells_whose_numbers_float32_cannot_hold() -> None:
     assert torch.equal(targets.matched[0, -200:], expected)
 
 
+@pytest.mark.every_device
 def test_inputs_of_any_stride_and_integer_type() -> None:
     boxes, labels, offsets = make_problem([30, 20])
     expected = reference.assign_targets(levels_of("improved"), boxes, labels, offsets)
@@ -207,6 +325,7 @@ def test_inputs_of_any_stride_and_integer_type() -> None:
     check(levels_of("improved"), (one, labels, offsets), "improved")
 
 
+@pytest.mark.every_device
 def test_labels_are_passed_on_as_they_are() -> None:
     boxes, _, offsets = make_problem([40])
     labels = torch.randint(-3, 3, (40,)) * 2**40
@@ -214,6 +333,7 @@ def test_labels_are_passed_on_as_they_are() -> None:
     assert targets.labels.max() == 2**41 and targets.labels.min() == -3 * 2**40
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("counts", [[], [0], [0, 0], [0, 3, 0]], ids=str)
 def test_empty(counts: list[int]) -> None:
     problem = make_problem(counts)

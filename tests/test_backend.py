@@ -25,6 +25,11 @@ print(fcos_ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5).tolist())
 """
 
 
+needs_library = pytest.mark.skipif(
+    fcos_ops.build_info()["backend"] == "reference", reason="runs on the native library only"
+)
+
+
 def run_python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", script],
@@ -71,6 +76,89 @@ def test_backend_is_restored_after_an_error() -> None:
             assert fcos_ops.build_info()["backend"] == "reference"
             raise KeyError
     assert fcos_ops.build_info()["backend"] == before
+
+
+def test_blocks_of_two_threads_may_interleave() -> None:
+    """The block opened last decides, and when all are closed nothing is left of them."""
+    before = fcos_ops.build_info()["backend"]
+    first_open, second_open, first_closed = (threading.Event() for _ in range(3))
+    seen = []
+
+    def first() -> None:
+        with fcos_ops.backend("reference"):
+            first_open.set()
+            second_open.wait(60)
+        first_closed.set()
+
+    def second() -> None:
+        first_open.wait(60)
+        with fcos_ops.backend("native"):
+            second_open.set()
+            first_closed.wait(60)
+            seen.append(fcos_ops.build_info()["backend"])
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == ["native"]
+    assert fcos_ops.build_info()["backend"] == before
+
+
+class _Wrapped(torch.Tensor):
+    """A subclass that wants to see every op of the library."""
+
+    seen: list[str] = []
+    inner: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, inner: torch.Tensor) -> "_Wrapped":
+        self = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+        self.inner = inner
+        return self
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.seen.append(func.name())
+        plain = torch.utils._pytree.tree_map_only(cls, lambda t: t.inner, args)
+        return func(*plain, **(kwargs or {}))
+
+
+@needs_library
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_tensor_subclass_in_any_argument_sees_the_op(position: int) -> None:
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
+    pair: list[torch.Tensor] = [boxes, boxes]
+    pair[position] = _Wrapped(boxes)
+    _Wrapped.seen.clear()
+    assert fcos_ops.iou_loss(pair[0], pair[1]).item() == 0.0
+    assert "fcos_ops::iou_loss" in _Wrapped.seen
+
+
+@needs_library
+def test_a_tensor_subclass_inside_a_list_sees_the_op() -> None:
+    heads = [[torch.zeros(1, channels, 1, 1)] for channels in (1, 4, 1)]
+    heads[1][0] = _Wrapped(heads[1][0])
+    _Wrapped.seen.clear()
+    level = fcos_ops.Level(1, 1, 8, 8, 8.0, -1.0, 64.0)
+    fcos_ops.postprocess(*heads, torch.tensor([[8, 8]]), levels=[level])
+    assert "fcos_ops::postprocess" in _Wrapped.seen
+
+
+@pytest.mark.parametrize("normalizer", [None, torch.ones(())])
+def test_the_floor_of_a_normalizer_is_checked_with_and_without_one(
+    normalizer: torch.Tensor | None,
+) -> None:
+    boxes = torch.zeros(2, 4)
+    options: dict[str, Any] = {"normalizer": normalizer, "normalizer_floor": -1.0}
+    for call in (
+        lambda: fcos_ops.iou_loss(boxes, boxes, **options),
+        lambda: fcos_ops.centerness_loss(boxes, boxes, **options),
+        lambda: fcos_ops.sigmoid_focal_loss(boxes, boxes, **options),
+    ):
+        with pytest.raises(ValueError, match="normalizer_floor must be in"):
+            call()
 
 
 def test_python_dash_m_prints_build_info() -> None:
@@ -134,10 +222,7 @@ def test_python_threads_run_ops_at_once() -> None:
         assert len(got) == 20 and all(torch.equal(value, wanted) for value in got)
 
 
-needs_library = pytest.mark.skipif(
-    fcos_ops.build_info()["backend"] == "reference", reason="runs on the native library only"
-)
-DEVICE = 12345  # a number that no other argument holds
+DEVICE = 12345
 
 
 class _OtherModule:
@@ -149,10 +234,10 @@ class _OtherModule:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def function(*arguments: Any) -> Any:
-            assert arguments.count(DEVICE) == 1, (name, arguments)
+            *others, device, stream, threads, workspace, size = arguments
+            assert device == DEVICE, (name, arguments)
             self.called.add(name)
-            device = arguments.index(DEVICE)
-            return getattr(self.module, name)(*arguments[:device], -1, *arguments[device + 1 :])
+            return getattr(self.module, name)(*others, -1, stream, threads, workspace, size)
 
         return function
 
@@ -182,6 +267,9 @@ def test_every_native_call_goes_through_the_module_and_names_the_device(
     limits = {"iou_threshold": 0.5, "score_threshold": None, "max_detections": 1}
     fcos_ops.nms_padded(boxes, scores, labels, offsets, **limits)
     fcos_ops.postprocess(*heads, torch.tensor([[8, 8]]), levels=[level])
+    heads[0][0].requires_grad_()
+    losses = fcos_ops.fcos_loss(*heads, boxes, labels, offsets, levels=[level])
+    losses.classification.backward()
 
     ops = {name for name in dir(other.module) if not name.startswith("_")} - {"build_info"}
     assert other.called == ops
@@ -190,6 +278,6 @@ def test_every_native_call_goes_through_the_module_and_names_the_device(
 @needs_library
 def test_a_native_error_is_raised_with_its_code() -> None:
     """A positive code is a CUDA error; any code comes with the message."""
-    where = (0, 0, 1)  # a GPU that this build or machine lacks
+    device = 0  # a GPU that this build or machine lacks
     with pytest.raises(RuntimeError, match=r"centerness_target: .* \(status -?\d+\)"):
-        _native.call(_native._C.centerness_target, where, [], 0, 0, 0)
+        _native._C.centerness_target(None, 0, 0, None, device, 0, 1, None, 0)

@@ -53,6 +53,7 @@ def assert_matches_reference(logits: Tensor, labels: Tensor, **options: Any) -> 
     assert_near(gradient, exact_gradient, logits.dtype, where)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -81,6 +82,7 @@ def test_float16_gradient_survives_its_loss_scale() -> None:
     assert_near(logits.grad, x.grad, torch.float16)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
 @pytest.mark.parametrize(
     "strided",
@@ -101,6 +103,32 @@ def test_strides(strided: Any, dense: bool) -> None:
         labels = make_labels(logits, dense)
         for reduction in ("sum", "none"):
             assert_matches_reference(logits, labels, reduction=reduction)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("classes", [1, 3, 4, 8, 13, 80, 91])
+def test_lines_that_are_not_aligned(classes: int) -> None:
+    """Rows that start anywhere in memory, around the lengths of vectors and of tiles."""
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for rows in (1, 2, 7, 2049 // classes + 1):
+            for offset in (0, 1):
+                logits = (torch.randn(rows * classes + offset) * 4).to(dtype)[offset:]
+                logits = logits.reshape(rows, classes)
+                labels = make_labels(logits, False)
+                weight = torch.rand(rows)
+                assert_matches_reference(logits, labels)
+                assert_matches_reference(logits, labels.int(), weight=weight)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("height, width", [(1, 8), (7, 11), (9, 128), (4, 300)])
+def test_planes_that_are_not_aligned(height: int, width: int) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        planes = torch.randn(2 * 21 * height * width + 1).to(dtype)[1:]
+        logits = planes.reshape(2, 21, height, width).permute(0, 2, 3, 1)
+        labels = make_labels(logits, False)
+        assert_matches_reference(logits, labels)
+        assert_matches_reference(logits.clone(), labels, weight=torch.rand(labels.shape))
 
 
 @pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])

@@ -68,11 +68,23 @@ def test_every_dtype_and_reduction(shape: tuple[int, ...], kind: str, box_format
         assert_matches_reference(*pair, **options, normalizer=total)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("count", [64 * 256, 64 * 256 + 1])
 def test_many_boxes(count: int) -> None:
     """With and without a workspace: up to 64 blocks of boxes need none."""
     pred, target = (boxes.float() for boxes in make_pairs((count,), "xyxy"))
     assert_matches_reference(pred, target)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("count", [1, 127, 129, 1000])
+def test_boxes_that_are_not_aligned(count: int) -> None:
+    for offset in (1, 2, 4):
+        pair = []
+        for boxes in make_pairs((count,), "xyxy"):
+            line = torch.cat([torch.zeros(offset), boxes.float().flatten()])
+            pair.append(line[offset:].reshape(count, 4))
+        assert_matches_reference(*pair)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,6 +95,7 @@ def test_mixed_dtypes(kind: str) -> None:
             assert_matches_reference(pred.to(one), target.to(other), kind=kind, reduction=reduction)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ties_and_degenerate_boxes(kind: str, dtype: torch.dtype) -> None:
@@ -120,6 +133,30 @@ def test_finite_for_every_finite_box(kind: str, dtype: torch.dtype, box_format: 
     assert all(gradient.isfinite().all() for gradient in gradients)
     if dtype == torch.float64:  # float32 has too few digits for a side of 1 at 1e9
         assert torch.allclose(loss, reference.iou_loss(pred, target, **options), rtol=1e-9)
+
+
+@pytest.mark.parametrize("box_format", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clamped_box_changes_no_other(kind: str, box_format: str) -> None:
+    """A block with a coordinate beyond the limit takes another loop: same results, bit by bit."""
+    options = {"kind": kind, "box_format": box_format, "reduction": "none"}
+
+    def gradients(pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        pair = pred.clone().requires_grad_(), target.clone().requires_grad_()
+        loss = fcos_ops.iou_loss(*pair, **options)
+        return loss.detach(), *torch.autograd.grad(loss.sum(), pair)
+
+    for dtype in (torch.float32, torch.float64):
+        pred, target = (boxes.to(dtype) for boxes in make_pairs((251,), box_format))
+        pred[:50, 0] = target[:50, 0]  # shared edges
+        plain = gradients(pred, target)
+        for coordinate in range(4):
+            far = target[-1:].clone()
+            far[0, coordinate ^ 1] = math.nan  # must not hide its neighbour
+            far[0, coordinate] = 1e30
+            results = gradients(torch.cat([pred, far]), torch.cat([target, target[-1:]]))
+            assert all(torch.equal(r[:-1], p) for r, p in zip(results, plain, strict=True))
+            assert results[1][-1, coordinate] == 0
 
 
 @pytest.mark.parametrize("box_format", FORMATS)

@@ -116,6 +116,7 @@ def assert_batched_nms(boxes: Tensor, scores: Tensor, ids: Tensor, threshold: fl
     assert torch.equal(keep, reference.batched_nms(boxes, scores, ids, threshold))
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_equals_the_reference(layout: Callable[[int], Tensor]) -> None:
     ids = torch.arange(len(CLASS_SIZES)).repeat_interleave(torch.tensor(CLASS_SIZES))
@@ -126,6 +127,7 @@ def test_equals_the_reference(layout: Callable[[int], Tensor]) -> None:
         assert_nms(layout(n), tied(n), 0.5)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("score_dtype", DTYPES)
 @pytest.mark.parametrize("box_dtype", DTYPES)
 def test_every_pair_of_dtypes(box_dtype: torch.dtype, score_dtype: torch.dtype) -> None:
@@ -134,6 +136,7 @@ def test_every_pair_of_dtypes(box_dtype: torch.dtype, score_dtype: torch.dtype) 
         assert_batched_nms(boxes, scores, torch.randint(0, 9, (200,), dtype=torch.int32), 0.5)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_scores_of_all_magnitudes(dtype: torch.dtype) -> None:
     n = 3000
@@ -145,6 +148,7 @@ def test_scores_of_all_magnitudes(dtype: torch.dtype) -> None:
     assert torch.equal(keep, scores.argsort(descending=True, stable=True)[scores.isnan().sum() :])
 
 
+@pytest.mark.every_device
 def test_the_rule_is_rounded() -> None:
     """Pairs of IoU 1 / 2, but for the rounding of their corners."""
     n = 1000
@@ -162,6 +166,7 @@ def test_the_rule_is_rounded() -> None:
     assert n < len(keep) < 2 * n and not torch.equal(keep, exact)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("n", [4095, 4096, 4097])
 @pytest.mark.parametrize("layout", [clustered, bars])
 def test_thousands(n: int, layout: Callable[[int], Tensor]) -> None:
@@ -223,6 +228,7 @@ def test_300_000() -> None:
     assert len(fcos_ops.nms(apart, torch.rand(n), 0.5)) == n
 
 
+@pytest.mark.every_device
 def test_ids_are_compared_and_nothing_else() -> None:
     boxes, scores = uniform(600), torch.rand(600)
     extreme = torch.tensor([0, 1, -1, 2**63 - 1, -(2**63), 2**32, 2**31, -(2**31), 2**62])
@@ -274,6 +280,7 @@ def batch(sizes: list[int], offset_dtype: torch.dtype = torch.int64) -> tuple[Te
     return clustered(n), tied(n), torch.randint(0, 4, (n,)), offsets
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("sizes", [[], [0], [0, 0, 0], [1], [40, 0, 1, 300, 7], [90] * 12], ids=str)
 def test_padded_equals_the_reference(sizes: list[int]) -> None:
     for dtype in (torch.int64, torch.int32):
@@ -294,6 +301,7 @@ def test_padded_equals_the_reference(sizes: list[int]) -> None:
                     assert a.dtype == torch.int64 and torch.equal(a, e)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_padded_score_threshold_is_rounded_as_scores_are_computed(dtype: torch.dtype) -> None:
     scores = torch.tensor([0.05, 0.1, 0.0498, NAN, INF, -INF], dtype=dtype)
@@ -302,6 +310,69 @@ def test_padded_score_threshold_is_rounded_as_scores_are_computed(dtype: torch.d
         options = OPTIONS | {"score_threshold": threshold}
         actual = fcos_ops.nms_padded(boxes, scores, None, torch.tensor([0, 6]), **options)
         expected = reference.nms_padded(boxes, scores, None, torch.tensor([0, 6]), **options)
+        assert torch.equal(actual.keep, expected.keep)
+
+
+# What kernels cut work into: warps, groups of 64, rounds of 4096, and one block an image.
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("layout", [clustered, integral, uniform])
+def test_sizes_around_warps_and_groups(layout: Callable[[int], Tensor]) -> None:
+    for n in (1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 511, 513, 1025):
+        assert_nms(layout(n), tied(n), 0.4)
+        assert_batched_nms(layout(n), tied(n).double(), torch.randint(0, 3, (n,)), 0.4)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reach", [1, 3])
+@pytest.mark.parametrize("n", [70, 4097, 8200])
+def test_chains(n: int, reach: int, dtype: torch.dtype) -> None:
+    """Each box overlaps those up to `reach` behind it, so whether it stays hangs on all before."""
+    left = torch.arange(n, dtype=dtype) * (3.0 if reach == 1 else 1.0)
+    boxes = torch.stack([left, left * 0, left + 10, left * 0 + 10], 1)
+    order = torch.randperm(n)
+    scores = torch.empty(n)
+    scores[order] = torch.arange(n, 0, -1).float()
+    shuffled = torch.empty_like(boxes)
+    shuffled[order] = boxes
+    expected = order[:: reach + 1]
+    assert torch.equal(fcos_ops.nms(shuffled, scores.to(dtype), 0.5), expected)
+
+
+@pytest.mark.every_device
+def test_all_suppressed_and_none() -> None:
+    n = 4200
+    assert fcos_ops.nms(identical(n), torch.zeros(n), 0.5).tolist() == [0]
+    apart = corners(torch.arange(n)[:, None] * torch.tensor([2.0, 0.0]), torch.ones(n, 2))
+    assert torch.equal(fcos_ops.nms(apart, torch.zeros(n), 0.0), torch.arange(n))
+    assert torch.equal(fcos_ops.nms(identical(n), torch.zeros(n), 1.0), torch.arange(n))
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [4500],
+        [3000, 0, 2000],
+        [100, 4200],
+        [4096, 64],
+        [0, 300, 0, 0, 700, 64, 65, 1, 0, 5, 63, 128],
+    ],
+    ids=str,
+)
+def test_padded_images_across_rounds(sizes: list[int], dtype: torch.dtype) -> None:
+    boxes, scores, classes, offsets = batch(sizes)
+    boxes[::50, 1], scores[3::40] = NAN, NAN
+    for limit in (1, 64, 100, 1024, 1025, 5000):
+        chosen = None if limit == 100 else classes
+        options = OPTIONS | {"max_detections": limit, "score_threshold": -1.5}
+        arguments = (boxes, scores.to(dtype), chosen, offsets)
+        actual = fcos_ops.nms_padded(*arguments, **options)
+        expected = reference.nms_padded(*arguments, **options)
+        assert torch.equal(actual.count, expected.count)
         assert torch.equal(actual.keep, expected.keep)
 
 

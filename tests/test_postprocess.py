@@ -72,6 +72,7 @@ def assert_near(actual: Detections, expected: Detections, tolerance: float) -> N
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("name", POSTPROCESS_RULES)
 def test_presets_match_the_reference(name: str) -> None:
     """Labels and counts are those of float64: the random scores are far enough from ties. (float16
@@ -90,6 +91,7 @@ def test_presets_match_the_reference(name: str) -> None:
         assert_near(found_exact, expected, 1e-12)
 
 
+@pytest.mark.every_device
 def test_preset_names_bring_their_head_convention() -> None:
     heads = to(make_heads(2, 3, SIZES[1:]), torch.float32)
     for name in POSTPROCESS_RULES:
@@ -131,6 +133,7 @@ def test_memory_layout(classes: int, layout: Callable[[Tensor], Tensor]) -> None
         assert_equal(detect(mixed, "torchvision"), expected)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", POSTPROCESS_RULES)
 def test_half_types_are_float32_of_fewer_bits(name: str, dtype: torch.dtype) -> None:
@@ -147,6 +150,7 @@ def test_half_types_are_float32_of_fewer_bits(name: str, dtype: torch.dtype) -> 
     assert_equal(detect(half, rule), detect(full, rule))
 
 
+@pytest.mark.every_device
 def test_one_float64_head_makes_all_maths_float64() -> None:
     heads = to(make_heads(2, 5), torch.float32)
     expected = detect(to(heads, torch.float64), "improved")
@@ -171,6 +175,7 @@ def test_threads_and_runs_agree(name: str, bias: float) -> None:
         assert_equal(other, results[0])
 
 
+@pytest.mark.every_device
 def test_images_do_not_see_each_other() -> None:
     heads = to(make_heads(4, 12), torch.float32)
     together, sizes = detect(heads, "improved"), image_sizes(heads)
@@ -250,6 +255,7 @@ def test_no_candidate_is_lost_near_the_threshold(
         assert detect(heads, limited, **options).count == expected
 
 
+@pytest.mark.every_device
 def test_a_value_at_the_threshold_is_left_out() -> None:
     # Logits of 0 give 1/2 exactly: class 1/2, sqrt(1/4) = 1/2, product 1/4.
     heads = to(([torch.zeros(1, 3, 2, 2)], [torch.ones(1, 4, 2, 2)], [torch.zeros(1, 1, 2, 2)]))
@@ -367,6 +373,7 @@ def test_equals_the_reference_where_everything_ties(
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-6, atol=1e-30)
 
 
+@pytest.mark.every_device
 def test_many_levels_and_integer_types() -> None:
     heads = to(make_heads(2, 3, [(3, 4)] * 16), torch.float32)
     levels = [Level(3, 4, 3 + i, 5 + i, 2.5 * i, 0.0, math.inf) for i in range(16)]
@@ -376,6 +383,93 @@ def test_many_levels_and_integer_types() -> None:
         assert_near(detect(heads, "improved", levels=levels, sizes=sizes.to(dtype)), expected, 1e-6)
     strided = torch.stack([sizes, sizes], -1).flatten(1)[:, ::2]
     assert_near(detect(heads, "improved", levels=levels, sizes=strided), expected, 1e-6)
+
+
+# --------------------------------------------------------------------- sizes that kernels cut at
+
+EDGES = (1, 63, 64, 65, 512, 513, 520)  # locations of a level, round the tiles of a GPU
+DENSE = ALL._replace(iou_threshold=0.5, max_detections=200)
+
+
+def reference_of(heads: Heads, rule: Any) -> Detections:
+    """In float64, which the random scores are far enough from ties for."""
+    exact = to(heads, torch.float64)
+    return reference.postprocess(*exact, image_sizes(heads), levels=levels_of(heads), rule=rule)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("classes", [1, 40, 129, 1203])
+def test_sizes_round_tiles_and_vectors(classes: int, channels_last: bool) -> None:
+    for locations in EDGES if classes < 100 else (1, 65):
+        for dtype in (torch.float32, torch.float64) if classes == 40 else (torch.float32,):
+            heads = to(make_heads(1, classes, [(1, locations)], bias=-3.0), dtype)
+            if channels_last:
+                heads = to(heads, memory_format=torch.channels_last)
+            tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+            assert_near(detect(heads, "mmdet"), reference_of(heads, "mmdet"), tolerance)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_strides_and_vectors(layout: Callable[[Tensor], Tensor]) -> None:
+    """Sizes that can be read in vectors where the strides allow it, and such that never can."""
+    for classes, size in ((16, (8, 40)), (5, (7, 9))):
+        for dtype in (torch.float32, torch.float16):
+            heads = to(make_heads(2, classes, [size], bias=-2.0), dtype)
+            changed = [[layout(t) for t in head] for head in heads]
+            found = detect((changed[0], changed[1], changed[2]), "improved")
+            assert_near(found, reference_of(to(heads, torch.float32), "improved"), 1e-6)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("rank_by", ["score", "class"])
+@pytest.mark.parametrize("k", [0, 1, 100, 2048, 2049, 2**62])
+def test_number_of_places(k: int, rank_by: str) -> None:
+    """More places than are sorted at once, and more than the level has candidates."""
+    heads = to(make_heads(1, 20, [(11, 20), (3, 4)]), torch.float32)
+    for limit, clip in ((0, "before_nms"), (1, "after_nms"), (700, "after_nms")):
+        rule = DENSE._replace(
+            candidates_per_level=k, rank_by=rank_by, max_detections=limit, clip=clip
+        )
+        rule = rule._replace(drop_empty=limit > 1)
+        assert_near(detect(heads, rule), reference_of(heads, rule), 1e-6)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("rank_by", ["score", "class"])
+@pytest.mark.parametrize("order", ["random", "rising", "falling", "tied", "equal"])
+def test_far_more_candidates_than_places(order: str, rank_by: str) -> None:
+    """Everything is a candidate: more than a GPU keeps before it looks for the best of them."""
+    size = (23, 35) if order in ("random", "tied") else (24, 32)  # many small tiles, or two
+    heads = to(make_heads(1, 48, [size], bias=0.0), torch.float32)
+    logits, centerness = heads[0][0], heads[2][0]
+    if order == "tied":
+        logits, centerness = logits.round(), centerness.round()
+    elif order == "equal":
+        logits, centerness = torch.zeros_like(logits), torch.zeros_like(centerness)
+    elif order != "random":
+        ordered = logits.flatten().sort(descending=order == "falling").values
+        logits = ordered.view(logits.shape)
+    heads = [logits], heads[1], [centerness]
+    if order == "falling":
+        heads = to(heads, memory_format=torch.channels_last)
+    rule = DENSE._replace(rank_by=rank_by, candidates_per_level=1500)
+    levels = levels_of(heads)
+    expected = reference.postprocess(*heads, image_sizes(heads), levels=levels, rule=rule)
+    if order == "random":
+        expected = reference_of(heads, rule)
+    assert_near(detect(heads, rule), expected, 1e-6)
+
+
+@pytest.mark.every_device
+def test_nothing_is_found() -> None:
+    for dtype in DTYPES:
+        heads = to(make_heads(2, 5, SIZES[1:], bias=-60.0), dtype)
+        for centerness in (heads[2], [torch.full_like(t, math.nan) for t in heads[2]]):
+            found = detect((*heads[:2], centerness), "improved")
+            assert found.count.tolist() == [0, 0]
+            assert not found.boxes.any() and not found.scores.any() and found.labels.eq(-1).all()
 
 
 # ----------------------------------------------------------------------------- a citizen of torch

@@ -1,70 +1,230 @@
-// How Python hands over what the native library takes: addresses as integers (0 for none), dtypes
-// as the numbers of DType, a level view as (address, height, width, four strides).
+// How Python hands over what the native library takes: by position, in the order of `_C.pyi`.
+// A tensor stands for its address, None for null, an enumeration for its number.
 #pragma once
 
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include <Python.h>
 
 #include <array>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <type_traits>
 
 #include "fcos_ops/assign_targets.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::bindings {
 
-namespace py = pybind11;
+// Thrown when a Python error has been set.
+struct PythonError {};
 
-using Address = std::uintptr_t;
-using LevelTuples = std::vector<std::array<std::int64_t, 7>>;
-
-inline void* pointer(Address address) { return reinterpret_cast<void*>(address); }
-
+// The level views of one tensor or of one pyramid.
 template <class View>
-std::vector<View> views(const LevelTuples& tuples) {
-  std::vector<View> result;
-  result.reserve(tuples.size());
-  for (const auto& t : tuples) {
-    result.push_back({pointer(static_cast<Address>(t[0])), t[1], t[2], t[3], t[4], t[5], t[6]});
+struct Levels {
+  std::array<View, kMaxLevels> views;
+  std::int32_t count = 0;
+
+  const View* data_or_null() const { return count > 0 ? views.data() : nullptr; }
+};
+
+// The positional arguments of a call, read one after another. They are borrowed: the caller keeps
+// them alive, and with them the memory of their tensors.
+class Arguments {
+ public:
+  explicit Arguments(PyObject* tuple) : tuple_(tuple) {}
+
+  template <class... Fields>
+  void read(Fields&... fields) {
+    (convert(next(), fields), ...);
   }
-  return result;
-}
 
-// Null for an optional quantity that was not given.
-template <class View>
-const View* data_or_null(const std::vector<View>& views) {
-  return views.empty() ? nullptr : views.data();
-}
-
-// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
-inline std::vector<AssignmentLevel> assignment_levels(const std::vector<std::int64_t>& grids,
-                                                      const std::vector<double>& lengths) {
-  std::vector<AssignmentLevel> levels(grids.size() / 4);
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    const std::int64_t* grid = &grids[4 * i];
-    const double* length = &lengths.at(3 * i);
-    levels[i] = {grid[0], grid[1], grid[2], grid[3], length[0], length[1], length[2]};
+  // A sequence of (tensor, height, width, four strides) for every level; or (tensor, rows,
+  // channels) for one level of contiguous rows; or None for no levels.
+  template <class View>
+  void read_levels(Levels<View>& levels) {
+    PyObject* const value = next();
+    if (value == Py_None) return;
+    const Sequence items(value);
+    if (items.size() == 3) {
+      std::int64_t channels = 0;
+      View& view = levels.views[0];
+      convert(items[0], view.data);
+      convert(items[1], view.width);
+      convert(items[2], channels);
+      view.height = 1;
+      view.stride_x = channels;
+      view.stride_channel = 1;
+      levels.count = 1;
+      return;
+    }
+    levels.count = items.groups_of(7);
+    for (std::int32_t i = 0; i < levels.count; ++i) {
+      View& view = levels.views[i];
+      convert(items[7 * i], view.data);
+      std::int64_t* const numbers[] = {&view.height,   &view.width,    &view.stride_batch,
+                                       &view.stride_y, &view.stride_x, &view.stride_channel};
+      for (int k = 0; k < 6; ++k) convert(items[7 * i + 1 + k], *numbers[k]);
+    }
   }
-  return levels;
-}
 
-// Errors that only a mistake inside fcos_ops can cause: its Python functions check what users pass.
+  // Items of a tuple or list that hold one number or `per_level` numbers for every level.
+  class Sequence {
+   public:
+    explicit Sequence(PyObject* value) : value_(value) {
+      if (!PyTuple_Check(value) && !PyList_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "expected a tuple or list, got %R", value);
+        throw PythonError();
+      }
+    }
+    Py_ssize_t size() const { return PySequence_Fast_GET_SIZE(value_); }
+    PyObject* operator[](Py_ssize_t i) const { return PySequence_Fast_GET_ITEM(value_, i); }
+
+    std::int32_t groups_of(Py_ssize_t per_level) const {
+      if (size() % per_level != 0 || size() / per_level > kMaxLevels) {
+        throw std::invalid_argument("levels: wrong number of items");
+      }
+      return static_cast<std::int32_t>(size() / per_level);
+    }
+
+   private:
+    PyObject* value_;
+  };
+
+  Sequence read_sequence() { return Sequence(next()); }
+
+  static void convert(PyObject* value, std::int64_t& result) {
+    result = PyLong_AsLongLong(value);
+    if (result == -1 && PyErr_Occurred()) throw PythonError();
+  }
+
+  static void convert(PyObject* value, std::int32_t& result) {
+    std::int64_t wide = 0;
+    convert(value, wide);
+    result = static_cast<std::int32_t>(wide);
+  }
+
+  static void convert(PyObject* value, std::size_t& result) {
+    std::int64_t number = 0;
+    convert(value, number);
+    result = static_cast<std::size_t>(number);
+  }
+
+  static void convert(PyObject* value, double& result) {
+    result = PyFloat_AsDouble(value);
+    if (result == -1.0 && PyErr_Occurred()) throw PythonError();
+  }
+
+  static void convert(PyObject* value, bool& result) { result = value == Py_True; }
+
+  template <class T>
+  static void convert(PyObject* value, T& result) {
+    if constexpr (std::is_enum_v<T>) {
+      std::int32_t number = 0;
+      convert(value, number);
+      result = static_cast<T>(number);
+    } else {
+      static_assert(std::is_pointer_v<T>);
+      result = static_cast<T>(address(value));
+    }
+  }
+
+  static void convert(PyObject* value, Normalizer& result) {
+    const Sequence items(value);
+    if (items.size() != 3) throw std::invalid_argument("normalizer: expected three items");
+    convert(items[0], result.data);
+    convert(items[1], result.dtype);
+    convert(items[2], result.floor);
+  }
+
+  // Every argument has been read.
+  void finish() const {
+    if (position_ != PyTuple_GET_SIZE(tuple_)) throw std::invalid_argument("too many arguments");
+  }
+
+ private:
+  PyObject* next() {
+    if (position_ == PyTuple_GET_SIZE(tuple_)) throw std::invalid_argument("too few arguments");
+    return PyTuple_GET_ITEM(tuple_, position_++);
+  }
+
+  static void* address(PyObject* value) {
+    if (value == Py_None) return nullptr;
+    if (PyLong_Check(value)) return as_address(value);
+    static PyObject* const name = PyUnicode_InternFromString("data_ptr");
+    PyObject* const number = PyObject_CallMethodNoArgs(value, name);
+    if (number == nullptr) throw PythonError();
+    void* const result = PyLong_AsVoidPtr(number);
+    Py_DECREF(number);
+    return result;
+  }
+
+  static void* as_address(PyObject* value) {
+    void* const result = PyLong_AsVoidPtr(value);
+    if (result == nullptr && PyErr_Occurred()) throw PythonError();
+    return result;
+  }
+
+  PyObject* tuple_;
+  Py_ssize_t position_ = 0;
+};
+
+// Other Python threads may run while it lives.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() { PyEval_RestoreThread(state_); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// Errors that only a mistake inside fcos_ops can cause (its Python functions check what users
+// pass), and CUDA errors.
 inline void raise_unless_ok(const Status& status) {
   if (status.ok()) return;
   throw std::runtime_error(std::string(status.message) + " (status " + std::to_string(status.code) +
                            ")");
 }
 
-// One per op, called by module.cpp.
-void bind_assign_targets(py::module_& m);
-void bind_build_info(py::module_& m);
-void bind_centerness(py::module_& m);
-void bind_fcos_loss(py::module_& m);
-void bind_focal_loss(py::module_& m);
-void bind_iou_loss(py::module_& m);
-void bind_nms(py::module_& m);
-void bind_postprocess(py::module_& m);
+// Runs an op, whose arguments have been read but for the last five: device, stream, threads,
+// workspace, and its size. Returns 0; or, where the op needs a larger workspace than was given,
+// does nothing but return the size. On a CPU small ones need not be given.
+template <class Args>
+std::size_t run(Arguments& in, const Args& args,
+                std::size_t (*workspace_size)(const Args&, const Context&),
+                Status (*op)(const Args&, Workspace, const Context&)) {
+  Context context;
+  Workspace workspace;
+  in.read(context.device, context.stream, context.num_threads, workspace.data, workspace.size);
+  in.finish();
+  alignas(16) std::array<unsigned char, 16384> small;
+  if (const std::size_t size = workspace_size(args, context); workspace.size < size) {
+    if (context.device != kCpuDevice || size > small.size()) return size;
+    workspace = {small.data(), small.size()};
+  }
+  Status status;
+  {
+    const WithoutGil without_gil;
+    status = op(args, workspace, context);
+  }
+  raise_unless_ok(status);
+  return 0;
+}
+
+// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
+// Returns how many levels there are.
+std::int32_t read_assignment_levels(Arguments& in, std::array<AssignmentLevel, kMaxLevels>& levels);
+
+// One per op, bound by module.cpp.
+std::size_t bound_assign_targets(Arguments& in);
+std::size_t bound_centerness_loss(Arguments& in);
+std::size_t bound_centerness_target(Arguments& in);
+std::size_t bound_fcos_loss(Arguments& in);
+std::size_t bound_fcos_scale_gradients(Arguments& in);
+std::size_t bound_iou_loss(Arguments& in);
+std::size_t bound_nms(Arguments& in);
+std::size_t bound_postprocess(Arguments& in);
+std::size_t bound_sigmoid_focal_loss(Arguments& in);
 
 }  // namespace fcos_ops::bindings

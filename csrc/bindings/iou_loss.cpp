@@ -3,57 +3,23 @@
 #include "bindings/arguments.h"
 
 namespace fcos_ops::bindings {
-namespace {
 
-void bound_iou_loss(const LevelTuples& pred, int pred_dtype, const LevelTuples& target,
-                    int target_dtype, std::int64_t batch, int kind, int box_format, double eps,
-                    Address weight, Address normalizer, int normalizer_dtype,
-                    double normalizer_floor, double scale, Address gradient_scale, Address loss_sum,
-                    Address losses, const LevelTuples& gradient, int gradient_dtype,
-                    Address workspace, std::size_t workspace_size, std::int32_t device,
-                    Address stream, std::int32_t num_threads) {
-  const auto pred_views = views<LevelView>(pred);
-  const auto target_views = views<LevelView>(target);
-  const auto gradient_views = views<MutableLevelView>(gradient);
+std::size_t bound_iou_loss(Arguments& in) {
+  Levels<LevelView> pred, target;
+  Levels<MutableLevelView> gradient;
   IouLossArgs args;
-  args.pred = pred_views.data();
-  args.target = target_views.data();
-  args.num_levels = static_cast<std::int32_t>(pred_views.size());
-  args.batch = batch;
-  args.pred_dtype = static_cast<DType>(pred_dtype);
-  args.target_dtype = static_cast<DType>(target_dtype);
-  args.kind = static_cast<IouKind>(kind);
-  args.box_format = static_cast<BoxFormat>(box_format);
-  args.eps = eps;
-  args.weight = pointer(weight);
-  args.normalizer = {pointer(normalizer), static_cast<DType>(normalizer_dtype), normalizer_floor};
-  args.scale = scale;
-  args.gradient_scale = pointer(gradient_scale);
-  args.loss_sum = pointer(loss_sum);
-  args.losses = pointer(losses);
-  args.gradient = data_or_null(gradient_views);
-  args.gradient_dtype = static_cast<DType>(gradient_dtype);
-  const Context context = {device, pointer(stream), num_threads};
-  py::gil_scoped_release release;
-  const Status status = iou_loss(args, {pointer(workspace), workspace_size}, context);
-  py::gil_scoped_acquire acquire;
-  raise_unless_ok(status);
-}
-
-std::size_t workspace_size(const LevelTuples& pred, std::int64_t batch, std::int32_t device) {
-  const auto pred_views = views<LevelView>(pred);
-  IouLossArgs args;
-  args.pred = pred_views.data();
-  args.num_levels = static_cast<std::int32_t>(pred_views.size());
-  args.batch = batch;
-  return iou_loss_workspace_size(args, {device, nullptr, 1});
-}
-
-}  // namespace
-
-void bind_iou_loss(py::module_& m) {
-  m.def("iou_loss", &bound_iou_loss);
-  m.def("iou_loss_workspace_size", &workspace_size);
+  in.read_levels(pred);
+  in.read(args.pred_dtype);
+  in.read_levels(target);
+  in.read(args.target_dtype, args.batch, args.kind, args.box_format, args.eps, args.weight,
+          args.normalizer, args.scale, args.gradient_scale, args.loss_sum, args.losses);
+  in.read_levels(gradient);
+  in.read(args.gradient_dtype);
+  args.pred = pred.data_or_null();
+  args.target = target.data_or_null();
+  args.num_levels = pred.count;
+  args.gradient = gradient.data_or_null();
+  return run(in, args, iou_loss_workspace_size, iou_loss);
 }
 
 }  // namespace fcos_ops::bindings

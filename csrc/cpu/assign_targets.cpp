@@ -1,9 +1,9 @@
 // Target assignment on a CPU. See include/fcos_ops/assign_targets.h for what it computes.
 //
 // Threads take bands of rows of one level of one image. A band is first filled with background at
-// the speed of memset. Then each box of the image walks over the few cells that it
-// may match and bids for them in `matched`, where the best box so far stands, and writes its
-// targets where it wins. So the cost grows with the cells that boxes cover.
+// the speed of memset. Then each box of the image walks over the few cells that it may match and
+// bids for them in `matched`, where the best box so far stands; a winner writes its targets at
+// once. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
 
 #include <algorithm>
@@ -15,11 +15,12 @@
 #include "cpu/row_bands.h"
 #include "math/centerness.h"
 #include "math/dtypes.h"
-#include "math/match.h"
+#include "math/match_level.h"
 
 namespace fcos_ops::cpu {
 namespace {
 
+constexpr std::int32_t kLanes = 4;    // cells of a row looked at together
 constexpr std::int32_t kWishes = 64;  // boxes looked at together
 
 struct Counts {
@@ -60,6 +61,35 @@ struct WishLoop {
   }
 };
 
+// What neighbouring cells of a row would get from a box: lanes of one vectorised loop, for square
+// roots and divisions are what a match costs most.
+template <class Real>
+struct Targets {
+  alignas(16) std::int32_t matches[kLanes];
+  alignas(16) Real left[kLanes], top[kLanes], right[kLanes], bottom[kLanes], centerness[kLanes];
+
+  // Of the cells (row, first_column + lane), with distances in multiples of `unit`.
+  void compute(math::Box<Real> box, math::MatchLevel<Real> level, std::int32_t row,
+               std::int32_t first_column, Real unit) {
+    const Real y = math::location(row, level.offset, level.stride_y);
+#pragma omp simd
+    for (std::int32_t k = 0; k < kLanes; ++k) {
+      const Real x = math::location(first_column + k, level.offset, level.stride_x);
+      matches[k] = math::matches(x, y, box, level);
+    }
+#pragma omp simd
+    for (std::int32_t k = 0; k < kLanes; ++k) {
+      const Real x = math::location(first_column + k, level.offset, level.stride_x);
+      const math::Sides<Real> s = math::sides(x, y, box);
+      left[k] = s.left / unit;
+      top[k] = s.top / unit;
+      right[k] = s.right / unit;
+      bottom[k] = s.bottom / unit;
+      centerness[k] = math::centerness(left[k], top[k], right[k], bottom[k]);
+    }
+  }
+};
+
 // Boxes of type T on one band; matches are written as Index.
 template <class T, class Index>
 class BandAssigner {
@@ -74,20 +104,8 @@ class BandAssigner {
         band_(band),
         width_(args.levels[band.level].width),
         scale_(static_cast<Real>(args.levels[band.level].scale)),
-        first_(band.image * locations + band.first_location) {
-    const AssignmentLevel& level = args.levels[band.level];
-    level_.offset = static_cast<Real>(args.location_offset);
-    level_.stride_x = static_cast<Real>(level.stride_x);
-    level_.stride_y = static_cast<Real>(level.stride_y);
-    level_.radius = args.center_radius > 0 ? static_cast<Real>(args.center_radius) * scale_
-                                           : math::kInfinity<Real>;
-    level_.lower = static_cast<Real>(level.lower);
-    level_.upper = static_cast<Real>(level.upper);
-    level_.max_area = static_cast<Real>(args.max_area);
-    level_.chebyshev = args.center_region == CenterRegion::kChebyshev;
-    level_.inclusive = args.range_inclusive;
-    level_.complement = args.area_rule == AreaRule::kFloat32Complement;
-  }
+        first_(band.image * locations + band.first_location),
+        level_(math::match_level<Real>(args, args.levels[band.level])) {}
 
   Counts run() const {
     fill_background();
@@ -122,42 +140,51 @@ class BandAssigner {
     const Box box = math::load_box(boxes() + 4 * index);
     const Real cost = math::match_cost(box, level_);
     if (cost == math::kInfinity<Real>) return;
+    Targets<Real> targets;
     for (std::int32_t i = cells.rows.first; i < cells.rows.end; ++i) {
-      const Real y = math::location(i, level_.offset, level_.stride_y);
-      for (std::int32_t j = cells.columns.first; j < cells.columns.end; ++j) {
-        const Real x = math::location(j, level_.offset, level_.stride_x);
-        if (!math::matches(x, y, box, level_)) continue;
-        const std::int64_t location = first_ + i * width_ + j;
-        const std::int64_t rival = matched_[location];
-        if (rival < 0) {
-          counts->positives += 1;
-        } else {
-          const Box other = math::load_box(boxes() + 4 * rival);
-          if (!(cost < math::match_cost(other, level_))) continue;
-          counts->centerness -= target_centerness(target_sides(x, y, other));
+      for (std::int32_t j = cells.columns.first; j < cells.columns.end; j += kLanes) {
+        const std::int32_t count = std::min(kLanes, cells.columns.end - j);
+        targets.compute(box, level_, i, j, args_.normalize_ltrb ? scale_ : Real(1));
+        for (std::int32_t k = 0; k < count; ++k) {
+          if (!targets.matches[k]) continue;
+          const std::int64_t location = first_ + i * width_ + j + k;
+          const std::int64_t rival = matched_[location];
+          if (rival < 0) {
+            counts->positives += 1;
+          } else {
+            const Box other = math::load_box(boxes() + 4 * rival);
+            if (!(cost < math::match_cost(other, level_))) continue;
+            counts->centerness -= centerness_at(location, other, i, j + k);
+          }
+          counts->centerness += targets.centerness[k];
+          write(location, index, targets, k);
         }
-        counts->centerness += write(location, index, target_sides(x, y, box));
       }
     }
   }
 
-  math::Sides<Real> target_sides(Real x, Real y, const Box& box) const {
-    return math::target_sides(x, y, box, scale_, args_.normalize_ltrb);
-  }
-  static Real target_centerness(const math::Sides<Real>& s) {
+  // The centerness of cell (row, column) for its match so far.
+  Real centerness_at(std::int64_t location, const Box& match, std::int32_t row,
+                     std::int32_t column) const {
+    if (centerness()) return centerness()[location];
+    const math::Sides<Real> s = math::target_sides(
+        math::location(column, level_.offset, level_.stride_x),
+        math::location(row, level_.offset, level_.stride_y), match, scale_, args_.normalize_ltrb);
     return math::centerness(s.left, s.top, s.right, s.bottom);
   }
 
-  // Makes box `index` the match of a location; returns the centerness.
-  Real write(std::int64_t location, std::int64_t index, const math::Sides<Real>& s) const {
-    const Real value = target_centerness(s);
+  // Makes box `index` the match of a location, with the targets of lane k.
+  void write(std::int64_t location, std::int64_t index, const Targets<Real>& targets,
+             std::int32_t k) const {
     matched_[location] = static_cast<Index>(index);
     if (args_.location_labels) {
       args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
     }
-    if (ltrb()) std::memcpy(ltrb() + 4 * location, &s, sizeof(s));
-    if (centerness()) centerness()[location] = value;
-    return value;
+    if (centerness()) centerness()[location] = targets.centerness[k];
+    if (ltrb()) {
+      const Real s[4] = {targets.left[k], targets.top[k], targets.right[k], targets.bottom[k]};
+      std::memcpy(ltrb() + 4 * location, s, sizeof(s));
+    }
   }
 
   std::int64_t box_offset(std::int64_t image) const {
@@ -174,7 +201,7 @@ class BandAssigner {
   const std::int64_t width_;
   const Real scale_;
   const std::int64_t first_;  // location of the level among those of all images
-  math::MatchLevel<Real> level_;
+  const math::MatchLevel<Real> level_;
 };
 
 template <class Real>

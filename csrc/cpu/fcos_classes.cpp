@@ -135,30 +135,30 @@ class ClassLoss {
   // One class of all locations, by their labels and weights.
   double column(std::int64_t c) {
     return loop(logits_of_class(c), gradient_line(0, c, run_.gradient.stride_x), length_,
-                [&](auto gamma, const Real* x, Real* slopes) {
-                  return run_best<ColumnLoop<gamma()>>(
-                      x, length_, run_.labels, static_cast<const Real*>(weights_),
-                      static_cast<std::int32_t>(c), factors_, &losses_[0], slopes);
+                [&](const Real* x, Real* slopes) {
+                  return run_focal<ColumnLoop>(factors_, kNoLosses, slopes, x, length_, run_.labels,
+                                               static_cast<const Real*>(weights_),
+                                               static_cast<std::int32_t>(c));
                 });
   }
 
   // Negatives, but for the one at `positive` if that is not -1.
   double line(Line<const T> logits, Line<T> gradient, std::int32_t count, std::int32_t positive,
               const FocalFactors<Real>& factors) {
-    return loop(logits, gradient, count, [&](auto gamma, const Real* x, Real* slopes) {
+    return loop(logits, gradient, count, [&](const Real* x, Real* slopes) {
       if (positive >= 0) {
-        return run_best<RowLoop<gamma(), true>>(x, count, positive, factors, &losses_[0], slopes);
+        return run_focal<RowLoop>(factors, kNoLosses, slopes, x, count, positive);
       }
-      return run_best<RowLoop<gamma(), false>>(x, count, positive, factors, &losses_[0], slopes);
+      return run_focal<NegativeLoop>(factors, kNoLosses, slopes, x, count);
     });
   }
 
-  // body(gamma, logits, where the gradient goes), on arrays of the type of the maths.
+  // body(logits, where the gradient goes), on arrays of the type of the maths.
   template <class Body>
   Real loop(Line<const T> logits, Line<T> gradient, std::int32_t count, const Body& body) {
     const Real* const x = load(logits, count, buffer_);
     Real* const slopes = writable(gradient, slopes_);
-    const Real sum = dispatch_gamma(run_.gamma, [&](auto gamma) { return body(gamma, x, slopes); });
+    const Real sum = body(x, slopes);
     store(slopes, count, gradient);
     return sum;
   }
@@ -171,12 +171,14 @@ class ClassLoss {
     return {gradient_ + i * run_.gradient.stride_x + c * run_.gradient.stride_channel, stride};
   }
 
+  static constexpr Real* kNoLosses = nullptr;
+
   const ClassRun& run_;
   const T* const logits_;  // channel 0 of the first location
   T* const gradient_;
   const std::int32_t length_;
   FocalFactors<Real> factors_;
-  alignas(64) Real buffer_[kChunk], losses_[kChunk], slopes_[kChunk], weights_[kChunk];
+  alignas(64) Real buffer_[kChunk], slopes_[kChunk], weights_[kChunk];
 };
 
 }  // namespace

@@ -235,11 +235,12 @@ class FcosRun {
     const Real* const weights = args_.box_weight == BoxWeight::kUniform ? ones_ : center_target_;
     const IouFactors<Real> factors = {
         static_cast<Real>(scales_.ltrb),
-        static_cast<Real>(gradient_scale<Real>(args_, args_.ltrb_gradient_scale)), Real(-1),
+        static_cast<Real>(gradient_scale<Real>(args_, args_.ltrb_gradient_scale)),
         math::kCoordinateLimit<Real>, static_cast<Real>(args_.eps)};
     const Real sum = dispatch_kind(args_.box_loss, [&](auto kind) {
-      return run_best<PairLoop<kind()>>(constant(pred_.block()), constant(target_.block()), weights,
-                                        count_, factors, &losses_[0], slopes_.block());
+      return run_pairs<kind(), BoxFormat::kLtrb>(constant(pred_.block()), constant(target_.block()),
+                                                 weights, count_, factors, losses_,
+                                                 slopes_.block());
     });
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {

@@ -1,11 +1,12 @@
 // Sigmoid focal loss on a CPU. See include/fcos_ops/focal_loss.h for what it computes.
 //
-// Threads take runs of up to 256 neighbouring locations. Inside a run, chunks of up to 512 logits
+// Threads take runs of up to 256 neighbouring locations. Inside a run, chunks of up to 1024 logits
 // that lie along the class axis (or, where locations are the contiguous axis as in NCHW, along x)
 // go through a loop that the compiler vectorises. float32 data is read and written in place; other
 // types and strides pass through a buffer in the first-level cache.
 #include "fcos_ops/focal_loss.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -21,7 +22,7 @@ namespace fcos_ops::cpu {
 namespace {
 
 constexpr std::int64_t kRunLength = 256;
-constexpr std::int64_t kChunk = 512;
+constexpr std::int64_t kChunk = 1024;
 
 using Runs = LocationRuns<kRunLength>;
 
@@ -30,7 +31,7 @@ template <class Real>
 struct Buffers {
   alignas(64) Real logits[kChunk], targets[kChunk], losses[kChunk], gradient[kChunk];
   alignas(64) Real weights[kChunk];
-  std::int32_t labels[kRunLength];
+  std::int32_t labels[kRunLength], classes[kRunLength];
 };
 
 // The logits' type T, the gradient's type G.
@@ -90,45 +91,61 @@ class FocalRun {
     double total = 0;
     for (std::int64_t first = 0; first < count; first += kChunk) {
       const auto length = static_cast<std::int32_t>(std::min(kChunk, count - first));
-      const auto positive =
-          static_cast<std::int32_t>(label >= first && label < first + length ? label - first : -1);
       total += chunk(logits_along_row(i).from(first), losses_along_row(i).from(first),
                      gradient_along_row(i).from(first), length,
                      [&](const Real* x, Real* losses, Real* gradient) {
                        if (label == kIgnored) return fill_zero(length, losses, gradient);
-                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
-                         if (positive >= 0) {
-                           return run_best<RowLoop<gamma(), true>>(x, length, positive, factors,
-                                                                   losses, gradient);
-                         }
-                         return run_best<RowLoop<gamma(), false>>(x, length, positive, factors,
-                                                                  losses, gradient);
-                       });
+                       if (label < first || label >= first + length) {
+                         return run_focal<NegativeLoop>(factors, losses, gradient, x, length);
+                       }
+                       const auto positive = static_cast<std::int32_t>(label - first);
+                       return run_focal<RowLoop>(factors, losses, gradient, x, length, positive);
                      });
     }
     return total;
   }
 
   double sparse_columns() {
+    const auto length = static_cast<std::int32_t>(run_.length);
+    const bool uniform = load_labels();
+    const FocalFactors<Real> factors = {factors_.positive * buffers_.weights[0],
+                                        factors_.negative * buffers_.weights[0], factors_.gamma,
+                                        factors_.gradient};
+    double total = 0;
+    for (std::int64_t c = 0; c < args_.num_classes; ++c) {
+      const bool negative = uniform && !is_labelled(c);
+      total += chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
+                     [&](const Real* x, Real* losses, Real* gradient) {
+                       if (negative) {
+                         return run_focal<NegativeLoop>(factors, losses, gradient, x, length);
+                       }
+                       return run_focal<ColumnLoop>(factors_, losses, gradient, x, length,
+                                                    buffers_.labels, buffers_.weights,
+                                                    static_cast<std::int32_t>(c));
+                     });
+    }
+    return total;
+  }
+
+  // Fills the labels, weights and classes of the run. True if all locations weigh the same and none
+  // is ignored.
+  bool load_labels() {
+    bool uniform = true;
+    num_labelled_ = 0;
     for (std::int64_t i = 0; i < run_.length; ++i) {
       const std::int64_t label = label_at(i);
       const bool valid = label >= kIgnored && label < args_.num_classes;
       buffers_.labels[i] = static_cast<std::int32_t>(valid ? label : kBackground);
       buffers_.weights[i] = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
+      uniform = uniform && label != kIgnored && buffers_.weights[i] == buffers_.weights[0];
+      if (buffers_.labels[i] >= 0) buffers_.classes[num_labelled_++] = buffers_.labels[i];
     }
-    const auto length = static_cast<std::int32_t>(run_.length);
-    double total = 0;
-    for (std::int64_t c = 0; c < args_.num_classes; ++c) {
-      total += chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
-                     [&](const Real* x, Real* losses, Real* gradient) {
-                       return dispatch_gamma(args_.gamma, [&](auto gamma) {
-                         return run_best<ColumnLoop<gamma()>>(
-                             x, length, buffers_.labels, buffers_.weights,
-                             static_cast<std::int32_t>(c), factors_, losses, gradient);
-                       });
-                     });
-    }
-    return total;
+    return uniform;
+  }
+
+  bool is_labelled(std::int64_t channel) const {
+    const std::int32_t* end = buffers_.classes + num_labelled_;
+    return std::find(buffers_.classes, end, channel) != end;
   }
 
   double dense_rows() {
@@ -159,9 +176,7 @@ class FocalRun {
     const auto length = static_cast<std::int32_t>(count);
     const Real* t = load(targets, length, buffers_.targets);
     return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
-      return dispatch_gamma(args_.gamma, [&](auto gamma) {
-        return run_best<DenseLoop<gamma()>>(x, length, t, buffers_.weights, factors_, loss, slope);
-      });
+      return run_focal<DenseLoop>(factors_, loss, slope, x, length, t, buffers_.weights);
     });
   }
 
@@ -169,7 +184,7 @@ class FocalRun {
   Real chunk(Line<const T> logits, Line<Real> losses, Line<G> gradient, std::int32_t count,
              const Loop& loop) {
     const Real* x = load(logits, count, buffers_.logits);
-    Real* loss_values = writable(losses, buffers_.losses);
+    Real* loss_values = losses.data ? writable(losses, buffers_.losses) : nullptr;
     Real* gradient_values = writable(gradient, buffers_.gradient);
     const Real sum = loop(x, loss_values, gradient_values);
     store(loss_values, count, losses);
@@ -178,7 +193,7 @@ class FocalRun {
   }
 
   static Real fill_zero(std::int32_t count, Real* losses, Real* gradient) {
-    std::fill(losses, losses + count, Real(0));
+    if (losses) std::fill(losses, losses + count, Real(0));
     std::fill(gradient, gradient + count, Real(0));
     return 0;
   }
@@ -236,6 +251,7 @@ class FocalRun {
   const std::int64_t row_;  // of the run among the rows of all images
   FocalFactors<Real> factors_;
   Buffers<Real> buffers_;
+  std::int64_t num_labelled_ = 0;  // of buffers_.classes
 };
 
 template <class T, class G>

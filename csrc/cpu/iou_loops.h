@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "cpu/boxes.h"
+#include "cpu/isa.h"
 #include "math/iou.h"
 
 namespace fcos_ops::cpu {
@@ -14,10 +15,27 @@ namespace fcos_ops::cpu {
 template <class Real>
 struct IouFactors {
   Real loss, gradient;
-  Real sign, limit, eps;  // see math::iou_loss
+  Real limit, eps;  // see math::iou_loss
 };
 
-template <IouKind kKind>
+// Whether a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
+// mostly do without clamping.
+struct BeyondLimitLoop {
+  template <class Real>
+  static FCOS_HD bool run(const BoxBlock<const Real>& boxes, std::int32_t count, Real limit) {
+    const auto [a, b, c, d] = boxes.coordinate;
+    Real low = 0, high = 0;
+#pragma omp simd reduction(max : low, high)
+    for (std::int32_t i = 0; i < count; ++i) {
+      // In this order a NaN hides no other coordinate.
+      low = math::maximum(math::absolute(a[i]), math::maximum(math::absolute(b[i]), low));
+      high = math::maximum(math::absolute(c[i]), math::maximum(math::absolute(d[i]), high));
+    }
+    return low > limit || high > limit;
+  }
+};
+
+template <IouKind kKind, BoxFormat kFormat, bool kClamp>
 struct PairLoop {
   template <class Real>
   static FCOS_HD Real run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
@@ -33,7 +51,12 @@ struct PairLoop {
     for (std::int32_t i = 0; i < count; ++i) {
       const Real p[4] = {p0[i], p1[i], p2[i], p3[i]};
       const Real t[4] = {t0[i], t1[i], t2[i], t3[i]};
-      const auto pair = math::iou_loss<kKind>(p, t, f.sign, f.limit, f.eps);
+      math::BoxLoss<Real> pair;
+      if constexpr (kClamp) {
+        pair = math::iou_loss<kKind, kFormat>(p, t, f.limit, f.eps);
+      } else {
+        pair = math::iou_loss_within_limit<kKind, kFormat>(p, t, f.eps);
+      }
       const Real factor = f.loss * weights[i];
       const Real loss = factor * pair.loss;
       sum += loss;
@@ -46,6 +69,21 @@ struct PairLoop {
     return sum;
   }
 };
+
+// Runs the loop over a block.
+template <IouKind kKind, BoxFormat kFormat, class Real>
+Real run_pairs(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
+               const Real* weights, std::int32_t count, const IouFactors<Real>& factors,
+               Real* losses, const BoxBlock<Real>& gradient) {
+  const bool clamp = run_best<BeyondLimitLoop>(pred, count, factors.limit) ||
+                     run_best<BeyondLimitLoop>(target, count, factors.limit);
+  if (clamp) {  // too rare to compile it for AVX2 as well, which would compute the same
+    return run_baseline<PairLoop<kKind, kFormat, true>>(pred, target, weights, count, factors,
+                                                        losses, gradient);
+  }
+  return run_best<PairLoop<kKind, kFormat, false>>(pred, target, weights, count, factors, losses,
+                                                   gradient);
+}
 
 // Calls body(std::integral_constant<IouKind, ...>).
 template <class Body>

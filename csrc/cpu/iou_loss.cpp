@@ -11,6 +11,7 @@
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/dtypes.h"
+#include "math/iou.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -18,6 +19,17 @@ namespace {
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
 // than the boxes do.
 constexpr std::int64_t kBlocksWithoutWorkspace = 64;
+
+// Calls body with the kind and the box format as std::integral_constant.
+template <class Body>
+auto dispatch(const IouLossArgs& args, const Body& body) {
+  return dispatch_kind(args.kind, [&](auto kind) {
+    if (args.box_format == BoxFormat::kLtrb) {
+      return body(kind, std::integral_constant<BoxFormat, BoxFormat::kLtrb>{});
+    }
+    return body(kind, std::integral_constant<BoxFormat, BoxFormat::kXyxy>{});
+  });
+}
 
 // The sum of the losses of one block.
 template <class Real>
@@ -27,17 +39,18 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
   alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
   const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
   const auto target = load_boxes(args.target[run.level], args.target_dtype, run, target_buffer);
+  const auto count = static_cast<std::int32_t>(run.length);
   const std::int64_t row = run.batch * rows + run.first_row;
   const Real* weights = ones;
   if (args.weight) {
     weights = static_cast<const Real*>(args.weight) + row;
   } else {
-    std::fill(ones, ones + run.length, Real(1));
+    std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const Real sum = dispatch_kind(args.kind, [&](auto kind) {
-    return run_best<PairLoop<kind()>>(pred, target, weights, static_cast<std::int32_t>(run.length),
-                                      factors, losses, gradient.block());
+  const Real sum = dispatch(args, [&](auto kind, auto format) {
+    return run_pairs<kind(), format()>(pred, target, weights, count, factors, losses,
+                                       gradient.block());
   });
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
@@ -51,7 +64,6 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   IouFactors<Real> factors;
   factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
-  factors.sign = args.box_format == BoxFormat::kLtrb ? Real(-1) : Real(1);
   factors.limit = math::kCoordinateLimit<Real>;
   factors.eps = static_cast<Real>(args.eps);
   double sums_of_few[kBlocksWithoutWorkspace];

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <array>
 
-#include "math/dtypes.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
 #include "cpu/score_scan.h"
 #include "cpu/top_candidates.h"
 #include "fcos_ops/postprocess.h"
+#include "math/dtypes.h"
 
 namespace fcos_ops::cpu {
 
@@ -34,14 +34,10 @@ class LevelScan {
                   ? class_view_.height * class_view_.width
                   : class_view_.width),
         threshold_(static_cast<Real>(args.score_threshold)),
-        best_(best) {
-    const double t = args.score_threshold;
-    if (args.threshold_on_score) {
-      least_.product = floor_of(args.square_root && t > 0 ? t * t : t);
-    } else {
-      least_.class_score = floor_of(t);
-    }
-  }
+        least_(args.threshold_on_score
+                   ? math::floor_of_scores<Real>(args.score_threshold, args.square_root)
+                   : math::floor_of_class_scores<Real>(args.score_threshold)),
+        best_(best) {}
 
   // Scans the locations first <= y * width + x < last.
   void run(std::int64_t first, std::int64_t last) {
@@ -64,9 +60,6 @@ class LevelScan {
   static constexpr std::int32_t kChunk = 1024;  // locations, or channels of one location
   static constexpr std::int64_t kMinRow = 8;    // shorter rows are not worth a loop each
 
-  // A floor for logit_bound. Where products could be subnormal its margin would be too narrow.
-  static Real floor_of(double value) { return static_cast<Real>(value < 1e-30 ? 0.0 : value); }
-
   // Channel 0 of the first location of the chunk; the others follow stride_x apart.
   template <class E>
   const E* first_location(const LevelView& view) const {
@@ -85,12 +78,10 @@ class LevelScan {
   void set_bounds() {
     math::ScoreFloor<Real> floor = least_;
     if (best_.full()) {
-      const Real key = best_.worst().key;
-      if (args_.rank_by_score) {
-        floor.product = std::max(floor.product, floor_of(args_.square_root ? key * key : key));
-      } else {
-        floor.class_score = std::max(floor.class_score, floor_of(key));
-      }
+      const auto key = static_cast<double>(best_.worst().key);
+      floor = math::higher(floor, args_.rank_by_score
+                                      ? math::floor_of_scores<Real>(key, args_.square_root)
+                                      : math::floor_of_class_scores<Real>(key));
     }
     run_best<BoundLoop<T>>(centers_.data(), count_, floor, bounds_.data());
   }
@@ -157,8 +148,8 @@ class LevelScan {
   const bool by_rows_;
   const std::int64_t line_;  // locations that are neighbours in memory
   const Real threshold_;
+  const math::ScoreFloor<Real> least_;
   TopCandidates<Real>& best_;
-  math::ScoreFloor<Real> least_ = {0, 0};
   std::int64_t first_ = 0;           // location of the chunk
   std::int32_t count_ = 0;           // locations in the chunk
   const T* class_logits_ = nullptr;  // of its first location

@@ -19,9 +19,18 @@ FCOS_HD Real clamp(Real x, Real limit) {
   return limit < from_below ? limit : from_below;
 }
 
+// Of NaN these three return the second operand: what one instruction does.
+template <class Real>
+FCOS_HD Real minimum(Real a, Real b) {
+  return a < b ? a : b;
+}
+template <class Real>
+FCOS_HD Real maximum(Real a, Real b) {
+  return a > b ? a : b;
+}
 template <class Real>
 FCOS_HD Real positive_part(Real x) {
-  return select(x < Real(0), Real(0), x);
+  return maximum(Real(0), x);
 }
 
 // Two boxes along one axis: their ends.
@@ -42,8 +51,8 @@ FCOS_HD AxisLengths<Real> lengths(const AxisPair<Real>& a) {
   return {
       a.p_high - a.p_low,
       a.t_high - a.t_low,
-      select(a.p_high < a.t_high, a.p_high, a.t_high) - select(a.p_low > a.t_low, a.p_low, a.t_low),
-      select(a.p_high < a.t_high, a.t_high, a.p_high) - select(a.p_low > a.t_low, a.t_low, a.p_low),
+      minimum(a.p_high, a.t_high) - maximum(a.p_low, a.t_low),
+      maximum(a.p_high, a.t_high) - minimum(a.p_low, a.t_low),
       ((a.p_low - a.t_low) + (a.p_high - a.t_high)) * Real(0.5),
   };
 }
@@ -65,17 +74,17 @@ struct EndSlopes {
 template <IouKind kKind, class Real>
 FCOS_HD EndSlopes<Real> slopes_by_ends(const AxisPair<Real>& a, const AxisLengths<Real>& length,
                                        const AxisSlopes<Real>& by) {
-  const Real inner = select(length.overlap <= Real(0), Real(0), by.overlap);
   const Real side = select(length.pred < Real(0), Real(0), by.pred);
+  // Halves of what an end gets: one by a strict comparison, one by the other, so ties get one each.
+  const Real inner = select(length.overlap <= Real(0), Real(0), Real(0.5) * by.overlap);
   Real outer = 0;
   if constexpr (kKind >= IouKind::kGiou) {
-    outer = select(length.enclosing < Real(0), Real(0), by.enclosing);
+    outer = select(length.enclosing < Real(0), Real(0), Real(0.5) * by.enclosing);
   }
-  const Real shared = Real(0.5) * (inner + outer);
-  Real low = select(a.p_low > a.t_low, inner, outer);
-  Real high = select(a.p_high < a.t_high, inner, outer);
-  low = select(a.p_low == a.t_low, shared, low);
-  high = select(a.p_high == a.t_high, shared, high);
+  const Real low =
+      select(a.p_low > a.t_low, inner, outer) + select(a.p_low < a.t_low, outer, inner);
+  const Real high =
+      select(a.p_high < a.t_high, inner, outer) + select(a.p_high > a.t_high, outer, inner);
   return {by.offset - (side + low), by.offset + (side + high)};
 }
 
@@ -88,9 +97,9 @@ struct Direction {
 
 template <class Real>
 FCOS_HD Direction<Real> direction(Real w, Real h) {
-  const Real larger = select(w > h, w, h);
-  const Real scale = select(larger < Real(0x1p-60), Real(0x1p120), Real(1));
-  return {w * scale, select(larger == Real(0), Real(1), h * scale)};
+  const Real longer = maximum(w, h);
+  const Real scale = select(longer < Real(0x1p-60), Real(0x1p120), Real(1));
+  return {w * scale, select(longer == Real(0), Real(1), h * scale)};
 }
 
 // alpha v of CIoU, given 1 - iou; adds its derivatives to `by_x` and `by_y`.
@@ -174,25 +183,45 @@ struct BoxLoss {
   Real gradient[4];
 };
 
-// `sign` is 1 for xyxy boxes, -1 for ltrb distances: an ltrb box is (-l, -t, r, b). `limit` is
-// kCoordinateLimit, given at run time: g++ takes a minimum with a constant for two instructions.
-template <IouKind kKind, class Real>
-FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], Real sign,
-                               Real limit, Real eps) {
-  const AxisPair<Real> x = {sign * clamp(pred[0], limit), clamp(pred[2], limit),
-                            sign * clamp(target[0], limit), clamp(target[2], limit)};
-  const AxisPair<Real> y = {sign * clamp(pred[1], limit), clamp(pred[3], limit),
-                            sign * clamp(target[1], limit), clamp(target[3], limit)};
+// One axis of a pair; an ltrb box is (-l, -t, r, b).
+template <BoxFormat kFormat, class Real>
+FCOS_HD AxisPair<Real> axis_pair(Real p_low, Real p_high, Real t_low, Real t_high) {
+  if constexpr (kFormat == BoxFormat::kLtrb) return {-p_low, p_high, -t_low, t_high};
+  return {p_low, p_high, t_low, t_high};
+}
+
+// A pair whose coordinates are within kCoordinateLimit.
+template <IouKind kKind, BoxFormat kFormat, class Real>
+FCOS_HD BoxLoss<Real> iou_loss_within_limit(const Real (&pred)[4], const Real (&target)[4],
+                                            Real eps) {
+  const auto x = axis_pair<kFormat>(pred[0], pred[2], target[0], target[2]);
+  const auto y = axis_pair<kFormat>(pred[1], pred[3], target[1], target[3]);
   const AxisLengths<Real> x_lengths = lengths(x), y_lengths = lengths(y);
   AxisSlopes<Real> by_x, by_y;
   const Real loss = pair_loss<kKind>(x_lengths, y_lengths, eps, by_x, by_y);
   const EndSlopes<Real> x_ends = slopes_by_ends<kKind>(x, x_lengths, by_x);
   const EndSlopes<Real> y_ends = slopes_by_ends<kKind>(y, y_lengths, by_y);
-  return {loss,
-          {select(absolute(pred[0]) > limit, Real(0), sign * x_ends.low),
-           select(absolute(pred[1]) > limit, Real(0), sign * y_ends.low),
-           select(absolute(pred[2]) > limit, Real(0), x_ends.high),
-           select(absolute(pred[3]) > limit, Real(0), y_ends.high)}};
+  if constexpr (kFormat == BoxFormat::kLtrb) {
+    return {loss, {-x_ends.low, -y_ends.low, x_ends.high, y_ends.high}};
+  }
+  return {loss, {x_ends.low, y_ends.low, x_ends.high, y_ends.high}};
+}
+
+// Any pair. `limit` is kCoordinateLimit, given at run time: g++ takes a minimum with a constant for
+// two instructions.
+template <IouKind kKind, BoxFormat kFormat, class Real>
+FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], Real limit,
+                               Real eps) {
+  const Real p[4] = {clamp(pred[0], limit), clamp(pred[1], limit), clamp(pred[2], limit),
+                     clamp(pred[3], limit)};
+  const Real t[4] = {clamp(target[0], limit), clamp(target[1], limit), clamp(target[2], limit),
+                     clamp(target[3], limit)};
+  const BoxLoss<Real> pair = iou_loss_within_limit<kKind, kFormat>(p, t, eps);
+  return {pair.loss,
+          {select(absolute(pred[0]) > limit, Real(0), pair.gradient[0]),
+           select(absolute(pred[1]) > limit, Real(0), pair.gradient[1]),
+           select(absolute(pred[2]) > limit, Real(0), pair.gradient[2]),
+           select(absolute(pred[3]) > limit, Real(0), pair.gradient[3])}};
 }
 
 }  // namespace fcos_ops::math

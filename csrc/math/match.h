@@ -29,9 +29,6 @@ struct MatchLevel {
   bool chebyshev, inclusive, complement;
 };
 
-template <class Real>
-inline constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
-
 template <class T>
 FCOS_HD T larger(T a, T b) {
   return a < b ? b : a;

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cmath>
-#include <limits>
 
 #include "math/elementary.h"
 
@@ -70,9 +69,8 @@ FCOS_HD float logit_bound(float score) {
   const auto exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
   const float mantissa = bit_cast<float>((bits & 0x007fffffu) | 0x3f800000u);  // in [1, 2)
   const float logit = exponent * 0.693147181f + log1p_unit(mantissa - 1.0f);
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const float bound = lowered < kTooSmall ? -kInfinity : logit - kSlack;
-  return lowered < 1.0f ? bound : kInfinity;
+  const float bound = lowered < kTooSmall ? -kInfinity<float> : logit - kSlack;
+  return lowered < 1.0f ? bound : kInfinity<float>;
 }
 
 // What the next candidate must reach at least: a class score, and a product of the class score and
@@ -82,6 +80,25 @@ struct ScoreFloor {
   Real class_score, product;
 };
 
+// The floor of a least score, and that of a least class score. Where products could be subnormal
+// the margin of logit_bound is too narrow.
+template <class Real>
+FCOS_HD ScoreFloor<Real> floor_of_scores(double least, bool square_root) {
+  const double product = square_root && least > 0 ? least * least : least;
+  return {0, static_cast<Real>(product < 1e-30 ? 0.0 : product)};
+}
+template <class Real>
+FCOS_HD ScoreFloor<Real> floor_of_class_scores(double least) {
+  return {static_cast<Real>(least < 1e-30 ? 0.0 : least), 0};
+}
+
+// What reaches both.
+template <class Real>
+FCOS_HD ScoreFloor<Real> higher(const ScoreFloor<Real>& a, const ScoreFloor<Real>& b) {
+  return {a.class_score > b.class_score ? a.class_score : b.class_score,
+          a.product > b.product ? a.product : b.product};
+}
+
 // logit_bound for the classes of a location of that centerness; no logit reaches a NaN one.
 template <class Real>
 FCOS_HD Real class_logit_bound(const ScoreFloor<Real>& floor, Real center_score) {
@@ -89,7 +106,7 @@ FCOS_HD Real class_logit_bound(const ScoreFloor<Real>& floor, Real center_score)
   const Real needed = from_product > floor.class_score ? from_product : floor.class_score;
   const float bound = logit_bound(static_cast<float>(needed));
   const bool number = center_score == center_score;
-  return static_cast<Real>(number ? bound : std::numeric_limits<float>::infinity());
+  return static_cast<Real>(number ? bound : kInfinity<float>);
 }
 
 }  // namespace fcos_ops::math

@@ -315,10 +315,10 @@ const char* run(const char* name, dim3 grid, dim3 block, void (*thread)(const vo
                 const void* arguments) {
   return machine.run(name, grid, block, thread, arguments);
 }
-void set_seed(std::uint64_t seed) { seed_value = seed; }
-std::int64_t launches() { return launch_count; }
-
 }  // namespace simt
+
+void simt_set_seed(std::uint64_t seed) { simt::seed_value = seed; }
+std::int64_t simt_launches() { return simt::launch_count; }
 
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t size, cudaStream_t) {
   ++simt::launch_count;

@@ -42,6 +42,10 @@ inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess;
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t size, cudaStream_t);
 
+// For tests, which find them by name: sets the seed; kernels and memsets started so far.
+extern "C" [[gnu::visibility("default")]] void simt_set_seed(std::uint64_t seed);
+extern "C" [[gnu::visibility("default")]] std::int64_t simt_launches();
+
 namespace simt {
 
 // What a warp primitive does once all of its lanes have called it.
@@ -57,10 +61,6 @@ unsigned lane();
 // For the launcher. Returns null, or what went wrong (until the next launch of this thread).
 const char* run(const char* name, dim3 grid, dim3 block, void (*thread)(const void*),
                 const void* arguments);
-
-// For tests.
-void set_seed(std::uint64_t seed);
-std::int64_t launches();  // kernels and memsets since the program started
 
 template <class T>
 inline constexpr char kSharedKey = 0;

@@ -1,0 +1,216 @@
+// What both kernels of focal loss do with the elements of a vector.
+#pragma once
+
+#include <limits>
+
+#include "cuda/divisor.h"
+#include "cuda/tiles.h"
+#include "cuda/vectors.h"
+#include "math/dtypes.h"
+#include "math/focal.h"
+
+namespace fcos_ops::cuda {
+
+using math::Gamma;
+
+inline constexpr std::int32_t kBackground = -1, kIgnored = -2;
+
+template <class Real>
+inline constexpr Real kNan = std::numeric_limits<Real>::quiet_NaN();
+
+// Where an array has a level; its strides are in elements.
+template <class Pointer>
+struct FocalArray {
+  Pointer data = nullptr;
+  std::int64_t stride_batch = 0, stride_y = 0, stride_x = 0, stride_channel = 0;
+};
+
+struct FocalLevel {
+  std::int64_t width = 0;
+  bool has_planes = false;  // in each array the locations of an image are contiguous
+  FocalArray<const void*> logits, targets;
+  FocalArray<void*> losses, gradient;
+};
+
+// FocalLossArgs as a kernel argument.
+template <class Real>
+struct FocalArguments {
+  FocalLevel level[kMaxLevels];
+  std::int32_t num_classes;
+  Divisor by_classes;
+  const void* labels;
+  DType label_dtype;
+  const Real* weight;
+  Normalizer normalizer;
+  Real positive_scale, negative_scale, gamma;
+  const Real* gradient_scale;
+  bool gradient_is_real;  // else it is stored as the logits are
+};
+
+// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
+template <class Real>
+struct FocalFactors {
+  Real positive, negative, gradient;
+};
+
+// In the type of the maths: a division of float64 costs more than all logits of a thread where the
+// GPU has few units for it.
+template <class Real>
+__device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args) {
+  Real inverse = 1;
+  if (const Normalizer& normalizer = args.normalizer; normalizer.data != nullptr) {
+    const auto value =
+        normalizer.dtype == DType::kFloat16
+            ? static_cast<Real>(read(*static_cast<const math::Half*>(normalizer.data)))
+            : static_cast<Real>(math::read_number(normalizer.data, normalizer.dtype));
+    const auto floor = static_cast<Real>(normalizer.floor);
+    inverse = Real(1) / (value < floor ? floor : value);
+  }
+  return {args.positive_scale * inverse, args.negative_scale * inverse,
+          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
+}
+
+// The same element in all arrays. Those that are not there are null; of the two for the gradient
+// there is one at most.
+template <class T>
+struct FocalCursor {
+  using Real = math::Real<T>;
+  const T* logits;
+  const Real* targets;
+  Real* losses;
+  T* gradient;
+  Real* real_gradient;
+
+  __device__ __forceinline__ FocalCursor operator+(std::int64_t elements) const {
+    return {logits + elements, targets ? targets + elements : nullptr,
+            losses ? losses + elements : nullptr, gradient ? gradient + elements : nullptr,
+            real_gradient ? real_gradient + elements : nullptr};
+  }
+};
+
+// `offset` gives that of the element in an array.
+template <class T, class Offset>
+__device__ __forceinline__ FocalCursor<T> focal_cursor(const FocalArguments<math::Real<T>>& args,
+                                                       const FocalLevel& level,
+                                                       const Offset& offset) {
+  using Real = math::Real<T>;
+  FocalCursor<T> cursor = {static_cast<const T*>(level.logits.data) + offset(level.logits), nullptr,
+                           nullptr, nullptr, nullptr};
+  if (level.targets.data != nullptr) {
+    cursor.targets = static_cast<const Real*>(level.targets.data) + offset(level.targets);
+  }
+  if (level.losses.data != nullptr) {
+    cursor.losses = static_cast<Real*>(level.losses.data) + offset(level.losses);
+  }
+  if (level.gradient.data != nullptr) {
+    const std::int64_t elements = offset(level.gradient);
+    if (args.gradient_is_real) {
+      cursor.real_gradient = static_cast<Real*>(level.gradient.data) + elements;
+    } else {
+      cursor.gradient = static_cast<T*>(level.gradient.data) + elements;
+    }
+  }
+  return cursor;
+}
+
+// What a row's label and weight say. An invalid label is background of weight NaN.
+template <class Real>
+struct FocalRow {
+  std::int32_t label;
+  Real weight;
+};
+
+template <class T, Gamma kGamma, bool kDense>
+class FocalTerms {
+ public:
+  using Real = math::Real<T>;
+  static constexpr int kCount = kVector<T>;
+
+  __device__ explicit FocalTerms(const FocalArguments<Real>& args)
+      : args_(args), factors_(focal_factors(args)) {}
+
+  __device__ __forceinline__ FocalRow<Real> row(std::int64_t index) const {
+    const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
+    if constexpr (kDense) return {kBackground, weight};
+    const std::int64_t label = math::read_integer(args_.labels, args_.label_dtype, index);
+    if (label < kIgnored || label >= args_.num_classes) {
+      return {kBackground, kNan<Real>};
+    }
+    return {static_cast<std::int32_t>(label), weight};
+  }
+
+  // One element of a row; `target` counts where targets are dense, else `is_positive`.
+  __device__ __forceinline__ math::LossAndGradient<Real> entry(Real logit, Real target,
+                                                               bool is_positive,
+                                                               const FocalRow<Real>& row) const {
+    if constexpr (kDense) {
+      const Real e = math::exp_minus_absolute(logit);
+      const auto term = args_.gamma == Real(2)
+                            ? math::focal_dense<Gamma::kTwo>(logit, e, target, args_.gamma)
+                            : math::focal_dense<Gamma::kAny>(logit, e, target, args_.gamma);
+      const Real alpha = target * factors_.positive + (Real(1) - target) * factors_.negative;
+      const Real factor = alpha * row.weight;
+      return {factor * term.loss, factor * factors_.gradient * term.gradient};
+    }
+    if (row.label == kIgnored) return {Real(0), Real(0)};
+    const auto term = math::focal_negative<kGamma>(is_positive ? -logit : logit,
+                                                   math::exp_minus_absolute(logit), args_.gamma);
+    const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
+    const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
+    return {factor * term.loss, slope * term.gradient};
+  }
+
+  // The sum of the losses of negative elements of one weight, and their gradients.
+  __device__ __forceinline__ Real negatives(const Real (&logits)[kCount], Real weight,
+                                            Real (&gradient)[kCount]) const {
+    const Real factor = factors_.negative * weight, slope = factor * factors_.gradient;
+    Real sum = 0;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const Real e = math::exp_minus_absolute(logits[i]);
+      const auto term = math::focal_negative<kGamma>(logits[i], e, args_.gamma);
+      sum += term.loss;
+      gradient[i] = slope * term.gradient;
+    }
+    return factor * sum;
+  }
+
+ private:
+  const FocalArguments<Real>& args_;
+  FocalFactors<Real> factors_;
+};
+
+// The first `count` elements at `from`, the rest 0.
+template <class T>
+__device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
+  if (count == kVector<T>) return load_vector(from);
+  Vector<T> vector = {};
+#pragma unroll
+  for (int i = 0; i < kVector<T>; ++i) {
+    if (i < count) vector.set(i, from[i]);
+  }
+  return vector;
+}
+
+template <class T, class Real, int kCount>
+__device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
+  if (count == kCount) {
+    store_values<T>(values, to);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (i < count) write(values[i], to[i]);
+  }
+}
+
+template <class T, int kCount>
+__device__ __forceinline__ void store_gradient(const math::Real<T> (&values)[kCount], int count,
+                                               const FocalCursor<T>& to) {
+  if (to.gradient != nullptr) store_up_to<T>(values, count, to.gradient);
+  if constexpr (!std::is_same_v<T, math::Real<T>>) {
+    if (to.real_gradient != nullptr) store_up_to<math::Real<T>>(values, count, to.real_gradient);
+  }
+}
+
+}  // namespace fcos_ops::cuda
