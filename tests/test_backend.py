@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -220,6 +221,18 @@ def test_python_threads_run_ops_at_once() -> None:
         thread.join()
     for got, wanted in zip(results, expected, strict=True):
         assert len(got) == 20 and all(torch.equal(value, wanted) for value in got)
+
+
+def test_an_op_without_cuda_kernel_falls_back_there_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_native._UNAVAILABLE, "cuda", None)
+    monkeypatch.setattr(_native, "_backend", "native")
+    monkeypatch.setattr(_native, "_warned", set())
+    on_gpu: Any = SimpleNamespace(is_cpu=False, device=torch.device("cuda", 0))
+    with pytest.warns(RuntimeWarning, match="fcos_loss has no native kernel for cuda: this vers"):
+        assert not _native.enabled("fcos_loss", on_gpu)
+    assert _native.enabled("iou_loss", on_gpu)
 
 
 DEVICE = 12345
