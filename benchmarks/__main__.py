@@ -19,7 +19,16 @@ from benchmarks import gpu
 from benchmarks.contenders import torchvision_ops
 from benchmarks.harness import OURS, Case, Timing, WallClock, check, run
 
-OPS = ("focal_loss", "assign_targets", "iou_loss", "centerness", "nms", "postprocess", "calls")
+OPS = (
+    "focal_loss",
+    "assign_targets",
+    "iou_loss",
+    "centerness",
+    "fcos_loss",
+    "nms",
+    "postprocess",
+    "calls",
+)
 
 
 # How each device is timed: "wall" has the host's time in it, the others have the GPU's alone.

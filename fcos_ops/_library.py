@@ -1,6 +1,6 @@
 """The torch operator library `fcos_ops`: each op's file defines its schema and kernels here."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import chain
 from typing import Any
@@ -23,7 +23,7 @@ class Op:
         name: str,
         kernel: Callable[..., Any],
         autograd: type[torch.autograd.Function] | None,
-        differentiable: int,
+        differentiable: int | None,
         tensor_lists: int,
     ) -> None:
         self.overload = getattr(torch.ops.fcos_ops, name).default
@@ -38,6 +38,10 @@ class Op:
         if not self._runs_eagerly(arguments):
             return self.overload(*arguments)
         if self.apply is not None:
+            if self.differentiable is None:
+                if torch.is_grad_enabled() and any([t.requires_grad for t in arguments[0]]):
+                    return self.apply(*arguments[1:], *arguments[0])
+                return self.kernel(*arguments)
             for tensor in arguments[: self.differentiable]:
                 if tensor.requires_grad and torch.is_grad_enabled():
                     return self.apply(*arguments)
@@ -62,7 +66,7 @@ def define(
     kernel: Callable[..., Any],
     fake: Callable[..., Any],
     autograd: type[torch.autograd.Function] | None = None,
-    differentiable: int = 1,
+    differentiable: int | None = 1,
     tensor_lists: int = 0,
 ) -> Op:
     """Registers an op: its schema, its kernel for CPU and CUDA, its shapes, its derivative.
@@ -73,7 +77,9 @@ def define(
         fake: allocates the outputs, with the strides that the kernel would give them.
         autograd: the derivative; its forward calls `Op.forward`. Without it the outputs are not
             differentiable.
-        differentiable: how many of the first arguments, all tensors, may require a gradient.
+        differentiable: how many of the first arguments, all tensors, may require a gradient. None:
+            those in the first argument, a list; an autograd.Function sees no tensors inside lists,
+            so it gets them one by one behind the other arguments.
         tensor_lists: how many of the first arguments are lists of tensors; others hold none.
     """
     name = schema.split("(", 1)[0]
@@ -82,8 +88,17 @@ def define(
     _LIBRARY.impl(name, kernel, "CUDA")
     torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
     derivative = torch.library.fallthrough_kernel if autograd is None else autograd.apply
+    if autograd is not None and differentiable is None:
+        derivative = _spreading_first(autograd.apply)
     _LIBRARY.impl(name, derivative, "Autograd")
     return Op(name, kernel, autograd, differentiable, tensor_lists)
+
+
+def _spreading_first(apply: Callable[..., Any]) -> Callable[..., Any]:
+    def derivative(tensors: Sequence[Tensor], *arguments: Any) -> Any:
+        return apply(*arguments, *tensors)
+
+    return derivative
 
 
 # No subclass of Tensor and no symbolic number is among them; tuples and lists hold plain numbers.

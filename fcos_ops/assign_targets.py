@@ -64,14 +64,14 @@ def assign_targets(
             [0, M]).
     """
     rule = resolve_assignment_rule(rule)
-    grids, lengths = _flatten(levels)
-    _check(boxes, labels, offsets)
+    grids, lengths = flatten_levels(levels)
+    check_objects(boxes, labels, offsets)
     native = _native.enabled("assign_targets", boxes)
     return Targets(*_OP(boxes, labels, offsets, grids, lengths, *rule[:7], native))
 
 
 @remembered
-def _flatten(levels: Sequence[Level]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def flatten_levels(levels: Sequence[Level]) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """(height, width, stride_y, stride_x) of every level, and its (scale, lower, upper)."""
     if not 1 <= len(levels) <= _MAX_LEVELS:
         raise ValueError(f"levels must hold 1 to {_MAX_LEVELS} levels, got {len(levels)}")
@@ -85,7 +85,7 @@ def _flatten(levels: Sequence[Level]) -> tuple[tuple[int, ...], tuple[float, ...
     return tuple(grids), tuple(lengths)
 
 
-def _check(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
+def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
     _checks.tensor("boxes", boxes, _checks.FLOATING)
     _checks.boxes("boxes", boxes, 2)
     _checks.tensor("labels", labels, _checks.INTEGER)
@@ -103,7 +103,7 @@ _accepted: dict[int, tuple[Sequence[int], Sequence[float]]] = {}
 
 
 def _check_levels(grids: Sequence[int], lengths: Sequence[float]) -> None:
-    """Checks what `_flatten` made, where it holds plain numbers even if a tracer looked on."""
+    """Checks what `flatten_levels` made, where it holds plain numbers even under a tracer."""
     accepted = _accepted.get(id(grids))
     if accepted is not None and accepted[1] is lengths:
         return
@@ -165,32 +165,33 @@ def _kernel(
     offsets: Tensor,
     grids: Sequence[int],
     lengths: Sequence[float],
-    location_offset: float,
-    center_radius: float,
-    center_region: str,
-    range_inclusive: bool,
-    area_rule: str,
-    max_area: float,
-    normalize_ltrb: bool,
-    native: bool,
+    *options: Any,
 ) -> tuple[Tensor, ...]:
+    *rule, native = options
     _check_levels(grids, lengths)
     _checks.offsets("offsets", offsets, boxes.shape[0])
     if not native:
-        rule = AssignmentRule(
-            location_offset,
-            center_radius,
-            center_region,
-            range_inclusive,
-            area_rule,
-            max_area,
-            normalize_ltrb,
-            derived_strides=False,
-            ranges=(),
-        )
+        switches = AssignmentRule._make([*rule, False, ()])
         levels = _levels(grids, lengths)
-        return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=rule))
+        return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
     outputs = _allocate(boxes, offsets, grids)
+    _run(boxes, labels, offsets, grids, lengths, rule, (*outputs, None, None, None))
+    return outputs
+
+
+def _run(
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    rule: Sequence[Any],
+    outputs: tuple[Tensor | None, ...],
+) -> None:
+    """Fills those outputs that are not None: the fields of Targets, an int32 `matched`, and
+    (num_pos, centerness_sum) of the batch and of each image."""
+    location_offset, center_radius, center_region, *switches = rule
+    range_inclusive, area_rule, max_area, normalize_ltrb = switches
     batch = offsets.shape[0] - 1
     _native.call(
         "assign_targets",
@@ -214,13 +215,46 @@ def _kernel(
         normalize_ltrb,
         *outputs,
     )
-    return outputs
 
 
 def _fake(
     boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *options: Any
 ) -> tuple[Tensor, ...]:
     return _allocate(boxes, offsets, grids)
+
+
+def _allocate_matches(
+    boxes: Tensor, offsets: Tensor, grids: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    batch = offsets.shape[0] - 1
+    locations = sum(map(mul, grids[::4], grids[1::4]))
+    real = _native.maths_dtype(boxes)
+    return (
+        torch.empty((batch, locations), dtype=torch.int32, device=boxes.device),
+        torch.empty(2, dtype=real, device=boxes.device),
+        torch.empty((batch, 2), dtype=real, device=boxes.device),
+    )
+
+
+def _match_kernel(
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    *rule: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_levels(grids, lengths)
+    _checks.offsets("offsets", offsets, boxes.shape[0])
+    matches = _allocate_matches(boxes, offsets, grids)
+    _run(boxes, labels, offsets, grids, lengths, rule, (*(None,) * 6, *matches))
+    return matches
+
+
+def _match_fake(
+    boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _allocate_matches(boxes, offsets, grids)
 
 
 _OP = _library.define(
@@ -231,4 +265,15 @@ _OP = _library.define(
     "Tensor centerness_sum)",
     kernel=_kernel,
     fake=_fake,
+)
+
+# What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts
+# being (num_pos, centerness_sum). Native only.
+MATCH_OP = _library.define(
+    "match_locations(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] grids, float[] lengths, "
+    "float location_offset, float center_radius, str center_region, bool range_inclusive, "
+    "str area_rule, float max_area, bool normalize_ltrb) "
+    "-> (Tensor matched, Tensor counts, Tensor image_counts)",
+    kernel=_match_kernel,
+    fake=_match_fake,
 )

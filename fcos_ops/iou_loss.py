@@ -8,7 +8,7 @@ from torch import Tensor
 from fcos_ops import _checks, _library, _native, _views, reference
 
 # The numbers of IouKind and BoxFormat in csrc/include/fcos_ops/iou_loss.h.
-_KINDS = {"iou": 0, "linear_iou": 1, "giou": 2, "diou": 3, "ciou": 4}
+KINDS = {"iou": 0, "linear_iou": 1, "giou": 2, "diou": 3, "ciou": 4}
 _BOX_FORMATS = {"xyxy": 0, "ltrb": 1}
 _SMALLEST_EPS, _LARGEST_EPS = 1.2e-38, 3e38  # normal float32 numbers
 
@@ -123,7 +123,7 @@ def _check(
     _checks.tensor("target", target, _checks.FLOATING)
     _checks.shape("target", target, pred.shape, "the shape of pred")
     _checks.same_device("target", target, "pred", pred)
-    _checks.choice("kind", kind, tuple(_KINDS))
+    _checks.choice("kind", kind, tuple(KINDS))
     _checks.choice("box_format", box_format, tuple(_BOX_FORMATS))
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
     _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
@@ -199,7 +199,7 @@ def _run(
         _views.row_view(target, extents),
         _native.DTYPE_CODES[target.dtype],
         extents[0],
-        _KINDS[kind],
+        KINDS[kind],
         _BOX_FORMATS[box_format],
         eps,
         weight,

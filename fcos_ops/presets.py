@@ -10,6 +10,7 @@ configuration `fcos_r50-caffe_fpn_gn-head_1x_coco`. For mmdet's configuration wi
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypeVar
 
 _INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
@@ -68,7 +69,27 @@ class PostprocessRule(NamedTuple):
     drop_empty: bool
 
 
-_Rule = TypeVar("_Rule", AssignmentRule, PostprocessRule)
+class LossRule(NamedTuple):
+    """How the three losses of FCOS are weighted and normalised.
+
+    box_loss: kind of `iou_loss`: "iou", "linear_iou", "giou", "diou" or "ciou".
+    box_weight: "centerness" (each positive weighs its centerness target, divided by their sum) or
+    "uniform" (each weighs 1, divided by the number of positives).
+    normalizer: "positives" (of the whole batch) or "per_image" (each image's losses are divided by
+    its own positives, or sum of centerness; the loss is the mean over images). Moving averages and
+    means over processes are made by `fcos_loss(..., normalize=...)`.
+    alpha, gamma: of the focal loss. eps: of the IoU loss.
+    """
+
+    box_loss: str = "giou"
+    box_weight: str = "centerness"
+    normalizer: str = "positives"
+    alpha: float = 0.25
+    gamma: float = 2.0
+    eps: float = 1e-7
+
+
+_Rule = TypeVar("_Rule", AssignmentRule, PostprocessRule, LossRule)
 
 _IMPROVED = AssignmentRule(
     location_offset=0.5,
@@ -122,6 +143,16 @@ POSTPROCESS_RULES: dict[str, PostprocessRule] = {
 }
 
 
+LOSS_RULES: dict[str, LossRule] = {
+    "paper": LossRule(box_loss="iou"),
+    "improved": LossRule(),
+    "torchvision": LossRule(box_weight="uniform"),
+    "detectron2": LossRule(box_weight="uniform"),
+    "mmdet": LossRule(box_loss="iou"),
+}
+"""detectron2 also divides by a moving average of the positives: see `fcos_loss`'s `normalize`."""
+
+
 def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
     """The rule of that preset name, or the rule itself once its switches are checked.
 
@@ -166,15 +197,44 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     return rule
 
 
-def _preset(name: str, presets: dict[str, _Rule]) -> _Rule:
+def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -> LossRule:
+    """The loss rule of that preset name, or the rule itself once its switches are checked; None:
+    that of the name of the assignment rule, `improved` where that is no name.
+
+    Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
+    rule).
+    """
+    if loss is None:
+        loss = rule if isinstance(rule, str) else "improved"
+    if isinstance(loss, str):
+        return _preset(loss, LOSS_RULES, "loss")
+    if not isinstance(loss, LossRule):
+        raise TypeError(f"loss: expected a preset name or a LossRule, got {loss!r}")
+    kinds = ("iou", "linear_iou", "giou", "diou", "ciou")
+    _check_choice("box_loss", loss.box_loss, kinds, "loss")
+    _check_choice("box_weight", loss.box_weight, ("centerness", "uniform"), "loss")
+    _check_choice("normalizer", loss.normalizer, ("positives", "per_image"), "loss")
+    limits = (("alpha", -math.inf, 1.0), ("gamma", 0.0, math.inf), ("eps", 1.2e-38, 3e38))
+    for field, lowest, highest in limits:
+        value = getattr(loss, field)
+        if not isinstance(value, (int, float)) or not lowest <= value <= highest:
+            raise ValueError(
+                f"loss.{field}: expected a number in [{lowest:g}, {highest:g}], got {value!r}"
+            )
+    return loss
+
+
+def _preset(name: str, presets: dict[str, _Rule], argument: str = "rule") -> _Rule:
     if name not in presets:
-        raise ValueError(f"rule: unknown preset {name!r}, expected one of {', '.join(presets)}")
+        raise ValueError(
+            f"{argument}: unknown preset {name!r}, expected one of {', '.join(presets)}"
+        )
     return presets[name]
 
 
-def _check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
+def _check_choice(field: str, value: str, allowed: tuple[str, ...], argument: str = "rule") -> None:
     if value not in allowed:
-        raise ValueError(f"rule.{field}: expected one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{argument}.{field}: expected one of {', '.join(allowed)}, got {value!r}")
 
 
 def resolve_head_convention(

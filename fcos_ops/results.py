@@ -27,6 +27,20 @@ class Targets(NamedTuple):
     centerness_sum: Tensor
 
 
+class FcosLosses(NamedTuple):
+    """The losses of FCOS, each a scalar; train on the sum of the first three.
+
+    num_pos: [], matched locations of the batch, a float. centerness_sum: [], their centerness. Both
+    are on the device, before `normalize`, for logging.
+    """
+
+    classification: Tensor
+    bbox_regression: Tensor
+    centerness: Tensor
+    num_pos: Tensor
+    centerness_sum: Tensor
+
+
 class PaddedKeep(NamedTuple):
     """Kept boxes of each image.
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,6 +223,18 @@ def test_python_threads_run_ops_at_once() -> None:
         assert len(got) == 20 and all(torch.equal(value, wanted) for value in got)
 
 
+def test_an_op_without_cuda_kernel_falls_back_there_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_native._UNAVAILABLE, "cuda", None)
+    monkeypatch.setattr(_native, "_backend", "native")
+    monkeypatch.setattr(_native, "_warned", set())
+    on_gpu: Any = SimpleNamespace(is_cpu=False, device=torch.device("cuda", 0))
+    with pytest.warns(RuntimeWarning, match="fcos_loss has no native kernel for cuda: this vers"):
+        assert not _native.enabled("fcos_loss", on_gpu)
+    assert _native.enabled("iou_loss", on_gpu)
+
+
 DEVICE = 12345
 
 
@@ -267,6 +280,9 @@ def test_every_native_call_goes_through_the_module_and_names_the_device(
     limits = {"iou_threshold": 0.5, "score_threshold": None, "max_detections": 1}
     fcos_ops.nms_padded(boxes, scores, labels, offsets, **limits)
     fcos_ops.postprocess(*heads, torch.tensor([[8, 8]]), levels=[level])
+    heads[0][0].requires_grad_()
+    losses = fcos_ops.fcos_loss(*heads, boxes, labels, offsets, levels=[level])
+    losses.classification.backward()
 
     ops = {name for name in dir(other.module) if not name.startswith("_")} - {"build_info"}
     assert other.called == ops

@@ -41,6 +41,27 @@ def test_focal_loss_without_gradient_allocates_nothing() -> None:
     assert allocated_bytes(lambda: fcos_ops.sigmoid_focal_loss(logits, labels)) <= SMALL
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fcos_loss_allocates_its_gradients_and_an_index(dtype: torch.dtype) -> None:
+    sizes = ((100, 120), (50, 60), (25, 30), (13, 15), (7, 8))
+    heads = [
+        [torch.rand(2, channels, *size, dtype=dtype, requires_grad=True) for size in sizes]
+        for channels in (40, 4, 1)
+    ]
+    leaves = [tensor for head in heads for tensor in head]
+    boxes = torch.tensor([[10.0, 20, 300, 400], [30, 40, 90, 80]])
+    truth = boxes, torch.tensor([3, 5]), torch.tensor([0, 1, 2])
+    levels = fcos_ops.pyramid_levels(sizes)
+
+    def forward_backward() -> None:
+        losses = fcos_ops.fcos_loss(*heads, *truth, levels=levels)
+        torch.autograd.grad(losses[0] + losses[1] + losses[2], leaves)
+
+    size = sum(tensor.numel() * tensor.element_size() for tensor in leaves)
+    index = 4 * 2 * sum(height * width for height, width in sizes)
+    assert size + index <= allocated_bytes(forward_backward) <= size + index + SMALL
+
+
 ALLOCATION = re.compile(r"\b(new|malloc|calloc|realloc|vector|string|make_unique|throw)\b(?!\()")
 
 

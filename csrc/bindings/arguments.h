@@ -9,6 +9,7 @@
 #include <string>
 #include <type_traits>
 
+#include "fcos_ops/assign_targets.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::bindings {
@@ -211,10 +212,16 @@ std::size_t run(Arguments& in, const Args& args,
   return 0;
 }
 
+// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
+// Returns how many levels there are.
+std::int32_t read_assignment_levels(Arguments& in, std::array<AssignmentLevel, kMaxLevels>& levels);
+
 // One per op, bound by module.cpp.
 std::size_t bound_assign_targets(Arguments& in);
 std::size_t bound_centerness_loss(Arguments& in);
 std::size_t bound_centerness_target(Arguments& in);
+std::size_t bound_fcos_loss(Arguments& in);
+std::size_t bound_fcos_scale_gradients(Arguments& in);
 std::size_t bound_iou_loss(Arguments& in);
 std::size_t bound_nms(Arguments& in);
 std::size_t bound_postprocess(Arguments& in);

@@ -3,9 +3,7 @@
 #include "bindings/arguments.h"
 
 namespace fcos_ops::bindings {
-namespace {
 
-// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
 std::int32_t read_assignment_levels(Arguments& in,
                                     std::array<AssignmentLevel, kMaxLevels>& levels) {
   const auto grids = in.read_sequence(), lengths = in.read_sequence();
@@ -21,8 +19,6 @@ std::int32_t read_assignment_levels(Arguments& in,
   return count;
 }
 
-}  // namespace
-
 std::size_t bound_assign_targets(Arguments& in) {
   std::array<AssignmentLevel, kMaxLevels> levels;
   AssignTargetsArgs args;
@@ -33,7 +29,7 @@ std::size_t bound_assign_targets(Arguments& in) {
   in.read(args.location_offset, args.center_radius, args.center_region, args.range_inclusive,
           args.area_rule, args.max_area, args.normalize_ltrb);
   in.read(args.location_labels, args.ltrb, args.centerness, args.matched, args.num_pos,
-          args.centerness_sum);
+          args.centerness_sum, args.matched_int32, args.counts, args.image_counts);
   return run(in, args, assign_targets_workspace_size, assign_targets);
 }
 

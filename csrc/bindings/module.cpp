@@ -43,6 +43,8 @@ PYBIND11_MODULE(_C, m) {
   bind(m, "assign_targets", bound_assign_targets);
   bind(m, "centerness_loss", bound_centerness_loss);
   bind(m, "centerness_target", bound_centerness_target);
+  bind(m, "fcos_loss", bound_fcos_loss);
+  bind(m, "fcos_scale_gradients", bound_fcos_scale_gradients);
   bind(m, "iou_loss", bound_iou_loss);
   bind(m, "nms", bound_nms);
   bind(m, "postprocess", bound_postprocess);

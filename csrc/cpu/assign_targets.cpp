@@ -90,15 +90,17 @@ struct Targets {
   }
 };
 
-// Boxes of type T on one band.
-template <class T>
+// Boxes of type T on one band; matches are written as Index.
+template <class T, class Index>
 class BandAssigner {
   using Real = math::Real<T>;
   using Box = math::Box<Real>;
 
  public:
-  BandAssigner(const AssignTargetsArgs& args, const RowBand& band, std::int64_t locations)
+  BandAssigner(const AssignTargetsArgs& args, Index* matched, const RowBand& band,
+               std::int64_t locations)
       : args_(args),
+        matched_(matched),
         band_(band),
         width_(args.levels[band.level].width),
         scale_(static_cast<Real>(args.levels[band.level].scale)),
@@ -125,10 +127,12 @@ class BandAssigner {
   void fill_background() const {
     const std::int64_t first = first_ + band_.rows.first * width_;
     const auto count = static_cast<std::size_t>((band_.rows.end - band_.rows.first) * width_);
-    std::memset(args_.matched + first, -1, count * sizeof(std::int64_t));
-    std::memset(args_.location_labels + first, -1, count * sizeof(std::int64_t));
-    std::memset(ltrb() + 4 * first, 0, count * 4 * sizeof(Real));
-    std::memset(centerness() + first, 0, count * sizeof(Real));
+    std::memset(matched_ + first, -1, count * sizeof(Index));
+    if (args_.location_labels) {
+      std::memset(args_.location_labels + first, -1, count * sizeof(std::int64_t));
+    }
+    if (ltrb()) std::memset(ltrb() + 4 * first, 0, count * 4 * sizeof(Real));
+    if (centerness()) std::memset(centerness() + first, 0, count * sizeof(Real));
   }
 
   // Boxes bid by rising index, so an equal cost does not outbid.
@@ -144,22 +148,42 @@ class BandAssigner {
         for (std::int32_t k = 0; k < count; ++k) {
           if (!targets.matches[k]) continue;
           const std::int64_t location = first_ + i * width_ + j + k;
-          const std::int64_t rival = args_.matched[location];
+          const std::int64_t rival = matched_[location];
           if (rival < 0) {
             counts->positives += 1;
-          } else if (cost < math::match_cost(math::load_box(boxes() + 4 * rival), level_)) {
-            counts->centerness -= centerness()[location];
           } else {
-            continue;
+            const Box other = math::load_box(boxes() + 4 * rival);
+            if (!(cost < math::match_cost(other, level_))) continue;
+            counts->centerness -= centerness_at(location, other, i, j + k);
           }
           counts->centerness += targets.centerness[k];
-          args_.matched[location] = index;
-          args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
-          centerness()[location] = targets.centerness[k];
-          const Real s[4] = {targets.left[k], targets.top[k], targets.right[k], targets.bottom[k]};
-          std::memcpy(ltrb() + 4 * location, s, sizeof(s));
+          write(location, index, targets, k);
         }
       }
+    }
+  }
+
+  // The centerness of cell (row, column) for its match so far.
+  Real centerness_at(std::int64_t location, const Box& match, std::int32_t row,
+                     std::int32_t column) const {
+    if (centerness()) return centerness()[location];
+    const math::Sides<Real> s = math::target_sides(
+        math::location(column, level_.offset, level_.stride_x),
+        math::location(row, level_.offset, level_.stride_y), match, scale_, args_.normalize_ltrb);
+    return math::centerness(s.left, s.top, s.right, s.bottom);
+  }
+
+  // Makes box `index` the match of a location, with the targets of lane k.
+  void write(std::int64_t location, std::int64_t index, const Targets<Real>& targets,
+             std::int32_t k) const {
+    matched_[location] = static_cast<Index>(index);
+    if (args_.location_labels) {
+      args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
+    }
+    if (centerness()) centerness()[location] = targets.centerness[k];
+    if (ltrb()) {
+      const Real s[4] = {targets.left[k], targets.top[k], targets.right[k], targets.bottom[k]};
+      std::memcpy(ltrb() + 4 * location, s, sizeof(s));
     }
   }
 
@@ -172,6 +196,7 @@ class BandAssigner {
   Real* centerness() const { return static_cast<Real*>(args_.centerness); }
 
   const AssignTargetsArgs& args_;
+  Index* const matched_;
   const RowBand band_;
   const std::int64_t width_;
   const Real scale_;
@@ -179,22 +204,43 @@ class BandAssigner {
   const math::MatchLevel<Real> level_;
 };
 
-template <class T>
-Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
+template <class Real>
+void write_pair(const Counts& counts, void* numbers, std::int64_t index) {
+  if (numbers == nullptr) return;
+  static_cast<Real*>(numbers)[2 * index] = static_cast<Real>(counts.positives);
+  static_cast<Real*>(numbers)[2 * index + 1] = static_cast<Real>(counts.centerness);
+}
+
+// Adds up what the bands counted, `per_image` of them an image.
+template <class Real>
+void write_counts(const AssignTargetsArgs& args, const Counts* bands, std::int64_t per_image) {
+  Counts total = {};
+  for (std::int64_t image = 0; image < args.batch; ++image) {
+    Counts counts = {};
+    for (std::int64_t i = 0; i < per_image; ++i, ++bands) {
+      counts.positives += bands->positives;
+      counts.centerness += bands->centerness;
+    }
+    write_pair<Real>(counts, args.image_counts, image);
+    total.positives += counts.positives;
+    total.centerness += counts.centerness;
+  }
+  write_pair<Real>(total, args.counts, 0);
+  if (args.num_pos) *args.num_pos = total.positives;
+  if (args.centerness_sum) {
+    *static_cast<Real*>(args.centerness_sum) = static_cast<Real>(total.centerness);
+  }
+}
+
+template <class T, class Index>
+Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspace workspace,
                           const Context& context) {
   const RowBands bands(args.levels, args.num_levels, args.batch);
   auto* partials = static_cast<Counts*>(workspace.data);
   parallel_for(bands.count(), context.num_threads, [&](std::int64_t i) {
-    partials[i] = BandAssigner<T>(args, bands[i], bands.locations()).run();
+    partials[i] = BandAssigner<T, Index>(args, matched, bands[i], bands.locations()).run();
   });
-  Counts total = {};
-  for (std::int64_t i = 0; i < bands.count(); ++i) {
-    total.positives += partials[i].positives;
-    total.centerness += partials[i].centerness;
-  }
-  *args.num_pos = total.positives;
-  using Real = math::Real<T>;
-  *static_cast<Real*>(args.centerness_sum) = static_cast<Real>(total.centerness);
+  write_counts<math::Real<T>>(args, partials, bands.per_image());
   return {};
 }
 
@@ -208,7 +254,11 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
   const char* const bad_dtype = "assign_targets: box_dtype must be a floating one";
   return math::dispatch_floating(args.box_dtype, bad_dtype, [&](auto t) {
-    return run_assign_targets<typename decltype(t)::type>(args, workspace, context);
+    using T = typename decltype(t)::type;
+    if (args.matched_int32) {
+      return run_assign_targets<T>(args, args.matched_int32, workspace, context);
+    }
+    return run_assign_targets<T>(args, args.matched, workspace, context);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cpu/boxes.h"
+#include "cpu/iou_loops.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/dtypes.h"
@@ -18,82 +19,6 @@ namespace {
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
 // than the boxes do.
 constexpr std::int64_t kBlocksWithoutWorkspace = 64;
-
-// What multiplies the loss of every pair, and then the gradient alone.
-template <class Real>
-struct Factors {
-  Real loss, gradient;
-  Real limit, eps;  // see math::iou_loss
-};
-
-// Whether a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
-// mostly do without clamping.
-struct BeyondLimitLoop {
-  template <class Real>
-  static FCOS_HD bool run(const BoxBlock<const Real>& boxes, std::int32_t count, Real limit) {
-    const auto [a, b, c, d] = boxes.coordinate;
-    Real low = 0, high = 0;
-#pragma omp simd reduction(max : low, high)
-    for (std::int32_t i = 0; i < count; ++i) {
-      // In this order a NaN hides no other coordinate.
-      low = math::larger(math::absolute(a[i]), math::larger(math::absolute(b[i]), low));
-      high = math::larger(math::absolute(c[i]), math::larger(math::absolute(d[i]), high));
-    }
-    return low > limit || high > limit;
-  }
-};
-
-template <IouKind kKind, BoxFormat kFormat, bool kClamp>
-struct PairLoop {
-  template <class Real>
-  static FCOS_HD Real run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
-                          const Real* __restrict__ weights, std::int32_t count,
-                          const Factors<Real>& factors, Real* __restrict__ losses,
-                          const BoxBlock<Real>& gradient) {
-    const auto [p0, p1, p2, p3] = pred.coordinate;
-    const auto [t0, t1, t2, t3] = target.coordinate;
-    const auto [g0, g1, g2, g3] = gradient.coordinate;
-    const Factors<Real> f = factors;
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int32_t i = 0; i < count; ++i) {
-      const Real p[4] = {p0[i], p1[i], p2[i], p3[i]};
-      const Real t[4] = {t0[i], t1[i], t2[i], t3[i]};
-      math::BoxLoss<Real> pair;
-      if constexpr (kClamp) {
-        pair = math::iou_loss<kKind, kFormat>(p, t, f.limit, f.eps);
-      } else {
-        pair = math::iou_loss_within_limit<kKind, kFormat>(p, t, f.eps);
-      }
-      const Real factor = f.loss * weights[i];
-      const Real loss = factor * pair.loss;
-      sum += loss;
-      losses[i] = loss;
-      g0[i] = factor * f.gradient * pair.gradient[0];
-      g1[i] = factor * f.gradient * pair.gradient[1];
-      g2[i] = factor * f.gradient * pair.gradient[2];
-      g3[i] = factor * f.gradient * pair.gradient[3];
-    }
-    return sum;
-  }
-};
-
-// Calls body(std::integral_constant<IouKind, ...>).
-template <class Body>
-auto dispatch_kind(IouKind kind, const Body& body) {
-  switch (kind) {
-    case IouKind::kIou:
-      return body(std::integral_constant<IouKind, IouKind::kIou>{});
-    case IouKind::kLinearIou:
-      return body(std::integral_constant<IouKind, IouKind::kLinearIou>{});
-    case IouKind::kGiou:
-      return body(std::integral_constant<IouKind, IouKind::kGiou>{});
-    case IouKind::kDiou:
-      return body(std::integral_constant<IouKind, IouKind::kDiou>{});
-    default:
-      return body(std::integral_constant<IouKind, IouKind::kCiou>{});
-  }
-}
 
 // Calls body with the kind and the box format as std::integral_constant.
 template <class Body>
@@ -109,7 +34,7 @@ auto dispatch(const IouLossArgs& args, const Body& body) {
 // The sum of the losses of one block.
 template <class Real>
 double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t rows,
-                 const Factors<Real>& factors) {
+                 const IouFactors<Real>& factors) {
   BoxBuffer<Real> pred_buffer, target_buffer, gradient;
   alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
   const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
@@ -123,15 +48,9 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
     std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const bool clamp = run_best<BeyondLimitLoop>(pred, count, factors.limit) ||
-                     run_best<BeyondLimitLoop>(target, count, factors.limit);
   const Real sum = dispatch(args, [&](auto kind, auto format) {
-    if (clamp) {  // too rare to compile it for AVX2 as well, which would compute the same
-      return run_baseline<PairLoop<kind(), format(), true>>(pred, target, weights, count, factors,
-                                                            losses, gradient.block());
-    }
-    return run_best<PairLoop<kind(), format(), false>>(pred, target, weights, count, factors,
-                                                       losses, gradient.block());
+    return run_pairs<kind(), format()>(pred, target, weights, count, factors, losses,
+                                       gradient.block());
   });
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
@@ -142,7 +61,7 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
 template <class Real>
 Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
   const BoxRuns runs(args.pred, args.num_levels, args.batch);
-  Factors<Real> factors;
+  IouFactors<Real> factors;
   factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
   factors.limit = math::kCoordinateLimit<Real>;

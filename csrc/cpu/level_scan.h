@@ -13,11 +13,6 @@
 
 namespace fcos_ops::cpu {
 
-// A level whose locations lie one stride apart is one long line of them, whatever its width.
-inline bool is_one_line(const LevelView& view) {
-  return view.height == 1 || view.stride_y == view.width * view.stride_x;
-}
-
 // T: the type of the class logits.
 //
 // A chunk of neighbouring locations is taken at a time: their centerness gives each a bound for its

@@ -7,6 +7,12 @@
 
 namespace fcos_ops::cpu {
 
+// A level whose locations lie one stride apart is one long line of them, whatever its width.
+template <class View>
+bool is_one_line(const View& view) {
+  return view.height == 1 || view.stride_y == view.width * view.stride_x;
+}
+
 // A run of locations that are neighbours along x: batch entry `batch`, row y, x in [x, x + length).
 struct LocationRun {
   std::int32_t level;

@@ -29,6 +29,7 @@ class RowBands {
   }
 
   std::int64_t count() const { return count_; }
+  std::int64_t per_image() const { return per_image_; }
   std::int64_t locations() const { return locations_; }  // of one image
 
   RowBand operator[](std::int64_t index) const {

@@ -340,6 +340,13 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
+  if (args.matched_int32 || args.counts || args.image_counts || !args.num_pos ||
+      !args.centerness_sum ||
+      (args.matched && !(args.location_labels && args.ltrb && args.centerness))) {
+    return {kNotImplementedForDevice,
+            "assign_targets: on a GPU the outputs are yet all but matched_int32, counts and "
+            "image_counts"};
+  }
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   return args.box_dtype == DType::kFloat64 ? run_assign_targets<double>(args, workspace, context)

@@ -4,6 +4,7 @@
 
 #include "fcos_ops/assign_targets.h"
 #include "fcos_ops/centerness.h"
+#include "fcos_ops/fcos_loss.h"
 #include "fcos_ops/focal_loss.h"
 #include "fcos_ops/iou_loss.h"
 #include "fcos_ops/nms.h"
@@ -16,6 +17,10 @@ Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const 
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args);
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace, const Context& context);
+
+std::size_t fcos_loss_workspace_size(const FcosLossArgs& args);
+Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context);
+Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context);
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args);
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context);

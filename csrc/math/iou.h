@@ -21,16 +21,16 @@ FCOS_HD Real clamp(Real x, Real limit) {
 
 // Of NaN these three return the second operand: what one instruction does.
 template <class Real>
-FCOS_HD Real smaller(Real a, Real b) {
+FCOS_HD Real minimum(Real a, Real b) {
   return a < b ? a : b;
 }
 template <class Real>
-FCOS_HD Real larger(Real a, Real b) {
+FCOS_HD Real maximum(Real a, Real b) {
   return a > b ? a : b;
 }
 template <class Real>
 FCOS_HD Real positive_part(Real x) {
-  return larger(Real(0), x);
+  return maximum(Real(0), x);
 }
 
 // Two boxes along one axis: their ends.
@@ -51,8 +51,8 @@ FCOS_HD AxisLengths<Real> lengths(const AxisPair<Real>& a) {
   return {
       a.p_high - a.p_low,
       a.t_high - a.t_low,
-      smaller(a.p_high, a.t_high) - larger(a.p_low, a.t_low),
-      larger(a.p_high, a.t_high) - smaller(a.p_low, a.t_low),
+      minimum(a.p_high, a.t_high) - maximum(a.p_low, a.t_low),
+      maximum(a.p_high, a.t_high) - minimum(a.p_low, a.t_low),
       ((a.p_low - a.t_low) + (a.p_high - a.t_high)) * Real(0.5),
   };
 }
@@ -97,7 +97,7 @@ struct Direction {
 
 template <class Real>
 FCOS_HD Direction<Real> direction(Real w, Real h) {
-  const Real longer = larger(w, h);
+  const Real longer = maximum(w, h);
   const Real scale = select(longer < Real(0x1p-60), Real(0x1p120), Real(1));
   return {w * scale, select(longer == Real(0), Real(1), h * scale)};
 }

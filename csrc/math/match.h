@@ -49,6 +49,14 @@ FCOS_HD Sides<Real> sides(Real x, Real y, Box<Real> box) {
   return {x - box.x1, y - box.y1, box.x2 - x, box.y2 - y};
 }
 
+// The regression target: those distances, in units of `scale` if `normalize`, else in pixels.
+template <class Real>
+FCOS_HD Sides<Real> target_sides(Real x, Real y, Box<Real> box, Real scale, bool normalize) {
+  const Sides<Real> s = sides(x, y, box);
+  if (!normalize) return s;
+  return {s.left / scale, s.top / scale, s.right / scale, s.bottom / scale};
+}
+
 // The boxes that match a location compete by this: the lowest cost wins, then the lowest index.
 // Infinity for a box that matches nowhere: too large, or with a coordinate that is not finite.
 template <class Real>

@@ -29,7 +29,17 @@ Status check(const AssignTargetsArgs& args) {
   if (!is_integer(args.label_dtype) || !is_integer(args.offset_dtype)) {
     return invalid("assign_targets: label_dtype and offset_dtype must be kInt32 or kInt64");
   }
+  if (args.matched_int32 && args.num_boxes > kMaxSize + 1) {
+    return invalid("assign_targets: matched_int32 is for fewer than 2^31 boxes");
+  }
   return {};
+}
+
+bool has_locations(const AssignTargetsArgs& args) {
+  for (std::int32_t i = 0; i < args.num_levels; ++i) {
+    if (args.levels[i].height > 0 && args.levels[i].width > 0) return args.batch > 0;
+  }
+  return false;
 }
 
 }  // namespace
@@ -42,6 +52,9 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const C
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
   if (const Status status = check(args); !status.ok()) return status;
+  if ((args.matched != nullptr) == (args.matched_int32 != nullptr) && has_locations(args)) {
+    return invalid("assign_targets: exactly one of matched and matched_int32 must be given");
+  }
   if (workspace.size < assign_targets_workspace_size(args, context)) {
     return {kWorkspaceTooSmall, "assign_targets: workspace is smaller than its query says"};
   }

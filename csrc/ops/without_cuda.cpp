@@ -18,6 +18,14 @@ Status centerness_loss(const CenternessLossArgs&, Workspace, const Context&) {
   return without_cuda("centerness_loss: this library was built without CUDA");
 }
 
+std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return 0; }
+Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) {
+  return without_cuda("fcos_loss: this library was built without CUDA");
+}
+Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) {
+  return without_cuda("fcos_scale_gradients: this library was built without CUDA");
+}
+
 std::size_t iou_loss_workspace_size(const IouLossArgs&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) {
   return without_cuda("iou_loss: this library was built without CUDA");

@@ -7,6 +7,7 @@ their arguments; the public ones do.
 
 from .assign_targets import assign_targets
 from .centerness import centerness_loss, centerness_target
+from .fcos_loss import fcos_loss
 from .focal_loss import sigmoid_focal_loss
 from .iou_loss import iou_loss
 from .nms import batched_nms, nms, nms_padded
@@ -17,6 +18,7 @@ __all__ = [
     "batched_nms",
     "centerness_loss",
     "centerness_target",
+    "fcos_loss",
     "iou_loss",
     "nms",
     "nms_padded",

@@ -14,6 +14,10 @@ Status assign_targets(const AssignTargetsArgs&, Workspace, const Context&) { ret
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs&) { return 0; }
 Status centerness_loss(const CenternessLossArgs&, Workspace, const Context&) { return kNoCpu; }
 
+std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return 0; }
+Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) { return kNoCpu; }
+Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) { return kNoCpu; }
+
 std::size_t iou_loss_workspace_size(const IouLossArgs&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) { return kNoCpu; }
 

@@ -48,13 +48,18 @@ struct AssignTargetsArgs {
   double max_area = 1e8;       // a box of this area or more never matches, square pixels
   bool normalize_ltrb = true;  // distances in units of scale, else pixels
 
-  // The outputs, contiguous; N = sum of height * width, level-major then row-major.
+  // The outputs, contiguous; N = sum of height * width, level-major then row-major. Exactly one of
+  // `matched` and `matched_int32` must be given (the latter for num_boxes < 2^31), all others are
+  // optional.
   std::int64_t* location_labels = nullptr;  // [batch, N], -1 on background
   void* ltrb = nullptr;                     // [batch, N, 4], 0 on background
   void* centerness = nullptr;               // [batch, N], 0 on background
   std::int64_t* matched = nullptr;          // [batch, N], flat index into boxes, -1 on background
+  std::int32_t* matched_int32 = nullptr;    // the same
   std::int64_t* num_pos = nullptr;          // one number: matched locations
   void* centerness_sum = nullptr;           // one number: their centerness
+  void* counts = nullptr;        // two numbers in the dtype of the maths: both of the above
+  void* image_counts = nullptr;  // [batch, 2]: both of each image
 };
 
 [[gnu::visibility("default")]] std::size_t assign_targets_workspace_size(

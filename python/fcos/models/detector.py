@@ -156,44 +156,17 @@ class FCOS(nn.Module):
         self, output: HeadOutput, batch: ImageBatch, truth: GroundTruth
     ) -> dict[str, Tensor]:
         """The three FCOS losses, each a scalar; their normalisers never leave the device."""
-        targets = fcos_ops.assign_targets(
-            self.levels(output, batch), *truth, rule=self.config.preset
+        losses = fcos_ops.fcos_loss(
+            output.classification,
+            output.ltrb,
+            output.centerness,
+            *truth,
+            levels=self.levels(output, batch),
+            rule=self.config.preset,
+            normalize=self._moving_normalizers if self.variant.normalizer == "moving" else None,
         )
-        positives = self._normalizer(targets.num_pos)
-        if self.variant.box_weight == "centerness":
-            box_weight, box_normalizer, floor = targets.centerness, targets.centerness_sum, 1e-6
-        else:
-            box_weight = (targets.labels >= 0).to(targets.ltrb.dtype)
-            box_normalizer, floor = positives, 1.0
-        return {
-            "classification": fcos_ops.sigmoid_focal_loss(
-                _flatten(output.classification), targets.labels, normalizer=positives
-            ),
-            "bbox_regression": fcos_ops.iou_loss(
-                _flatten(output.ltrb).to(targets.ltrb.dtype),
-                targets.ltrb,
-                kind=self.variant.box_loss,
-                box_format="ltrb",
-                weight=box_weight,
-                normalizer=box_normalizer,
-                normalizer_floor=floor,
-            ),
-            "bbox_ctrness": fcos_ops.centerness_loss(
-                _flatten(output.centerness).squeeze(-1),
-                targets.centerness,
-                labels=targets.labels,
-                normalizer=positives,
-            ),
-        }
+        return dict(zip(LOSS_NAMES, losses[: len(LOSS_NAMES)], strict=True))
 
-    def _normalizer(self, num_pos: Tensor) -> Tensor:
-        count = num_pos.to(torch.float32)
-        if self.variant.normalizer == "positives":
-            return count
-        self.loss_normalizer.lerp_(count.clamp(min=1), 0.1)
-        return self.loss_normalizer.clone()  # the next step's update must not reach this backward
-
-
-def _flatten(maps: Sequence[Tensor]) -> Tensor:
-    """Per-level [B, K, H, W] -> [B, N, K], level-major then row-major."""
-    return torch.cat([m.permute(0, 2, 3, 1).flatten(1, 2) for m in maps], dim=1)
+    def _moving_normalizers(self, counts: Tensor) -> Tensor:
+        self.loss_normalizer.lerp_(counts[0].to(torch.float32).clamp(min=1), 0.1)
+        return torch.stack([self.loss_normalizer.to(counts.dtype), counts[1]])

@@ -5,6 +5,7 @@ int main() {
     fuzz::Random random(seed);
     fuzz::assign_targets(random);
     fuzz::centerness(random);
+    fuzz::fcos_loss(random);
     fuzz::focal_loss(random);
     fuzz::iou_loss(random);
     fuzz::nms(random);

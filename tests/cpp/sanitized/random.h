@@ -75,6 +75,7 @@ inline void require(const fcos_ops::Status& status) {
 // Each calls one op once.
 void assign_targets(Random& random);
 void centerness(Random& random);
+void fcos_loss(Random& random);
 void focal_loss(Random& random);
 void iou_loss(Random& random);
 void nms(Random& random);

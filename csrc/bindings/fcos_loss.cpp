@@ -1,0 +1,66 @@
+#include "fcos_ops/fcos_loss.h"
+
+#include "bindings/arguments.h"
+
+namespace fcos_ops::bindings {
+namespace {
+
+std::size_t no_workspace(const FcosScaleArgs&, const Context&) { return 0; }
+
+Status scale_gradients(const FcosScaleArgs& args, Workspace, const Context& context) {
+  return fcos_scale_gradients(args, context);
+}
+
+}  // namespace
+
+std::size_t bound_fcos_loss(Arguments& in) {
+  Levels<LevelView> class_logits, ltrb, centerness;
+  Levels<MutableLevelView> class_gradient, ltrb_gradient, centerness_gradient;
+  std::array<AssignmentLevel, kMaxLevels> levels;
+  FcosLossArgs args;
+  in.read_levels(class_logits);
+  in.read(args.class_dtype);
+  in.read_levels(ltrb);
+  in.read(args.ltrb_dtype);
+  in.read_levels(centerness);
+  in.read(args.centerness_dtype);
+  args.num_levels = read_assignment_levels(in, levels);
+  if (class_logits.count != args.num_levels || ltrb.count != args.num_levels ||
+      centerness.count != args.num_levels) {
+    throw std::invalid_argument("levels: unequal lengths");
+  }
+  in.read(args.batch, args.num_classes, args.matched, args.boxes, args.num_boxes, args.box_dtype,
+          args.labels, args.label_dtype, args.location_offset, args.normalize_ltrb);
+  in.read(args.box_loss, args.box_weight, args.eps, args.alpha, args.gamma, args.normalizers,
+          args.per_image);
+  in.read(args.gradient_factor, args.class_gradient_scale, args.ltrb_gradient_scale,
+          args.centerness_gradient_scale);
+  in.read(args.class_loss, args.ltrb_loss, args.centerness_loss);
+  in.read_levels(class_gradient);
+  in.read_levels(ltrb_gradient);
+  in.read_levels(centerness_gradient);
+  args.class_logits = class_logits.data_or_null();
+  args.ltrb = ltrb.data_or_null();
+  args.centerness = centerness.data_or_null();
+  args.levels = levels.data();
+  args.class_gradient = class_gradient.data_or_null();
+  args.ltrb_gradient = ltrb_gradient.data_or_null();
+  args.centerness_gradient = centerness_gradient.data_or_null();
+  return run(in, args, fcos_loss_workspace_size, fcos_loss);
+}
+
+std::size_t bound_fcos_scale_gradients(Arguments& in) {
+  std::array<Levels<MutableLevelView>, 3> gradients;
+  FcosScaleArgs args;
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    HeadGradient& head = args.heads[i];
+    in.read_levels(gradients[i]);
+    in.read(head.channels, head.dtype, head.scale);
+    head.gradient = gradients[i].data_or_null();
+    if (head.gradient) args.num_levels = gradients[i].count;
+  }
+  in.read(args.batch, args.factor, args.expected);
+  return run(in, args, no_workspace, scale_gradients);
+}
+
+}  // namespace fcos_ops::bindings

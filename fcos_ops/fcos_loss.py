@@ -1,0 +1,491 @@
+"""The whole training loss of FCOS in one pass over the outputs of the head."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fcos_ops import _checks, _library, _native, _views
+from fcos_ops.assign_targets import MATCH_OP, assign_targets, check_objects, flatten_levels
+from fcos_ops.iou_loss import KINDS
+from fcos_ops.levels import Level
+from fcos_ops.presets import (
+    AssignmentRule,
+    LossRule,
+    resolve_assignment_rule,
+    resolve_loss_rule,
+)
+from fcos_ops.reference.fcos_loss import losses_of_targets
+from fcos_ops.results import FcosLosses
+
+# The numbers of BoxWeight in csrc/include/fcos_ops/fcos_loss.h.
+_BOX_WEIGHTS = {"centerness": 0, "uniform": 1}
+_HEADS = ("cls_logits", "ltrb", "centerness")
+
+
+def fcos_loss(
+    cls_logits: Sequence[Tensor],
+    ltrb: Sequence[Tensor],
+    centerness: Sequence[Tensor],
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    *,
+    levels: Sequence[Level],
+    rule: str | AssignmentRule = "improved",
+    loss: str | LossRule | None = None,
+    normalize: Callable[[Tensor], Tensor] | None = None,
+    expected_scale: float | Tensor | None = None,
+) -> FcosLosses:
+    """Target assignment and the three losses of FCOS: `assign_targets`, `sigmoid_focal_loss` of all
+    locations, `iou_loss` and `centerness_loss` of the positive ones (Tian et al., arXiv 1904.01355,
+    section 3, and 2006.09214).
+
+    The head's maps are read where they lie, once, and each gradient comes out of the same pass,
+    already normalised, in the layout of its map: nothing is permuted, joined or copied. Memory
+    beyond inputs and gradients is one int32 a location. Nothing is read back to the host.
+
+    Args:
+        cls_logits: one tensor a level (1 to 16 of them), [B, C, H, W] logits. Each head is float16,
+            bfloat16, float32 or float64, one dtype for all levels, any strides.
+        ltrb: one tensor a level, [B, 4, H, W]: distances from the location to the left, top, right
+            and bottom side, after the activation, in the unit that `rule` says: pixels, or
+            `Level.scale` where it normalises.
+        centerness: one tensor a level, [B, 1, H, W] logits.
+        boxes: [M, 4] xyxy pixels, floats: the boxes of all images.
+        labels: [M], int64 or int32: a class in [0, C). Locations of a box of label -1 are
+            background, of label -2 ignored by the focal loss, and neither has the other losses,
+            though they count; any other label makes the classification loss NaN.
+        offsets: [B + 1], int64 or int32: image b owns boxes[offsets[b]:offsets[b + 1]].
+        levels: the geometry of each level, as `pyramid_levels` makes it.
+        rule: how locations are matched: name of a preset or an `AssignmentRule`.
+        loss: how losses are weighted: name of a preset or a `LossRule`. None: the preset of the
+            name of `rule`, "improved" where rule is no name.
+        normalize: called between assignment and losses with the counts (num_pos, centerness_sum),
+            [2] floats on the device ([B, 2], of each image, with a rule of "per_image"); returns
+            what to divide by instead, a tensor of the same shape. `mean_over_processes` is one; a
+            moving average another. The losses divide by max(num_pos, 1) and
+            max(centerness_sum, 1e-6).
+        expected_scale: the derivative that is expected to come back for each loss: loss weight
+            times AMP scale, a number or a one-element tensor. Gradients are stored multiplied by
+            it, so float16 ones do not underflow and need not be computed again in the backward
+            pass, and a derivative that is as expected costs nothing. It never changes a result but
+            by rounding.
+
+    Returns:
+        `FcosLosses(classification, bbox_regression, centerness, num_pos, centerness_sum)`, scalars:
+        float32 (float64 where a head is float64). The heads are differentiable, once.
+
+    Raises:
+        TypeError: an argument is no tensor, rule or level, or has an unsupported dtype.
+        ValueError: shapes, devices or numbers of levels do not fit, a rule is unknown or out of
+            range, boxes require a gradient, `normalize` returns another shape, or offsets on a CPU
+            do not rise from 0 to M.
+    """
+    name, rule = rule, resolve_assignment_rule(rule)
+    loss_rule = resolve_loss_rule(loss, name)
+    heads = (list(cls_logits), list(ltrb), list(centerness))
+    _check_heads(heads, levels)
+    _check_ground_truth(heads[0][0], boxes, labels, offsets)
+    _check_expected_scale(expected_scale, boxes)
+    if not _native.enabled("fcos_loss", heads[0][0]):
+        targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
+        return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
+
+    grids, lengths = flatten_levels(levels)
+    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, grids, lengths, *rule[:7])
+    normalizers = counts if loss_rule.normalizer == "positives" else image_counts
+    if normalize is not None:
+        normalizers = _checked(normalize)(normalizers).detach()
+    factor, expected = 1.0, None
+    if isinstance(expected_scale, Tensor):
+        expected = expected_scale
+    elif expected_scale is not None:
+        factor = float(expected_scale)
+    real = _native.maths_dtype(*[head[0] for head in heads])
+    if real == torch.float64:
+        heads = tuple([tensor.double() for tensor in head] for head in heads)  # type: ignore
+    losses = _OP(
+        [*heads[0], *heads[1], *heads[2]],
+        matched,
+        boxes,
+        labels,
+        normalizers,
+        expected,
+        grids,
+        lengths,
+        rule.location_offset,
+        rule.normalize_ltrb,
+        *loss_rule,
+        factor,
+        [_stores_gradient(head, expected_scale is not None) for head in heads],
+    )
+    return FcosLosses(*losses[:3], *counts.to(real).unbind(0))
+
+
+def mean_over_processes(counts: Tensor) -> Tensor:
+    """The mean of a tensor over the processes of the default group, by one all_reduce; the tensor
+    itself where torch.distributed is not initialised. For `fcos_loss(..., normalize=...)`: as
+    DistributedDataParallel averages gradients, dividing by mean counts is dividing by global ones.
+    """
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return counts
+    total = counts.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+def _checked(normalize: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`normalize`, checking what it returns."""
+
+    def checked(counts: Tensor) -> Tensor:
+        result = normalize(counts)
+        _checks.tensor("the result of normalize", result, _checks.FLOATING)
+        _checks.shape("the result of normalize", result, counts.shape, "that of its argument")
+        _checks.same_device("the result of normalize", result, "boxes", counts)
+        return result
+
+    return checked
+
+
+def _stores_gradient(head: list[Tensor], scale_is_known: bool) -> bool:
+    """Whether the forward pass shall keep the gradient of a head.
+
+    A float16 gradient waits for its scale: without it most of it would flush to zero.
+    """
+    if not torch.is_grad_enabled() or (head[0].dtype == torch.float16 and not scale_is_known):
+        return False
+    return any(tensor.requires_grad for tensor in head)
+
+
+def _check_heads(heads: tuple[list[Tensor], ...], levels: Sequence[Level]) -> None:
+    count = len(levels)
+    for name, head in zip(_HEADS, heads, strict=True):
+        if len(head) != count or count == 0:
+            raise ValueError(
+                f"{name} must hold one tensor for each of {count} levels (at least one), "
+                f"got {len(head)}"
+            )
+        _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
+    first = heads[0][0]
+    if first.dim() != 4:
+        raise ValueError(
+            f"cls_logits[0] must have shape [B, C, H, W], got {_checks.describe(first)}"
+        )
+    batch, num_classes, device = first.shape[0], first.shape[1], first.device
+    for name, head, channels in zip(_HEADS, heads, (num_classes, 4, 1), strict=True):
+        dtype = head[0].dtype
+        for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
+            if not isinstance(level, Level):
+                raise TypeError(f"levels[{i}] must be a Level, got {_checks.describe(level)}")
+            if not (
+                isinstance(tensor, Tensor)
+                and tensor.dtype == dtype
+                and tensor.device == device
+                and tensor.layout is torch.strided
+                and tensor.shape == (batch, channels, level.height, level.width)
+            ):
+                _explain(f"{name}[{i}]", tensor, dtype, first, (batch, channels), level)
+
+
+def _explain(
+    name: str,
+    tensor: Tensor,
+    dtype: torch.dtype,
+    first: Tensor,
+    batch_and_channels: tuple[int, int],
+    level: Level,
+) -> None:
+    """Raises the error of a tensor that does not fit."""
+    _checks.tensor(name, tensor, (dtype,))
+    _checks.same_device(name, tensor, "cls_logits[0]", first)
+    expected = (*batch_and_channels, level.height, level.width)
+    _checks.shape(name, tensor, expected, "batch, channels, and the size that `levels` gives")
+
+
+def _check_ground_truth(first: Tensor, boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
+    check_objects(boxes, labels, offsets)
+    _checks.same_device("boxes", boxes, "cls_logits[0]", first)
+    _checks.shape("offsets", offsets, (first.shape[0] + 1,), "one more than images")
+
+
+def _check_expected_scale(value: object, boxes: Tensor) -> None:
+    if value is None:
+        return
+    if isinstance(value, Tensor):
+        _checks.tensor("expected_scale", value, _checks.FLOATING)
+        if value.numel() != 1:
+            raise ValueError(f"expected_scale must hold one number, got {_checks.describe(value)}")
+        _checks.same_device("expected_scale", value, "boxes", boxes)
+        _checks.no_gradient("expected_scale", value)
+    else:
+        _checks.number("expected_scale", value, 1e-30, 1e30)
+
+
+# ---------------------------------------------------------------------------- torch registration
+
+
+def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
+    """The levels of each head."""
+    count = len(heads) // 3
+    return heads[:count], heads[count : 2 * count], heads[2 * count :]
+
+
+def _allocate(heads: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
+    """The gradients of the heads that are wanted, not yet computed."""
+    return [
+        torch.empty_like(tensor)
+        for head, is_wanted in zip(_split(heads), wanted, strict=True)
+        if is_wanted
+        for tensor in head
+    ]
+
+
+def _allocate_losses(heads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    first = heads[0]
+    real = _native.maths_dtype(first)
+    return (
+        first.new_empty((), dtype=real),
+        first.new_empty((), dtype=real),
+        first.new_empty((), dtype=real),
+    )
+
+
+def _by_head(gradients: Sequence[Tensor], wanted: Sequence[bool]) -> list[Sequence[Tensor]]:
+    """What `_allocate` gave, split; an unwanted head has none."""
+    count = len(gradients) // max(sum(wanted), 1)
+    parts, first = [], 0
+    for is_wanted in wanted:
+        parts.append(gradients[first : first + count] if is_wanted else [])
+        first += count * is_wanted
+    return parts
+
+
+def _run(
+    heads: Sequence[Tensor],
+    matched: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    normalizers: Tensor,
+    gradient_scales: Sequence[Tensor | None],
+    losses: Sequence[Tensor | None],
+    gradients: Sequence[Sequence[Tensor]],
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    location_offset: float,
+    normalize_ltrb: bool,
+    box_loss: str,
+    box_weight: str,
+    normalizer: str,
+    alpha: float,
+    gamma: float,
+    eps: float,
+    factor: float = 1.0,
+) -> None:
+    """Fills the losses that are not None and the gradients that there are."""
+    parts = _split(heads)
+    real = _native.maths_dtype(heads[0])
+    batch, num_classes = heads[0].shape[:2]
+    views: list[Any] = []
+    for head in parts:
+        views += (_views.level_views(head), _native.DTYPE_CODES[head[0].dtype])
+    scales = [s if s is None else s.detach().to(real).contiguous() for s in gradient_scales]
+    _native.call(
+        "fcos_loss",
+        matched,
+        *views,
+        grids,
+        lengths,
+        batch,
+        num_classes,
+        matched,
+        boxes.contiguous(),
+        boxes.shape[0],
+        _native.DTYPE_CODES[boxes.dtype],
+        labels.contiguous(),
+        _native.DTYPE_CODES[labels.dtype],
+        location_offset,
+        normalize_ltrb,
+        KINDS[box_loss],
+        _BOX_WEIGHTS[box_weight],
+        eps,
+        alpha,
+        gamma,
+        normalizers.to(real).contiguous(),
+        normalizer == "per_image",
+        factor,
+        *scales,
+        *losses,
+        *map(_views.level_views, gradients),
+    )
+
+
+def _kernel(
+    heads: Sequence[Tensor],
+    matched: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    normalizers: Tensor,
+    expected: Tensor | None,
+    *options: Any,
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    *rule, store = options
+    losses, gradients = _allocate_losses(heads), _allocate(heads, store)
+    _run(
+        heads,
+        matched,
+        boxes,
+        labels,
+        normalizers,
+        (expected,) * 3,
+        losses,
+        _by_head(gradients, store),
+        *rule,
+    )
+    return (*losses, gradients)
+
+
+def _fake(heads: Sequence[Tensor], *arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    return (*_allocate_losses(heads), _allocate(heads, arguments[-1]))
+
+
+def _backward_kernel(
+    heads: Sequence[Tensor],
+    matched: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    normalizers: Tensor,
+    by_classes: Tensor | None,
+    by_ltrb: Tensor | None,
+    by_centerness: Tensor | None,
+    *options: Any,
+) -> list[Tensor]:
+    """The gradients of the heads that have a derivative by their loss."""
+    scales = (by_classes, by_ltrb, by_centerness)
+    wanted = [scale is not None for scale in scales]
+    gradients = _allocate(heads, wanted)
+    parts = _by_head(gradients, wanted)
+    none = (None,) * 3
+    _run(heads, matched, boxes, labels, normalizers, scales, none, parts, *options)
+    return gradients
+
+
+def _backward_fake(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
+    return _allocate(heads, [scale is not None for scale in arguments[4:7]])
+
+
+def _chain(
+    gradients: list[Sequence[Tensor]],
+    grad_losses: Sequence[Tensor | None],
+    expected: Tensor | None,
+    factor: float,
+) -> list[Sequence[Tensor]]:
+    """The stored gradients of each head times the derivative by its loss, over what was expected.
+
+    Where nobody can ask for them again (eager, graph not kept) they are scaled in place, and not at
+    all where they are as expected; else new tensors are returned.
+    """
+    stored = [tensor for head in gradients for tensor in head]
+    if not _library.runs_eagerly(stored) or torch._C._autograd._get_current_graph_task_keep_graph():
+        return [
+            [] if scale is None else _scaled(head, scale, expected, factor)
+            for head, scale in zip(gradients, grad_losses, strict=True)
+        ]
+    kept = [[] if s is None else h for h, s in zip(gradients, grad_losses, strict=True)]
+    if not any(kept):
+        return kept
+    real = _native.maths_dtype(*stored)
+    views: list[Any] = []
+    for head, scale in zip(kept, grad_losses, strict=True):
+        views += (
+            _views.level_views(head),
+            head[0].shape[1] if head else 0,
+            _native.DTYPE_CODES[head[0].dtype] if head else 0,
+            None if scale is None else scale.to(real),
+        )
+    _native.call(
+        "fcos_scale_gradients",
+        stored[0],
+        *views,
+        stored[0].shape[0],
+        factor,
+        None if expected is None else expected.to(real),
+    )
+    return kept
+
+
+def _scaled(
+    head: Sequence[Tensor], scale: Tensor, expected: Tensor | None, factor: float
+) -> list[Tensor]:
+    if expected is not None:
+        scale = scale / expected.to(scale.dtype).reshape(())
+    if factor != 1.0:
+        scale = scale / factor
+    return [tensor * scale for tensor in head]
+
+
+class _FcosLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
+        matched, boxes, labels, normalizers, expected = inputs
+        *losses, gradients = _OP.forward(list(heads), *inputs, *options)
+        *ctx.options, ctx.factor, ctx.store = options
+        ctx.set_materialize_grads(False)
+        needed = _split(ctx.needs_input_grad[_HEADS_AT:])
+        ctx.recompute = [any(n) and not s for n, s in zip(needed, ctx.store, strict=True)]
+        saved = [expected, *gradients]
+        if any(ctx.recompute):
+            saved += [matched, boxes, labels, normalizers, *heads]
+        ctx.num_gradients = len(gradients)
+        ctx.save_for_backward(*saved)
+        return (*losses, gradients)
+
+    @staticmethod
+    @_library.differentiable_once
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+        grad_losses = grad_outputs[:3]
+        expected, *saved = ctx.saved_tensors
+        gradients, inputs = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
+        parts = _by_head(gradients, ctx.store)
+        if gradients:
+            stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
+            parts = _chain(parts, stored, expected, ctx.factor)
+        late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
+        wanted = [g is not None for g in late]
+        if any(wanted):
+            computed = _BACKWARD_OP.forward(inputs[4:], *inputs[:4], *late, *ctx.options)
+            computed = _by_head(computed, wanted)
+            parts = [c or p for c, p in zip(computed, parts, strict=True)]
+        count = (len(ctx.needs_input_grad) - _HEADS_AT) // 3
+        by_heads: list[Tensor | None] = [None] * _HEADS_AT
+        for part in parts:
+            by_heads += part or [None] * count
+        return tuple(by_heads)
+
+
+_HEADS_AT = 17  # index of the first head among the arguments of _FcosLoss
+_OPTIONS = (
+    "SymInt[] grids, float[] lengths, float location_offset, bool normalize_ltrb, str box_loss, "
+    "str box_weight, str normalizer, float alpha, float gamma, float eps"
+)
+_OP = _library.define(
+    "fcos_loss(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
+    f"Tensor? expected_scale, {_OPTIONS}, float factor, bool[] store) "
+    "-> (Tensor, Tensor, Tensor, Tensor[])",
+    kernel=_kernel,
+    fake=_fake,
+    autograd=_FcosLoss,
+    differentiable=None,
+    tensor_lists=1,
+)
+_BACKWARD_OP = _library.define(
+    "fcos_loss_backward(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, "
+    "Tensor normalizers, Tensor? by_classes, Tensor? by_ltrb, Tensor? by_centerness, "
+    f"{_OPTIONS}) -> Tensor[]",
+    kernel=_backward_kernel,
+    fake=_backward_fake,
+    tensor_lists=1,
+)
