@@ -30,7 +30,7 @@ class CMakeBuild(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         configure = [
-            # --fresh: the last build may have taken tools from an isolated environment that is gone.
+            # --fresh: the last build may have found tools in an isolated environment, now gone.
             *("cmake", "--fresh", "-S", str(ROOT / "csrc"), "-B", self.build_folder()),
             *("-G", "Ninja"),
             "-DCMAKE_BUILD_TYPE=Release",

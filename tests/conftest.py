@@ -61,14 +61,6 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _on_device(request: pytest.FixtureRequest) -> None:
-    """pytest drops from its list of fixtures what no function asks for; parameters alone do not
-    bring it back, and a test would then run on the CPU whatever its name says."""
-    if request.node.get_closest_marker("every_device") is not None:
-        request.getfixturevalue("device")
-
-
-@pytest.fixture(autouse=True)
 def _seed_and_threads() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
