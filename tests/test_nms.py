@@ -390,7 +390,7 @@ def test_baseline_instruction_set() -> None:
     """The code for processors without AVX2 keeps the same boxes."""
     test = f"{__file__}::test_equals_the_reference"
     finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "cpu", test],
         cwd=REPOSITORY,
         env={**os.environ, "FCOS_OPS_ISA": "baseline"},
         capture_output=True,

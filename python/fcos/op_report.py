@@ -93,6 +93,14 @@ def op_cases(seed: int = 0) -> list[OpCase]:
         [normal(_BATCH, 1, side, side) for side in sides],
     )
     sizes = torch.full((_BATCH, 2), _IMAGE)
+
+    def whole_loss(ops: ModuleType) -> list[Tensor]:
+        maps = [[x.detach().requires_grad_() for x in group] for group in head]
+        losses = ops.fcos_loss(*maps, boxes, classes, offsets, levels=levels)
+        total = losses.classification + losses.bbox_regression + losses.centerness
+        inputs = [x for group in maps for x in group]
+        return [total.detach(), *torch.autograd.grad(total, inputs)]
+
     return [
         OpCase(
             "sigmoid_focal_loss",
@@ -143,6 +151,7 @@ def op_cases(seed: int = 0) -> list[OpCase]:
         OpCase(
             "postprocess", lambda ops: list(ops.postprocess(*head, sizes, levels=levels)), False
         ),
+        OpCase("fcos_loss", whole_loss, False),
     ]
 
 
