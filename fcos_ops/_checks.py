@@ -2,9 +2,13 @@
 and what was expected; none reads a tensor's values from a device other than the CPU."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from fcos_ops.levels import Level
 
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
@@ -121,3 +125,18 @@ def normalizer(
             f"({floor:g}), got {value!r}"
         )
     return None, 1.0 / value
+
+
+def head_output(
+    name: str,
+    value: Tensor,
+    dtype: torch.dtype,
+    first: Tensor,
+    batch_and_channels: tuple[int, int],
+    level: "Level",
+) -> None:
+    """Raises the error of a head output of one level that does not fit."""
+    tensor(name, value, (dtype,))
+    same_device(name, value, "cls_logits[0]", first)
+    expected = (*batch_and_channels, level.height, level.width)
+    shape(name, value, expected, "batch, channels, and the size that `levels` gives")

@@ -187,22 +187,7 @@ def _check_heads(heads: tuple[list[Tensor], ...], levels: Sequence[Level]) -> No
                 and tensor.layout is torch.strided
                 and tensor.shape == (batch, channels, level.height, level.width)
             ):
-                _explain(f"{name}[{i}]", tensor, dtype, first, (batch, channels), level)
-
-
-def _explain(
-    name: str,
-    tensor: Tensor,
-    dtype: torch.dtype,
-    first: Tensor,
-    batch_and_channels: tuple[int, int],
-    level: Level,
-) -> None:
-    """Raises the error of a tensor that does not fit."""
-    _checks.tensor(name, tensor, (dtype,))
-    _checks.same_device(name, tensor, "cls_logits[0]", first)
-    expected = (*batch_and_channels, level.height, level.width)
-    _checks.shape(name, tensor, expected, "batch, channels, and the size that `levels` gives")
+                _checks.head_output(f"{name}[{i}]", tensor, dtype, first, (batch, channels), level)
 
 
 def _check_ground_truth(first: Tensor, boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:

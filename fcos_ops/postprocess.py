@@ -143,22 +143,7 @@ def _check_head(
             and tensor.device == device
             and tensor.shape == batch_and_channels + level[:2]
         ):
-            _explain(f"{name}[{i}]", tensor, dtype, first, batch_and_channels, level)
-
-
-def _explain(
-    name: str,
-    tensor: Tensor,
-    dtype: torch.dtype,
-    first: Tensor,
-    batch_and_channels: tuple[int, int],
-    level: Level,
-) -> None:
-    """Raises the error of a tensor that does not fit."""
-    _checks.tensor(name, tensor, (dtype,))
-    _checks.same_device(name, tensor, "cls_logits[0]", first)
-    expected = (*batch_and_channels, level.height, level.width)
-    _checks.shape(name, tensor, expected, "batch, channels, and the size that `levels` gives")
+            _checks.head_output(f"{name}[{i}]", tensor, dtype, first, batch_and_channels, level)
 
 
 # ---------------------------------------------------------------------------- torch registration

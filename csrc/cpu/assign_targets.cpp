@@ -28,11 +28,6 @@ struct Counts {
   double centerness;
 };
 
-std::int64_t integer_at(const void* data, DType dtype, std::int64_t i) {
-  return dtype == DType::kInt64 ? static_cast<const std::int64_t*>(data)[i]
-                                : static_cast<const std::int32_t*>(data)[i];
-}
-
 // What some boxes in a row want of a band: lanes of the loop that computes it.
 struct Wishes {
   alignas(64) std::int32_t first_row[kWishes], end_row[kWishes];
@@ -178,7 +173,7 @@ class BandAssigner {
              std::int32_t k) const {
     matched_[location] = static_cast<Index>(index);
     if (args_.location_labels) {
-      args_.location_labels[location] = integer_at(args_.labels, args_.label_dtype, index);
+      args_.location_labels[location] = math::read_integer(args_.labels, args_.label_dtype, index);
     }
     if (centerness()) centerness()[location] = targets.centerness[k];
     if (ltrb()) {
@@ -188,7 +183,7 @@ class BandAssigner {
   }
 
   std::int64_t box_offset(std::int64_t image) const {
-    const std::int64_t offset = integer_at(args_.offsets, args_.offset_dtype, image);
+    const std::int64_t offset = math::read_integer(args_.offsets, args_.offset_dtype, image);
     return std::clamp<std::int64_t>(offset, 0, args_.num_boxes);
   }
   const T* boxes() const { return static_cast<const T*>(args_.boxes); }
