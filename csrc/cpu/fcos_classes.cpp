@@ -1,5 +1,4 @@
-// Classes of the FCOS loss. Apart from fcos_loss.cpp because this may contract to fused
-// multiply-adds, and boxes may not.
+// Classes of the FCOS loss.
 //
 // Where locations are the contiguous axis, as in NCHW, the run of a class is one line; it has
 // mostly no positive at all, or one. Where classes are, neighbouring background locations are.
@@ -9,7 +8,6 @@
 #include <cmath>
 
 #include "cpu/focal_loops.h"
-#include "cpu/isa.h"
 #include "cpu/lines.h"
 #include "math/dtypes.h"
 
@@ -136,9 +134,8 @@ class ClassLoss {
   double column(std::int64_t c) {
     return loop(logits_of_class(c), gradient_line(0, c, run_.gradient.stride_x), length_,
                 [&](const Real* x, Real* slopes) {
-                  return run_focal<ColumnLoop>(factors_, kNoLosses, slopes, x, length_, run_.labels,
-                                               static_cast<const Real*>(weights_),
-                                               static_cast<std::int32_t>(c));
+                  return focal_column<Real>(factors_, x, length_, run_.labels, weights_,
+                                            static_cast<std::int32_t>(c), kNoLosses, slopes);
                 });
   }
 
@@ -147,9 +144,9 @@ class ClassLoss {
               const FocalFactors<Real>& factors) {
     return loop(logits, gradient, count, [&](const Real* x, Real* slopes) {
       if (positive >= 0) {
-        return run_focal<RowLoop>(factors, kNoLosses, slopes, x, count, positive);
+        return focal_row(factors, x, count, positive, kNoLosses, slopes);
       }
-      return run_focal<NegativeLoop>(factors, kNoLosses, slopes, x, count);
+      return focal_negatives(factors, x, count, kNoLosses, slopes);
     });
   }
 

@@ -236,12 +236,10 @@ class FcosRun {
     const IouFactors<Real> factors = {
         static_cast<Real>(scales_.ltrb),
         static_cast<Real>(gradient_scale<Real>(args_, args_.ltrb_gradient_scale)),
-        math::kCoordinateLimit<Real>, static_cast<Real>(args_.eps)};
-    const Real sum = dispatch_kind(args_.box_loss, [&](auto kind) {
-      return run_pairs<kind(), BoxFormat::kLtrb>(constant(pred_.block()), constant(target_.block()),
-                                                 weights, count_, factors, losses_,
-                                                 slopes_.block());
-    });
+        static_cast<Real>(args_.eps)};
+    const Real sum =
+        iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
+                        constant(target_.block()), weights, count_, losses_, slopes_.block());
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {
         write(heads_.ltrb.gradient, args_.ltrb_dtype, c, slopes_.storage[c]);

@@ -11,7 +11,6 @@
 #include <limits>
 
 #include "cpu/focal_loops.h"
-#include "cpu/isa.h"
 #include "cpu/levels.h"
 #include "cpu/lines.h"
 #include "cpu/ops.h"
@@ -96,10 +95,10 @@ class FocalRun {
                      [&](const Real* x, Real* losses, Real* gradient) {
                        if (label == kIgnored) return fill_zero(length, losses, gradient);
                        if (label < first || label >= first + length) {
-                         return run_focal<NegativeLoop>(factors, losses, gradient, x, length);
+                         return focal_negatives(factors, x, length, losses, gradient);
                        }
                        const auto positive = static_cast<std::int32_t>(label - first);
-                       return run_focal<RowLoop>(factors, losses, gradient, x, length, positive);
+                       return focal_row(factors, x, length, positive, losses, gradient);
                      });
     }
     return total;
@@ -114,15 +113,15 @@ class FocalRun {
     double total = 0;
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
       const bool negative = uniform && !is_labelled(c);
-      total += chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
-                     [&](const Real* x, Real* losses, Real* gradient) {
-                       if (negative) {
-                         return run_focal<NegativeLoop>(factors, losses, gradient, x, length);
-                       }
-                       return run_focal<ColumnLoop>(factors_, losses, gradient, x, length,
-                                                    buffers_.labels, buffers_.weights,
-                                                    static_cast<std::int32_t>(c));
-                     });
+      total +=
+          chunk(logits_along_x(c), losses_along_x(c), gradient_along_x(c), length,
+                [&](const Real* x, Real* losses, Real* gradient) {
+                  if (negative) {
+                    return focal_negatives(factors, x, length, losses, gradient);
+                  }
+                  return focal_column<Real>(factors_, x, length, buffers_.labels, buffers_.weights,
+                                            static_cast<std::int32_t>(c), losses, gradient);
+                });
     }
     return total;
   }
@@ -176,7 +175,7 @@ class FocalRun {
     const auto length = static_cast<std::int32_t>(count);
     const Real* t = load(targets, length, buffers_.targets);
     return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
-      return run_focal<DenseLoop>(factors_, loss, slope, x, length, t, buffers_.weights);
+      return focal_dense<Real>(factors_, x, length, t, buffers_.weights, loss, slope);
     });
   }
 

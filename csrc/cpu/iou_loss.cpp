@@ -11,7 +11,6 @@
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/dtypes.h"
-#include "math/iou.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -19,17 +18,6 @@ namespace {
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
 // than the boxes do.
 constexpr std::int64_t kBlocksWithoutWorkspace = 64;
-
-// Calls body with the kind and the box format as std::integral_constant.
-template <class Body>
-auto dispatch(const IouLossArgs& args, const Body& body) {
-  return dispatch_kind(args.kind, [&](auto kind) {
-    if (args.box_format == BoxFormat::kLtrb) {
-      return body(kind, std::integral_constant<BoxFormat, BoxFormat::kLtrb>{});
-    }
-    return body(kind, std::integral_constant<BoxFormat, BoxFormat::kXyxy>{});
-  });
-}
 
 // The sum of the losses of one block.
 template <class Real>
@@ -48,10 +36,8 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
     std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const Real sum = dispatch(args, [&](auto kind, auto format) {
-    return run_pairs<kind(), format()>(pred, target, weights, count, factors, losses,
-                                       gradient.block());
-  });
+  const Real sum = iou_pairs<Real>(args.kind, args.box_format, factors, pred, target, weights,
+                                   count, losses, gradient.block());
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
   }
@@ -64,7 +50,6 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   IouFactors<Real> factors;
   factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
-  factors.limit = math::kCoordinateLimit<Real>;
   factors.eps = static_cast<Real>(args.eps);
   double sums_of_few[kBlocksWithoutWorkspace];
   auto* sums =

@@ -1,0 +1,124 @@
+// The loops of the IoU losses on a CPU, as the compiler vectorises them: once for all ops and
+// dtypes, as they take long to compile. Without contraction (see CMakeLists.txt).
+#include "cpu/iou_loops.h"
+
+#include <type_traits>
+
+#include "cpu/isa.h"
+#include "math/iou.h"
+
+namespace fcos_ops::cpu {
+namespace {
+
+// Whether a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
+// mostly do without clamping.
+struct BeyondLimitLoop {
+  template <class Real>
+  static FCOS_HD bool run(const BoxBlock<const Real>& boxes, std::int32_t count, Real limit) {
+    const auto [a, b, c, d] = boxes.coordinate;
+    Real low = 0, high = 0;
+#pragma omp simd reduction(max : low, high)
+    for (std::int32_t i = 0; i < count; ++i) {
+      // In this order a NaN hides no other coordinate.
+      low = math::maximum(math::absolute(a[i]), math::maximum(math::absolute(b[i]), low));
+      high = math::maximum(math::absolute(c[i]), math::maximum(math::absolute(d[i]), high));
+    }
+    return low > limit || high > limit;
+  }
+};
+
+template <IouKind kKind, BoxFormat kFormat, bool kClamp>
+struct PairLoop {
+  template <class Real>
+  static FCOS_HD Real run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
+                          const Real* __restrict__ weights, std::int32_t count, Real limit,
+                          const IouFactors<Real>& factors, Real* __restrict__ losses,
+                          const BoxBlock<Real>& gradient) {
+    const auto [p0, p1, p2, p3] = pred.coordinate;
+    const auto [t0, t1, t2, t3] = target.coordinate;
+    const auto [g0, g1, g2, g3] = gradient.coordinate;
+    const IouFactors<Real> f = factors;
+    Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < count; ++i) {
+      const Real p[4] = {p0[i], p1[i], p2[i], p3[i]};
+      const Real t[4] = {t0[i], t1[i], t2[i], t3[i]};
+      math::BoxLoss<Real> pair;
+      if constexpr (kClamp) {
+        pair = math::iou_loss<kKind, kFormat>(p, t, limit, f.eps);
+      } else {
+        pair = math::iou_loss_within_limit<kKind, kFormat>(p, t, f.eps);
+      }
+      const Real factor = f.loss * weights[i];
+      const Real loss = factor * pair.loss;
+      sum += loss;
+      losses[i] = loss;
+      g0[i] = factor * f.gradient * pair.gradient[0];
+      g1[i] = factor * f.gradient * pair.gradient[1];
+      g2[i] = factor * f.gradient * pair.gradient[2];
+      g3[i] = factor * f.gradient * pair.gradient[3];
+    }
+    return sum;
+  }
+};
+
+template <class Real>
+struct Block {
+  BoxBlock<const Real> pred, target;
+  const Real* weights;
+  std::int32_t count;
+  IouFactors<Real> factors;
+  Real* losses;
+  BoxBlock<Real> gradient;
+
+  template <IouKind kKind, BoxFormat kFormat>
+  Real run() const {
+    // At run time: g++ takes a minimum with a constant for two instructions.
+    const Real limit = math::kCoordinateLimit<Real>;
+    const bool clamp = run_best<BeyondLimitLoop>(pred, count, limit) ||
+                       run_best<BeyondLimitLoop>(target, count, limit);
+    if (clamp) {  // too rare to compile it for AVX2 as well, which would compute the same
+      return run_baseline<PairLoop<kKind, kFormat, true>>(pred, target, weights, count, limit,
+                                                          factors, losses, gradient);
+    }
+    return run_best<PairLoop<kKind, kFormat, false>>(pred, target, weights, count, limit, factors,
+                                                     losses, gradient);
+  }
+
+  template <IouKind kKind>
+  Real run(BoxFormat format) const {
+    return format == BoxFormat::kLtrb ? run<kKind, BoxFormat::kLtrb>()
+                                      : run<kKind, BoxFormat::kXyxy>();
+  }
+};
+
+}  // namespace
+
+template <class Real>
+Real iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors,
+               const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
+               const Real* weights, std::int32_t count, Real* losses,
+               const BoxBlock<Real>& gradient) {
+  const Block<Real> block = {pred, target, weights, count, factors, losses, gradient};
+  switch (kind) {
+    case IouKind::kIou:
+      return block.template run<IouKind::kIou>(format);
+    case IouKind::kLinearIou:
+      return block.template run<IouKind::kLinearIou>(format);
+    case IouKind::kGiou:
+      return block.template run<IouKind::kGiou>(format);
+    case IouKind::kDiou:
+      return block.template run<IouKind::kDiou>(format);
+    default:
+      return block.template run<IouKind::kCiou>(format);
+  }
+}
+
+template float iou_pairs(IouKind, BoxFormat, const IouFactors<float>&, const BoxBlock<const float>&,
+                         const BoxBlock<const float>&, const float*, std::int32_t, float*,
+                         const BoxBlock<float>&);
+template double iou_pairs(IouKind, BoxFormat, const IouFactors<double>&,
+                          const BoxBlock<const double>&, const BoxBlock<const double>&,
+                          const double*, std::int32_t, double*, const BoxBlock<double>&);
+
+}  // namespace fcos_ops::cpu
