@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from fcos.data import CocoDataset, find_split
@@ -17,10 +14,9 @@ from fcos.evaluation import (
     to_original,
 )
 
-from .helpers import small_model
+from tests.repository import PHOTOS, WITHOUT_PHOTOS
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PHOTOS = Path(os.environ.get("FCOS_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "coco-tiny"
+from .helpers import small_model
 
 
 def _truth_as_results(dataset: CocoDataset) -> list[dict]:  # type: ignore[type-arg]
@@ -29,7 +25,7 @@ def _truth_as_results(dataset: CocoDataset) -> list[dict]:  # type: ignore[type-
     return [{**{k: a[k] for k in keys}, "score": 1.0} for a in annotations if not a["iscrowd"]]
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"no COCO photos in {PHOTOS} (FCOS_TEST_DATA)")
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason=WITHOUT_PHOTOS)
 @pytest.mark.parametrize(("split", "crowds"), [("train", 6), ("val", 11)])
 def test_ground_truth_as_results_is_perfect(split: str, crowds: int) -> None:
     """Real COCO annotations, crowd regions included: AP is exactly 1."""

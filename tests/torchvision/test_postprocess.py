@@ -8,6 +8,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops.results import Detections
+from tests.repository import PHOTOS, WITHOUT_PHOTOS
 
 pytestmark = pytest.mark.torchvision
 detection = pytest.importorskip("torchvision.models.detection", reason="torchvision not installed")
@@ -94,8 +95,25 @@ def test_random_logits(model: Any, pyramid: str, bias: float) -> None:
         assert (found.count[0] > 0) == (bias > -20)
 
 
+def photos(count: int) -> list[Tensor]:
+    from fcos.data import CocoDataset, find_split
+
+    dataset = CocoDataset(*find_split(PHOTOS, "val"), size=200, max_size=330)
+    return [dataset[i].image for i in range(count)]
+
+
 @pytest.mark.parametrize("shapes", [[(200, 301)], [(240, 180), (97, 133), (50, 310)]], ids=str)
-def test_head_outputs_of_a_model(model: Any, shapes: list[tuple[int, int]]) -> None:
+def test_head_outputs_on_noise(model: Any, shapes: list[tuple[int, int]]) -> None:
+    check_images(model, [torch.rand(3, *shape) for shape in shapes])
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason=WITHOUT_PHOTOS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_head_outputs_on_photos(model: Any, batch: int) -> None:
+    check_images(model, photos(batch))
+
+
+def check_images(model: Any, images: list[Tensor]) -> None:
     """From images of odd sizes through backbone and head, with what postprocess_detections gets."""
     caught: dict[str, Any] = {}
     postprocess, anchor_generator = model.postprocess_detections, model.anchor_generator.forward
@@ -114,7 +132,7 @@ def test_head_outputs_of_a_model(model: Any, shapes: list[tuple[int, int]]) -> N
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(model, "postprocess_detections", catch_outputs)
         patch.setattr(model.anchor_generator, "forward", catch_sizes)
-        model([torch.rand(3, *shape) for shape in shapes])
+        model(images)
     found = ours(unflatten(caught["heads"], caught["sizes"]), caught["padded"], caught["shapes"])
     assert found.count.min() > 0
     assert_same(found, caught["detections"])
