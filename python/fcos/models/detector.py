@@ -156,6 +156,11 @@ class FCOS(nn.Module):
         self, output: HeadOutput, batch: ImageBatch, truth: GroundTruth
     ) -> dict[str, Tensor]:
         """The three FCOS losses, each a scalar; their normalisers never leave the device."""
+        normalize = {
+            "global": fcos_ops.mean_over_processes,
+            "local": None,
+            "moving": self._moving_normalizers,
+        }[self.variant.normalizer]
         losses = fcos_ops.fcos_loss(
             output.classification,
             output.ltrb,
@@ -163,7 +168,7 @@ class FCOS(nn.Module):
             *truth,
             levels=self.levels(output, batch),
             rule=self.config.preset,
-            normalize=self._moving_normalizers if self.variant.normalizer == "moving" else None,
+            normalize=normalize,
         )
         return dict(zip(LOSS_NAMES, losses[: len(LOSS_NAMES)], strict=True))
 

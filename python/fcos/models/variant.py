@@ -17,20 +17,21 @@ class Variant(NamedTuple):
             of the level's stride.
         scale: a learnable factor per level before the activation.
         centerness_tower: which tower feeds the centerness output.
-        normalizer: "positives": locations matched in this batch. "moving": their moving average
-            (momentum 0.9, starting at 300), for all three losses.
+        normalizer: what losses are divided by: "global": counts of this batch, averaged over the
+            processes of a distributed run. "local": those of this process. "moving": the moving
+            average of its positives (momentum 0.9, starting at 300), for all three losses.
     """
 
     activation: Literal["exp", "relu"]
     scale: bool
     centerness_tower: Literal["classification", "regression"]
-    normalizer: Literal["positives", "moving"]
+    normalizer: Literal["global", "local", "moving"]
 
 
 VARIANTS: dict[str, Variant] = {
-    "paper": Variant("exp", True, "classification", "positives"),
-    "improved": Variant("relu", True, "regression", "positives"),
-    "torchvision": Variant("relu", False, "regression", "positives"),
+    "paper": Variant("exp", True, "classification", "global"),
+    "improved": Variant("relu", True, "regression", "global"),
+    "torchvision": Variant("relu", False, "regression", "local"),
     "detectron2": Variant("relu", False, "regression", "moving"),
-    "mmdet": Variant("exp", True, "classification", "positives"),
+    "mmdet": Variant("exp", True, "classification", "global"),
 }
