@@ -106,7 +106,14 @@ def test_libtorch_program(package: Path, tmp_path: Path) -> None:
     print(run(folder / "torch_consumer"))
 
 
-def test_sanitizers_find_nothing(tmp_path: Path) -> None:
-    """Every native function on random sizes and values under AddressSanitizer and UBSan."""
-    folder = build(CPP / "sanitized", tmp_path, f"-DFCOS_OPS_SOURCE={REPOSITORY / 'csrc'}")
-    print(run(folder / "fuzz"))
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sanitized")
+    return build(CPP / "sanitized", folder, f"-DFCOS_OPS_SOURCE={REPOSITORY / 'csrc'}")
+
+
+@pytest.mark.parametrize("program", ["fuzz", "fuzz_kernels"])
+def test_sanitizers_find_nothing(sanitized: Path, program: str) -> None:
+    """Every native function, and every CUDA kernel on fibers, on random sizes and values under
+    AddressSanitizer and UBSan."""
+    print(run(sanitized / program))

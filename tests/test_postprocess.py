@@ -271,6 +271,17 @@ def test_a_value_at_the_threshold_is_left_out() -> None:
             assert detect(to(heads, dtype), below).count == 12
 
 
+@pytest.mark.every_device
+@pytest.mark.parametrize("threshold_on", ["class", "score"])
+@pytest.mark.parametrize("dtype, count", [(torch.float32, 2), (torch.float64, 4)], ids=str)
+def test_threshold_of_zero(dtype: torch.dtype, count: int, threshold_on: str) -> None:
+    """Every score above 0 passes: of logits down to -87 in float32, to -708 in float64."""
+    logits = torch.tensor([0.0, -80, -95, -600, -740]).view(1, 5, 1, 1)
+    heads = to(([logits], [torch.ones(1, 4, 1, 1)], [torch.zeros(1, 1, 1, 1)]), dtype)
+    rule = ALL._replace(threshold_on=threshold_on, score_threshold=0.0)
+    assert detect(heads, rule).count == count
+
+
 @pytest.mark.parametrize("order", ["random", "rising", "falling", "tied"])
 @pytest.mark.parametrize("rank_by", ["score", "class"])
 @pytest.mark.parametrize("channels_last", [False, True])

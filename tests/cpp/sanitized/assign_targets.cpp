@@ -50,8 +50,7 @@ void assign_targets(Random& random) {
   args.matched = matched.data();
   args.num_pos = &num_pos;
   args.centerness_sum = &centerness_sum;
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::assign_targets_workspace_size(args, context));
   require(fcos_ops::assign_targets(args, scratch.workspace(), context));
 }

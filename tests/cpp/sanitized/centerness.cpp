@@ -17,8 +17,7 @@ void centerness_target(Random& random) {
   args.num_levels = 1;
   args.batch = 1;
   args.target = target.data();
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   require(fcos_ops::centerness_target(args, context));
 }
 
@@ -49,8 +48,7 @@ void centerness_loss(Random& random) {
   if (random.chance(0.5)) args.loss_sum = &sum;
   if (random.chance(0.5)) args.losses = losses.data();
   if (random.chance(0.5)) args.gradient = &slope;
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::centerness_loss_workspace_size(args, context));
   require(fcos_ops::centerness_loss(args, scratch.workspace(), context));
 }

@@ -68,8 +68,7 @@ void fcos_loss(Random& random) {
     ltrb.add(Head(random, batch, 4, level.height, level.width, -1, 6));
     centerness.add(Head(random, batch, 1, level.height, level.width, -3, 3));
   }
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
 
   std::vector<std::int32_t> matched(batch * locations);
   float counts[2];

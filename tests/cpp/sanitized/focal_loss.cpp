@@ -46,8 +46,7 @@ void focal_loss(Random& random) {
   args.loss_sum = &sum;
   if (random.chance(0.5)) args.losses = &loss_view;
   if (random.chance(0.5)) args.gradient = &gradient_view;
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::sigmoid_focal_loss_workspace_size(args, context));
   require(fcos_ops::sigmoid_focal_loss(args, scratch.workspace(), context));
 }

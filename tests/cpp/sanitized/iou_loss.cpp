@@ -26,8 +26,7 @@ void iou_loss(Random& random) {
   args.loss_sum = &sum;
   if (random.chance(0.5)) args.losses = losses.data();
   if (random.chance(0.5)) args.gradient = &slope;
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::iou_loss_workspace_size(args, context));
   require(fcos_ops::iou_loss(args, scratch.workspace(), context));
 }

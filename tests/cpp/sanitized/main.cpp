@@ -1,7 +1,7 @@
 #include "random.h"
 
 int main() {
-  for (unsigned seed = 0; seed < 300; ++seed) {
+  for (unsigned seed = 0; seed < fuzz::kRounds; ++seed) {
     fuzz::Random random(seed);
     fuzz::assign_targets(random);
     fuzz::centerness(random);
@@ -11,5 +11,5 @@ int main() {
     fuzz::nms(random);
     fuzz::postprocess(random);
   }
-  std::puts("300 rounds, no finding");
+  std::printf("%d rounds, no finding\n", fuzz::kRounds);
 }

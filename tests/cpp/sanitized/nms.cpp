@@ -29,8 +29,7 @@ void nms(Random& random) {
   args.max_detections = limit;
   args.keep = keep.data();
   args.count = kept.data();
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::nms_workspace_size(args, context));
   require(fcos_ops::nms(args, scratch.workspace(), context));
 }

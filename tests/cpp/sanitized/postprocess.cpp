@@ -71,8 +71,7 @@ void postprocess(Random& random) {
   args.scores = scores.data();
   args.labels = labels.data();
   args.count = count.data();
-  fcos_ops::Context context;
-  context.num_threads = static_cast<std::int32_t>(random.integer(1, 2));
+  const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::postprocess_workspace_size(args, context));
   require(fcos_ops::postprocess(args, scratch.workspace(), context));
 }

@@ -12,6 +12,12 @@
 
 namespace fuzz {
 
+#if defined(FCOS_OPS_SIMT)
+inline constexpr std::int32_t kDevice = 0, kRounds = 30;
+#else
+inline constexpr std::int32_t kDevice = fcos_ops::kCpuDevice, kRounds = 300;
+#endif
+
 class Random {
  public:
   explicit Random(unsigned seed) : engine_(seed) {}
@@ -54,14 +60,19 @@ class Random {
     if (images > 0) result.push_back(count);
     return result;
   }
+  // On the CPU with one or two threads, or, in the program that has the kernels, on a "GPU".
+  fcos_ops::Context context() {
+    return {kDevice, nullptr, static_cast<std::int32_t>(integer(1, 2))};
+  }
 
  private:
   std::mt19937 engine_;
 };
 
-// A heap block of exactly `size` bytes, so that one byte too far is seen.
+// A heap block of exactly `size` bytes, so that one byte too far is seen; what it holds must not
+// matter.
 struct Scratch {
-  explicit Scratch(std::size_t size) : memory(size) {}
+  explicit Scratch(std::size_t size) : memory(size, '\x7f') {}
   fcos_ops::Workspace workspace() { return {memory.data(), memory.size()}; }
   std::vector<char> memory;
 };
