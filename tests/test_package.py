@@ -97,12 +97,17 @@ def test_program_without_torch_or_python(package: Path, tmp_path: Path) -> None:
 
 
 def test_libtorch_program(package: Path, tmp_path: Path) -> None:
-    folder = build(
-        CPP / "torch_consumer",
-        tmp_path,
-        f"-Dfcos_ops_DIR={package / 'share/cmake/fcos_ops'}",
-        f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
-    )
+    try:
+        folder = build(
+            CPP / "torch_consumer",
+            tmp_path,
+            f"-Dfcos_ops_DIR={package / 'share/cmake/fcos_ops'}",
+            f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
+        )
+    except AssertionError as error:
+        if "uses CUDA but I cannot find the CUDA" not in str(error):
+            raise
+        pytest.skip("the CMake package of this torch wants the CUDA toolkit that it was built with")
     print(run(folder / "torch_consumer"))
 
 
