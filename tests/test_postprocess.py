@@ -175,6 +175,16 @@ def test_threads_and_runs_agree(name: str, bias: float) -> None:
         assert_equal(other, results[0])
 
 
+def test_threads_take_every_location_once() -> None:
+    """Each location is one hit, and NMS drops nothing, so what two bands took would be seen."""
+    logits = torch.full((1, 80, 90, 70), -10.0)
+    logits[:, 7] = 5.0
+    heads = [logits], [torch.rand(1, 4, 90, 70)], [torch.ones(1, 1, 90, 70)]
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        assert detect(heads, ALL._replace(score_threshold=0.5)).count == 90 * 70
+
+
 @pytest.mark.every_device
 def test_images_do_not_see_each_other() -> None:
     heads = to(make_heads(4, 12), torch.float32)
@@ -280,6 +290,7 @@ def test_threshold_of_zero(dtype: torch.dtype, count: int, threshold_on: str) ->
     heads = to(([logits], [torch.ones(1, 4, 1, 1)], [torch.zeros(1, 1, 1, 1)]), dtype)
     rule = ALL._replace(threshold_on=threshold_on, score_threshold=0.0)
     assert detect(heads, rule).count == count
+    assert detect(heads, rule._replace(score_threshold=-1.0)).count == 5
 
 
 @pytest.mark.parametrize("order", ["random", "rising", "falling", "tied"])

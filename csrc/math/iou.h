@@ -116,10 +116,10 @@ FCOS_HD Real aspect_term(const AxisLengths<Real>& x, const AxisLengths<Real>& y,
   const Real v = kFactor * angle * angle;
   const Real alpha = v / (positive_part(distance) + v + eps);
   const Real diagonal2 = w * w + h * h;
-  const bool tiny = diagonal2 < kTiny;
-  const Real slope = Real(2) * kFactor * alpha * angle / select(tiny, Real(1), diagonal2);
-  by_x.pred -= select(tiny, Real(0), slope * h);
-  by_y.pred += select(tiny, Real(0), slope * w);
+  const Real slope =
+      Real(2) * kFactor * alpha * angle / select(diagonal2 < kTiny, Real(1), diagonal2);
+  by_x.pred -= slope * h;
+  by_y.pred += slope * w;
   return alpha * v;
 }
 
