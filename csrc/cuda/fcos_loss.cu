@@ -71,8 +71,14 @@ __device__ __forceinline__ math::Real<T> class_tile(
   }
 }
 
+// Of a multiprocessor: as many as there are registers for without a spill.
+template <class T, bool kRows>
+inline constexpr unsigned kBlocksAtOnce = sizeof(T) == 8            ? 4
+                                          : sizeof(T) == 2 && kRows ? 5
+                                                                    : 7;
+
 template <class T, Gamma kGamma, bool kRows>
-__global__ void __launch_bounds__(kFocalThreads, 1)
+__global__ void __launch_bounds__(kFocalThreads, kBlocksAtOnce<T, kRows>)
     loss_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> classes, Tiles tiles,
                 LocationArguments<math::Real<T>> locations, BlockShares shares, double* partials) {
   using Real = math::Real<T>;
