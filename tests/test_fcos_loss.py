@@ -159,7 +159,7 @@ def test_level_sizes(sizes: tuple[tuple[int, int], ...]) -> None:
 def test_loss_rules(
     kind: str, box_weight: str, normalizer: str, layout: torch.memory_format
 ) -> None:
-    problem = make_problem(layout=layout)
+    problem = make_problem(sizes=SIZES[1:], layout=layout)
     for alpha, gamma, eps in ((0.25, 2.0, 1e-7), (-1.0, 0.0, 1e-3), (0.5, 1.5, 1e-7)):
         rule = LossRule(kind, box_weight, normalizer, alpha, gamma, eps)
         assert_matches_reference(problem, loss=rule)
@@ -268,7 +268,7 @@ def test_boxes_and_offsets_of_other_dtypes() -> None:
 @pytest.mark.every_device
 def test_labels_that_are_no_class() -> None:
     """-1: background; -2: ignored by the focal loss; neither has the other losses."""
-    problem = make_problem()
+    problem = make_problem(sizes=SIZES[1:])
     boxes, labels, offsets = problem.truth
     for layout in (torch.contiguous_format, torch.channels_last):
         heads = tuple([t.to(memory_format=layout) for t in head] for head in problem.heads)
