@@ -9,7 +9,7 @@
 // This file is compiled without contraction and with IEEE division, but flushes subnormals: box
 // targets are rounded as assign_targets rounds them (but for distances below 1.2e-38), and
 // identical boxes cancel exactly. The class logits, which want neither, contract and divide by
-// functions of math/ that say so; two instructions a logit more than focal_loss.cu has remain.
+// functions of math/ that say so: two instructions a logit more than in focal_loss.cu remain.
 #include "cuda/fcos_locations.cuh"
 #include "cuda/focal_planes.cuh"
 #include "cuda/focal_rows.cuh"
