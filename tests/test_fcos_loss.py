@@ -293,6 +293,22 @@ def test_labels_that_are_no_class() -> None:
 
 @pytest.mark.every_device
 @LAYOUTS
+def test_matches_that_are_no_box(layout: torch.memory_format) -> None:
+    """As the C++ function takes them: whatever is outside [0, num_boxes) is background."""
+    problem = to(make_problem(layout=layout), torch.float32, False)
+    results = []
+    for outside in (-1, len(problem.truth[0]), 2**31 - 1, -(2**31)):
+        heads, matched, *rest = op_arguments(problem, (True, True, True))
+        assert (matched < 0).any() and (matched == 1).any()
+        changed = torch.where((matched < 0) | (matched == 1), outside, matched)
+        losses_and_gradients = _OP.kernel(heads, changed, *rest)
+        results.append([*losses_and_gradients[:3], *losses_and_gradients[3]])
+    for result in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@pytest.mark.every_device
+@LAYOUTS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format) -> None:
     """A map, and the gradient beside it, may start anywhere in its storage."""
