@@ -612,7 +612,7 @@ def test_gradients_are_scaled_in_place(dtype: torch.dtype) -> None:
 @pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_number_of_launches(dtype: torch.dtype, device: str) -> None:
-    """Assignment takes two, the losses two, and the backward pass one; see README.md."""
+    """Assignment takes two, the losses two, the backward pass one."""
     if device != "simt":
         pytest.skip("counts launches of simt")
     problem = to(make_problem(), dtype)
