@@ -99,7 +99,6 @@ def unavailable_reason(device_type: str) -> str | None:
     return None
 
 
-_CPU_ONLY = {"fcos_loss"}
 _UNAVAILABLE = {device: unavailable_reason(device) for device in ("cpu", "cuda")}
 
 
@@ -115,8 +114,6 @@ def enabled(op: str, tensor: Tensor) -> bool:
         return True
     device_type = tensor.device.type
     reason = _UNAVAILABLE.get(device_type, f"it has no kernels for device {device_type!r}")
-    if reason is None and op in _CPU_ONLY and not tensor.is_cpu:
-        reason = "this version has no CUDA kernel for it"
     if reason is None:
         return True
     _warn_of_fallback(op, device_type, reason)

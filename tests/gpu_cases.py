@@ -76,6 +76,19 @@ def _centerness(ops: Any, logits: Tensor, target: Tensor, labels: Tensor) -> Any
     return _with_gradient(lambda x: ops.centerness_loss(x, target, labels=labels), logits)
 
 
+def _fcos_inputs(seed: int) -> tuple[Any, ...]:
+    labels = torch.arange(200) % CLASSES
+    return *_heads(seed)[:3], _boxes(seed), labels, _offsets()
+
+
+def _fcos(ops: Any, *inputs: Any) -> Any:
+    heads = [[x.detach().requires_grad_() for x in head] for head in inputs[:3]]
+    losses = ops.fcos_loss(*heads, *inputs[3:], levels=LEVELS, rule=RULE)
+    total = losses[0] + 2 * losses[1] + 3 * losses[2]
+    gradients = torch.autograd.grad(total, [x for head in heads for x in head])
+    return [loss.detach() for loss in losses], gradients
+
+
 def _nms_padded(ops: Any, boxes: Tensor, scores: Tensor, offsets: Tensor) -> Any:
     limits = {"iou_threshold": 0.5, "score_threshold": 0.1, "max_detections": DETECTIONS}
     return ops.nms_padded(boxes, scores, None, offsets, **limits)
@@ -101,6 +114,7 @@ CASES = {
         _centerness,
         False,
     ),
+    "fcos_loss": GpuCase(_fcos_inputs, _fcos, False),
     "nms_padded": GpuCase(
         lambda seed: (_boxes(seed), torch.rand(200), _offsets()), _nms_padded, True
     ),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import ASSIGNMENT_RULES, AssignmentRule, Level, Targets, pyramid_levels, reference
+from fcos_ops.assign_targets import MATCH_OP, flatten_levels
 from tests.common import DTYPES, assert_near
 
 IMAGE = (152, 232)
@@ -225,6 +226,34 @@ def test_boxes_on_cells(rule: str) -> None:
         level = Level(9, 9, 8, 8, 8.0, -1, 64)
         targets = check([level, level._replace(lower=8, upper=16)], problem, rule)
         assert targets.num_pos > 50
+
+
+def check_matches(levels: Any, problem: Problem, rule: str) -> None:
+    """What fcos_loss takes of an assignment: indices and counts, without the targets."""
+    grids, lengths = flatten_levels(levels)
+    matched, counts, image_counts = MATCH_OP(*problem, grids, lengths, *ASSIGNMENT_RULES[rule][:7])
+    targets = fcos_ops.assign_targets(levels, *problem, rule=rule)
+    assert matched.dtype == torch.int32 and torch.equal(matched.long(), targets.matched)
+    real = targets.centerness.dtype
+    assert counts.dtype == image_counts.dtype == real
+    assert torch.equal(counts, torch.stack([targets.num_pos.to(real), targets.centerness_sum]))
+    expected = torch.stack([(matched >= 0).sum(1), targets.centerness.double().sum(1)], 1)
+    assert image_counts.shape == expected.shape
+    assert_near(image_counts, expected, real)
+    assert torch.equal(image_counts[:, 0], expected[:, 0].to(real))
+    if real == torch.float32:  # whose sums are exact in float64, so any order gives the same
+        assert torch.equal(image_counts, expected.to(real))
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("counts", [[30, 0, 60], [3], [2, 1] * 5, []], ids=str)
+def test_matches_for_losses(counts: list[int]) -> None:
+    for rule in ("improved", "torchvision"):
+        boxes, labels, offsets = make_problem(counts, rounded=False)
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            check_matches(levels_of(rule), (boxes.to(dtype), labels, offsets), rule)
+    check_matches([Level(70, 700, 8, 8, 8.0, 0, INF)], make_problem(counts), "improved")
+    check_matches([Level(0, 7, 8, 8, 8.0, 0, INF)], make_problem(counts), "improved")
 
 
 @pytest.mark.every_device

@@ -48,6 +48,29 @@ def test_simt_runs_kernels(device: str) -> None:
         assert devices.simt_launches() == before + 1
 
 
+# Kernels and memsets of one call, with its backward pass where it has one.
+LAUNCHES = {
+    "sigmoid_focal_loss": 2,
+    "assign_targets": 2,
+    "iou_loss": 2,
+    "centerness_target": 1,
+    "centerness_loss": 2,
+    "fcos_loss": 5,
+    "postprocess": 10,
+}
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_numbers_of_launches(name: str, device: str) -> None:
+    if device != "simt":
+        pytest.skip("counts what is started on simt")
+    inputs = CASES[name].make(0)
+    before = devices.simt_launches()
+    CASES[name].run(fcos_ops, *inputs)
+    assert devices.simt_launches() - before <= LAUNCHES[name]
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", CASES)
 def test_graph_replays_with_other_inputs(name: str) -> None:

@@ -1,7 +1,8 @@
 """fcos_loss against the reference ops in float64, and as a citizen of torch."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from fcos_ops import LOSS_RULES, Level, LossRule, reference
+from fcos_ops import LOSS_RULES, Level, LossRule, _native, _views, reference
 from fcos_ops.fcos_loss import _OP
+from tests import devices
 from tests.common import DTYPES, assert_near
 
 SIZES = ((24, 41), (12, 21), (6, 11), (3, 6), (2, 3))
@@ -111,6 +113,7 @@ LAYOUTS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("name", LOSS_RULES)
 def test_presets(name: str, layout: torch.memory_format) -> None:
@@ -119,6 +122,7 @@ def test_presets(name: str, layout: torch.memory_format) -> None:
         assert_matches_reference(problem, dtype, rule=name, scale=1024.0)
 
 
+@pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("classes", [0, 1, 7, 8, 600, 1203])
 def test_numbers_of_classes(classes: int, layout: torch.memory_format) -> None:
@@ -129,6 +133,7 @@ def test_numbers_of_classes(classes: int, layout: torch.memory_format) -> None:
         assert_matches_reference(problem, dtype)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize(
     "per_image", [(0,), (0, 0), (1,), (0, 7, 0), (40, 3), ()], ids=lambda counts: str(counts)
 )
@@ -138,6 +143,7 @@ def test_ragged_images(per_image: tuple[int, ...]) -> None:
     assert_matches_reference(problem, loss=LossRule(normalizer="per_image"))
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize(
     "sizes", [((24, 41),), ((1, 1),), ((0, 5), (3, 4)), ((1, 1200), (30, 40))], ids=str
 )
@@ -145,6 +151,7 @@ def test_level_sizes(sizes: tuple[tuple[int, int], ...]) -> None:
     assert_matches_reference(make_problem(sizes=sizes))
 
 
+@pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("kind", BOX_KINDS)
 @pytest.mark.parametrize("box_weight", ["centerness", "uniform"])
@@ -152,7 +159,7 @@ def test_level_sizes(sizes: tuple[tuple[int, int], ...]) -> None:
 def test_loss_rules(
     kind: str, box_weight: str, normalizer: str, layout: torch.memory_format
 ) -> None:
-    problem = make_problem(layout=layout)
+    problem = make_problem(sizes=SIZES[1:], layout=layout)
     for alpha, gamma, eps in ((0.25, 2.0, 1e-7), (-1.0, 0.0, 1e-3), (0.5, 1.5, 1e-7)):
         rule = LossRule(kind, box_weight, normalizer, alpha, gamma, eps)
         assert_matches_reference(problem, loss=rule)
@@ -171,6 +178,7 @@ def test_loss_rule_follows_the_assignment_rule_by_name() -> None:
     assert losses(rule=rule) == losses(rule="detectron2", loss="improved")
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize(
     "strided",
     [
@@ -204,6 +212,7 @@ def test_strides(strided: Any) -> None:
             assert_near(gradient, exact, dtype)
 
 
+@pytest.mark.every_device
 def test_each_gradient_has_the_layout_of_its_map() -> None:
     problem = to(make_problem(layout=torch.channels_last), torch.float32)
     mixed = problem._replace(
@@ -212,12 +221,18 @@ def test_each_gradient_has_the_layout_of_its_map() -> None:
             for head in problem.heads
         )
     )
-    run(fcos_ops.fcos_loss, mixed)
+    losses, gradients = run(fcos_ops.fcos_loss, mixed)
+    expected, exact_gradients = run(fcos_ops.fcos_loss, to(problem, torch.float32))
+    for loss, exact in zip(losses, expected, strict=True):
+        assert_near(loss.detach(), exact.detach(), torch.float32)
+    for gradient, exact in zip(gradients, exact_gradients, strict=True):
+        assert_near(gradient, exact, torch.float32)
     for head in mixed.heads:
         for tensor in head:
             assert tensor.grad is not None and tensor.grad.stride() == tensor.stride()
 
 
+@pytest.mark.every_device
 def test_mixed_dtypes_of_the_heads() -> None:
     """As the presets with exp have it under autocast: logits in half, distances in float32."""
     problem = make_problem(rule="paper")
@@ -234,6 +249,7 @@ def test_mixed_dtypes_of_the_heads() -> None:
         assert_near(gradient, expected, dtype)
 
 
+@pytest.mark.every_device
 def test_boxes_and_offsets_of_other_dtypes() -> None:
     problem = to(make_problem(), torch.float32)
     boxes, labels, offsets = problem.truth
@@ -249,9 +265,10 @@ def test_boxes_and_offsets_of_other_dtypes() -> None:
     assert losses.num_pos > 0
 
 
+@pytest.mark.every_device
 def test_labels_that_are_no_class() -> None:
     """-1: background; -2: ignored by the focal loss; neither has the other losses."""
-    problem = make_problem()
+    problem = make_problem(sizes=SIZES[1:])
     boxes, labels, offsets = problem.truth
     for layout in (torch.contiguous_format, torch.channels_last):
         heads = tuple([t.to(memory_format=layout) for t in head] for head in problem.heads)
@@ -274,6 +291,53 @@ def test_labels_that_are_no_class() -> None:
             assert torch.equal(gradients[0].isnan().any(-1), matched)
 
 
+@pytest.mark.every_device
+@LAYOUTS
+def test_matches_that_are_no_box(layout: torch.memory_format) -> None:
+    """As the C++ function takes them: whatever is outside [0, num_boxes) is background."""
+    problem = to(make_problem(layout=layout), torch.float32, False)
+    results = []
+    for outside in (-1, len(problem.truth[0]), 2**31 - 1, -(2**31)):
+        heads, matched, *rest = op_arguments(problem, (True, True, True))
+        assert (matched < 0).any() and (matched == 1).any()
+        changed = torch.where((matched < 0) | (matched == 1), outside, matched)
+        losses_and_gradients = _OP.kernel(heads, changed, *rest)
+        results.append([*losses_and_gradients[:3], *losses_and_gradients[3]])
+    for result in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@pytest.mark.every_device
+@LAYOUTS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    """A map, and the gradient beside it, may start anywhere in its storage."""
+    problem = to(make_problem(layout=layout), dtype, False)
+    expected = _OP.kernel(*op_arguments(problem, (True, True, True)))
+    for shift in (1, 2, 7):
+
+        def moved(tensor: Tensor, shift: int = shift) -> Tensor:
+            storage = tensor.new_zeros(tensor.numel() + shift)
+            return storage[shift:].as_strided(tensor.shape, tensor.stride()).copy_(tensor)
+
+        heads = tuple([moved(t) for t in head] for head in problem.heads)
+        found = _OP.kernel(*op_arguments(problem._replace(heads=heads), (True, True, True)))
+        for a, b in zip([*found[:3], *found[3]], [*expected[:3], *expected[3]], strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.every_device
+def test_more_locations_than_are_in_flight() -> None:
+    """On a GPU blocks take more than one tile of them."""
+    level = Level(729, 743, 8, 8, 8.0, 0.0, 1e8)
+    heads = tuple([torch.randn(1, channels, 729, 743)] for channels in (1, 4, 1))
+    heads[1][0].abs_()
+    corners = torch.tensor([[30.0, 20, 400, 300], [5000, 5100, 5900, 5800]])
+    truth = (corners, torch.zeros(2, dtype=torch.long), torch.tensor([0, 2]))
+    assert_matches_reference(Problem(heads, truth, (level,)))
+
+
+@pytest.mark.every_device
 def test_nan_outputs() -> None:
     """A NaN class logit reaches its loss alone; NaN distances and centerness of the background
     reach nothing."""
@@ -290,6 +354,7 @@ def test_nan_outputs() -> None:
     assert gradients[1].isfinite().all() and gradients[2].isfinite().all()
 
 
+@pytest.mark.every_device
 def test_result_does_not_depend_on_threads() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         problem = make_problem(layout=layout)
@@ -305,6 +370,7 @@ def test_result_does_not_depend_on_threads() -> None:
 # ------------------------------------------------------------------------------------ normalizers
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("normalizer, shape", [("positives", (2,)), ("per_image", (3, 2))])
 def test_normalize(normalizer: str, shape: tuple[int, ...]) -> None:
     problem = make_problem()
@@ -322,6 +388,7 @@ def test_normalize(normalizer: str, shape: tuple[int, ...]) -> None:
     assert torch.equal(seen[0].reshape(-1, 2).sum(0)[0], targets.num_pos.float())
 
 
+@pytest.mark.every_device
 def test_normalizers_are_clamped() -> None:
     problem = to(make_problem(), torch.float32, False)
 
@@ -379,6 +446,7 @@ def losses_of(problem: Problem, **options: Any) -> Any:
     return fcos_ops.fcos_loss(*problem.heads, *problem.truth, levels=problem.levels, **options)
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_graph_kept_scaled_and_used_again(dtype: torch.dtype) -> None:
     problem = to(make_problem(), dtype)
@@ -394,6 +462,7 @@ def test_graph_kept_scaled_and_used_again(dtype: torch.dtype) -> None:
         assert torch.allclose(3 * a, b, rtol=1e-2 if half else 1e-6, atol=2e-7 if half else 0)
 
 
+@pytest.mark.every_device
 def test_each_loss_alone() -> None:
     problem = to(make_problem(), torch.float32)
     whole = gradients_of(problem, sum(losses_of(problem)[:LOSSES]))
@@ -407,6 +476,7 @@ def test_each_loss_alone() -> None:
                 assert a is None
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2), (1, 2)])
 def test_only_some_heads_need_a_gradient(wanted: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -423,6 +493,7 @@ def test_only_some_heads_need_a_gradient(wanted: tuple[int, ...], dtype: torch.d
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.every_device
 def test_only_some_levels_need_a_gradient() -> None:
     problem = to(make_problem(), torch.float32)
     problem.heads[0][1] = problem.heads[0][1].detach()
@@ -442,6 +513,7 @@ def test_no_gradient_is_computed_where_none_is_asked_for() -> None:
     assert not losses_of(problem).num_pos.requires_grad
 
 
+@pytest.mark.every_device
 def test_gradients_accumulate() -> None:
     problem = to(make_problem(), torch.float32)
     run(fcos_ops.fcos_loss, problem)
@@ -459,6 +531,7 @@ def test_second_derivative_raises_instead_of_vanishing() -> None:
         sum(g.square().sum() for g in gradients).backward()
 
 
+@pytest.mark.every_device
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_expected_scale(as_tensor: bool) -> None:
     """Half gradients far below half's range survive, and unmet expectations change nothing."""
@@ -482,6 +555,7 @@ def test_expected_scale(as_tensor: bool) -> None:
             assert_near(joined, tensor, torch.float32)
 
 
+@pytest.mark.every_device
 def test_met_expectation_leaves_the_gradient_alone() -> None:
     """The stored gradient is handed over as it is: not one bit of rounding is added."""
     problem = to(make_problem(), torch.float32)
@@ -490,6 +564,64 @@ def test_met_expectation_leaves_the_gradient_alone() -> None:
     gradients = gradients_of(problem, factor * sum(loss[:LOSSES]))
     arguments = op_arguments(problem, (True, True, True), factor=factor)
     assert all(torch.equal(a, b) for a, b in zip(gradients, _OP.kernel(*arguments)[3], strict=True))
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_are_scaled_in_place(dtype: torch.dtype) -> None:
+    """Every layout and address, several levels and heads at once; a head may be left alone."""
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    shapes = [(2, 5, 13, 77), (2, 5, 3, 1), (2, 5, 0, 4)]
+
+    def gradients(changed: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        return [changed(torch.randn(shape).to(dtype)) for shape in shapes]
+
+    layouts: list[Callable[[Tensor], Tensor]] = [
+        lambda x: x,
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x.transpose(0, 3).contiguous().transpose(0, 3),
+        lambda x: torch.cat([x, x], 3)[..., ::2],
+        lambda x: torch.cat([x, x], 0)[:2],
+        lambda x: torch.cat([x, x], 2)[:, :, : x.shape[2]],
+        lambda x: x.new_zeros(x.numel() + 3)[3:].view(x.shape).copy_(x),
+    ]
+    for changed in layouts:
+        heads: list[list[Tensor]] = [gradients(changed), [], gradients(changed)]
+        factors = [torch.tensor(3.0, dtype=real), None, torch.tensor(2.0, dtype=real)]
+        whole = [[x._base if x._base is not None else x for x in head] for head in heads]
+        before = [[x.clone() for x in head] for head in whole]
+        scaled = [[x.clone() for x in head] for head in heads]
+        for head, factor in zip(scaled, (0.75, 1, 0.5), strict=True):
+            for x in head:
+                x.mul_(factor)
+        views: list[Any] = []
+        for head, factor in zip(heads, factors, strict=True):
+            code = _native.DTYPE_CODES[dtype]
+            views += (_views.level_views(head), 5 if head else 0, code if head else 0, factor)
+        expected = torch.tensor(2.0, dtype=real)
+        _native.call("fcos_scale_gradients", heads[0][0], *views, 2, 2.0, expected)
+        for head, wanted in zip(heads, scaled, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(head, wanted, strict=True))
+        for head, old, base in zip(heads, before, whole, strict=True):
+            for x, o, b in zip(head, old, base, strict=True):  # nothing else was touched
+                mask = torch.ones_like(b, dtype=torch.bool)
+                mask.as_strided(x.shape, x.stride(), x.storage_offset()).fill_(False)
+                assert torch.equal(b[mask], o[mask])
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_number_of_launches(dtype: torch.dtype, device: str) -> None:
+    """Assignment takes two, the losses two, the backward pass one."""
+    if device != "simt":
+        pytest.skip("counts launches of simt")
+    problem = to(make_problem(), dtype)
+    counts = [devices.simt_launches()]
+    total = sum(losses_of(problem)[:LOSSES])
+    counts.append(devices.simt_launches())
+    total.backward()
+    counts.append(devices.simt_launches())
+    assert [b - a for a, b in itertools.pairwise(counts)] == [4, 1]
 
 
 def op_arguments(

@@ -12,8 +12,9 @@
 // leave room for), and a third launch must read all bids again: 6 MB and two launches more, to save
 // the tests of boxes against tiles: at 200 boxes an image, about 60 instructions a location.
 #include <algorithm>
-#include <type_traits>
 
+#include "cuda/assign_tiles.h"
+#include "cuda/candidates.cuh"
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
 #include "cuda/tiles.h"
@@ -25,10 +26,8 @@
 namespace fcos_ops::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256;
-constexpr unsigned kWarps = kThreads / kWarp;
-constexpr std::int32_t kCells = 4;  // of a thread
-constexpr std::int32_t kTileBits = 10;
+constexpr unsigned kThreads = kAssignThreads;
+constexpr std::int32_t kCells = kCellsOfThread;
 constexpr std::int64_t kMaxImages = 65535;  // along an axis of the grid
 static_assert(kThreads * kCells == 1u << kTileBits);
 
@@ -36,129 +35,6 @@ struct Counts {
   double centerness;
   std::int64_t positives;
 };
-
-// A level in tiles of 2^column_bits columns and 2^(kTileBits - column_bits) rows.
-template <class Real>
-struct TiledLevel {
-  math::MatchLevel<Real> rule;
-  Real unit;  // of the distances that are written
-  std::int32_t height, width, column_bits;
-  std::uint32_t tiles_x, first_tile;
-  std::int64_t first_location;
-};
-
-template <class Real>
-struct Pyramid {
-  TiledLevel<Real> level[kMaxLevels];
-  std::int32_t num_levels;
-  std::int64_t tiles, locations;  // of an image; more than kMaxBlocks tiles are not launched
-};
-
-// The least b in [low, high] with 2^b >= size; high if there is none.
-std::int32_t bits_to_hold(std::int64_t size, std::int32_t low, std::int32_t high) {
-  std::int32_t bits = low;
-  while (bits < high && (std::int64_t{1} << bits) < size) ++bits;
-  return bits;
-}
-
-// As square as possible, but for levels that are narrower or flatter than that. A row of a tile is
-// no longer than a block, so that the cells of a thread lie below each other.
-std::int32_t choose_column_bits(std::int64_t height, std::int64_t width) {
-  const std::int32_t narrow = bits_to_hold(width, 0, 5);
-  const std::int32_t rows = bits_to_hold(height, 2, kTileBits - narrow);
-  return kTileBits - rows;
-}
-
-std::int64_t tiles_along(std::int64_t size, std::int32_t bits) {
-  return (size + (std::int64_t{1} << bits) - 1) >> bits;
-}
-
-template <class Real>
-Pyramid<Real> make_pyramid(const AssignTargetsArgs& args) {
-  Pyramid<Real> pyramid = {};
-  pyramid.num_levels = args.num_levels;
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    const AssignmentLevel& level = args.levels[i];
-    TiledLevel<Real>& tiled = pyramid.level[i];
-    tiled.rule = math::match_level<Real>(args, level);
-    tiled.unit = args.normalize_ltrb ? static_cast<Real>(level.scale) : Real(1);
-    tiled.height = static_cast<std::int32_t>(level.height);
-    tiled.width = static_cast<std::int32_t>(level.width);
-    tiled.column_bits = choose_column_bits(level.height, level.width);
-    const std::int64_t tiles_x = tiles_along(level.width, tiled.column_bits);
-    tiled.tiles_x = static_cast<std::uint32_t>(tiles_x);
-    tiled.first_tile = static_cast<std::uint32_t>(pyramid.tiles);
-    tiled.first_location = pyramid.locations;
-    pyramid.tiles += tiles_x * tiles_along(level.height, kTileBits - tiled.column_bits);
-    pyramid.locations += level.height * level.width;
-  }
-  return pyramid;
-}
-
-// A box that may match a cell of the tile, in these rows.
-template <class Real>
-struct alignas(16) Candidate {
-  math::Box<Real> box;
-  Real cost;
-  std::int32_t index;  // among the boxes that are tested together
-  math::CellInterval rows;
-};
-
-template <class Real>
-struct Candidates {
-  Candidate<Real> list[kThreads];
-  std::int32_t count[kWarps];  // that each warp found
-};
-
-template <class Real>
-__device__ __forceinline__ math::Box<Real> load_box(const AssignTargetsArgs& args, std::int64_t i) {
-  if constexpr (std::is_same_v<Real, double>) {
-    return math::load_box(static_cast<const double*>(args.boxes) + 4 * i);
-  } else if (args.box_dtype == DType::kFloat16) {
-    return math::load_box(static_cast<const math::Half*>(args.boxes) + 4 * i);
-  } else if (args.box_dtype == DType::kBFloat16) {
-    return math::load_box(static_cast<const math::BFloat16*>(args.boxes) + 4 * i);
-  } else {
-    return math::load_box(static_cast<const float*>(args.boxes) + 4 * i);
-  }
-}
-
-__device__ __forceinline__ std::int64_t box_offset(const AssignTargetsArgs& args,
-                                                   std::int64_t image) {
-  const std::int64_t offset = math::read_integer(args.offsets, args.offset_dtype, image);
-  return math::smaller(math::larger<std::int64_t>(offset, 0), args.num_boxes);
-}
-
-// Lists those of the boxes [first, end), at most kThreads, that may match a cell of `tile`, by
-// rising index; returns how many. Threads may still read the last list when they call this.
-template <class Real>
-__device__ __forceinline__ std::int32_t find_candidates(const AssignTargetsArgs& args,
-                                                        const math::MatchLevel<Real>& rule,
-                                                        const math::CellRectangle& tile,
-                                                        std::int64_t first, std::int64_t end) {
-  auto& candidates = block_shared<Candidates<Real>>();
-  const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  Candidate<Real> mine = {};
-  bool found = false;
-  if (first + threadIdx.x < end) {
-    mine.box = load_box<Real>(args, first + threadIdx.x);
-    mine.cost = math::match_cost(mine.box, rule);
-    mine.index = static_cast<std::int32_t>(threadIdx.x);
-    mine.rows = math::candidate_cells(mine.box, rule, tile).rows;
-    found = (mine.rows.first < mine.rows.end) & (mine.cost < math::kInfinity<Real>);
-  }
-  const unsigned ballot = __ballot_sync(kFullMask, found);
-  if (lane == 0) candidates.count[warp] = __popc(ballot);
-  __syncthreads();  // all counts are there, and nobody reads the last list any more
-  std::int32_t place = __popc(ballot & ((1u << lane) - 1)), total = 0;
-  for (unsigned i = 0; i < kWarps; ++i) {
-    place += i < warp ? candidates.count[i] : 0;
-    total += candidates.count[i];
-  }
-  if (found) candidates.list[place] = mine;
-  __syncthreads();
-  return total;
-}
 
 // The cells of a thread: (row + k, column) for k < kCells. Some may lie outside the level.
 template <class Real>
@@ -213,24 +89,26 @@ __device__ __forceinline__ void store_sides(const math::Sides<Real>& sides, void
   }
 }
 
-// Writes the targets of a location at (x, y) whose match is `box`, -1: none. Returns its
-// centerness.
+// Writes those targets of a location at (x, y) that are wanted; its match is `box`, -1: none.
+// Returns its centerness.
 template <class Real>
 __device__ __forceinline__ Real write_targets(const AssignTargetsArgs& args, std::int64_t location,
                                               std::int64_t box, Real x, Real y, Real unit) {
-  std::int64_t label = -1;
   math::Sides<Real> sides = {0, 0, 0, 0};
   Real centerness = 0;
   if (box >= 0) {
-    label = math::read_integer(args.labels, args.label_dtype, box);
     sides = math::sides(x, y, load_box<Real>(args, box));
     sides = {sides.left / unit, sides.top / unit, sides.right / unit, sides.bottom / unit};
     centerness = math::centerness(sides.left, sides.top, sides.right, sides.bottom);
   }
-  args.matched[location] = box;
-  args.location_labels[location] = label;
-  store_sides(sides, args.ltrb, location);
-  static_cast<Real*>(args.centerness)[location] = centerness;
+  if (args.matched) args.matched[location] = box;
+  if (args.matched_int32) args.matched_int32[location] = static_cast<std::int32_t>(box);
+  if (args.location_labels) {
+    args.location_labels[location] =
+        box < 0 ? -1 : math::read_integer(args.labels, args.label_dtype, box);
+  }
+  if (args.ltrb) store_sides(sides, args.ltrb, location);
+  if (args.centerness) static_cast<Real*>(args.centerness)[location] = centerness;
   return centerness;
 }
 
@@ -297,21 +175,42 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) partials[image * pyramid.tiles + tile] = {centerness, positives};
 }
 
-// Adds the counts of all tiles. One block of kFinishThreads.
+template <class Real>
+__device__ __forceinline__ void write_pair(const Counts& counts, void* numbers,
+                                           std::int64_t index) {
+  if (numbers == nullptr) return;
+  static_cast<Real*>(numbers)[2 * index] = static_cast<Real>(counts.positives);
+  static_cast<Real*>(numbers)[2 * index + 1] = static_cast<Real>(counts.centerness);
+}
+
+// Adds the counts of all tiles, a warp those of an image after another. One block of
+// kFinishThreads. In float64 the order hardly ever matters: sums of float32 numbers are exact as
+// long as the least of them is not far below the sum.
 template <class Real>
 __global__ void __launch_bounds__(kFinishThreads)
-    count_kernel(const Counts* partials, std::int64_t tiles, std::int64_t* num_pos,
-                 Real* centerness_sum) {
+    count_kernel(const Counts* partials, std::int64_t tiles, AssignTargetsArgs args) {
+  const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   Counts total = {};
-  for (std::int64_t i = threadIdx.x; i < tiles; i += kFinishThreads) {
-    total.positives += partials[i].positives;
-    total.centerness += partials[i].centerness;
+  for (std::int64_t image = warp; image < args.batch; image += kFinishThreads / kWarp) {
+    Counts counts = {};
+    for (std::int64_t i = lane; i < tiles; i += kWarp) {
+      counts.positives += partials[image * tiles + i].positives;
+      counts.centerness += partials[image * tiles + i].centerness;
+    }
+    counts.positives = warp_sum(counts.positives);
+    counts.centerness = warp_sum(counts.centerness);
+    if (lane != 0) continue;
+    write_pair<Real>(counts, args.image_counts, image);
+    total.positives += counts.positives;
+    total.centerness += counts.centerness;
   }
   total.positives = block_sum<kFinishThreads>(total.positives);
   total.centerness = block_sum<kFinishThreads>(total.centerness);
-  if (threadIdx.x == 0) {
-    *num_pos = total.positives;
-    *centerness_sum = static_cast<Real>(total.centerness);
+  if (threadIdx.x != 0) return;
+  write_pair<Real>(total, args.counts, 0);
+  if (args.num_pos) *args.num_pos = total.positives;
+  if (args.centerness_sum) {
+    *static_cast<Real*>(args.centerness_sum) = static_cast<Real>(total.centerness);
   }
 }
 
@@ -329,8 +228,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
                                context, pyramid, args, partials);
   if (!status.ok()) return status;
   return launch("assign_targets: count_kernel", count_kernel<Real>, 1, kFinishThreads, context,
-                static_cast<const Counts*>(partials), tiles, args.num_pos,
-                static_cast<Real*>(args.centerness_sum));
+                static_cast<const Counts*>(partials), pyramid.tiles, args);
 }
 
 }  // namespace
@@ -340,13 +238,6 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  if (args.matched_int32 || args.counts || args.image_counts || !args.num_pos ||
-      !args.centerness_sum ||
-      (args.matched && !(args.location_labels && args.ltrb && args.centerness))) {
-    return {kNotImplementedForDevice,
-            "assign_targets: on a GPU the outputs are yet all but matched_int32, counts and "
-            "image_counts"};
-  }
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   return args.box_dtype == DType::kFloat64 ? run_assign_targets<double>(args, workspace, context)

@@ -13,14 +13,24 @@ namespace fcos_ops::cuda {
 
 using math::Gamma;
 
-inline constexpr std::int32_t kBackground = -1, kIgnored = -2;
+inline constexpr unsigned kFocalThreads = 128;  // of a block
+
+// A label other than a class. An invalid one makes its row NaN.
+inline constexpr std::int32_t kBackground = -1, kIgnored = -2, kInvalidLabel = -3;
+
+// Where an element's target comes from.
+enum class Labels {
+  kRows,     // a label for each row
+  kMatches,  // the label of the box that a row matches
+  kDense,    // a number for each element
+};
 
 template <class Real>
 inline constexpr Real kNan = std::numeric_limits<Real>::quiet_NaN();
 
 // Where an array has a level; its strides are in elements.
 template <class Pointer>
-struct FocalArray {
+struct LevelArray {
   Pointer data = nullptr;
   std::int64_t stride_batch = 0, stride_y = 0, stride_x = 0, stride_channel = 0;
 };
@@ -28,8 +38,8 @@ struct FocalArray {
 struct FocalLevel {
   std::int64_t width = 0;
   bool has_planes = false;  // in each array the locations of an image are contiguous
-  FocalArray<const void*> logits, targets;
-  FocalArray<void*> losses, gradient;
+  LevelArray<const void*> logits, targets;
+  LevelArray<void*> losses, gradient;
 };
 
 // FocalLossArgs as a kernel argument.
@@ -37,9 +47,11 @@ template <class Real>
 struct FocalArguments {
   FocalLevel level[kMaxLevels];
   std::int32_t num_classes;
-  Divisor by_classes;
+  Divisor by_classes = Divisor(1);
   const void* labels;
   DType label_dtype;
+  const std::int32_t* matched;  // of each row, a box; none outside [0, num_boxes)
+  std::int64_t num_boxes;
   const Real* weight;
   Normalizer normalizer;
   Real positive_scale, negative_scale, gamma;
@@ -52,6 +64,14 @@ template <class Real>
 struct FocalFactors {
   Real positive, negative, gradient;
 };
+
+// From 1 / (the number that everything is divided by).
+template <class Real>
+__device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args,
+                                                            Real inverse) {
+  return {args.positive_scale * inverse, args.negative_scale * inverse,
+          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
+}
 
 // In the type of the maths: a division of float64 costs more than all logits of a thread where the
 // GPU has few units for it.
@@ -66,8 +86,7 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
     const auto floor = static_cast<Real>(normalizer.floor);
     inverse = Real(1) / (value < floor ? floor : value);
   }
-  return {args.positive_scale * inverse, args.negative_scale * inverse,
-          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
+  return focal_factors(args, inverse);
 }
 
 // The same element in all arrays. Those that are not there are null; of the two for the gradient
@@ -120,23 +139,35 @@ struct FocalRow {
   Real weight;
 };
 
-template <class T, Gamma kGamma, bool kDense>
+template <class T, Gamma kGamma, Labels kLabels>
 class FocalTerms {
+  static constexpr bool kDense = kLabels == Labels::kDense;
+
  public:
   using Real = math::Real<T>;
   static constexpr int kCount = kVector<T>;
 
-  __device__ explicit FocalTerms(const FocalArguments<Real>& args)
-      : args_(args), factors_(focal_factors(args)) {}
+  __device__ FocalTerms(const FocalArguments<Real>& args, const FocalFactors<Real>& factors)
+      : args_(args), factors_(factors) {}
+
+  // The label of a row: a class, or one of those above.
+  __device__ __forceinline__ std::int32_t label(std::int64_t row) const {
+    std::int64_t index = row;
+    if constexpr (kLabels == Labels::kMatches) {
+      index = args_.matched[row];
+      if (index < 0 || index >= args_.num_boxes) return kBackground;
+    }
+    const std::int64_t value = math::read_integer(args_.labels, args_.label_dtype, index);
+    return static_cast<std::int32_t>(value < kIgnored || value >= args_.num_classes ? kInvalidLabel
+                                                                                    : value);
+  }
 
   __device__ __forceinline__ FocalRow<Real> row(std::int64_t index) const {
     const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
     if constexpr (kDense) return {kBackground, weight};
-    const std::int64_t label = math::read_integer(args_.labels, args_.label_dtype, index);
-    if (label < kIgnored || label >= args_.num_classes) {
-      return {kBackground, kNan<Real>};
-    }
-    return {static_cast<std::int32_t>(label), weight};
+    const std::int32_t value = label(index);
+    if (value == kInvalidLabel) return {kBackground, kNan<Real>};
+    return {value, weight};
   }
 
   // One element of a row; `target` counts where targets are dense, else `is_positive`.

@@ -8,19 +8,27 @@ namespace fcos_ops::cuda {
 
 inline constexpr unsigned kFinishThreads = 256;
 
-template <class T, unsigned kThreads>
+// The sum over the threads of a warp, in lane 0.
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  for (unsigned delta = kWarp / 2; delta > 0; delta /= 2) {
+    value += __shfl_down_sync(kFullMask, value, delta);
+  }
+  return value;
+}
+
+template <class T, unsigned kThreads, int kSlot>
 struct WarpSums {
   T sum[kThreads / kWarp];
 };
 
-// The sum over all kThreads threads of the block, in thread 0. Once a kernel for each type.
-template <unsigned kThreads, class T>
+// The sum over all kThreads threads of the block, in thread 0. A kernel calls it once for each type
+// and slot, which have memory of their own.
+template <unsigned kThreads, int kSlot = 0, class T>
 __device__ __forceinline__ T block_sum(T value) {
   static_assert(kThreads % kWarp == 0 && kThreads <= kWarp * kWarp);
-  auto& shared = block_shared<WarpSums<T, kThreads>>();
-  for (unsigned delta = kWarp / 2; delta > 0; delta /= 2) {
-    value += __shfl_down_sync(kFullMask, value, delta);
-  }
+  auto& shared = block_shared<WarpSums<T, kThreads, kSlot>>();
+  value = warp_sum(value);
   if (threadIdx.x % kWarp == 0) shared.sum[threadIdx.x / kWarp] = value;
   __syncthreads();
   if (threadIdx.x == 0) {

@@ -81,6 +81,21 @@ __device__ __forceinline__ void write(float value, math::Half& to) {
 #endif
 }
 
+// Element `index` of an array of a type that Real computes. math::read_real must not be used where
+// subnormals are flushed, as said above.
+template <class Real>
+__device__ __forceinline__ Real read_stored(const void* data, DType dtype, std::int64_t index) {
+  if constexpr (sizeof(Real) == sizeof(double)) {
+    return static_cast<const double*>(data)[index];
+  } else if (dtype == DType::kFloat16) {
+    return read(static_cast<const math::Half*>(data)[index]);
+  } else if (dtype == DType::kBFloat16) {
+    return read(static_cast<const math::BFloat16*>(data)[index]);
+  } else {
+    return static_cast<const float*>(data)[index];
+  }
+}
+
 // Elements i and i + 1 of a vector that is 0 there; bfloat16 (from compute capability 8.0 on) and
 // float16 by one instruction.
 template <class T, class Real>

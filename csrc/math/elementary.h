@@ -120,6 +120,26 @@ FCOS_HD float log1p_in_loss(float x) {
 }
 FCOS_HD double log1p_in_loss(double x) { return log1p_unit(x); }
 
+// Where files are compiled without contraction, or with IEEE division, losses of many logits need
+// neither: a * b + c in one instruction, and 1 / x within a unit in the last place.
+FCOS_HD float multiply_add_in_loss(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+FCOS_HD double multiply_add_in_loss(double a, double b, double c) { return a * b + c; }
+
+FCOS_HD float reciprocal_in_loss(float x) {
+#if defined(__CUDA_ARCH__)
+  return __fdividef(1.0f, x);
+#else
+  return 1.0f / x;
+#endif
+}
+FCOS_HD double reciprocal_in_loss(double x) { return 1.0 / x; }
+
 FCOS_HD float absolute(float x) {
 #if defined(__CUDA_ARCH__)
   return fabsf(x);  // costs nothing as an operand

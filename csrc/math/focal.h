@@ -28,7 +28,7 @@ struct Sigmoid {
 // From x and e = exp(-|x|).
 template <class Real>
 FCOS_HD Sigmoid<Real> sigmoid_and_softplus(Real x, Real e) {
-  const Real larger = Real(1) / (Real(1) + e);
+  const Real larger = reciprocal_in_loss(Real(1) + e);
   const Real smaller = e * larger;
   const Real log_sum = log1p_in_loss(e);
   const Real positive_part = select_by_sign(x, Real(0), x), negative_part = positive_part - x;
@@ -55,7 +55,9 @@ FCOS_HD LossAndGradient<Real> focal_negative(Real x, Real e, Real gamma) {
   const Real modulation = power<kGamma>(s.p, s.softplus_minus, gamma);
   Real slope = s.p;
   if constexpr (kGamma == Gamma::kOne) slope += s.one_minus_p * s.softplus;
-  if constexpr (kGamma == Gamma::kTwo) slope += Real(2) * s.one_minus_p * s.softplus;
+  if constexpr (kGamma == Gamma::kTwo) {
+    slope = multiply_add_in_loss(Real(2) * s.one_minus_p, s.softplus, slope);
+  }
   if constexpr (kGamma == Gamma::kAny) slope += gamma * s.one_minus_p * s.softplus;
   return {modulation * s.softplus, modulation * slope};
 }
