@@ -63,12 +63,11 @@ LAUNCHES = {
 @pytest.mark.every_device
 @pytest.mark.parametrize("name", LAUNCHES)
 def test_numbers_of_launches(name: str, device: str) -> None:
-    if device != "simt":
-        pytest.skip("counts what is started on simt")
-    inputs = CASES[name].make(0)
-    before = devices.simt_launches()
-    CASES[name].run(fcos_ops, *inputs)
-    assert devices.simt_launches() - before <= LAUNCHES[name]
+    if device == "simt":
+        inputs = CASES[name].make(0)
+        before = devices.simt_launches()
+        CASES[name].run(fcos_ops, *inputs)
+        assert devices.simt_launches() - before <= LAUNCHES[name]
 
 
 @needs_gpu

@@ -7,7 +7,7 @@
 
 namespace fcos_ops::cuda {
 
-inline constexpr std::int32_t kTileBits = 10;   // of the number of cells
+inline constexpr std::int32_t kTileBits = 10;      // of the number of cells
 inline constexpr std::int32_t kCellsOfThread = 4;  // cells of a thread, below each other
 
 // A level in tiles of 2^column_bits columns and 2^(kTileBits - column_bits) rows.
