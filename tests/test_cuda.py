@@ -55,19 +55,20 @@ LAUNCHES = {
     "iou_loss": 2,
     "centerness_target": 1,
     "centerness_loss": 2,
-    "fcos_loss": 5,
-    "postprocess": 10,
+    "fcos_loss": 5,  # assignment two, the losses two, the backward pass one
+    "nms_padded": 4,
+    "postprocess": 5,
 }
 
 
-@pytest.mark.every_device
-@pytest.mark.parametrize("name", LAUNCHES)
-def test_numbers_of_launches(name: str, device: str) -> None:
-    if device == "simt":
-        inputs = CASES[name].make(0)
-        before = devices.simt_launches()
-        CASES[name].run(fcos_ops, *inputs)
-        assert devices.simt_launches() - before <= LAUNCHES[name]
+def test_numbers_of_launches() -> None:
+    assert LAUNCHES.keys() == CASES.keys()
+    with devices.running_on("simt"):
+        for name, case in CASES.items():
+            inputs = case.make(0)
+            before = devices.simt_launches()
+            case.run(fcos_ops, *inputs)
+            assert devices.simt_launches() - before == LAUNCHES[name], name
 
 
 @needs_gpu

@@ -1,16 +1,15 @@
 #include "fcos_ops/assign_targets.h"
 
-#include "random.h"
+#include "arrays.h"
 
 namespace fuzz {
 
 void assign_targets(Random& random) {
   const std::int64_t images = random.integer(0, 3);
   const std::int64_t count = images == 0 ? 0 : random.integer(0, 150);
-  const std::vector<float> boxes = random.boxes(count, 300);
-  const std::vector<std::int64_t> offsets = random.offsets(images, count);
-  std::vector<std::int32_t> labels(count);
-  for (auto& label : labels) label = static_cast<std::int32_t>(random.integer(-4, 90));
+  Array corners = boxes(random, floating(random), count, 300);
+  Array starts = offsets(random, integer(random), images, count);
+  Array labels = integers(random, integer(random), count, -4, 90);
   std::vector<fcos_ops::AssignmentLevel> levels(random.integer(0, 4));
   std::int64_t locations = 0;
   for (auto& level : levels) {
@@ -23,20 +22,25 @@ void assign_targets(Random& random) {
     level.upper = random.nasty(20, 200);
     locations += level.height * level.width;
   }
+  const DType maths = maths_of(corners.dtype());
   std::vector<std::int64_t> location_labels(images * locations), matched(images * locations);
-  std::vector<float> ltrb(images * locations * 4), centerness(images * locations);
+  std::vector<std::int32_t> matched_int32(images * locations);
+  Array ltrb(random, maths, images * locations * 4), centerness(random, maths, images * locations);
   std::int64_t num_pos = 0;
-  float centerness_sum = 0;
+  Array centerness_sum(random, maths, 1), counts(random, maths, 2);
+  Array image_counts(random, maths, 2 * images);
 
   fcos_ops::AssignTargetsArgs args;
   args.levels = levels.data();
   args.num_levels = static_cast<std::int32_t>(levels.size());
   args.batch = images;
-  args.boxes = boxes.data();
+  args.boxes = corners.data();
   args.num_boxes = count;
+  args.box_dtype = corners.dtype();
   args.labels = labels.data();
-  args.label_dtype = fcos_ops::DType::kInt32;
-  args.offsets = offsets.data();
+  args.label_dtype = labels.dtype();
+  args.offsets = starts.data();
+  args.offset_dtype = starts.dtype();
   args.location_offset = random.nasty(-1, 1);
   args.center_radius = random.nasty(-1, 3);
   args.center_region = static_cast<fcos_ops::CenterRegion>(random.integer(0, 1));
@@ -44,12 +48,18 @@ void assign_targets(Random& random) {
   args.area_rule = static_cast<fcos_ops::AreaRule>(random.integer(0, 1));
   args.max_area = random.nasty(100, 10000);
   args.normalize_ltrb = random.chance(0.5);
-  args.location_labels = location_labels.data();
-  args.ltrb = ltrb.data();
-  args.centerness = centerness.data();
-  args.matched = matched.data();
-  args.num_pos = &num_pos;
-  args.centerness_sum = &centerness_sum;
+  if (random.chance(0.5)) {
+    args.matched = matched.data();
+  } else {
+    args.matched_int32 = matched_int32.data();
+  }
+  if (random.chance(0.8)) args.location_labels = location_labels.data();
+  if (random.chance(0.8)) args.ltrb = ltrb.data();
+  if (random.chance(0.8)) args.centerness = centerness.data();
+  if (random.chance(0.8)) args.num_pos = &num_pos;
+  if (random.chance(0.8)) args.centerness_sum = centerness_sum.data();
+  if (random.chance(0.5)) args.counts = counts.data();
+  if (random.chance(0.5)) args.image_counts = image_counts.data();
   const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::assign_targets_workspace_size(args, context));
   require(fcos_ops::assign_targets(args, scratch.workspace(), context));

@@ -1,46 +1,21 @@
 #include "fcos_ops/fcos_loss.h"
 
-#include "random.h"
+#include "arrays.h"
 
 namespace fuzz {
 namespace {
 
-// A [batch, channels, height, width] head and its gradient, each NCHW or channels_last in memory of
-// exactly its size.
+// The outputs of a head and their gradients.
 struct Head {
-  Head(Random& random, std::int64_t batch, std::int64_t channels, std::int64_t height,
-       std::int64_t width, float low, float high)
-      : values(batch * channels * height * width), slopes(values.size()) {
-    for (float& value : values) value = random.nasty(low, high);
-    const auto shape = [&](auto view, auto* data) {
-      const bool last = random.chance(0.5);
-      const std::int64_t plane = height * width;
-      view = {data,
-              height,
-              width,
-              channels * plane,
-              last ? width * channels : width,
-              last ? channels : 1,
-              last ? 1 : plane};
-      return view;
+  void add(Random& random, const Style& style, DType dtype, std::int64_t batch,
+           std::int64_t channels, const fcos_ops::AssignmentLevel& level, float low, float high) {
+    const auto map = [&] {
+      return Map(random, style, dtype, batch, channels, level.height, level.width);
     };
-    view = shape(fcos_ops::LevelView{}, values.data());
-    gradient = shape(fcos_ops::MutableLevelView{}, slopes.data());
+    outputs.add(map()).fill(random, low, high);
+    gradients.add(map());
   }
-  std::vector<float> values, slopes;
-  fcos_ops::LevelView view;
-  fcos_ops::MutableLevelView gradient;
-};
-
-struct Heads {
-  std::vector<Head> heads;
-  std::vector<fcos_ops::LevelView> views;
-  std::vector<fcos_ops::MutableLevelView> gradients;
-  void add(Head head) {
-    views.push_back(head.view);
-    gradients.push_back(head.gradient);
-    heads.push_back(std::move(head));  // the views point into heap memory, which stays
-  }
+  Maps outputs, gradients;
 };
 
 }  // namespace
@@ -49,12 +24,14 @@ void fcos_loss(Random& random) {
   const std::int64_t batch = random.integer(0, 3);
   const std::int64_t classes = random.chance(0.1) ? 1300 : random.integer(0, 30);
   const std::int64_t count = batch == 0 ? 0 : random.integer(0, 40);
-  const std::vector<float> boxes = random.boxes(count, 300);
-  const std::vector<std::int64_t> offsets = random.offsets(batch, count);
-  std::vector<std::int32_t> labels(count);
-  for (auto& label : labels) label = static_cast<std::int32_t>(random.integer(-4, classes + 2));
+  const std::vector<DType> dtypes = floating_together(random, 3);
+  const DType maths = maths_of(dtypes[0]);
+  Array corners = boxes(random, floating(random), count, 300);
+  Array starts = offsets(random, integer(random), batch, count);
+  Array labels = integers(random, integer(random), count, -4, classes + 2);
   std::vector<fcos_ops::AssignmentLevel> levels(random.integer(0, 3));
-  Heads class_logits, ltrb, centerness;
+  const Style style(random);
+  Head class_logits, ltrb, centerness;
   std::int64_t locations = 0;
   for (auto& level : levels) {
     level.height = random.integer(0, 12);
@@ -64,71 +41,85 @@ void fcos_loss(Random& random) {
     level.scale = random.real(1, 40);
     level.upper = random.chance(0.5) ? 1e8 : 100;
     locations += level.height * level.width;
-    class_logits.add(Head(random, batch, classes, level.height, level.width, -9, 9));
-    ltrb.add(Head(random, batch, 4, level.height, level.width, -1, 6));
-    centerness.add(Head(random, batch, 1, level.height, level.width, -3, 3));
+    class_logits.add(random, style, dtypes[0], batch, classes, level, -9, 9);
+    ltrb.add(random, style, dtypes[1], batch, 4, level, -1, 6);
+    centerness.add(random, style, dtypes[2], batch, 1, level, -3, 3);
   }
   const fcos_ops::Context context = random.context();
 
   std::vector<std::int32_t> matched(batch * locations);
-  float counts[2];
-  std::vector<float> image_counts(2 * batch);
+  const bool per_image = random.chance(0.5);
+  const DType box_maths = maths_of(corners.dtype());
+  Array counts(random, box_maths, per_image ? 2 * batch : 2);
   fcos_ops::AssignTargetsArgs assign;
   assign.levels = levels.data();
   assign.num_levels = static_cast<std::int32_t>(levels.size());
   assign.batch = batch;
-  assign.boxes = boxes.data();
+  assign.boxes = corners.data();
   assign.num_boxes = count;
+  assign.box_dtype = corners.dtype();
   assign.labels = labels.data();
-  assign.label_dtype = fcos_ops::DType::kInt32;
-  assign.offsets = offsets.data();
+  assign.label_dtype = labels.dtype();
+  assign.offsets = starts.data();
+  assign.offset_dtype = starts.dtype();
   assign.center_radius = random.chance(0.5) ? 0.0 : 1.5;
   assign.matched_int32 = matched.data();
-  assign.counts = counts;
-  assign.image_counts = image_counts.data();
+  (per_image ? assign.image_counts : assign.counts) = counts.data();
   Scratch first(fcos_ops::assign_targets_workspace_size(assign, context));
   require(fcos_ops::assign_targets(assign, first.workspace(), context));
   if (random.chance(0.2)) {  // what assignment never writes must not be followed either
     for (auto& match : matched) match = static_cast<std::int32_t>(random.integer(-9, count + 9));
   }
 
-  float losses[3];
-  const float gradient_scale = random.nasty(0, 3);
+  Array normalizers(random, maths, counts.count());
+  for (std::int64_t i = 0; i < counts.count(); ++i) normalizers.set(i, counts.get(i));
+  Array losses(random, maths, 3), scales = numbers(random, maths, 4, 0, 3);
   fcos_ops::FcosLossArgs args;
-  args.class_logits = class_logits.views.data();
-  args.ltrb = ltrb.views.data();
-  args.centerness = centerness.views.data();
+  args.class_logits = class_logits.outputs.views.data();
+  args.ltrb = ltrb.outputs.views.data();
+  args.centerness = centerness.outputs.views.data();
+  args.class_dtype = dtypes[0];
+  args.ltrb_dtype = dtypes[1];
+  args.centerness_dtype = dtypes[2];
   args.levels = levels.data();
   args.num_levels = static_cast<std::int32_t>(levels.size());
   args.batch = batch;
   args.num_classes = classes;
   args.matched = matched.data();
-  args.boxes = boxes.data();
+  args.boxes = corners.data();
   args.num_boxes = count;
+  args.box_dtype = corners.dtype();
   args.labels = labels.data();
-  args.label_dtype = fcos_ops::DType::kInt32;
+  args.label_dtype = labels.dtype();
+  args.location_offset = assign.location_offset;
+  args.normalize_ltrb = random.chance(0.5);
   args.box_loss = static_cast<fcos_ops::IouKind>(random.integer(0, 4));
   args.box_weight = static_cast<fcos_ops::BoxWeight>(random.integer(0, 1));
   args.gamma = static_cast<double>(random.integer(0, 6)) / 2;
-  args.per_image = random.chance(0.5);
-  args.normalizers = args.per_image ? image_counts.data() : counts;
-  if (random.chance(0.5)) args.class_gradient_scale = &gradient_scale;
-  if (random.chance(0.8)) args.class_loss = &losses[0];
-  if (random.chance(0.8)) args.ltrb_loss = &losses[1];
-  if (random.chance(0.8)) args.centerness_loss = &losses[2];
-  if (random.chance(0.7)) args.class_gradient = class_logits.gradients.data();
-  if (random.chance(0.7)) args.ltrb_gradient = ltrb.gradients.data();
-  if (random.chance(0.7)) args.centerness_gradient = centerness.gradients.data();
+  args.alpha = random.chance(0.2) ? -1.0 : 0.25;
+  args.per_image = per_image;
+  args.normalizers = normalizers.data();
+  args.gradient_factor = random.chance(0.5) ? 1.0 : random.nasty(1, 1024);
+  if (random.chance(0.5)) args.class_gradient_scale = scales.at(0);
+  if (random.chance(0.5)) args.ltrb_gradient_scale = scales.at(1);
+  if (random.chance(0.5)) args.centerness_gradient_scale = scales.at(2);
+  if (random.chance(0.8)) args.class_loss = losses.at(0);
+  if (random.chance(0.8)) args.ltrb_loss = losses.at(1);
+  if (random.chance(0.8)) args.centerness_loss = losses.at(2);
+  if (random.chance(0.7)) args.class_gradient = class_logits.gradients.mutable_views.data();
+  if (random.chance(0.7)) args.ltrb_gradient = ltrb.gradients.mutable_views.data();
+  if (random.chance(0.7)) args.centerness_gradient = centerness.gradients.mutable_views.data();
   Scratch second(fcos_ops::fcos_loss_workspace_size(args, context));
   require(fcos_ops::fcos_loss(args, second.workspace(), context));
 
   fcos_ops::FcosScaleArgs scale;
   scale.num_levels = args.num_levels;
   scale.batch = batch;
-  const auto float32 = fcos_ops::DType::kFloat32;
-  scale.heads[0] = {args.class_gradient, classes, float32, &gradient_scale};
-  scale.heads[1] = {args.ltrb_gradient, 4, float32, &gradient_scale};
-  scale.heads[2] = {args.centerness_gradient, 1, float32, &gradient_scale};
+  scale.heads[0] = {args.class_gradient, classes, dtypes[0], scales.at(0)};
+  scale.heads[1] = {args.ltrb_gradient, 4, dtypes[1], scales.at(1)};
+  scale.heads[2] = {args.centerness_gradient, 1, dtypes[2], scales.at(2)};
+  scale.factor = args.gradient_factor;
+  if (random.chance(0.5)) scale.expected = scales.at(3);
   require(fcos_ops::fcos_scale_gradients(scale, context));
 }
 

@@ -1,31 +1,48 @@
 #include "fcos_ops/iou_loss.h"
 
-#include "random.h"
+#include "arrays.h"
 
 namespace fuzz {
+namespace {
+
+Map box_map(Random& random, const Style& style, DType dtype, std::int64_t count) {
+  const std::vector<float> corners = random.boxes(count, 300);
+  Map map(random, style, dtype, 1, 4, 1, count);
+  for (std::int64_t i = 0; i < 4 * count; ++i) map.set(i % 4, i / 4, corners[i]);
+  return map;
+}
+
+}  // namespace
 
 void iou_loss(Random& random) {
   const std::int64_t count = random.integer(0, 700);
-  const bool by_coordinate = random.chance(0.5);  // as [4, count], else as [count, 4]
-  const std::vector<float> pred = random.boxes(count, 300), target = random.boxes(count, 300);
-  std::vector<float> gradient(4 * count), losses(count), weight(count);
-  for (float& w : weight) w = random.nasty(0, 2);
-  const std::int64_t stride_x = by_coordinate ? 1 : 4, channel = by_coordinate ? count : 1;
-  const fcos_ops::LevelView pred_view = {pred.data(), 1, count, 0, 0, stride_x, channel};
-  const fcos_ops::LevelView target_view = {target.data(), 1, count, 0, 0, stride_x, channel};
-  const fcos_ops::MutableLevelView slope = {gradient.data(), 1, count, 0, 0, stride_x, channel};
-  float sum = 0;
+  const Style style(random);
+  Map pred = box_map(random, style, floating(random), count);
+  Map target = box_map(random, style, floating(random), count);
+  const bool is_double = target.dtype() == DType::kFloat64 || pred.dtype() == DType::kFloat64;
+  const DType maths = is_double ? DType::kFloat64 : DType::kFloat32;
+  Map gradient(random, style, random.chance(0.5) ? pred.dtype() : maths, 1, 4, 1, count);
+  Array losses(random, maths, count), weight = numbers(random, maths, count, 0, 2);
+  Array sum(random, maths, 1), gradient_scale = numbers(random, maths, 1, 0, 3);
+  Array divisor(random, maths, 1);
+  const fcos_ops::LevelView pred_view = pred.view(), target_view = target.view();
+  const fcos_ops::MutableLevelView slope = gradient.mutable_view();
   fcos_ops::IouLossArgs args;
   args.pred = &pred_view;
   args.target = &target_view;
   args.num_levels = 1;
   args.batch = 1;
+  args.pred_dtype = pred.dtype();
+  args.target_dtype = target.dtype();
   args.kind = static_cast<fcos_ops::IouKind>(random.integer(0, 4));
   args.box_format = static_cast<fcos_ops::BoxFormat>(random.integer(0, 1));
   if (random.chance(0.5)) args.weight = weight.data();
-  args.loss_sum = &sum;
+  args.normalizer = normalizer(random, &divisor);
+  if (random.chance(0.5)) args.gradient_scale = gradient_scale.data();
+  args.loss_sum = sum.data();
   if (random.chance(0.5)) args.losses = losses.data();
   if (random.chance(0.5)) args.gradient = &slope;
+  args.gradient_dtype = gradient.dtype();
   const fcos_ops::Context context = random.context();
   Scratch scratch(fcos_ops::iou_loss_workspace_size(args, context));
   require(fcos_ops::iou_loss(args, scratch.workspace(), context));

@@ -1,63 +1,46 @@
 #include "fcos_ops/postprocess.h"
 
-#include "random.h"
+#include "arrays.h"
 
 namespace fuzz {
-namespace {
-
-// A [batch, channels, height, width] head in memory of exactly its size: NCHW or channels_last.
-struct Head {
-  Head(Random& random, std::int64_t batch, std::int64_t channels, std::int64_t height,
-       std::int64_t width, float low, float high)
-      : values(batch * channels * height * width) {
-    for (float& value : values) value = random.nasty(low, high);
-    const bool last = random.chance(0.5);
-    const std::int64_t plane = height * width;
-    view = {values.data(),
-            height,
-            width,
-            channels * plane,
-            last ? width * channels : width,
-            last ? channels : 1,
-            last ? 1 : plane};
-  }
-  std::vector<float> values;
-  fcos_ops::LevelView view;
-};
-
-}  // namespace
-
 void postprocess(Random& random) {
   const std::int64_t batch = random.integer(0, 2), classes = random.integer(0, 90);
   const std::int64_t num_levels = random.integer(0, 4);
-  std::vector<Head> heads;
-  std::vector<fcos_ops::LevelView> class_logits, ltrb, centerness;
+  const std::vector<DType> dtypes = floating_together(random, 3);
+  const Style style(random);
+  Maps class_logits, ltrb, centerness;
   std::vector<fcos_ops::PostprocessLevel> levels;
   for (std::int64_t i = 0; i < num_levels; ++i) {
     const std::int64_t height = random.integer(0, 25), width = random.integer(0, 60);
-    heads.emplace_back(random, batch, classes, height, width, -5, 5);
-    class_logits.push_back(heads.back().view);
-    heads.emplace_back(random, batch, 4, height, width, -1, 6);
-    ltrb.push_back(heads.back().view);
-    heads.emplace_back(random, batch, 1, height, width, -3, 3);
-    centerness.push_back(heads.back().view);
+    const auto add = [&](Maps& head, std::int64_t channels, DType dtype, float low, float high) {
+      head.add(Map(random, style, dtype, batch, channels, height, width)).fill(random, low, high);
+    };
+    add(class_logits, classes, dtypes[0], -5, 5);
+    add(ltrb, 4, dtypes[1], -1, 6);
+    add(centerness, 1, dtypes[2], -3, 3);
     levels.push_back({8 << i, 8 << i, 8.0 * static_cast<double>(1 << i)});
   }
-  std::vector<std::int64_t> sizes(2 * batch);
-  for (auto& size : sizes) size = random.integer(0, 500);
+  Array sizes = integers(random, integer(random), 2 * batch, 0, 500);
   const std::int64_t limit = random.integer(0, 150);
-  std::vector<float> boxes(batch * limit * 4), scores(batch * limit);
+  const DType maths = maths_of(dtypes[0]);
+  Array corners(random, maths, batch * limit * 4), scores(random, maths, batch * limit);
   std::vector<std::int64_t> labels(batch * limit), count(batch);
 
   fcos_ops::PostprocessArgs args;
-  args.class_logits = class_logits.data();
-  args.ltrb = ltrb.data();
-  args.centerness = centerness.data();
+  args.class_logits = class_logits.views.data();
+  args.ltrb = ltrb.views.data();
+  args.centerness = centerness.views.data();
+  args.class_dtype = dtypes[0];
+  args.ltrb_dtype = dtypes[1];
+  args.centerness_dtype = dtypes[2];
   args.levels = levels.data();
   args.num_levels = static_cast<std::int32_t>(num_levels);
   args.batch = batch;
   args.num_classes = classes;
   args.image_sizes = sizes.data();
+  args.image_size_dtype = sizes.dtype();
+  args.normalized = random.chance(0.5);
+  args.location_offset = random.nasty(-1, 1);
   args.threshold_on_score = random.chance(0.5);
   args.rank_by_score = random.chance(0.5);
   args.square_root = random.chance(0.5);
@@ -67,7 +50,7 @@ void postprocess(Random& random) {
   args.max_detections = limit;
   args.clip_before_nms = random.chance(0.5);
   args.drop_empty = random.chance(0.5);
-  args.boxes = boxes.data();
+  args.boxes = corners.data();
   args.scores = scores.data();
   args.labels = labels.data();
   args.count = count.data();

@@ -13,7 +13,7 @@
 namespace fuzz {
 
 #if defined(FCOS_OPS_SIMT)
-inline constexpr std::int32_t kDevice = 0, kRounds = 30;
+inline constexpr std::int32_t kDevice = 0, kRounds = 50;
 #else
 inline constexpr std::int32_t kDevice = fcos_ops::kCpuDevice, kRounds = 300;
 #endif

@@ -1,0 +1,205 @@
+"""The backward pass of fcos_loss: what is asked for, kept, scaled and accumulated."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import fcos_ops
+from fcos_ops import LossRule, _native, _views
+from fcos_ops.fcos_loss import _OP
+from tests.common import DTYPES, assert_near
+from tests.fcos_problem import (
+    BOX_KINDS,
+    LOSSES,
+    assert_matches_reference,
+    gradients_of,
+    losses_of,
+    make_problem,
+    op_arguments,
+    run,
+    to,
+)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_graph_kept_scaled_and_used_again(dtype: torch.dtype) -> None:
+    problem = to(make_problem(), dtype)
+    scale = 1024.0
+    once = gradients_of(problem, sum(losses_of(problem)[:LOSSES]) * scale)
+    losses = losses_of(problem)
+    total = sum(losses[:LOSSES])
+    kept = gradients_of(problem, 3 * scale * total, retain_graph=True)
+    again = gradients_of(problem, scale * total)
+    for a, b, c in zip(once, kept, again, strict=True):
+        assert torch.equal(a, c)
+        half = dtype == torch.float16  # whose numbers below 6e-5 are 6e-8 apart
+        assert torch.allclose(3 * a, b, rtol=1e-2 if half else 1e-6, atol=2e-7 if half else 0)
+
+
+@pytest.mark.every_device
+def test_each_loss_alone() -> None:
+    problem = to(make_problem(), torch.float32)
+    whole = gradients_of(problem, sum(losses_of(problem)[:LOSSES]))
+    levels = len(problem.levels)
+    for i in range(LOSSES):
+        alone = gradients_of(problem, losses_of(problem)[i])
+        for j, (a, b) in enumerate(zip(alone, whole, strict=True)):
+            if j // levels == i:
+                assert torch.equal(a, b)
+            else:
+                assert a is None
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2), (1, 2)])
+def test_only_some_heads_need_a_gradient(wanted: tuple[int, ...], dtype: torch.dtype) -> None:
+    base = make_problem()
+    full = to(base, dtype)
+    whole = gradients_of(full, sum(losses_of(full)[:LOSSES]) * 512)
+    some = to(base, dtype, False)
+    for i in wanted:
+        for tensor in some.heads[i]:
+            tensor.requires_grad_()
+    found = gradients_of(some, sum(losses_of(some)[i] for i in wanted) * 512)
+    levels = len(base.levels)
+    expected = [g for i in wanted for g in whole[i * levels : (i + 1) * levels]]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.every_device
+def test_only_some_levels_need_a_gradient() -> None:
+    problem = to(make_problem(), torch.float32)
+    problem.heads[0][1] = problem.heads[0][1].detach()
+    losses, whole = losses_of(problem), to(problem, torch.float32)
+    losses.classification.backward()
+    losses_of(whole).classification.backward()
+    assert problem.heads[0][1].grad is None
+    assert torch.equal(problem.heads[0][0].grad, whole.heads[0][0].grad)
+
+
+def test_no_gradient_is_computed_where_none_is_asked_for() -> None:
+    problem = to(make_problem(), torch.float32)
+    with torch.no_grad():
+        losses = losses_of(problem)
+    assert not any(loss.requires_grad for loss in losses)
+    assert not any(loss.requires_grad for loss in losses_of(to(problem, torch.float32, False)))
+    assert not losses_of(problem).num_pos.requires_grad
+
+
+@pytest.mark.every_device
+def test_gradients_accumulate() -> None:
+    problem = to(make_problem(), torch.float32)
+    run(fcos_ops.fcos_loss, problem)
+    once = [t.grad.clone() for head in problem.heads for t in head]
+    run(fcos_ops.fcos_loss, problem)
+    twice = [t.grad for head in problem.heads for t in head]
+    assert all(torch.allclose(2 * a, b) for a, b in zip(once, twice, strict=True))
+
+
+def test_second_derivative_raises_instead_of_vanishing() -> None:
+    problem = to(make_problem(), torch.float32)
+    total = sum(losses_of(problem)[:LOSSES])
+    gradients = gradients_of(problem, total, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiated only once"):
+        sum(g.square().sum() for g in gradients).backward()
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_expected_scale(as_tensor: bool) -> None:
+    """Half gradients far below half's range survive, and unmet expectations change nothing."""
+    problem = make_problem()
+    scale = 2.0**16
+    value: Any = torch.tensor([scale]) if as_tensor else scale
+    enlarge = lambda c: c * 64  # noqa: E731 - as many positives as a large batch has
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert_matches_reference(
+            problem, dtype, scale=scale, expected_scale=value, normalize=enlarge
+        )
+    exact = to(problem, torch.float32)
+    weights = (scale, scale, scale)
+    _, expected = run(fcos_ops.fcos_loss, exact, weights)
+    for kept in (False, True):
+        met = to(problem, torch.float32)
+        total = sum(losses_of(met, expected_scale=value)[:LOSSES]) * scale
+        total.backward(retain_graph=kept)
+        for head, tensor in zip(met.heads, expected, strict=True):
+            joined = torch.cat([t.grad.permute(0, 2, 3, 1).flatten(1, 2) for t in head], 1)
+            assert_near(joined, tensor, torch.float32)
+
+
+@pytest.mark.every_device
+def test_met_expectation_leaves_the_gradient_alone() -> None:
+    """The stored gradient is handed over as it is: not one bit of rounding is added."""
+    problem = to(make_problem(), torch.float32)
+    factor = 3.0
+    loss = losses_of(problem, expected_scale=factor)
+    gradients = gradients_of(problem, factor * sum(loss[:LOSSES]))
+    arguments = op_arguments(problem, (True, True, True), factor=factor)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, _OP.kernel(*arguments)[3], strict=True))
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_are_scaled_in_place(dtype: torch.dtype) -> None:
+    """Every layout and address, several levels and heads at once; a head may be left alone."""
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    shapes = [(2, 5, 13, 77), (2, 5, 3, 1), (2, 5, 0, 4)]
+
+    def gradients(changed: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        return [changed(torch.randn(shape).to(dtype)) for shape in shapes]
+
+    layouts: list[Callable[[Tensor], Tensor]] = [
+        lambda x: x,
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x.transpose(0, 3).contiguous().transpose(0, 3),
+        lambda x: torch.cat([x, x], 3)[..., ::2],
+        lambda x: torch.cat([x, x], 0)[:2],
+        lambda x: torch.cat([x, x], 2)[:, :, : x.shape[2]],
+        lambda x: x.new_zeros(x.numel() + 3)[3:].view(x.shape).copy_(x),
+    ]
+    for changed in layouts:
+        heads: list[list[Tensor]] = [gradients(changed), [], gradients(changed)]
+        factors = [torch.tensor(3.0, dtype=real), None, torch.tensor(2.0, dtype=real)]
+        whole = [[x._base if x._base is not None else x for x in head] for head in heads]
+        before = [[x.clone() for x in head] for head in whole]
+        scaled = [[x.clone() for x in head] for head in heads]
+        for head, factor in zip(scaled, (0.75, 1, 0.5), strict=True):
+            for x in head:
+                x.mul_(factor)
+        views: list[Any] = []
+        for head, factor in zip(heads, factors, strict=True):
+            code = _native.DTYPE_CODES[dtype]
+            views += (_views.level_views(head), 5 if head else 0, code if head else 0, factor)
+        expected = torch.tensor(2.0, dtype=real)
+        _native.call("fcos_scale_gradients", heads[0][0], *views, 2, 2.0, expected)
+        for head, wanted in zip(heads, scaled, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(head, wanted, strict=True))
+        for head, old, base in zip(heads, before, whole, strict=True):
+            for x, o, b in zip(head, old, base, strict=True):  # nothing else was touched
+                mask = torch.ones_like(b, dtype=torch.bool)
+                mask.as_strided(x.shape, x.stride(), x.storage_offset()).fill_(False)
+                assert torch.equal(b[mask], o[mask])
+
+
+def test_gradcheck() -> None:
+    """CIoU is left out: by definition its derivative takes a part of it for a constant."""
+    for kind in BOX_KINDS[:4]:
+        for normalizer in ("positives", "per_image"):
+            problem = to(make_problem(2, (2, 1), ((2, 3), (1, 1))), torch.float64)
+            boxes = torch.tensor([[0.0, 0, 30, 24], [10, 5, 90, 70], [-4, -5, 20, 18]])
+            problem = problem._replace(truth=(boxes.double(), *problem.truth[1:]))
+            leaves = [t for head in problem.heads for t in head]
+            rule = LossRule(kind, normalizer=normalizer)
+
+            def losses(*heads: Tensor, problem: Any = problem, rule: Any = rule) -> Any:
+                parts = (heads[:2], heads[2:4], heads[4:])
+                return losses_of(problem._replace(heads=parts), loss=rule)[:LOSSES]
+
+            assert losses(*leaves)[1] > 0
+            torch.autograd.gradcheck(losses, leaves, fast_mode=True)
