@@ -1,6 +1,6 @@
 // Losses of boxes and centerness of a tile of locations, for the whole FCOS loss.
 //
-// A thread takes every kFocalThreads-th location of a level: neighbouring threads touch
+// A thread takes every kFocalThreads-th location of a tile: neighbouring threads touch
 // neighbouring memory. Nearly all match no box: 4 bytes are read and zeros written. A positive
 // recomputes its targets from the matched box, which costs less than reading 20 bytes for every
 // location.

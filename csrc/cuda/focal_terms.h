@@ -1,4 +1,4 @@
-// What both kernels of focal loss do with the elements of a vector.
+// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a vector.
 #pragma once
 
 #include <limits>
@@ -42,7 +42,7 @@ struct FocalLevel {
   LevelArray<void*> losses, gradient;
 };
 
-// FocalLossArgs as a kernel argument.
+// FocalLossArgs, or the classes of FcosLossArgs, as a kernel argument.
 template <class Real>
 struct FocalArguments {
   FocalLevel level[kMaxLevels];

@@ -7,8 +7,8 @@
 
 namespace fcos_ops::cuda {
 
-// Blocks that have a sum each; beyond, a block takes several tiles. Thrice what an H200 can run at
-// once, and few enough to add up in no time.
+// Blocks that have a sum each; beyond, a block takes several tiles. Several times what an H200
+// can run at once, and few enough to add up in no time.
 inline constexpr std::int64_t kMaxFocalBlocks = 4096;
 
 // Whether the classes of all locations of a level of an image form one line.
