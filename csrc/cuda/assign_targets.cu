@@ -98,8 +98,7 @@ __device__ __forceinline__ Real write_targets(const AssignTargetsArgs& args, std
   math::Sides<Real> sides = {0, 0, 0, 0};
   Real centerness = 0;
   if (box >= 0) {
-    sides = math::sides(x, y, load_box<Real>(args, box));
-    sides = {sides.left / unit, sides.top / unit, sides.right / unit, sides.bottom / unit};
+    sides = math::target_sides(x, y, load_box<Real>(args, box), unit, true);
     centerness = math::centerness(sides.left, sides.top, sides.right, sides.bottom);
   }
   if (args.matched) args.matched[location] = box;
