@@ -806,3 +806,13 @@ def test_bad_input(changes: Any, error: type[Exception], message: str, backend: 
     }
     with fcos_ops.backend(backend), pytest.raises(error, match=message):
         fcos_ops.fcos_loss(**{**good, **changes})
+
+
+def test_gradients_of_mixed_maths_are_not_scaled() -> None:
+    views: list[Any] = []
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        gradient = torch.ones(1, 1, 2, 2, dtype=dtype)
+        scale = torch.tensor(2.0, dtype=dtype)
+        views += (_views.level_views([gradient]), 1, _native.DTYPE_CODES[dtype], scale)
+    with pytest.raises(RuntimeError, match="all gradients or none"):
+        _native.call("fcos_scale_gradients", gradient, *views, 1, 1.0, None)

@@ -74,11 +74,18 @@ Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   if (!is_level_count(args.num_levels)) {
     return invalid("fcos_scale_gradients: num_levels must be in [0, kMaxLevels]");
   }
+  bool any_double = false, all_double = true;
   for (const HeadGradient& head : args.heads) {
     if (head.gradient == nullptr) continue;
     if (!is_floating(head.dtype) || head.scale == nullptr) {
       return invalid("fcos_scale_gradients: a gradient needs a floating dtype and a scale");
     }
+    const bool is_double = head.dtype == DType::kFloat64;
+    any_double = any_double || is_double;
+    all_double = all_double && is_double;
+  }
+  if (any_double && !all_double) {
+    return invalid("fcos_scale_gradients: all gradients or none must be kFloat64");
   }
   return on_cpu(context) ? cpu::fcos_scale_gradients(args, context)
                          : cuda::fcos_scale_gradients(args, context);

@@ -83,7 +83,7 @@ struct FcosLossArgs {
 struct HeadGradient {
   const MutableLevelView* gradient = nullptr;  // [num_levels]; null: a head to leave alone
   std::int64_t channels = 0;
-  DType dtype = DType::kFloat32;  // any floating one
+  DType dtype = DType::kFloat32;  // any floating one; all heads or none kFloat64
   const void* scale = nullptr;    // one number in the dtype of the maths
 };
 
@@ -92,8 +92,9 @@ struct FcosScaleArgs {
   HeadGradient heads[3];
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  double factor = 1.0;             // the gradient_factor of the forward pass
-  const void* expected = nullptr;  // its gradient scale, where all heads had the same; optional
+  double factor = 1.0;  // the gradient_factor of the forward pass
+  // Its gradient scale, in the dtype of the maths, where all heads had the same; optional.
+  const void* expected = nullptr;
 };
 
 [[gnu::visibility("default")]] Status fcos_scale_gradients(const FcosScaleArgs& args,
