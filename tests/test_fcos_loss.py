@@ -784,6 +784,7 @@ BAD_INPUT = [
     ({"loss": LossRule(normalizer="moving")}, ValueError, "loss.normalizer"),
     ({"loss": LossRule(alpha=2.0)}, ValueError, "loss.alpha"),
     ({"loss": LossRule(gamma=-1.0)}, ValueError, "loss.gamma"),
+    ({"loss": LossRule(gamma=math.inf)}, ValueError, "loss.gamma"),
     ({"loss": LossRule(eps=0.0)}, ValueError, "loss.eps"),
     ({"expected_scale": 0.0}, ValueError, "expected_scale"),
     ({"expected_scale": "2"}, TypeError, "expected_scale"),
@@ -806,6 +807,21 @@ def test_bad_input(changes: Any, error: type[Exception], message: str, backend: 
     }
     with fcos_ops.backend(backend), pytest.raises(error, match=message):
         fcos_ops.fcos_loss(**{**good, **changes})
+
+
+@pytest.mark.every_device
+@LAYOUTS
+@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0, 3e38])
+def test_infinite_logits(gamma: float, layout: torch.memory_format) -> None:
+    """Background costs nothing at -inf; at inf, unfocused, infinity at slope 1."""
+    problem = make_problem(8, (0, 0), SIZES[2:4], layout=layout)
+    rule = LossRule(alpha=-1.0, gamma=gamma)
+    for sign in (-1.0, 1.0) if gamma == 0 else (-1.0,):
+        logits = [torch.full_like(t, sign * math.inf) for t in problem.heads[0]]
+        changed = to(problem._replace(heads=(logits, *problem.heads[1:])), torch.float32)
+        losses, gradients = run(fcos_ops.fcos_loss, changed, loss=rule)
+        assert losses.classification == (0 if sign < 0 else math.inf)
+        assert (gradients[0] == (sign > 0)).all()
 
 
 def test_gradients_of_mixed_maths_are_not_scaled() -> None:

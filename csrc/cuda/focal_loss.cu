@@ -128,9 +128,10 @@ Status run(const FocalLossArgs& args, double* partials, const Context& context) 
 template <class T>
 Status dispatch_gamma(const FocalLossArgs& args, double* partials, const Context& context) {
   if (args.targets != nullptr) return run<T, Gamma::kAny, true>(args, partials, context);
-  if (args.gamma == 0.0) return run<T, Gamma::kZero, false>(args, partials, context);
-  if (args.gamma == 1.0) return run<T, Gamma::kOne, false>(args, partials, context);
-  if (args.gamma == 2.0) return run<T, Gamma::kTwo, false>(args, partials, context);
+  const auto gamma = static_cast<math::Real<T>>(args.gamma);  // as the kernel for any gamma has it
+  if (gamma == 0) return run<T, Gamma::kZero, false>(args, partials, context);
+  if (gamma == 1) return run<T, Gamma::kOne, false>(args, partials, context);
+  if (gamma == 2) return run<T, Gamma::kTwo, false>(args, partials, context);
   return run<T, Gamma::kAny, false>(args, partials, context);
 }
 

@@ -184,11 +184,23 @@ class FocalTerms {
       return {factor * term.loss, factor * factors_.gradient * term.gradient};
     }
     if (row.label == kIgnored) return {Real(0), Real(0)};
-    const auto term = math::focal_negative<kGamma>(is_positive ? -logit : logit,
-                                                   math::exp_minus_absolute(logit), args_.gamma);
+    const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
     const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
     return {factor * term.loss, slope * term.gradient};
+  }
+
+  // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
+  // at u = 0.
+  __device__ __forceinline__ math::LossAndGradient<Real> negative(Real logit, Real e) const {
+    const auto term = math::focal_negative<kGamma>(logit, e, args_.gamma);
+    if constexpr (kGamma == Gamma::kAny && kLabels == Labels::kMatches) {
+      const auto unfocused = math::focal_negative<Gamma::kZero>(logit, e, args_.gamma);
+      const bool is_unfocused = args_.gamma == Real(0);
+      return {math::select(is_unfocused, unfocused.loss, term.loss),
+              math::select(is_unfocused, unfocused.gradient, term.gradient)};
+    }
+    return term;
   }
 
   // The sum of the losses of negative elements of one weight, and their gradients.
@@ -198,8 +210,7 @@ class FocalTerms {
     Real sum = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const Real e = math::exp_minus_absolute(logits[i]);
-      const auto term = math::focal_negative<kGamma>(logits[i], e, args_.gamma);
+      const auto term = negative(logits[i], math::exp_minus_absolute(logits[i]));
       sum += term.loss;
       gradient[i] = slope * term.gradient;
     }

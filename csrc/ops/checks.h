@@ -19,6 +19,9 @@ inline bool is_floating(DType dtype) {
 
 inline bool is_integer(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kInt64; }
 
+// At infinity u^gamma would be NaN at u = 1.
+inline bool is_focal_gamma(double gamma) { return gamma >= 0.0 && gamma <= 3e38; }
+
 // Locations of one image over all levels.
 inline std::int64_t count_rows(const LevelView* levels, std::int32_t num_levels) {
   std::int64_t rows = 0;

@@ -50,7 +50,7 @@ Status check(const FcosLossArgs& args) {
   if (!(args.eps >= 1.17549435e-38 && args.eps <= 3e38)) {
     return invalid("fcos_loss: eps must be finite and at least 1.2e-38");
   }
-  if (!(args.gamma >= 0.0)) return invalid("fcos_loss: gamma must be >= 0");
+  if (!is_focal_gamma(args.gamma)) return invalid("fcos_loss: gamma must be in [0, 3e38]");
   return {};
 }
 

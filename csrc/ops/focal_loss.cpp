@@ -22,7 +22,9 @@ Status check(const FocalLossArgs& args) {
   if (args.gradient && !math::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
     return invalid("sigmoid_focal_loss: gradient_dtype must be dtype or that of the maths");
   }
-  if (!(args.gamma >= 0.0)) return invalid("sigmoid_focal_loss: gamma must be >= 0");
+  if (!is_focal_gamma(args.gamma)) {
+    return invalid("sigmoid_focal_loss: gamma must be in [0, 3e38]");
+  }
   return {};
 }
 

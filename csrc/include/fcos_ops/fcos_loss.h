@@ -48,7 +48,7 @@ struct FcosLossArgs {
   BoxWeight box_weight = BoxWeight::kCenterness;
   double eps = 1e-7;    // of the IoU loss
   double alpha = 0.25;  // of the focal loss; negative: no alpha weighting
-  double gamma = 2.0;   // of the focal loss, >= 0
+  double gamma = 2.0;   // of the focal loss, in [0, 3e38]
 
   // Positives and sum of their centerness, in the dtype of the maths: two numbers; with `per_image`
   // contiguous [batch, 2], and losses are means over images. Floors: 1 and 1e-6.

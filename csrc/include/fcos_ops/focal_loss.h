@@ -29,7 +29,7 @@ struct FocalLossArgs {
   Normalizer normalizer;         // divides the loss and the gradient
   double scale = 1.0;            // multiplies the loss and the gradient
   double alpha = 0.25;           // negative: no alpha weighting
-  double gamma = 2.0;            // >= 0
+  double gamma = 2.0;            // in [0, 3e38]
 
   // Optional: one number in the dtype of the maths, multiplies the gradient (not the loss).
   const void* gradient_scale = nullptr;
