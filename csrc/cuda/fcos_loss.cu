@@ -51,15 +51,15 @@ struct BlockShares {
 template <class T, Gamma kGamma, bool kRows>
 __device__ __forceinline__ math::Real<T> class_tile(
     const FocalTiling& tiling, std::int64_t index, const FocalArguments<math::Real<T>>& args,
-    const LocationArguments<math::Real<T>>& common) {
+    const LocationArguments<math::Real<T>>& locations) {
   using Real = math::Real<T>;
   using Terms = FocalTerms<T, kGamma, Labels::kMatches>;
   const auto number = static_cast<std::uint32_t>(index);
   const std::uint32_t piece = kRows ? 0 : tiling.by_chunks.quotient(number);
   const Tile tile = tiling.pieces[kRows ? index : piece];
-  const Real scale = loss_scales(common, tile.image).by_positives;
-  FocalFactors<Real> factors = focal_factors(args, scale);
-  factors.gradient = gradient_scale(common, args.gradient_scale);
+  const Real scale = loss_scales(locations, tile.image).by_positives;
+  const FocalFactors<Real> factors = {args.positive_scale * scale, args.negative_scale * scale,
+                                      gradient_scale(locations, args.gradient_scale)};
   const Terms terms(args, factors);
   if constexpr (kRows) {
     return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).sum();

@@ -1,7 +1,6 @@
-// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a vector.
+// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a
+// vector.
 #pragma once
-
-#include <limits>
 
 #include "cuda/divisor.h"
 #include "cuda/tiles.h"
@@ -24,9 +23,6 @@ enum class Labels {
   kMatches,  // the label of the box that a row matches
   kDense,    // a number for each element
 };
-
-template <class Real>
-inline constexpr Real kNan = std::numeric_limits<Real>::quiet_NaN();
 
 // Where an array has a level; its strides are in elements.
 template <class Pointer>
@@ -65,14 +61,6 @@ struct FocalFactors {
   Real positive, negative, gradient;
 };
 
-// From 1 / (the number that everything is divided by).
-template <class Real>
-__device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args,
-                                                            Real inverse) {
-  return {args.positive_scale * inverse, args.negative_scale * inverse,
-          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
-}
-
 // In the type of the maths: a division of float64 costs more than all logits of a thread where the
 // GPU has few units for it.
 template <class Real>
@@ -86,7 +74,8 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
     const auto floor = static_cast<Real>(normalizer.floor);
     inverse = Real(1) / (value < floor ? floor : value);
   }
-  return focal_factors(args, inverse);
+  return {args.positive_scale * inverse, args.negative_scale * inverse,
+          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
 }
 
 // The same element in all arrays. Those that are not there are null; of the two for the gradient
@@ -166,7 +155,7 @@ class FocalTerms {
     const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
     if constexpr (kDense) return {kBackground, weight};
     const std::int32_t value = label(index);
-    if (value == kInvalidLabel) return {kBackground, kNan<Real>};
+    if (value == kInvalidLabel) return {kBackground, math::kNaN<Real>};
     return {value, weight};
   }
 
@@ -221,30 +210,6 @@ class FocalTerms {
   const FocalArguments<Real>& args_;
   FocalFactors<Real> factors_;
 };
-
-// The first `count` elements at `from`, the rest 0.
-template <class T>
-__device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
-  if (count == kVector<T>) return load_vector(from);
-  Vector<T> vector = {};
-#pragma unroll
-  for (int i = 0; i < kVector<T>; ++i) {
-    if (i < count) vector.set(i, from[i]);
-  }
-  return vector;
-}
-
-template <class T, class Real, int kCount>
-__device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
-  if (count == kCount) {
-    store_values<T>(values, to);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    if (i < count) write(values[i], to[i]);
-  }
-}
 
 template <class T, int kCount>
 __device__ __forceinline__ void store_gradient(const math::Real<T> (&values)[kCount], int count,
