@@ -2,7 +2,6 @@
 #include "fcos_ops/fcos_loss.h"
 
 #include <initializer_list>
-#include <limits>
 
 #include "cpu/ops.h"
 #include "cuda/ops.h"
@@ -29,8 +28,8 @@ Status check_heads(const FcosLossArgs& args) {
       return invalid("fcos_loss: head outputs must be floating, and all or none kFloat64");
     }
   }
-  if (args.num_classes < 0 || args.num_classes > std::numeric_limits<std::int32_t>::max()) {
-    return invalid("fcos_loss: num_classes must be in [0, 2^31)");
+  if (!is_class_count(args.num_classes)) {
+    return invalid("fcos_loss: num_classes must be in [0, kMaxClasses]");
   }
   return {};
 }

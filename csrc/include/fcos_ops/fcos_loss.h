@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fcos_ops/assign_targets.h"
+#include "fcos_ops/focal_loss.h"
 #include "fcos_ops/iou_loss.h"
 #include "fcos_ops/types.h"
 
@@ -29,7 +30,7 @@ struct FcosLossArgs {
   const AssignmentLevel* levels = nullptr;  // [num_levels]; lower and upper are not used
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  std::int64_t num_classes = 0;  // < 2^31
+  std::int64_t num_classes = 0;  // at most kMaxClasses
 
   // Flat index into boxes of each row, contiguous [batch, N]. Anything outside [0, num_boxes) is
   // background.

@@ -6,6 +6,9 @@
 
 namespace fcos_ops {
 
+// What 32-bit arithmetic of kernels has room for.
+inline constexpr std::int64_t kMaxClasses = 0x7fff0000;
+
 // With p = sigmoid(x):  a positive entry costs  alpha * (1 - p)^gamma * -log(p),
 //                       a negative one  (1 - alpha) * p^gamma * -log(1 - p),
 // and an entry with a dense target t in [0, 1]  alpha_t * (1 - p_t)^gamma * BCE(x, t), where
@@ -15,7 +18,7 @@ struct FocalLossArgs {
   const LevelView* logits = nullptr;  // [num_levels], elements of `dtype`
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  std::int64_t num_classes = 0;
+  std::int64_t num_classes = 0;   // at most kMaxClasses
   DType dtype = DType::kFloat32;  // any floating one
 
   // Exactly one of the two. Labels are contiguous [batch, rows]: a class in [0, num_classes), -1
