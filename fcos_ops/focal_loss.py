@@ -32,7 +32,7 @@ def sigmoid_focal_loss(
             (no loss, no gradient). Any other label makes its row NaN. Or dense targets in [0, 1]:
             floats of the logits' shape.
         alpha: weight of positives, 1 - alpha that of negatives; a negative alpha switches both off.
-        gamma: focusing exponent, >= 0.
+        gamma: focusing exponent, in [0, 3e38].
         weight: [...], floats; multiplies each row.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
@@ -104,7 +104,7 @@ def _check(
         _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
     _checks.same_device("labels", labels, "logits", logits)
     _checks.number("alpha", alpha, maximum=1.0)
-    _checks.number("gamma", gamma, 0.0)
+    _checks.number("gamma", gamma, 0.0, 3e38)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)

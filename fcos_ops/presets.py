@@ -214,7 +214,7 @@ def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -
     _check_choice("box_loss", loss.box_loss, kinds, "loss")
     _check_choice("box_weight", loss.box_weight, ("centerness", "uniform"), "loss")
     _check_choice("normalizer", loss.normalizer, ("positives", "per_image"), "loss")
-    limits = (("alpha", -math.inf, 1.0), ("gamma", 0.0, math.inf), ("eps", 1.2e-38, 3e38))
+    limits = (("alpha", -math.inf, 1.0), ("gamma", 0.0, 3e38), ("eps", 1.2e-38, 3e38))
     for field, lowest, highest in limits:
         value = getattr(loss, field)
         if not isinstance(value, (int, float)) or not lowest <= value <= highest:

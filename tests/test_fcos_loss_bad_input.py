@@ -1,12 +1,13 @@
 """What fcos_loss refuses, and how it says so."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
 import fcos_ops
-from fcos_ops import LossRule
+from fcos_ops import LossRule, _native, _views
 from tests.fcos_problem import make_problem
 
 GOOD = make_problem(3, (1,), ((3, 4), (2, 2)))
@@ -41,6 +42,7 @@ BAD_INPUT = [
     ({"loss": LossRule(normalizer="moving")}, ValueError, "loss.normalizer"),
     ({"loss": LossRule(alpha=2.0)}, ValueError, "loss.alpha"),
     ({"loss": LossRule(gamma=-1.0)}, ValueError, "loss.gamma"),
+    ({"loss": LossRule(gamma=math.inf)}, ValueError, "loss.gamma"),
     ({"loss": LossRule(eps=0.0)}, ValueError, "loss.eps"),
     ({"expected_scale": 0.0}, ValueError, "expected_scale"),
     ({"expected_scale": "2"}, TypeError, "expected_scale"),
@@ -74,3 +76,13 @@ def test_bad_normalize(result: Any, error: type[Exception], backend: str) -> Non
     problem = make_problem()
     with fcos_ops.backend(backend), pytest.raises(error, match="the result of normalize"):
         fcos_ops.fcos_loss(*problem.heads, *problem.truth, levels=problem.levels, normalize=result)
+
+
+def test_gradients_of_mixed_maths_are_not_scaled() -> None:
+    views: list[Any] = []
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        gradient = torch.ones(1, 1, 2, 2, dtype=dtype)
+        scale = torch.tensor(2.0, dtype=dtype)
+        views += (_views.level_views([gradient]), 1, _native.DTYPE_CODES[dtype], scale)
+    with pytest.raises(RuntimeError, match="all gradients or none"):
+        _native.call("fcos_scale_gradients", gradient, *views, 1, 1.0, None)

@@ -16,10 +16,9 @@
 #include "cpu/levels.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
-#include "math/centerness.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
-#include "math/match.h"
+#include "math/location_target.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -207,20 +206,14 @@ class FcosRun {
     const auto corner = [&](std::int64_t c) {
       return math::read_real<BoxReal>(args_.boxes, args_.box_dtype, box + c);
     };
-    const auto along = [&](std::int64_t index, std::int64_t stride) {
-      return math::location(static_cast<std::int32_t>(index),
-                            static_cast<BoxReal>(args_.location_offset),
-                            static_cast<BoxReal>(stride));
-    };
-    const math::Sides<BoxReal> s = math::target_sides(
-        along(cell % level.width, level.stride_x), along(cell / level.width, level.stride_y),
-        {corner(0), corner(1), corner(2), corner(3)}, static_cast<BoxReal>(level.scale),
-        args_.normalize_ltrb);
+    const auto [s, centerness] = math::location_target<BoxReal>(
+        cell % level.width, cell / level.width, args_.location_offset, level,
+        {corner(0), corner(1), corner(2), corner(3)}, args_.normalize_ltrb);
     target_.storage[0][i] = static_cast<Real>(s.left);
     target_.storage[1][i] = static_cast<Real>(s.top);
     target_.storage[2][i] = static_cast<Real>(s.right);
     target_.storage[3][i] = static_cast<Real>(s.bottom);
-    center_target_[i] = static_cast<Real>(math::centerness(s.left, s.top, s.right, s.bottom));
+    center_target_[i] = static_cast<Real>(centerness);
   }
 
   double boxes() {

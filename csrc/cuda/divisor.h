@@ -7,6 +7,8 @@
 
 namespace fcos_ops::cuda {
 
+inline constexpr std::int64_t kMaxDividend = 0x7fffffff;
+
 // n / d for n < 2^31 and 0 < d < 2^31, as (2 n m) >> (32 + l) with l = ceil(log2 d) and
 // m = ceil(2^(31 + l) / d) < 2^32. Exact: m d - 2^(31 + l) < d <= 2^l, and n 2^l < 2^(31 + l).
 class Divisor {

@@ -1,6 +1,6 @@
 // Losses of boxes and centerness of a tile of locations, for the whole FCOS loss.
 //
-// A thread takes every kFocalThreads-th location of a level: neighbouring threads touch
+// A thread takes every kFocalThreads-th location of a tile: neighbouring threads touch
 // neighbouring memory. Nearly all match no box: 4 bytes are read and zeros written. A positive
 // recomputes its targets from the matched box, which costs less than reading 20 bytes for every
 // location.
@@ -8,10 +8,9 @@
 
 #include "cuda/focal_terms.h"
 #include "fcos_ops/fcos_loss.h"
-#include "math/centerness.h"
 #include "math/cross_entropy.h"
 #include "math/iou.h"
-#include "math/match.h"
+#include "math/location_target.h"
 
 namespace fcos_ops::cuda {
 
@@ -183,18 +182,12 @@ class LocationTile {
     for (int i = 0; i < 4; ++i) {
       corner[i] = read_stored<BoxReal>(args_.boxes, args_.box_dtype, 4 * std::int64_t{box} + i);
     }
-    const auto along = [&](std::int64_t index, double stride) {
-      return math::location(static_cast<std::int32_t>(index),
-                            static_cast<BoxReal>(args_.location_offset),
-                            static_cast<BoxReal>(stride));
-    };
-    const math::Sides<BoxReal> s =
-        math::target_sides(along(cell.x, level_.stride_x), along(cell.y, level_.stride_y),
-                           {corner[0], corner[1], corner[2], corner[3]},
-                           static_cast<BoxReal>(level_.scale), args_.normalize_ltrb);
+    const auto [s, centerness] = math::location_target<BoxReal>(
+        cell.x, cell.y, args_.location_offset, level_, {corner[0], corner[1], corner[2], corner[3]},
+        args_.normalize_ltrb);
     return {{static_cast<Real>(s.left), static_cast<Real>(s.top), static_cast<Real>(s.right),
              static_cast<Real>(s.bottom)},
-            static_cast<Real>(math::centerness(s.left, s.top, s.right, s.bottom))};
+            static_cast<Real>(centerness)};
   }
 
   // The loss; writes the derivatives to `slopes`.

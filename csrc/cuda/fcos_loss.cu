@@ -51,15 +51,15 @@ struct BlockShares {
 template <class T, Gamma kGamma, bool kRows>
 __device__ __forceinline__ math::Real<T> class_tile(
     const FocalTiling& tiling, std::int64_t index, const FocalArguments<math::Real<T>>& args,
-    const LocationArguments<math::Real<T>>& common) {
+    const LocationArguments<math::Real<T>>& locations) {
   using Real = math::Real<T>;
   using Terms = FocalTerms<T, kGamma, Labels::kMatches>;
   const auto number = static_cast<std::uint32_t>(index);
   const std::uint32_t piece = kRows ? 0 : tiling.by_chunks.quotient(number);
   const Tile tile = tiling.pieces[kRows ? index : piece];
-  const Real scale = loss_scales(common, tile.image).by_positives;
-  FocalFactors<Real> factors = focal_factors(args, scale);
-  factors.gradient = gradient_scale(common, args.gradient_scale);
+  const Real scale = loss_scales(locations, tile.image).by_positives;
+  const FocalFactors<Real> factors = {args.positive_scale * scale, args.negative_scale * scale,
+                                      gradient_scale(locations, args.gradient_scale)};
   const Terms terms(args, factors);
   if constexpr (kRows) {
     return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).sum();
@@ -132,6 +132,13 @@ __global__ void __launch_bounds__(kFinishThreads)
 
 // --------------------------------------------------------------------------------------- drivers
 
+// Whether `test` holds for a level of both arrays of classes.
+template <class Test>
+bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) {
+  return test(args.class_logits[level]) &&
+         (args.class_gradient == nullptr || test(args.class_gradient[level]));
+}
+
 template <class Real>
 FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   const bool weighted = args.alpha >= 0.0;
@@ -149,8 +156,7 @@ FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     FocalLevel& level = result.level[i];
     level.width = args.class_logits[i].width;
-    level.has_planes = has_planes(args.class_logits[i]) &&
-                       (!args.class_gradient || has_planes(args.class_gradient[i]));
+    level.has_planes = all_arrays(args, i, [](const auto& view) { return has_planes(view); });
     level.logits = level_array(args.class_logits, i);
     level.gradient = level_array(args.class_gradient, i);
   }
@@ -195,21 +201,15 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
   return result;
 }
 
-bool have_rows(const FcosLossArgs& args) {
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    if (!has_rows(args.class_logits[i], args.num_classes)) return false;
-    if (args.class_gradient && !has_rows(args.class_gradient[i], args.num_classes)) return false;
-  }
-  return true;
-}
-
 template <class T, Gamma kGamma>
 Status run(const FcosLossArgs& args, double* partials, const Context& context) {
   using Real = math::Real<T>;
-  const bool are_rows = have_rows(args);
+  const bool are_rows = takes_rows<T>(
+      args.num_levels, args.num_classes,
+      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
   const FocalTiling tiling = focal_tiling(args.class_logits, args.num_levels, args.batch,
                                           args.num_classes, kVector<T>, are_rows);
-  if (tiling.too_many) return too_large("fcos_loss: too many class logits that are not rows");
+  if (tiling.is_too_large()) return too_large("fcos_loss: too many class logits that are not rows");
   const auto classes = class_arguments<Real>(args);
   const auto locations = location_arguments<Real>(args);
   const Tiles tiles(args.class_logits, args.num_levels, args.batch, kLocations);
@@ -233,7 +233,6 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
 std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return kPartials * sizeof(double); }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  if (args.num_classes > 0x7fff0000) return too_large("fcos_loss: too many classes");
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   auto* const partials = static_cast<double*>(workspace.data);

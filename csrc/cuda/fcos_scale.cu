@@ -2,7 +2,8 @@
 //
 // One launch takes all levels of all heads. Where a level is one dense piece of memory, in whatever
 // order, a thread takes 16 bytes of it at a time; else an element. Usually every factor is 1, and
-// then all that happens is that a few blocks start and find that out.
+// then all that happens is that the blocks, no more than a GPU runs at once, start and find that
+// out, by divisions in the type of the maths: those of float64 are dear on many a GPU.
 #include <algorithm>
 #include <iterator>
 
@@ -17,8 +18,9 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 constexpr std::int32_t kHeads = 3;
-constexpr std::int64_t kPiece = 4096;   // elements of a block at a time
-constexpr std::int64_t kBlocks = 2048;  // beyond, a block takes several pieces
+constexpr std::int64_t kPiece = 4096;  // elements of a block at a time
+constexpr std::int64_t kBlocks =
+    528;  // beyond, a block takes several pieces; 4 for each of 132 SMs
 
 struct Gradient {
   void* data;
@@ -35,18 +37,16 @@ struct Gradients {
   std::int32_t count;
   std::int64_t pieces;
   const void* scale[kHeads];
-  bool is_double[kHeads];
   const void* expected;
   double factor;
 };
 
 // What the gradients of a head are multiplied by.
-__device__ __forceinline__ double head_factor(const Gradients& all, std::int32_t head) {
-  if (all.scale[head] == nullptr) return 1.0;
-  const DType dtype = all.is_double[head] ? DType::kFloat64 : DType::kFloat32;
-  const double expected = all.expected ? math::read_number(all.expected, dtype) : 1.0;
-  const double factor = math::read_number(all.scale[head], dtype) / (all.factor * expected);
-  return all.is_double[head] ? factor : static_cast<double>(static_cast<float>(factor));
+template <class Real>
+__device__ __forceinline__ Real head_factor(const Gradients& all, std::int32_t head) {
+  if (all.scale[head] == nullptr) return 1;
+  const Real expected = all.expected ? *static_cast<const Real*>(all.expected) : Real(1);
+  return *static_cast<const Real*>(all.scale[head]) / (static_cast<Real>(all.factor) * expected);
 }
 
 template <class T>
@@ -83,35 +83,26 @@ __device__ __forceinline__ void scale_piece(const Gradient& gradient, std::int64
   }
 }
 
+template <class Real>
 __global__ void __launch_bounds__(kThreads, 1) scale_kernel(Gradients all) {
-  double factor[kHeads];
+  Real factor[kHeads];
   bool has_work = false;
   for (std::int32_t head = 0; head < kHeads; ++head) {
-    factor[head] = head_factor(all, head);
-    has_work = has_work || factor[head] != 1.0;
+    factor[head] = head_factor<Real>(all, head);
+    has_work = has_work || factor[head] != Real(1);
   }
   if (!has_work) return;
   std::int32_t index = 0;
   for (std::int64_t piece = blockIdx.x; piece < all.pieces; piece += gridDim.x) {
     while (index + 1 < all.count && piece >= all.gradient[index + 1].first_piece) ++index;
     const Gradient& gradient = all.gradient[index];
-    const double by = gradient.head == 0 ? factor[0] : gradient.head == 1 ? factor[1] : factor[2];
-    if (by == 1.0) continue;
+    const Real by = gradient.head == 0 ? factor[0] : gradient.head == 1 ? factor[1] : factor[2];
+    if (by == Real(1)) continue;
     const std::int64_t first = (piece - gradient.first_piece) * kPiece;
     const std::int64_t end = first + kPiece < gradient.size ? first + kPiece : gradient.size;
-    switch (gradient.dtype) {
-      case DType::kFloat64:
-        scale_piece<double>(gradient, first, end, by);
-        break;
-      case DType::kFloat16:
-        scale_piece<math::Half>(gradient, first, end, static_cast<float>(by));
-        break;
-      case DType::kBFloat16:
-        scale_piece<math::BFloat16>(gradient, first, end, static_cast<float>(by));
-        break;
-      default:
-        scale_piece<float>(gradient, first, end, static_cast<float>(by));
-    }
+    math::dispatch_stored_as<Real>(gradient.dtype, [&](auto type) {
+      scale_piece<typename decltype(type)::type>(gradient, first, end, by);
+    });
   }
 }
 
@@ -143,7 +134,6 @@ Gradients gradients_of(const FcosScaleArgs& args) {
     const HeadGradient& head = args.heads[i];
     if (head.gradient == nullptr) continue;
     all.scale[i] = head.scale;
-    all.is_double[i] = head.dtype == DType::kFloat64;
     for (std::int32_t level = 0; level < args.num_levels; ++level) {
       const MutableLevelView& view = head.gradient[level];
       const std::int64_t size = args.batch * head.channels * view.height * view.width;
@@ -173,8 +163,11 @@ Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   const Gradients all = gradients_of(args);
+  const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
   const auto blocks = static_cast<unsigned>(std::min(all.pieces, kBlocks));
-  return launch("fcos_scale_gradients: scale_kernel", scale_kernel, blocks, kThreads, context, all);
+  return launch("fcos_scale_gradients: scale_kernel",
+                is_double ? scale_kernel<double> : scale_kernel<float>, blocks, kThreads, context,
+                all);
 }
 
 }  // namespace fcos_ops::cuda

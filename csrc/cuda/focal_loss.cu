@@ -106,15 +106,14 @@ Status launch_finish(const FocalLossArgs& args, const double* partials, std::int
 template <class T, Gamma kGamma, bool kDense>
 Status run(const FocalLossArgs& args, double* partials, const Context& context) {
   const auto arguments = arguments_of<math::Real<T>>(args);
-  bool are_rows = true;
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    are_rows = are_rows && all_arrays(args, i, [&](const auto& view) {
-                 return has_rows(view, args.num_classes);
-               });
-  }
+  const bool are_rows = takes_rows<T>(
+      args.num_levels, args.num_classes,
+      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
   const FocalTiling tiling = focal_tiling(args.logits, args.num_levels, args.batch,
                                           args.num_classes, kVector<T>, are_rows);
-  if (tiling.too_many) return too_large("sigmoid_focal_loss: too many logits that are not rows");
+  if (tiling.is_too_large()) {
+    return too_large("sigmoid_focal_loss: too many logits that are not rows");
+  }
   const unsigned blocks = tiling.blocks();
   const Status status =
       are_rows ? launch("sigmoid_focal_loss: rows_kernel", rows_kernel<T, kGamma, kDense>, blocks,
@@ -128,9 +127,10 @@ Status run(const FocalLossArgs& args, double* partials, const Context& context) 
 template <class T>
 Status dispatch_gamma(const FocalLossArgs& args, double* partials, const Context& context) {
   if (args.targets != nullptr) return run<T, Gamma::kAny, true>(args, partials, context);
-  if (args.gamma == 0.0) return run<T, Gamma::kZero, false>(args, partials, context);
-  if (args.gamma == 1.0) return run<T, Gamma::kOne, false>(args, partials, context);
-  if (args.gamma == 2.0) return run<T, Gamma::kTwo, false>(args, partials, context);
+  const auto gamma = static_cast<math::Real<T>>(args.gamma);  // as the kernel for any gamma has it
+  if (gamma == 0) return run<T, Gamma::kZero, false>(args, partials, context);
+  if (gamma == 1) return run<T, Gamma::kOne, false>(args, partials, context);
+  if (gamma == 2) return run<T, Gamma::kTwo, false>(args, partials, context);
   return run<T, Gamma::kAny, false>(args, partials, context);
 }
 
@@ -141,7 +141,6 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
-  if (args.num_classes > 0x7fff0000) return too_large("sigmoid_focal_loss: too many classes");
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   const char* const bad_dtype = "sigmoid_focal_loss: dtype must be a floating one";

@@ -1,7 +1,6 @@
-// What both kernels of focal loss do with the elements of a vector.
+// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a
+// vector.
 #pragma once
-
-#include <limits>
 
 #include "cuda/divisor.h"
 #include "cuda/tiles.h"
@@ -25,9 +24,6 @@ enum class Labels {
   kDense,    // a number for each element
 };
 
-template <class Real>
-inline constexpr Real kNan = std::numeric_limits<Real>::quiet_NaN();
-
 // Where an array has a level; its strides are in elements.
 template <class Pointer>
 struct LevelArray {
@@ -42,7 +38,7 @@ struct FocalLevel {
   LevelArray<void*> losses, gradient;
 };
 
-// FocalLossArgs as a kernel argument.
+// FocalLossArgs, or the classes of FcosLossArgs, as a kernel argument.
 template <class Real>
 struct FocalArguments {
   FocalLevel level[kMaxLevels];
@@ -65,14 +61,6 @@ struct FocalFactors {
   Real positive, negative, gradient;
 };
 
-// From 1 / (the number that everything is divided by).
-template <class Real>
-__device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args,
-                                                            Real inverse) {
-  return {args.positive_scale * inverse, args.negative_scale * inverse,
-          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
-}
-
 // In the type of the maths: a division of float64 costs more than all logits of a thread where the
 // GPU has few units for it.
 template <class Real>
@@ -86,7 +74,8 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
     const auto floor = static_cast<Real>(normalizer.floor);
     inverse = Real(1) / (value < floor ? floor : value);
   }
-  return focal_factors(args, inverse);
+  return {args.positive_scale * inverse, args.negative_scale * inverse,
+          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
 }
 
 // The same element in all arrays. Those that are not there are null; of the two for the gradient
@@ -166,7 +155,7 @@ class FocalTerms {
     const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
     if constexpr (kDense) return {kBackground, weight};
     const std::int32_t value = label(index);
-    if (value == kInvalidLabel) return {kBackground, kNan<Real>};
+    if (value == kInvalidLabel) return {kBackground, math::kNaN<Real>};
     return {value, weight};
   }
 
@@ -184,11 +173,23 @@ class FocalTerms {
       return {factor * term.loss, factor * factors_.gradient * term.gradient};
     }
     if (row.label == kIgnored) return {Real(0), Real(0)};
-    const auto term = math::focal_negative<kGamma>(is_positive ? -logit : logit,
-                                                   math::exp_minus_absolute(logit), args_.gamma);
+    const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
     const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
     return {factor * term.loss, slope * term.gradient};
+  }
+
+  // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
+  // at u = 0.
+  __device__ __forceinline__ math::LossAndGradient<Real> negative(Real logit, Real e) const {
+    const auto term = math::focal_negative<kGamma>(logit, e, args_.gamma);
+    if constexpr (kGamma == Gamma::kAny && kLabels == Labels::kMatches) {
+      const auto unfocused = math::focal_negative<Gamma::kZero>(logit, e, args_.gamma);
+      const bool is_unfocused = args_.gamma == Real(0);
+      return {math::select(is_unfocused, unfocused.loss, term.loss),
+              math::select(is_unfocused, unfocused.gradient, term.gradient)};
+    }
+    return term;
   }
 
   // The sum of the losses of negative elements of one weight, and their gradients.
@@ -198,8 +199,7 @@ class FocalTerms {
     Real sum = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const Real e = math::exp_minus_absolute(logits[i]);
-      const auto term = math::focal_negative<kGamma>(logits[i], e, args_.gamma);
+      const auto term = negative(logits[i], math::exp_minus_absolute(logits[i]));
       sum += term.loss;
       gradient[i] = slope * term.gradient;
     }
@@ -210,30 +210,6 @@ class FocalTerms {
   const FocalArguments<Real>& args_;
   FocalFactors<Real> factors_;
 };
-
-// The first `count` elements at `from`, the rest 0.
-template <class T>
-__device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
-  if (count == kVector<T>) return load_vector(from);
-  Vector<T> vector = {};
-#pragma unroll
-  for (int i = 0; i < kVector<T>; ++i) {
-    if (i < count) vector.set(i, from[i]);
-  }
-  return vector;
-}
-
-template <class T, class Real, int kCount>
-__device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
-  if (count == kCount) {
-    store_values<T>(values, to);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    if (i < count) write(values[i], to[i]);
-  }
-}
 
 template <class T, int kCount>
 __device__ __forceinline__ void store_gradient(const math::Real<T> (&values)[kCount], int count,

@@ -7,8 +7,8 @@
 
 namespace fcos_ops::cuda {
 
-// Blocks that have a sum each; beyond, a block takes several tiles. Thrice what an H200 can run at
-// once, and few enough to add up in no time.
+// Blocks that have a sum each; beyond, a block takes several tiles. Several times what an H200
+// can run at once, and few enough to add up in no time.
 inline constexpr std::int64_t kMaxFocalBlocks = 4096;
 
 // Whether the classes of all locations of a level of an image form one line.
@@ -24,6 +24,21 @@ template <class View>
 bool has_planes(const View& view) {
   return (view.width == 1 || view.stride_x == 1) &&
          (view.height == 1 || view.stride_y == view.width);
+}
+
+// Whether blocks take rows: where every array has them, but rows shorter than a vector only where
+// planes are no alternative. `all_arrays(level, test)` says whether `test` holds for a level of
+// every array.
+template <class T, class AllArrays>
+bool takes_rows(std::int32_t num_levels, std::int64_t num_classes, const AllArrays& all_arrays) {
+  bool have_rows = true, have_planes = true;
+  for (std::int32_t i = 0; i < num_levels; ++i) {
+    const auto is_rows = [&](const auto& view) { return has_rows(view, num_classes); };
+    const auto is_planes = [](const auto& view) { return has_planes(view); };
+    have_rows = have_rows && all_arrays(i, is_rows);
+    have_planes = have_planes && all_arrays(i, is_planes);
+  }
+  return have_rows && !(have_planes && num_classes < kVector<T>);
 }
 
 template <class View>
@@ -50,10 +65,13 @@ inline unsigned blocks_of(std::int64_t tiles, std::int64_t most) {
 struct FocalTiling {
   Tiles pieces;
   Divisor by_chunks;
-  std::int32_t channels;
-  std::int64_t count;  // of tiles
-  bool too_many;       // logits that are not rows: 32-bit arithmetic would not do
+  std::int32_t channels;  // 0: of rows
+  std::int64_t count;     // of tiles
 
+  // Whether the 32-bit arithmetic of kernels will do: that of rows always does.
+  bool is_too_large() const {
+    return channels != 0 && (count > kMaxDividend || pieces.rows() > kMaxDividend);
+  }
   unsigned blocks() const { return blocks_of(count, kMaxFocalBlocks); }
 };
 
@@ -74,13 +92,12 @@ inline FocalTiling focal_tiling(const LevelView* logits, std::int32_t num_levels
   const std::int64_t elements = rows * num_classes >= kLargeProblem ? kManyElements : kFewElements;
   if (are_rows) {
     const Tiles pieces(lines, num_levels, batch, kFocalThreads * elements);
-    return {pieces, divisor_of(1), 0, pieces.count(), false};
+    return {pieces, divisor_of(1), 0, pieces.count()};
   }
   const Tiles pieces(logits, num_levels, batch, std::int64_t{kFocalThreads} * vector);
   const std::int64_t channels = elements / vector, chunks = (num_classes + channels - 1) / channels;
   const std::int64_t count = pieces.count() * chunks;
-  return {pieces, divisor_of(chunks), static_cast<std::int32_t>(channels), count,
-          count > kMaxBlocks || pieces.rows() > kMaxBlocks};
+  return {pieces, divisor_of(chunks), static_cast<std::int32_t>(channels), count};
 }
 
 }  // namespace fcos_ops::cuda

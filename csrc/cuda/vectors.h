@@ -152,4 +152,29 @@ __device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to
   }
 }
 
+// The first `count` elements at `from`, the rest 0.
+template <class T>
+__device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
+  if (count == kVector<T>) return load_vector(from);
+  Vector<T> vector = {};
+#pragma unroll
+  for (int i = 0; i < kVector<T>; ++i) {
+    if (i < count) vector.set(i, from[i]);
+  }
+  return vector;
+}
+
+// The first `count` of the values.
+template <class T, class Real, int kCount>
+__device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
+  if (count == kCount) {
+    store_values<T>(values, to);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (i < count) write(values[i], to[i]);
+  }
+}
+
 }  // namespace fcos_ops::cuda

@@ -39,7 +39,7 @@ inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {
 
 // Calls body(Type<T>{}) for the floating type that `dtype` names, out of those that Real computes.
 template <class Real, class Body>
-void dispatch_stored_as(DType dtype, const Body& body) {
+FCOS_HD void dispatch_stored_as(DType dtype, const Body& body) {
   if constexpr (std::is_same_v<Real, double>) {
     body(Type<double>{});
   } else if (dtype == DType::kFloat16) {

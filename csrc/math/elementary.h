@@ -121,7 +121,7 @@ FCOS_HD float log1p_in_loss(float x) {
 FCOS_HD double log1p_in_loss(double x) { return log1p_unit(x); }
 
 // Where files are compiled without contraction, or with IEEE division, losses of many logits need
-// neither: a * b + c in one instruction, and 1 / x within a unit in the last place.
+// neither: a * b + c in one instruction, and 1 / x within two units in the last place.
 FCOS_HD float multiply_add_in_loss(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
   return fmaf(a, b, c);

@@ -1,6 +1,7 @@
 // What the argument checks of several ops share.
 #pragma once
 
+#include "fcos_ops/focal_loss.h"
 #include "fcos_ops/types.h"
 #include "math/dtypes.h"
 
@@ -18,6 +19,11 @@ inline bool is_floating(DType dtype) {
 }
 
 inline bool is_integer(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kInt64; }
+
+inline bool is_class_count(std::int64_t count) { return count >= 0 && count <= kMaxClasses; }
+
+// At infinity u^gamma would be NaN at u = 1.
+inline bool is_focal_gamma(double gamma) { return gamma >= 0.0 && gamma <= 3e38; }
 
 // Locations of one image over all levels.
 inline std::int64_t count_rows(const LevelView* levels, std::int32_t num_levels) {

@@ -2,7 +2,6 @@
 #include "fcos_ops/fcos_loss.h"
 
 #include <initializer_list>
-#include <limits>
 
 #include "cpu/ops.h"
 #include "cuda/ops.h"
@@ -29,8 +28,8 @@ Status check_heads(const FcosLossArgs& args) {
       return invalid("fcos_loss: head outputs must be floating, and all or none kFloat64");
     }
   }
-  if (args.num_classes < 0 || args.num_classes > std::numeric_limits<std::int32_t>::max()) {
-    return invalid("fcos_loss: num_classes must be in [0, 2^31)");
+  if (!is_class_count(args.num_classes)) {
+    return invalid("fcos_loss: num_classes must be in [0, kMaxClasses]");
   }
   return {};
 }
@@ -50,7 +49,7 @@ Status check(const FcosLossArgs& args) {
   if (!(args.eps >= 1.17549435e-38 && args.eps <= 3e38)) {
     return invalid("fcos_loss: eps must be finite and at least 1.2e-38");
   }
-  if (!(args.gamma >= 0.0)) return invalid("fcos_loss: gamma must be >= 0");
+  if (!is_focal_gamma(args.gamma)) return invalid("fcos_loss: gamma must be in [0, 3e38]");
   return {};
 }
 
@@ -74,11 +73,18 @@ Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   if (!is_level_count(args.num_levels)) {
     return invalid("fcos_scale_gradients: num_levels must be in [0, kMaxLevels]");
   }
+  bool any_double = false, all_double = true;
   for (const HeadGradient& head : args.heads) {
     if (head.gradient == nullptr) continue;
     if (!is_floating(head.dtype) || head.scale == nullptr) {
       return invalid("fcos_scale_gradients: a gradient needs a floating dtype and a scale");
     }
+    const bool is_double = head.dtype == DType::kFloat64;
+    any_double = any_double || is_double;
+    all_double = all_double && is_double;
+  }
+  if (any_double && !all_double) {
+    return invalid("fcos_scale_gradients: all gradients or none must be kFloat64");
   }
   return on_cpu(context) ? cpu::fcos_scale_gradients(args, context)
                          : cuda::fcos_scale_gradients(args, context);

@@ -12,6 +12,9 @@ Status check(const FocalLossArgs& args) {
   if (!is_level_count(args.num_levels)) {
     return invalid("sigmoid_focal_loss: num_levels must be in [0, kMaxLevels]");
   }
+  if (!is_class_count(args.num_classes)) {
+    return invalid("sigmoid_focal_loss: num_classes must be in [0, kMaxClasses]");
+  }
   const std::int64_t rows = count_rows(args.logits, args.num_levels) * args.batch;
   if ((args.labels && args.targets) || (rows > 0 && !args.labels && !args.targets)) {
     return invalid("sigmoid_focal_loss: exactly one of labels and targets must be given");
@@ -22,7 +25,9 @@ Status check(const FocalLossArgs& args) {
   if (args.gradient && !math::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
     return invalid("sigmoid_focal_loss: gradient_dtype must be dtype or that of the maths");
   }
-  if (!(args.gamma >= 0.0)) return invalid("sigmoid_focal_loss: gamma must be >= 0");
+  if (!is_focal_gamma(args.gamma)) {
+    return invalid("sigmoid_focal_loss: gamma must be in [0, 3e38]");
+  }
   return {};
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fcos_ops/assign_targets.h"
+#include "fcos_ops/focal_loss.h"
 #include "fcos_ops/iou_loss.h"
 #include "fcos_ops/types.h"
 
@@ -29,7 +30,7 @@ struct FcosLossArgs {
   const AssignmentLevel* levels = nullptr;  // [num_levels]; lower and upper are not used
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  std::int64_t num_classes = 0;  // < 2^31
+  std::int64_t num_classes = 0;  // at most kMaxClasses
 
   // Flat index into boxes of each row, contiguous [batch, N]. Anything outside [0, num_boxes) is
   // background.
@@ -48,7 +49,7 @@ struct FcosLossArgs {
   BoxWeight box_weight = BoxWeight::kCenterness;
   double eps = 1e-7;    // of the IoU loss
   double alpha = 0.25;  // of the focal loss; negative: no alpha weighting
-  double gamma = 2.0;   // of the focal loss, >= 0
+  double gamma = 2.0;   // of the focal loss, in [0, 3e38]
 
   // Positives and sum of their centerness, in the dtype of the maths: two numbers; with `per_image`
   // contiguous [batch, 2], and losses are means over images. Floors: 1 and 1e-6.
@@ -83,7 +84,7 @@ struct FcosLossArgs {
 struct HeadGradient {
   const MutableLevelView* gradient = nullptr;  // [num_levels]; null: a head to leave alone
   std::int64_t channels = 0;
-  DType dtype = DType::kFloat32;  // any floating one
+  DType dtype = DType::kFloat32;  // any floating one; all heads or none kFloat64
   const void* scale = nullptr;    // one number in the dtype of the maths
 };
 
@@ -92,8 +93,9 @@ struct FcosScaleArgs {
   HeadGradient heads[3];
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  double factor = 1.0;             // the gradient_factor of the forward pass
-  const void* expected = nullptr;  // its gradient scale, where all heads had the same; optional
+  double factor = 1.0;  // the gradient_factor of the forward pass
+  // Its gradient scale, in the dtype of the maths, where all heads had the same; optional.
+  const void* expected = nullptr;
 };
 
 [[gnu::visibility("default")]] Status fcos_scale_gradients(const FcosScaleArgs& args,

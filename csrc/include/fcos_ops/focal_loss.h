@@ -6,6 +6,9 @@
 
 namespace fcos_ops {
 
+// What 32-bit arithmetic of kernels has room for.
+inline constexpr std::int64_t kMaxClasses = 0x7fff0000;
+
 // With p = sigmoid(x):  a positive entry costs  alpha * (1 - p)^gamma * -log(p),
 //                       a negative one  (1 - alpha) * p^gamma * -log(1 - p),
 // and an entry with a dense target t in [0, 1]  alpha_t * (1 - p_t)^gamma * BCE(x, t), where
@@ -15,7 +18,7 @@ struct FocalLossArgs {
   const LevelView* logits = nullptr;  // [num_levels], elements of `dtype`
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  std::int64_t num_classes = 0;
+  std::int64_t num_classes = 0;   // at most kMaxClasses
   DType dtype = DType::kFloat32;  // any floating one
 
   // Exactly one of the two. Labels are contiguous [batch, rows]: a class in [0, num_classes), -1
@@ -29,7 +32,7 @@ struct FocalLossArgs {
   Normalizer normalizer;         // divides the loss and the gradient
   double scale = 1.0;            // multiplies the loss and the gradient
   double alpha = 0.25;           // negative: no alpha weighting
-  double gamma = 2.0;            // >= 0
+  double gamma = 2.0;            // in [0, 3e38]
 
   // Optional: one number in the dtype of the maths, multiplies the gradient (not the loss).
   const void* gradient_scale = nullptr;
