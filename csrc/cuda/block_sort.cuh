@@ -6,9 +6,9 @@
 namespace fcos_ops::cuda {
 
 // Sorts keys[0, size) upwards; size is a power of two, at least 2. All threads of the block call it
-// after a barrier behind which the keys are written; it ends with one: of the block, or for up to 32
-// keys of the first warp, which alone has touched them. A bitonic network: pairs up to 32 apart stay
-// within 64 keys that one warp has throughout, and need no barrier of the block.
+// after a barrier behind which the keys are written; it ends with one: of the block, or for up to
+// 32 keys of the first warp, which alone has touched them. A bitonic network: pairs up to 32 apart
+// stay within 64 keys that one warp has throughout, and need no barrier of the block.
 template <unsigned kThreads, class Key>
 __device__ __forceinline__ void block_sort(Key* keys, unsigned size) {
   static_assert(kThreads % kWarp == 0);
