@@ -71,6 +71,17 @@ def test_numbers_of_launches() -> None:
             assert devices.simt_launches() - before == LAUNCHES[name], name
 
 
+def test_launches_of_the_loss_forward_and_backward() -> None:
+    with devices.running_on("simt"):
+        heads, truth = CASES["fcos_loss"].make(0)[:3], CASES["fcos_loss"].make(0)[3:]
+        maps = [[x.detach().requires_grad_() for x in head] for head in heads]
+        before = devices.simt_launches()
+        losses = fcos_ops.fcos_loss(*maps, *truth, levels=gpu_cases.LEVELS, rule=gpu_cases.RULE)
+        forward = devices.simt_launches() - before
+        torch.autograd.grad(losses[0] + losses[1] + losses[2], [x for head in maps for x in head])
+        assert (forward, devices.simt_launches() - before - forward) == (4, 1)
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", CASES)
 def test_graph_replays_with_other_inputs(name: str) -> None:
