@@ -136,8 +136,9 @@ def assert_agree(case: GpuCase, actual: Any, expected: Any) -> None:
         if case.exact:
             assert torch.equal(ours, theirs)
         else:
-            # The reference sums float32 in another order; the op tests hold the tight bounds.
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+            # By norm, as gradients are small numbers. The reference sums float32 in another order;
+            # the op tests hold the tight bounds.
+            assert (ours - theirs).double().norm() <= 1e-4 * theirs.double().norm()
 
 
 def main() -> None:

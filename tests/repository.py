@@ -8,4 +8,4 @@ REPOSITORY = Path(os.environ.get("FCOS_OPS_REPOSITORY", Path(__file__).resolve()
 
 # 160 photos of COCO with their annotations; tests that need them are skipped where they are not.
 PHOTOS = Path(os.environ.get("FCOS_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "coco-tiny"
-WITHOUT_PHOTOS = f"no COCO photos in {PHOTOS} (FCOS_TEST_DATA)"
+WITHOUT_PHOTOS = f"photos are not redistributed; none in {PHOTOS} (set FCOS_TEST_DATA)"
