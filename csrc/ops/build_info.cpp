@@ -4,6 +4,21 @@
 #include "fcos_ops/version.h"
 
 namespace fcos_ops {
+namespace {
+
+const char* instruction_set_name() {
+  switch (cpu::instruction_set()) {
+    case cpu::InstructionSet::kAvx512:
+      return "AVX-512";
+    case cpu::InstructionSet::kAvx2:
+      return "AVX2+FMA";
+    default:
+      return "baseline";
+  }
+}
+
+}  // namespace
+
 
 BuildInfo build_info() {
   return {kVersion,
@@ -15,7 +30,7 @@ BuildInfo build_info() {
           FCOS_OPS_CUDA_BUILT,
           FCOS_OPS_CUDA_REASON,
           FCOS_OPS_CUDA_ARCHITECTURES,
-          cpu::has_avx2() ? "AVX2+FMA" : "baseline"};
+          instruction_set_name()};
 }
 
 }  // namespace fcos_ops

@@ -9,7 +9,7 @@ struct BuildInfo {
   bool cuda;                        // CUDA kernels are in the library
   const char* cuda_reason;          // why not, or how they were built
   const char* cuda_architectures;   // "sm_80 sm_90", or empty
-  const char* cpu_instruction_set;  // what this processor runs: "AVX2+FMA" or "baseline"
+  const char* cpu_instruction_set;  // what this processor runs: "AVX-512", "AVX2+FMA" or "baseline"
 };
 
 [[gnu::visibility("default")]] BuildInfo build_info();
