@@ -108,6 +108,7 @@ class ClassLoss {
     double total = 0;
     std::int32_t next = 0;
     for (std::int64_t c = 0; c < run_.num_classes; ++c) {
+      prefetch_class(c + 1);
       const std::int32_t first = next;
       while (next < count && keys[next] >> 32 == c) ++next;
       if (next - first > 1) {
@@ -126,7 +127,10 @@ class ClassLoss {
       weights_[i] = run_.labels[i] == kInvalidLabel ? std::numeric_limits<Real>::quiet_NaN() : 1;
     }
     double total = 0;
-    for (std::int64_t c = 0; c < run_.num_classes; ++c) total += column(c);
+    for (std::int64_t c = 0; c < run_.num_classes; ++c) {
+      prefetch_class(c + 1);
+      total += column(c);
+    }
     return total;
   }
 
@@ -137,6 +141,13 @@ class ClassLoss {
                   return focal_column<Real>(factors_, x, length_, run_.labels, weights_,
                                             static_cast<std::int32_t>(c), kNoLosses, slopes);
                 });
+  }
+
+  // Lines of classes lie far apart, so that each is news to the processor's own prefetching.
+  FCOS_HD void prefetch_class(std::int64_t c) const {
+    if (c >= run_.num_classes) return;
+    prefetch(logits_of_class(c), length_);
+    if (gradient_) prefetch(gradient_line(0, c, run_.gradient.stride_x), length_);
   }
 
   // Negatives, but for the one at `positive` if that is not -1.
