@@ -2,6 +2,7 @@
 and what was expected; none reads a tensor's values from a device other than the CPU."""
 
 import math
+import reprlib
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,10 +22,12 @@ def _names(dtypes: tuple[torch.dtype, ...]) -> str:
 
 
 def describe(value: object) -> str:
-    """A value as an error message shows it: a tensor by dtype, shape and device."""
+    """A value as an error message shows it: tensors by dtype, shape and device, and in brief."""
     if isinstance(value, Tensor):
         return f"{value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
-    return f"{type(value).__name__} {value!r}"
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+        return f"{type(value).__name__} of {len(value)} tensors"
+    return f"{type(value).__name__} {reprlib.repr(value)}"
 
 
 def tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> None:

@@ -88,15 +88,20 @@ class LevelScan {
 
   void scan_channels() {
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
-      const T* const line =
-          contiguous(class_logits_ + c * class_view_.stride_channel, class_view_.stride_x);
+      // Channels lie far apart, so that each is news to the processor's own prefetching.
+      if (c + 1 < args_.num_classes) prefetch(channel(c + 1), count_);
+      const T* const line = contiguous(channel(c));
       take(run_best<ScanChannel>(line, bounds_.data(), count_, hits_.data()), 0, c, 1);
     }
   }
 
-  const T* contiguous(const T* values, std::int64_t stride) {
-    if (stride == 1) return values;
-    for (std::int64_t i = 0; i < count_; ++i) line_buffer_[i] = values[i * stride];
+  Line<const T> channel(std::int64_t c) const {
+    return {class_logits_ + c * class_view_.stride_channel, class_view_.stride_x};
+  }
+
+  const T* contiguous(Line<const T> line) {
+    if (line.stride == 1) return line.data;
+    for (std::int64_t i = 0; i < count_; ++i) line_buffer_[i] = line.data[i * line.stride];
     return line_buffer_.data();
   }
 
