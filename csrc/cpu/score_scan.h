@@ -41,14 +41,17 @@ FCOS_HD void mark(const T* __restrict__ values, const math::Comparable<T>* __res
   __builtin_memcpy(eights, reaches, kCount);
 }
 
-// Appends offset + i to hits, found so far, for every i < count whose value reaches its bound;
-// returns how many hits there are then. (A helper of the two scans below.)
+// The next hit, once per value that reaches its bound.
+struct Hits {
+  std::int32_t* next;
+  std::int32_t offset;  // added to every index
+};
+
+// Appends the hits of as many whole blocks as lie in [first, count); returns where they end.
 template <std::int32_t kBlock, bool kOneBound, class T>
-FCOS_HD std::int32_t scan_line(const T* __restrict__ values,
-                               const math::Comparable<T>* __restrict__ bounds, std::int32_t count,
-                               std::int32_t offset, std::int32_t* __restrict__ hits,
-                               std::int32_t found) {
-  std::int32_t first = 0;
+FCOS_HD std::int32_t scan_blocks(const T* __restrict__ values,
+                                 const math::Comparable<T>* __restrict__ bounds,
+                                 std::int32_t first, std::int32_t count, Hits& hits) {
   for (; first + kBlock <= count; first += kBlock) {
     const auto* const block_bounds = bounds + (kOneBound ? 0 : first);
     if (!any_reaches<kBlock, kOneBound>(values + first, block_bounds)) continue;
@@ -56,15 +59,23 @@ FCOS_HD std::int32_t scan_line(const T* __restrict__ values,
     mark<kBlock, kOneBound>(values + first, block_bounds, eights);
     for (std::int32_t w = 0; w < kBlock / 8; ++w) {
       for (std::uint64_t bytes = eights[w]; bytes != 0; bytes &= bytes - 1) {
-        hits[found++] = offset + first + 8 * w + (__builtin_ctzll(bytes) >> 3);
+        *hits.next++ = hits.offset + first + 8 * w + (__builtin_ctzll(bytes) >> 3);
       }
     }
   }
+  return first;
+}
+
+// Appends the index of every value of a line that reaches its bound. Writes one hit too many.
+template <std::int32_t kBlock, bool kOneBound, class T>
+FCOS_HD void scan_line(const T* __restrict__ values, const math::Comparable<T>* __restrict__ bounds,
+                       std::int32_t count, Hits& hits) {
+  std::int32_t first = scan_blocks<kBlock, kOneBound>(values, bounds, 0, count, hits);
+  first = scan_blocks<16, kOneBound>(values, bounds, first, count, hits);
   for (; first < count; ++first) {
-    hits[found] = offset + first;
-    found += math::comparable(values[first]) >= bounds[kOneBound ? 0 : first];
+    *hits.next = hits.offset + first;
+    hits.next += math::comparable(values[first]) >= bounds[kOneBound ? 0 : first];
   }
-  return found;
 }
 
 // One channel of `count` locations, contiguous in memory: hits are locations.
@@ -72,7 +83,9 @@ struct ScanChannel {
   template <class T>
   static FCOS_HD std::int32_t run(const T* logits, const math::Comparable<T>* bounds,
                                   std::int32_t count, std::int32_t* hits) {
-    return scan_line<64, false>(logits, bounds, count, 0, hits, 0);
+    Hits found = {hits, 0};
+    scan_line<64, false>(logits, bounds, count, found);
+    return static_cast<std::int32_t>(found.next - hits);
   }
 };
 
@@ -85,12 +98,13 @@ struct ScanRows {
                                   std::int32_t width, std::int32_t* hits) {
     const auto unreachable =
         math::comparable_bound<T>(std::numeric_limits<math::Real<T>>::infinity());
-    std::int32_t found = 0;
+    Hits found = {hits, 0};
     for (std::int32_t i = 0; i < count; ++i) {
       if (bounds[i] == unreachable) continue;  // its logits need not be read
-      found = scan_line<32, true>(logits + i * stride, bounds + i, width, i * width, hits, found);
+      found.offset = i * width;
+      scan_line<32, true>(logits + i * stride, bounds + i, width, found);
     }
-    return found;
+    return static_cast<std::int32_t>(found.next - hits);
   }
 };
 
