@@ -24,6 +24,7 @@ def postprocess(
     ltrb: Sequence[Tensor],
     centerness: Sequence[Tensor],
     image_sizes: Tensor,
+    original_sizes: Tensor | None = None,
     *,
     levels: Sequence[Level],
     rule: str | PostprocessRule = "improved",
@@ -35,10 +36,11 @@ def postprocess(
     Every (location, class) pair is a candidate; its score is made of p = sigmoid(class logit) and
     q = sigmoid(centerness logit) as `rule` says (FCOS, arXiv 1904.01355, section 3.2; the published
     variants: `POSTPROCESS_RULES`). Those above the threshold compete level by level for
-    candidates_per_level places, boxes are decoded and clipped, and non-maximum suppression per
-    class (as `nms`) leaves at most max_detections an image. Output shapes depend on the inputs'
-    shapes only and nothing is read back to the host. The maths is float32, or float64 where an
-    input is float64; a class logit below -87 (-708) counts as a score of 0. Not differentiable.
+    candidates_per_level places, boxes are decoded and clipped, and non-maximum suppression (as
+    `nms`, per class unless class_agnostic) leaves at most max_detections an image. Output shapes
+    depend on the inputs' shapes only and nothing is read back to the host. The maths is float32, or
+    float64 where an input is float64; a class logit below -87 (-708) counts as a score of 0. Not
+    differentiable.
 
     Args:
         cls_logits: one tensor a level (1 to 16 of them), [B, C, H, W] logits. All inputs are
@@ -48,6 +50,9 @@ def postprocess(
             and bottom side, after the activation.
         centerness: one tensor a level, [B, 1, H, W] logits.
         image_sizes: [B, 2] integers, (height, width) in pixels without padding, to clip boxes to.
+        original_sizes: [B, 2] integers, (height, width) of the images before they were resized to
+            image_sizes: boxes are then given in pixels of the original. None: in those of the
+            resized image.
         levels: the geometry of each level, as `pyramid_levels` makes it.
         rule: name of a preset, or a `PostprocessRule`.
         normalized: ltrb is in units of `Level.scale`, else pixels. None: as the assignment preset
@@ -69,12 +74,13 @@ def postprocess(
     normalized, location_offset = resolve_head_convention(rule, normalized, location_offset)
     rule = resolve_postprocess_rule(rule)
     cls_logits, ltrb, centerness = list(cls_logits), list(ltrb), list(centerness)
-    _check(cls_logits, ltrb, centerness, image_sizes, levels)
+    _check(cls_logits, ltrb, centerness, image_sizes, original_sizes, levels)
     found = _OP(
         cls_logits,
         ltrb,
         centerness,
         image_sizes,
+        original_sizes,
         *_geometry(levels),
         normalized,
         location_offset,
@@ -101,6 +107,7 @@ def _check(
     ltrb: list[Tensor],
     centerness: list[Tensor],
     image_sizes: Tensor,
+    original_sizes: Tensor | None,
     levels: Sequence[Level],
 ) -> None:
     count = len(cls_logits)
@@ -121,9 +128,12 @@ def _check(
     _check_head("cls_logits", cls_logits, (batch, num_classes), first, levels)
     _check_head("ltrb", ltrb, (batch, 4), first, levels)
     _check_head("centerness", centerness, (batch, 1), first, levels)
-    _checks.tensor("image_sizes", image_sizes, _INTEGER)
-    _checks.shape("image_sizes", image_sizes, (batch, 2), "height and width of each image")
-    _checks.same_device("image_sizes", image_sizes, "cls_logits", first)
+    for name, sizes in (("image_sizes", image_sizes), ("original_sizes", original_sizes)):
+        if name == "original_sizes" and sizes is None:
+            continue
+        _checks.tensor(name, sizes, _INTEGER)
+        _checks.shape(name, sizes, (batch, 2), "height and width of each image")
+        _checks.same_device(name, sizes, "cls_logits", first)
 
 
 def _check_head(
@@ -154,6 +164,7 @@ def _kernel(
     ltrb: list[Tensor],
     centerness: list[Tensor],
     image_sizes: Tensor,
+    original_sizes: Tensor | None,
     strides_y: Sequence[int],
     strides_x: Sequence[int],
     scales: Sequence[float],
@@ -168,6 +179,8 @@ def _kernel(
     max_detections: int,
     clip: str,
     drop_empty: bool,
+    class_agnostic: bool,
+    max_detections_per_class: int | None,
     native: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if not native:
@@ -176,6 +189,7 @@ def _kernel(
             ltrb,
             centerness,
             image_sizes,
+            original_sizes,
             levels=[
                 Level(tensor.shape[2], tensor.shape[3], stride_y, stride_x, scale, 0.0, 0.0)
                 for tensor, stride_y, stride_x, scale in zip(
@@ -192,6 +206,8 @@ def _kernel(
                 max_detections,
                 clip,
                 drop_empty,
+                class_agnostic,
+                max_detections_per_class,
             ),
             normalized=normalized,
             location_offset=location_offset,
@@ -201,9 +217,15 @@ def _kernel(
         cls_logits = [tensor.double() for tensor in cls_logits]
         ltrb = [tensor.double() for tensor in ltrb]
         centerness = [tensor.double() for tensor in centerness]
-    if image_sizes.dtype not in _checks.INTEGER:
+    if image_sizes.dtype not in _checks.INTEGER or (
+        original_sizes is not None and original_sizes.dtype != image_sizes.dtype
+    ):
         image_sizes = image_sizes.to(torch.int64)
     image_sizes = image_sizes.contiguous()
+    if original_sizes is not None:
+        original_sizes = original_sizes.to(image_sizes.dtype).contiguous()
+    if max_detections_per_class is None:
+        max_detections_per_class = max_detections  # which limits nothing
     found = _allocate(cls_logits[0], real, max_detections)
     batch, num_classes, _, _ = cls_logits[0].shape
     _native.call(
@@ -221,6 +243,7 @@ def _kernel(
         batch,
         num_classes,
         image_sizes,
+        original_sizes,
         _native.DTYPE_CODES[image_sizes.dtype],
         normalized,
         location_offset,
@@ -230,7 +253,9 @@ def _kernel(
         score_threshold,
         candidates_per_level,
         iou_threshold,
+        class_agnostic,
         max_detections,
+        max_detections_per_class,
         clip == "before_nms",
         drop_empty,
         *found,
@@ -255,14 +280,15 @@ def _fake(
     cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
-    return _allocate(cls_logits[0], real, max_detections=options[-4])
+    return _allocate(cls_logits[0], real, max_detections=options[-6])
 
 
 _OP = _library.define(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
-    "SymInt[] strides_y, SymInt[] strides_x, float[] scales, bool normalized, "
-    "float location_offset, str threshold_on, str rank_by, str score, float score_threshold, "
-    "int candidates_per_level, float iou_threshold, int max_detections, str clip, bool drop_empty, "
+    "Tensor? original_sizes, SymInt[] strides_y, SymInt[] strides_x, float[] scales, "
+    "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "
+    "float score_threshold, int candidates_per_level, float iou_threshold, int max_detections, "
+    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class, "
     "bool native) -> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
     fake=_fake,

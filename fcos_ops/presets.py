@@ -56,6 +56,9 @@ class PostprocessRule(NamedTuple):
     clip: "before_nms" or "after_nms" (after the cut to max_detections): when boxes are clipped to
     the image.
     drop_empty: drop boxes whose width or height is not positive, right after clipping.
+    class_agnostic: NMS lets boxes suppress those of other classes, too.
+    max_detections_per_class: of an image, among what NMS leaves and before the cut to
+    max_detections; None: no limit.
     """
 
     threshold_on: str
@@ -67,6 +70,8 @@ class PostprocessRule(NamedTuple):
     max_detections: int
     clip: str
     drop_empty: bool
+    class_agnostic: bool = False
+    max_detections_per_class: int | None = None
 
 
 class LossRule(NamedTuple):
@@ -194,6 +199,11 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
         )
     if rule.max_detections < 0:
         raise ValueError(f"rule.max_detections: expected 0 or more, got {rule.max_detections!r}")
+    if rule.max_detections_per_class is not None and rule.max_detections_per_class < 0:
+        raise ValueError(
+            "rule.max_detections_per_class: expected 0 or more, or None, got "
+            f"{rule.max_detections_per_class!r}"
+        )
     return rule
 
 

@@ -33,11 +33,11 @@ std::size_t bound_postprocess(Arguments& in) {
   in.read_levels(centerness);
   in.read(args.centerness_dtype);
   read_geometry(in, class_logits.count, levels);
-  in.read(args.batch, args.num_classes, args.image_sizes, args.image_size_dtype, args.normalized,
-          args.location_offset);
+  in.read(args.batch, args.num_classes, args.image_sizes, args.original_sizes,
+          args.image_size_dtype, args.normalized, args.location_offset);
   in.read(args.threshold_on_score, args.rank_by_score, args.square_root, args.score_threshold,
-          args.candidates_per_level, args.iou_threshold, args.max_detections, args.clip_before_nms,
-          args.drop_empty);
+          args.candidates_per_level, args.iou_threshold, args.class_agnostic, args.max_detections,
+          args.max_per_class, args.clip_before_nms, args.drop_empty);
   in.read(args.boxes, args.scores, args.labels, args.count);
   args.class_logits = class_logits.data_or_null();
   args.ltrb = ltrb.data_or_null();

@@ -28,6 +28,8 @@ struct NmsOptions {
   double iou_threshold = 0.5;
   double score_threshold = std::numeric_limits<double>::quiet_NaN();  // NaN: none
   std::int64_t max_detections = 0;
+  bool class_agnostic = false;  // boxes suppress those of other classes, too
+  std::int64_t max_per_class = std::numeric_limits<std::int64_t>::max();  // of what is left
 };
 
 template <class T, class Score>
@@ -95,12 +97,20 @@ Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, s
   return {left, top, right - left, bottom - top, width / samples, height / samples};
 }
 
+// How many boxes of each class may still be kept; room is null where there is no limit.
+struct ClassLimits {
+  const std::int32_t* slots;  // the class of each candidate
+  std::int32_t* room;         // of each class
+};
+
+// `slots`: the grid of each candidate, or null where all share one.
 struct GreedyLoop {
   template <class T>
   static FCOS_HD std::int64_t run(const T* boxes, const std::int32_t* order,
                                   const std::int32_t* slots, std::int64_t count,
-                                  std::int64_t max_detections, std::int64_t first_index,
-                                  KeptBoxes<math::Real<T>>* boxes_kept, std::int64_t* keep) {
+                                  std::int64_t max_detections, const ClassLimits& limits,
+                                  std::int64_t first_index, KeptBoxes<math::Real<T>>* boxes_kept,
+                                  std::int64_t* keep) {
     KeptBoxes<math::Real<T>> kept = *boxes_kept;  // a copy that can live in registers
     std::int64_t found = 0;
     for (std::int64_t k = 0; k < count && found < max_detections; ++k) {
@@ -114,6 +124,7 @@ struct GreedyLoop {
         if (kept.suppress(slot, box, area)) continue;
         kept.keep(slot, box, area);
       }
+      if (limits.room != nullptr && limits.room[limits.slots[k]]-- <= 0) continue;
       keep[found++] = first_index + order[k];
     }
     return found;
@@ -130,19 +141,26 @@ std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOpti
       order_by_score(candidates.scores, candidates.count, options.score_threshold, scratch.entries,
                      scratch.spare, scratch.order);
   if (count == 0 || options.max_detections == 0) return 0;
-  const std::int32_t* slots = nullptr;
-  std::int64_t num_classes = 1;
-  if (candidates.classes == nullptr) {
-    scratch.sizes[0] = static_cast<std::int32_t>(count);
-  } else {
+  const bool by_class = candidates.classes != nullptr && !options.class_agnostic;
+  const bool limited =
+      candidates.classes != nullptr && options.max_per_class < options.max_detections;
+  std::int32_t num_classes = 0;
+  if (by_class || limited) {
     num_classes = number_classes(candidates.classes, scratch.order, count, scratch.table,
                                  scratch.slots, scratch.sizes);
-    slots = scratch.slots;
   }
-  scratch.kept.lay_grids(sample_extent(candidates.boxes, scratch.order, count), scratch.sizes,
-                         num_classes);
-  return run_best<GreedyLoop>(candidates.boxes, scratch.order, slots, count, options.max_detections,
-                              first_index, &scratch.kept, keep);
+  const auto all = static_cast<std::int32_t>(count);
+  scratch.kept.lay_grids(sample_extent(candidates.boxes, scratch.order, count),
+                         by_class ? scratch.sizes : &all, by_class ? num_classes : 1);
+  ClassLimits limits = {scratch.slots, nullptr};
+  if (limited) {
+    limits.room = scratch.sizes;  // which the grids no longer need
+    std::fill(limits.room, limits.room + num_classes,
+              static_cast<std::int32_t>(options.max_per_class));
+  }
+  return run_best<GreedyLoop>(candidates.boxes, scratch.order, by_class ? scratch.slots : nullptr,
+                              count, options.max_detections, limits, first_index, &scratch.kept,
+                              keep);
 }
 
 }  // namespace fcos_ops::cpu

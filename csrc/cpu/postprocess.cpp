@@ -69,7 +69,9 @@ class Postprocess {
     }
     NmsOptions options;
     options.iou_threshold = args_.iou_threshold;
+    options.class_agnostic = args_.class_agnostic;
     options.max_detections = memory_.max_kept;
+    options.max_per_class = args_.max_per_class;
     std::int64_t* const keep = memory_.keep + image * memory_.max_kept;
     const std::int64_t kept = nms_image<Real, Real, std::int32_t>(
         {boxes(image), scores(image), labels(image), found}, options, 0,
@@ -101,12 +103,13 @@ class Postprocess {
   std::int64_t decode_winners(std::int64_t image, std::int32_t i, std::int64_t winners,
                               std::int64_t found) {
     const Scored<Real>* const winner = candidates(image, plan_.levels[i], 0);
+    const math::ImageSize<Real> size = size_of(args_.image_sizes, image);
     for (std::int64_t w = 0; w < winners; ++w) {
       const auto [location, label] = divide(winner[w].index, args_.num_classes);
       const auto [y, x] = divide(location, args_.class_logits[i].width);
       Box box = decode(image, i, y, x);
       if (args_.clip_before_nms) {
-        box = clip(image, box);
+        box = math::clip_box(box, size);
         if (args_.drop_empty && !math::has_area(box)) continue;
       }
       store(box, boxes(image) + 4 * found);
@@ -140,37 +143,34 @@ class Postprocess {
                              : math::combined_score<false>(class_score, center_score);
   }
 
-  Box clip(std::int64_t image, const Box& box) const {
-    const auto size = [&](std::int64_t axis) {
-      return args_.image_size_dtype == DType::kInt64
-                 ? static_cast<Real>(
-                       static_cast<const std::int64_t*>(args_.image_sizes)[2 * image + axis])
-                 : static_cast<Real>(
-                       static_cast<const std::int32_t*>(args_.image_sizes)[2 * image + axis]);
-    };
-    return math::clip_box(box, size(1), size(0));
+  math::ImageSize<Real> size_of(const void* sizes, std::int64_t image) const {
+    return math::read_image_size<Real>(sizes, args_.image_size_dtype, image);
   }
 
   void write(std::int64_t image, const std::int64_t* keep, std::int64_t kept) {
-    const std::int64_t size = args_.max_detections;
-    Real* const out_boxes = static_cast<Real*>(args_.boxes) + image * size * 4;
-    Real* const out_scores = static_cast<Real*>(args_.scores) + image * size;
-    std::int64_t* const out_labels = args_.labels + image * size;
+    const std::int64_t room = args_.max_detections;
+    Real* const out_boxes = static_cast<Real*>(args_.boxes) + image * room * 4;
+    Real* const out_scores = static_cast<Real*>(args_.scores) + image * room;
+    std::int64_t* const out_labels = args_.labels + image * room;
+    const math::ImageSize<Real> size = size_of(args_.image_sizes, image);
     std::int64_t count = 0;
     for (std::int64_t j = 0; j < kept; ++j) {
       const Real* const from = boxes(image) + 4 * keep[j];
       Box box = {from[0], from[1], from[2], from[3]};
       if (!args_.clip_before_nms) {
-        box = clip(image, box);
+        box = math::clip_box(box, size);
         if (args_.drop_empty && !math::has_area(box)) continue;
+      }
+      if (args_.original_sizes != nullptr) {
+        box = math::undo_resize(box, size, size_of(args_.original_sizes, image));
       }
       store(box, out_boxes + 4 * count);
       out_scores[count] = scores(image)[keep[j]];
       out_labels[count++] = labels(image)[keep[j]];
     }
-    std::fill(out_boxes + 4 * count, out_boxes + 4 * size, Real(0));
-    std::fill(out_scores + count, out_scores + size, Real(0));
-    std::fill(out_labels + count, out_labels + size, std::int64_t{-1});
+    std::fill(out_boxes + 4 * count, out_boxes + 4 * room, Real(0));
+    std::fill(out_scores + count, out_scores + room, Real(0));
+    std::fill(out_labels + count, out_labels + room, std::int64_t{-1});
     args_.count[image] = count;
   }
 

@@ -50,8 +50,8 @@ struct Hits {
 // Appends the hits of as many whole blocks as lie in [first, count); returns where they end.
 template <std::int32_t kBlock, bool kOneBound, class T>
 FCOS_HD std::int32_t scan_blocks(const T* __restrict__ values,
-                                 const math::Comparable<T>* __restrict__ bounds,
-                                 std::int32_t first, std::int32_t count, Hits& hits) {
+                                 const math::Comparable<T>* __restrict__ bounds, std::int32_t first,
+                                 std::int32_t count, Hits& hits) {
   for (; first + kBlock <= count; first += kBlock) {
     const auto* const block_bounds = bounds + (kOneBound ? 0 : first);
     if (!any_reaches<kBlock, kOneBound>(values + first, block_bounds)) continue;

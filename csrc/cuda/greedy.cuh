@@ -48,8 +48,8 @@ struct alignas(16) AlignedBox : math::Box<Real> {};
 template <class Real>
 struct Candidate {
   AlignedBox<Real> box;
-  std::int64_t class_id;  // only equal ones suppress each other
-  bool valid;             // else it is not kept and suppresses nothing; so must it be with NaN
+  std::int64_t class_id;
+  bool valid;  // else it is not kept and suppresses nothing; so must it be with NaN
 };
 
 // Memory for what greedy() keeps, best first: room for max_kept, of the block's own, not
@@ -96,22 +96,25 @@ template <class Real>
 __device__ __forceinline__ void test_group(GreedyShared<Real>& shared,
                                            const typename GreedyShared<Real>::Group& group,
                                            const KeptList<Real>& kept, std::int32_t found,
-                                           Real threshold) {
+                                           Real threshold, bool class_agnostic) {
   constexpr unsigned kSlices = kGreedyThreads / kGroup, kRows = kGroup / kSlices;
   static_assert(kSlices == 8, "a slice writes a byte of a word of 64 bits");
   const unsigned member = threadIdx.x % kGroup, slice = threadIdx.x / kGroup;
   const Candidate<Real> own = group.member[member];
   const Real area = group.area[member];
+  const auto can_suppress = [&](std::int64_t class_id) {
+    return class_agnostic || class_id == own.class_id;
+  };
   bool dead = !own.valid;
   for (std::int32_t i = static_cast<std::int32_t>(slice); i < found && !dead; i += kSlices) {
-    if (kept.class_ids[i] != own.class_id) continue;
+    if (!can_suppress(kept.class_ids[i])) continue;
     const AlignedBox<Real> box = kept.boxes[i];
     dead = math::overlap(box, math::area(box), own.box, area, threshold);
   }
   unsigned overlaps = 0;
   for (unsigned i = 0; i < kRows; ++i) {
     const unsigned row = slice * kRows + i;
-    if (row < member && group.member[row].class_id == own.class_id &&
+    if (row < member && can_suppress(group.member[row].class_id) &&
         math::overlap(group.member[row].box, group.area[row], own.box, area, threshold)) {
       overlaps |= 1u << i;
     }
@@ -126,10 +129,12 @@ __device__ __forceinline__ void test_group(GreedyShared<Real>& shared,
 // block of kGreedyThreads call it, once a kernel.
 //   load(index)       -> Candidate<Real>; called once a candidate at most, in any thread
 //   keep(rank, index)    is called in one thread for every candidate that is kept
+// Boxes suppress those of their class, or class_agnostic, of any.
 // Its `kept` may overwrite what load(index) reads: the box of rank r is written after load(r).
 template <class Real, class Load, class Keep>
-__device__ std::int32_t greedy(std::int32_t count, Real iou_threshold, std::int32_t max_kept,
-                               const KeptList<Real>& kept, const Load& load, const Keep& keep) {
+__device__ std::int32_t greedy(std::int32_t count, Real iou_threshold, bool class_agnostic,
+                               std::int32_t max_kept, const KeptList<Real>& kept, const Load& load,
+                               const Keep& keep) {
   constexpr auto kGroupSize = static_cast<std::int32_t>(kGroup);
   auto& shared = block_shared<GreedyShared<Real>>();
   const unsigned lane = threadIdx.x % kWarp;
@@ -141,7 +146,7 @@ __device__ std::int32_t greedy(std::int32_t count, Real iou_threshold, std::int3
   unsigned current = 0;
   for (std::int32_t first = 0; first < count && found < max_kept;) {
     const auto& group = shared.groups[current];
-    greedy_detail::test_group(shared, group, kept, found, iou_threshold);
+    greedy_detail::test_group(shared, group, kept, found, iou_threshold, class_agnostic);
     __syncthreads();
     const std::int32_t left = count - first;
     if (threadIdx.x < kWarp) {

@@ -8,15 +8,6 @@
 
 namespace fcos_ops::cuda {
 
-template <class Real>
-__device__ __forceinline__ math::Box<Real> clip_to_image(const void* image_sizes, DType dtype,
-                                                         std::int64_t image,
-                                                         const math::Box<Real>& box) {
-  const auto height = static_cast<Real>(math::read_integer(image_sizes, dtype, 2 * image));
-  const auto width = static_cast<Real>(math::read_integer(image_sizes, dtype, 2 * image + 1));
-  return math::clip_box(box, width, height);
-}
-
 struct EntryCount {
   std::uint32_t value;
 };
@@ -143,7 +134,8 @@ class LevelWinners {
         {side(0), side(1), side(2), side(3)},
         static_cast<Real>(plan_.normalized ? level_.geometry.scale : 1.0));
     if (!plan_.clip_before_nms) return box;
-    box = clip_to_image(plan_.image_sizes, plan_.image_size_dtype, image_, box);
+    box = math::clip_box(
+        box, math::read_image_size<Real>(plan_.image_sizes, plan_.image_size_dtype, image_));
     if (plan_.drop_empty && !math::has_area(box)) box.x1 = math::kNaN<Real>;
     return box;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "math/box.h"
+#include "math/dtypes.h"
 
 namespace fcos_ops::math {
 
@@ -19,9 +20,31 @@ FCOS_HD Real clip_coordinate(Real value, Real limit) {
 }
 
 template <class Real>
-FCOS_HD Box<Real> clip_box(const Box<Real>& box, Real width, Real height) {
-  return {clip_coordinate(box.x1, width), clip_coordinate(box.y1, height),
-          clip_coordinate(box.x2, width), clip_coordinate(box.y2, height)};
+struct ImageSize {
+  Real height, width;
+};
+
+// Of an image, from [batch, 2] integers.
+template <class Real>
+FCOS_HD ImageSize<Real> read_image_size(const void* sizes, DType dtype, std::int64_t image) {
+  return {static_cast<Real>(read_integer(sizes, dtype, 2 * image)),
+          static_cast<Real>(read_integer(sizes, dtype, 2 * image + 1))};
+}
+
+template <class Real>
+FCOS_HD Box<Real> clip_box(const Box<Real>& box, const ImageSize<Real>& size) {
+  return {clip_coordinate(box.x1, size.width), clip_coordinate(box.y1, size.height),
+          clip_coordinate(box.x2, size.width), clip_coordinate(box.y2, size.height)};
+}
+
+// A box inside an image, in the pixels that the image had before it was resized. Clipped again, as
+// the ratio of the sizes is rounded; an image without pixels has its boxes at 0.
+template <class Real>
+FCOS_HD Box<Real> undo_resize(const Box<Real>& box, const ImageSize<Real>& size,
+                              const ImageSize<Real>& original) {
+  const Real x = size.width > Real(0) ? original.width / size.width : Real(0);
+  const Real y = size.height > Real(0) ? original.height / size.height : Real(0);
+  return clip_box<Real>({box.x1 * x, box.y1 * y, box.x2 * x, box.y2 * y}, original);
 }
 
 template <class Real>

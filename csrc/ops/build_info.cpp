@@ -19,7 +19,6 @@ const char* instruction_set_name() {
 
 }  // namespace
 
-
 BuildInfo build_info() {
   return {kVersion,
 #if defined(__clang__)

@@ -23,7 +23,7 @@ class _Candidates(NamedTuple):
     scores: Tensor
     labels: Tensor
 
-    def select(self, index: Tensor) -> _Candidates:
+    def select(self, index: Tensor | slice) -> _Candidates:
         return _Candidates(*(column[index] for column in self))
 
 
@@ -33,6 +33,7 @@ def postprocess(
     ltrb: Sequence[Tensor],
     centerness: Sequence[Tensor],
     image_sizes: Tensor,
+    original_sizes: Tensor | None = None,
     *,
     levels: Sequence[Level],
     rule: str | PostprocessRule = "improved",
@@ -43,7 +44,8 @@ def postprocess(
 
     One tensor a level: cls_logits [B, C, H, W], ltrb [B, 4, H, W] (distances after the activation),
     centerness [B, 1, H, W] logits. image_sizes: [B, 2] (height, width) without padding, to clip the
-    boxes to.
+    boxes to. original_sizes: [B, 2] sizes before images were resized to image_sizes; boxes are then
+    given in pixels of the original.
     normalized: ltrb is in units of `Level.scale`, else pixels. location_offset: that of the
     assignment. Where None, both are those of the assignment preset of rule's name; True and 0.5
     where rule is no name. Top-k ties: lower location * C + class first. Order: score descending,
@@ -72,6 +74,9 @@ def postprocess(
         ]
         found = _Candidates(*(torch.cat(columns) for columns in zip(*of_levels, strict=True)))
         found = _detections(found, sizes[image], rule)
+        if original_sizes is not None:
+            original = original_sizes[image].to(device, dtype)
+            found = found._replace(boxes=_undo_resize(found.boxes, sizes[image], original))
         count = found.scores.shape[0]
         padded.boxes[image, :count] = found.boxes
         padded.scores[image, :count] = found.scores
@@ -134,17 +139,40 @@ def _detections(found: _Candidates, size: Tensor, rule: PostprocessRule) -> _Can
     """What NMS keeps, by falling score, at most max_detections. size: [2] (height, width)."""
     if rule.clip == "before_nms":
         found = _clip(found, size, rule.drop_empty)
-    keep = batched_nms(found.boxes, found.scores, found.labels, rule.iou_threshold)
-    found = found.select(keep[: rule.max_detections])
+    class_ids = torch.zeros_like(found.labels) if rule.class_agnostic else found.labels
+    found = found.select(batched_nms(found.boxes, found.scores, class_ids, rule.iou_threshold))
+    if rule.max_detections_per_class is not None:
+        found = found.select(_rank_in_class(found.labels) < rule.max_detections_per_class)
+    found = found.select(slice(rule.max_detections))
     if rule.clip == "after_nms":
         found = _clip(found, size, rule.drop_empty)
     return found
 
 
 def _clip(found: _Candidates, size: Tensor, drop_empty: bool) -> _Candidates:
-    limit = size.flip(0).repeat(2)  # width, height, width, height
-    boxes = torch.minimum(found.boxes.clamp(min=0), limit)
+    boxes = _clip_boxes(found.boxes, size)
     found = found._replace(boxes=boxes)
     if not drop_empty:
         return found
     return found.select((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+
+
+def _clip_boxes(boxes: Tensor, size: Tensor) -> Tensor:
+    return torch.minimum(boxes.clamp(min=0), size.flip(0).repeat(2))  # width, height, width, height
+
+
+def _rank_in_class(labels: Tensor) -> Tensor:
+    """How many entries before each one have its label. labels: [K]."""
+    order = torch.argsort(labels, stable=True)
+    _, sizes = labels.unique(return_counts=True)
+    starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    rank = torch.empty_like(labels)
+    rank[order] = torch.arange(labels.shape[0], device=labels.device) - starts
+    return rank
+
+
+def _undo_resize(boxes: Tensor, size: Tensor, original: Tensor) -> Tensor:
+    """boxes [K, 4] inside an image of `size`, in pixels of the image of `original` size that it was
+    resized from: times the ratio, clipped as that is rounded; 0 where there are no pixels."""
+    ratio = torch.where(size > 0, original / size, torch.zeros_like(size))
+    return _clip_boxes(boxes * ratio.flip(0).repeat(2), original)

@@ -2,6 +2,8 @@
 // threshold, the best of each level, boxes, non-maximum suppression.
 #pragma once
 
+#include <limits>
+
 #include "fcos_ops/types.h"
 
 namespace fcos_ops {
@@ -13,10 +15,12 @@ struct PostprocessLevel {
   double scale = 1.0;                       // unit of normalised distances, pixels
 };
 
+inline constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+
 // With p = sigmoid(class logit) and q = sigmoid(centerness logit), every class of every location is
 // a candidate of score p q or sqrt(p q). Those above the threshold compete, level by level, for
 // candidates_per_level places (equals by location * num_classes + class, the lower first); what
-// wins is suppressed class by class as in fcos_ops/nms.h. NaN scores and boxes are never
+// wins is suppressed as in fcos_ops/nms.h. NaN scores and boxes are never
 // detections. Scores are made of correctly rounded operations, so that all devices agree.
 struct PostprocessArgs {
   // Head outputs, [num_levels] each, with num_classes, 4 and 1 channels. ltrb are distances in
@@ -32,8 +36,12 @@ struct PostprocessArgs {
   std::int64_t batch = 0;
   std::int64_t num_classes = 0;
 
-  const void* image_sizes = nullptr;  // contiguous [batch, 2]: height, width, to clip the boxes to
-  DType image_size_dtype = DType::kInt64;  // or kInt32
+  // Heights and widths, contiguous [batch, 2]: boxes are clipped to image_sizes. original_sizes, if
+  // not null, are those of the images before they were resized to image_sizes: the boxes that leave
+  // are then in pixels of the original.
+  const void* image_sizes = nullptr;
+  const void* original_sizes = nullptr;
+  DType image_size_dtype = DType::kInt64;  // of both; or kInt32
 
   bool normalized = true;
   double location_offset = 0.5;  // in cells
@@ -44,9 +52,11 @@ struct PostprocessArgs {
   double score_threshold = 0.05;
   std::int64_t candidates_per_level = 1000;
   double iou_threshold = 0.6;
-  std::int64_t max_detections = 100;
-  bool clip_before_nms = true;  // else clip the detections that are left at the end
-  bool drop_empty = true;       // drop boxes without width or height right after clipping
+  bool class_agnostic = false;            // boxes suppress those of other classes, too
+  std::int64_t max_detections = 100;      // of an image
+  std::int64_t max_per_class = kNoLimit;  // of a class of an image, among what NMS leaves
+  bool clip_before_nms = true;            // else clip the detections that are left at the end
+  bool drop_empty = true;                 // drop boxes without width or height right after clipping
 
   // The outputs, contiguous, by falling score (equals by level, then rank within it); behind
   // `count` detections zeros, and -1 in labels.

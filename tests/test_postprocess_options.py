@@ -1,0 +1,124 @@
+"""What postprocess can do on request: boxes in pixels of the original image, suppression across
+classes, a limit on each class."""
+
+import pytest
+import torch
+
+import fcos_ops
+from fcos_ops import reference
+from tests.postprocess_problem import (
+    ALL,
+    SIZES,
+    Heads,
+    assert_equal,
+    assert_near,
+    detect,
+    image_sizes,
+    levels_of,
+    make_heads,
+    reference_of,
+    to,
+)
+
+CROWDED = ALL._replace(
+    score_threshold=0.3, iou_threshold=0.5, max_detections=100, clip="before_nms"
+)
+# One detection of each class of each location, however many: a GPU's block takes 512 at a time.
+MANY = ALL._replace(iou_threshold=1.0, max_detections=1500)
+
+
+def original_sizes(heads: Heads) -> torch.Tensor:
+    """Larger, smaller and of another aspect than the images that the head saw."""
+    factors = torch.tensor([[2.9, 3.1], [0.7, 0.31]])
+    return (image_sizes(heads) * factors[: len(heads[0][0])]).round().long()
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("clip", ["before_nms", "after_nms"])
+def test_boxes_in_pixels_of_the_original(clip: str, dtype: torch.dtype) -> None:
+    heads = to(make_heads(2, 5), dtype)
+    rule = CROWDED._replace(clip=clip, drop_empty=True)
+    original, sizes = original_sizes(heads), image_sizes(heads)
+    found, plain = detect(heads, rule, original_sizes=original), detect(heads, rule)
+    assert plain.count.min() > 50
+    ratio = (original.to(dtype) / sizes.to(dtype)).flip(1).repeat(1, 2)[:, None]
+    limit = original.flip(1).repeat(1, 2)[:, None].to(dtype)
+    assert_equal(found, plain._replace(boxes=torch.minimum(plain.boxes * ratio, limit)))
+    assert (found.boxes == limit).any()  # what was clipped to the image ends at its border
+    expected = reference.postprocess(
+        *heads, sizes, original, levels=levels_of(heads), rule=rule, normalized=True
+    )
+    assert_near(found, expected, 1e-6)
+
+
+@pytest.mark.every_device
+def test_integer_types_of_both_sizes() -> None:
+    heads = to(make_heads(2, 3, SIZES[1:]), torch.float32)
+    sizes, original = image_sizes(heads), original_sizes(heads)
+    expected = detect(heads, CROWDED, original_sizes=original)
+    for one, other in ((torch.int32, torch.int32), (torch.int32, torch.int64), (torch.int16,) * 2):
+        found = detect(heads, CROWDED, sizes=sizes.to(one), original_sizes=original.to(other))
+        assert_equal(found, expected)
+    strided = torch.stack([original, original], -1).flatten(1)[:, ::2]
+    assert_equal(detect(heads, CROWDED, original_sizes=strided), expected)
+
+
+@pytest.mark.every_device
+def test_images_without_pixels() -> None:
+    heads = to(make_heads(2, 3, SIZES[2:]), torch.float32)
+    sizes = torch.tensor([[0, 40], [30, 40]])
+    found = detect(heads, ALL, sizes=sizes, original_sizes=torch.tensor([[9, 80], [0, 0]]))
+    assert found.count.min() > 0
+    assert not found.boxes[0, :, 1::2].any() and found.boxes[0, :, 2].max() == 80
+    assert not found.boxes[1].any()
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("classes", [1, 7])
+def test_suppression_across_classes(classes: int) -> None:
+    heads = to(make_heads(2, classes), torch.float32)
+    by_class = detect(heads, CROWDED)
+    rule = CROWDED._replace(class_agnostic=True)
+    found = detect(heads, rule)
+    assert_near(found, reference_of(heads, rule), 1e-6)
+    if classes == 1:
+        assert_equal(found, by_class)
+    else:
+        together = torch.zeros_like(found.labels)
+        kept = fcos_ops.batched_nms(
+            found.boxes[0, : found.count[0]],
+            found.scores[0, : found.count[0]],
+            together[0, : found.count[0]],
+            rule.iou_threshold,
+        )
+        assert len(kept) == found.count[0]
+        assert found.labels[0].unique().numel() > 2
+        assert not torch.equal(found.boxes, by_class.boxes)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("limit", [0, 1, 4, 99, 100])
+def test_limit_on_each_class(limit: int, class_agnostic: bool) -> None:
+    heads = to(make_heads(2, 6), torch.float32)
+    rule = CROWDED._replace(max_detections_per_class=limit, class_agnostic=class_agnostic)
+    for clip, drop_empty in (("before_nms", True), ("after_nms", True), ("after_nms", False)):
+        rule = rule._replace(clip=clip, drop_empty=drop_empty)
+        found = detect(heads, rule)
+        assert_near(found, reference_of(heads, rule), 1e-6)
+        labels = found.labels[0, : found.count[0]]
+        assert labels.bincount(minlength=1).max() <= limit
+    if limit == 100:
+        assert_equal(found, detect(heads, rule._replace(max_detections_per_class=None)))
+
+
+@pytest.mark.every_device
+def test_limit_on_each_class_of_many_detections() -> None:
+    """More than a block takes at a time: the limits hold, and NMS goes on beyond them."""
+    heads = to(make_heads(2, 4, [(20, 30), (3, 5)]), torch.float32)
+    for limit in (3, 200, 400):
+        rule = MANY._replace(max_detections_per_class=limit)
+        found = detect(heads, rule)
+        assert found.count.tolist() == [min(4 * limit, 1500)] * 2
+        assert_near(found, reference_of(heads, rule), 1e-6)

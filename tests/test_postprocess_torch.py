@@ -1,0 +1,90 @@
+"""postprocess as a citizen of torch: no derivative, opcheck, torch.compile, torch.export."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import fcos_ops
+from fcos_ops import POSTPROCESS_RULES
+from fcos_ops.results import Detections
+from tests.postprocess_problem import (
+    SIZES,
+    assert_equal,
+    detect,
+    image_sizes,
+    make_heads,
+    to,
+)
+
+
+def test_is_not_differentiable() -> None:
+    heads = make_heads(1, 3)
+    for head in heads:
+        for tensor in head:
+            tensor.requires_grad_()
+    found = detect(heads, "improved")
+    assert not found.boxes.requires_grad and not found.scores.requires_grad
+    rule = POSTPROCESS_RULES["improved"]
+    geometry = [8] * 5, [8] * 5, [8.0] * 5, True, 0.5
+    found = torch.ops.fcos_ops.postprocess(*heads, image_sizes(heads), None, *geometry, *rule, True)
+    assert not found[0].requires_grad and not found[1].requires_grad
+
+
+@pytest.mark.parametrize("resized", [True, False])
+@pytest.mark.parametrize("native", [True, False], ids=["native", "reference"])
+def test_opcheck(native: bool, resized: bool) -> None:
+    heads = to(make_heads(2, 7, SIZES[2:]), torch.float32)
+    for tensor in heads[0]:
+        tensor.requires_grad_()
+    geometry = [8] * 3, [8] * 3, [8.0] * 3, True, 0.5
+    sizes, rule = image_sizes(heads), POSTPROCESS_RULES["detectron2"]
+    if resized:
+        rule = rule._replace(max_detections_per_class=3)
+    arguments = (*heads, sizes, sizes * 2 if resized else None, *geometry, *rule, native)
+    torch.library.opcheck(torch.ops.fcos_ops.postprocess.default, arguments)
+
+
+class Detect(torch.nn.Module):
+    """With strides that follow from the sizes, as torchvision's."""
+
+    def forward(
+        self, cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], sizes: Tensor
+    ) -> Detections:
+        levels = fcos_ops.pyramid_levels(
+            [t.shape[2:] for t in cls_logits],
+            image_size=(cls_logits[0].shape[2] * 8, cls_logits[0].shape[3] * 8),
+            rule="torchvision",
+        )
+        cls_logits = [t + 1 for t in cls_logits]
+        found = fcos_ops.postprocess(
+            cls_logits, ltrb, centerness, sizes, levels=levels, rule="torchvision"
+        )
+        return found._replace(boxes=found.boxes * 2)
+
+
+def pyramid(height: int, width: int) -> list[tuple[int, int]]:
+    return [(-(-height // 2**i), -(-width // 2**i)) for i in range(5)]
+
+
+@pytest.mark.parametrize("backend", fcos_ops._native.BACKENDS)
+def test_compile_and_export(backend: str) -> None:
+    eager = Detect()
+
+    def inputs(batch: int, height: int, width: int) -> Any:
+        heads = to(make_heads(batch, 6, pyramid(height, width)), torch.float32)
+        return (*heads, image_sizes(heads))
+
+    with fcos_ops.backend(backend):
+        compiled = torch.compile(eager, fullgraph=True, dynamic=True)
+        for shape in ((2, 40, 48), (3, 33, 70)):
+            arguments = inputs(*shape)
+            assert_equal(compiled(*arguments), eager(*arguments))
+        dynamic = {0: torch.export.Dim.DYNAMIC}
+        head = [{**dynamic, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}] * 5
+        shapes = (head, head, head, dynamic)
+        program = torch.export.export(eager, inputs(2, 40, 48), dynamic_shapes=shapes)
+        for shape in ((3, 33, 70), (4, 64, 64)):
+            arguments = inputs(*shape)
+            assert_equal(program.module()(*arguments), eager(*arguments))
