@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from torch import Tensor
 from tqdm import tqdm
 
 from .data import Batch, CocoDataset, evaluation_loader
@@ -21,12 +20,6 @@ METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
-
-
-def to_original(boxes: Tensor, sizes: Tensor, original_sizes: Tensor) -> Tensor:
-    """Boxes [B, D, 4] of resized images [B, 2] (height, width) in pixels of the original files."""
-    factor = original_sizes.to(boxes.dtype) / sizes.to(boxes.dtype)
-    return boxes * factor.flip(1).repeat(1, 2)[:, None]
 
 
 @torch.inference_mode()
@@ -43,13 +36,12 @@ def predict(
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
         images = batch.images.to(device)
-        found = model.detect(images)
-        boxes = to_original(found.boxes, images.sizes, batch.original_sizes.to(device))
-        boxes[..., 2:] -= boxes[..., :2]
+        found = model.detect(images, batch.original_sizes.to(device))
+        corners, sides = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
         rows = zip(
             batch.image_ids,
             found.count.tolist(),
-            boxes.tolist(),
+            torch.cat([corners, sides], -1).tolist(),
             found.scores.tolist(),
             found.labels.tolist(),
             strict=True,

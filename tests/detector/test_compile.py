@@ -18,14 +18,14 @@ BATCH, BOXES = 5, 7
 
 
 class Detect(nn.Module):
-    """Inference as tensors in, tensors out."""
+    """Inference as tensors in, tensors out, from an image of half the size."""
 
     def __init__(self, model: FCOS) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.detect(ImageBatch(images, sizes)))
+        return tuple(self.model.detect(ImageBatch(images, sizes), sizes // 2))
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from fcos.evaluation import (
     evaluate,
     format_metrics,
     predict,
-    to_original,
 )
+from fcos.structures import pad_images
 
+from fcos_ops import POSTPROCESS_RULES
 from tests.repository import PHOTOS, WITHOUT_PHOTOS
 
 from .helpers import small_model
@@ -64,11 +65,19 @@ def test_arguments_are_left_as_they_were(dataset: CocoDataset) -> None:
     assert coco_metrics(truth, results) == first
 
 
-def test_boxes_return_to_original_pixels() -> None:
-    boxes = torch.tensor([[[10.0, 20, 30, 40]], [[1, 2, 3, 4]]])
-    sizes, original = torch.tensor([[50, 100], [10, 10]]), torch.tensor([[100, 400], [5, 10]])
-    expected = [[[40, 40, 120, 80]], [[1, 1, 3, 2]]]
-    assert to_original(boxes, sizes, original).tolist() == expected
+@torch.inference_mode()
+def test_detections_in_original_pixels_and_by_another_rule() -> None:
+    model = small_model().eval()
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
+    images = pad_images([torch.rand(3, 90, 120), torch.rand(3, 70, 128)])
+    found = model.detect(images)
+    twice = model.detect(images, images.sizes * 2)
+    assert found.count.min() > 3
+    torch.testing.assert_close(twice.boxes, found.boxes * 2)
+    rule = POSTPROCESS_RULES[model.config.preset]
+    for a, b in zip(model.detect(images, rule=rule), found, strict=True):
+        assert torch.equal(a, b)
+    assert model.detect(images, rule=rule._replace(max_detections=3)).count.tolist() == [3, 3]
 
 
 def test_predictions_are_coco_results(dataset: CocoDataset) -> None:

@@ -44,11 +44,16 @@ def unflatten(flat: dict[str, list[Tensor]], sizes: list[tuple[int, int]]) -> li
 
 
 def ours(
-    heads: list[list[Tensor]], padded: tuple[int, int], shapes: list[tuple[int, int]]
+    heads: list[list[Tensor]],
+    padded: tuple[int, int],
+    shapes: list[tuple[int, int]],
+    original_sizes: Tensor | None = None,
 ) -> Detections:
     sizes = [tuple(t.shape[2:]) for t in heads[0]]
     levels = fcos_ops.pyramid_levels(sizes, image_size=padded, rule="torchvision")
-    return fcos_ops.postprocess(*heads, torch.tensor(shapes), levels=levels, rule="torchvision")
+    return fcos_ops.postprocess(
+        *heads, torch.tensor(shapes), original_sizes, levels=levels, rule="torchvision"
+    )
 
 
 def assert_same(found: Detections, expected: list[dict[str, Tensor]]) -> None:
@@ -132,7 +137,13 @@ def check_images(model: Any, images: list[Tensor]) -> None:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(model, "postprocess_detections", catch_outputs)
         patch.setattr(model.anchor_generator, "forward", catch_sizes)
-        model(images)
-    found = ours(unflatten(caught["heads"], caught["sizes"]), caught["padded"], caught["shapes"])
+        rescaled = model(images)
+    heads = unflatten(caught["heads"], caught["sizes"])
+    found = ours(heads, caught["padded"], caught["shapes"])
     assert found.count.min() > 0
     assert_same(found, caught["detections"])
+    original_sizes = torch.tensor([image.shape[1:] for image in images])
+    for image, size in zip(rescaled, original_sizes, strict=True):
+        # torchvision rounds the ratio, with which a box may leave the image by the last bit.
+        image["boxes"] = torch.minimum(image["boxes"], size.flip(0).repeat(2))
+    assert_same(ours(heads, caught["padded"], caught["shapes"], original_sizes), rescaled)

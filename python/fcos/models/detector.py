@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fcos_ops
-from fcos_ops import Detections, Level
+from fcos_ops import Detections, Level, PostprocessRule
 
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
 from .fpn import FPN
@@ -140,16 +140,32 @@ class FCOS(nn.Module):
         image_size = (batch.tensor.shape[2], batch.tensor.shape[3])
         return fcos_ops.pyramid_levels(sizes, image_size=image_size, rule=self.config.preset)
 
-    def detect(self, batch: ImageBatch) -> Detections:
-        """Head outputs to detections [B, D] in pixels of the batch; no host synchronisation."""
+    def detect(
+        self,
+        batch: ImageBatch,
+        original_sizes: Tensor | None = None,
+        rule: PostprocessRule | None = None,
+    ) -> Detections:
+        """Detections [B, D] of a batch; no host synchronisation.
+
+        Args:
+            batch: normalised images.
+            original_sizes: int64 [B, 2], (height, width) of the images before they were resized for
+                the batch: boxes are then in pixels of those, else of the batch.
+            rule: how head outputs become detections; None: as the preset has it.
+        """
         output = self.head(self.backbone(batch.tensor))
+        trained = fcos_ops.ASSIGNMENT_RULES[self.config.preset]
         return fcos_ops.postprocess(
             output.classification,
             output.ltrb,
             output.centerness,
             batch.sizes,
+            original_sizes,
             levels=self.levels(output, batch),
-            rule=self.config.preset,
+            rule=rule or self.config.preset,
+            normalized=trained.normalize_ltrb,
+            location_offset=trained.location_offset,
         )
 
     def losses(
