@@ -12,7 +12,9 @@ ANY = PostprocessRule("class", "score", "sqrt", 0.0, 100, 1.0, 10, "before_nms",
 LN3 = math.log(3)
 
 
-def single(cls_logits, ltrb, centerness, rule, *, size=(100, 100), stride=8, **options):
+def single(
+    cls_logits, ltrb, centerness, rule, *, size=(100, 100), original=None, stride=8, **options
+):
     """One image, one level: cls_logits [H][W][C], ltrb [H][W][4], centerness [H][W]."""
     cls_logits = torch.tensor(cls_logits).permute(2, 0, 1)[None]
     ltrb = torch.tensor(ltrb, dtype=torch.float32).permute(2, 0, 1)[None]
@@ -24,6 +26,7 @@ def single(cls_logits, ltrb, centerness, rule, *, size=(100, 100), stride=8, **o
         [ltrb],
         [centerness],
         torch.tensor([size]),
+        None if original is None else torch.tensor([original]),
         levels=(level,),
         rule=rule,
         **options,
@@ -149,6 +152,53 @@ def test_clip_before_or_after_nms():
     assert single(*args, rule, size=(8, 8)).count == 1
     found = single(*args, rule._replace(clip="after_nms"), size=(8, 8))
     assert found.boxes[0, :3].tolist() == [[0, 0, 8, 8], [0, 0, 8, 8], [0, 0, 0, 0]]
+
+
+def test_boxes_in_pixels_of_the_original():
+    # Locations (4, 4) and (12, 4): boxes (0, 0, 8, 8), (8, 2, 16, 6) in an image of 20 by 10.
+    ltrb = [[[0.5, 0.5, 0.5, 0.5], [0.5, 0.25, 0.5, 0.25]]]
+    args = [[[LN3], [0.0]]], ltrb, [[0.0, 0.0]]
+    found = single(*args, ANY, size=(10, 20), original=(30, 10))
+    assert found.boxes[0, :2].tolist() == [[0, 0, 4, 24], [4, 6, 8, 18]]
+    # 1200 * (640 / 1200) is above 640 in float32.
+    wide = [[[0.0]]], [[[0.0, 0.0, 200.0, 1.0]]], [[0.0]]
+    found = single(*wide, ANY, size=(800, 1200), original=(480, 640))
+    assert found.boxes[0, 0, 2] == 640
+    nothing = single(*args, ANY, size=(0, 20), original=(30, 10))
+    assert nothing.boxes[0, :2].tolist() == [[0, 0, 4, 0], [4, 0, 8, 0]]
+
+
+def test_class_agnostic_nms():
+    # Three equal boxes of classes 0, 1, 1, best first.
+    args = (
+        [[[LN3, 0.0], [-9.0, -1.0]]],
+        [[[1.0, 0.5, 0.0, 0.5], [2.0, 0.5, -1.0, 0.5]]],
+        [[0.0, 0.0]],
+    )
+    rule = ANY._replace(iou_threshold=0.5, score_threshold=0.1)
+    assert labels_of(single(*args, rule)) == [0, 1]
+    assert labels_of(single(*args, rule._replace(class_agnostic=True))) == [0]
+
+
+def test_limit_on_each_class():
+    # Seven boxes apart, by falling score: classes 0 0 1 0 1 1 1.
+    logits = [[[6.0 - i, -9.0] if i in (0, 1, 3) else [-9.0, 6.0 - i] for i in range(7)]]
+    args = logits, [[[0.25] * 4] * 7], [[0.0] * 7]
+    rule = ANY._replace(iou_threshold=0.5, score_threshold=0.05, max_detections=4)
+    assert labels_of(single(*args, rule)) == [0, 0, 1, 0]
+    limits = {0: [], 1: [0, 1], 2: [0, 0, 1, 1], 3: [0, 0, 1, 0], 4: [0, 0, 1, 0]}
+    for limit, labels in limits.items():
+        found = single(*args, rule._replace(max_detections_per_class=limit))
+        assert labels_of(found) == labels
+
+
+def test_what_a_class_has_no_room_for_suppresses_all_the_same():
+    # Classes 0 0 1 by falling score; the second and third box are equal.
+    ltrb = [[[0.25] * 4, [0.25] * 4, [1.25, 0.25, -0.75, 0.25]]]
+    args = [[[2.0, -9.0], [1.0, -9.0], [-9.0, 0.0]]], ltrb, [[0.0] * 3]
+    rule = ANY._replace(score_threshold=0.1, iou_threshold=0.5, max_detections_per_class=1)
+    assert labels_of(single(*args, rule)) == [0, 1]
+    assert labels_of(single(*args, rule._replace(class_agnostic=True))) == [0]
 
 
 def test_empty_boxes_are_dropped_on_request():

@@ -20,7 +20,9 @@ void postprocess(Random& random) {
     add(centerness, 1, dtypes[2], -3, 3);
     levels.push_back({8 << i, 8 << i, 8.0 * static_cast<double>(1 << i)});
   }
-  Array sizes = integers(random, integer(random), 2 * batch, 0, 500);
+  const DType size_dtype = integer(random);
+  Array sizes = integers(random, size_dtype, 2 * batch, 0, 500);
+  Array original_sizes = integers(random, size_dtype, 2 * batch, 0, 500);
   const std::int64_t limit = random.integer(0, 150);
   const DType maths = maths_of(dtypes[0]);
   Array corners(random, maths, batch * limit * 4), scores(random, maths, batch * limit);
@@ -38,7 +40,8 @@ void postprocess(Random& random) {
   args.batch = batch;
   args.num_classes = classes;
   args.image_sizes = sizes.data();
-  args.image_size_dtype = sizes.dtype();
+  if (random.chance(0.5)) args.original_sizes = original_sizes.data();
+  args.image_size_dtype = size_dtype;
   args.normalized = random.chance(0.5);
   args.location_offset = random.nasty(-1, 1);
   args.threshold_on_score = random.chance(0.5);
@@ -47,7 +50,9 @@ void postprocess(Random& random) {
   args.score_threshold = random.nasty(-0.5, 1);
   args.candidates_per_level = random.chance(0.3) ? INT64_MAX : random.integer(0, 2000);
   args.iou_threshold = random.real(0, 1);
+  args.class_agnostic = random.chance(0.3);
   args.max_detections = limit;
+  if (random.chance(0.3)) args.max_per_class = random.integer(0, 200);
   args.clip_before_nms = random.chance(0.5);
   args.drop_empty = random.chance(0.5);
   args.boxes = corners.data();
