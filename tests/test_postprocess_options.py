@@ -9,7 +9,6 @@ from fcos_ops import reference
 from tests.postprocess_problem import (
     ALL,
     SIZES,
-    Heads,
     assert_equal,
     assert_near,
     detect,
@@ -27,10 +26,9 @@ CROWDED = ALL._replace(
 MANY = ALL._replace(iou_threshold=1.0, max_detections=1500)
 
 
-def original_sizes(heads: Heads) -> torch.Tensor:
-    """Larger, smaller and of another aspect than the images that the head saw."""
-    factors = torch.tensor([[2.9, 3.1], [0.7, 0.31]])
-    return (image_sizes(heads) * factors[: len(heads[0][0])]).round().long()
+# Larger and smaller, of other aspects, and such that 102 * (480 / 102) is above 480 in float32.
+RESIZED = torch.tensor([[100, 102], [95, 139]])
+ORIGINAL = torch.tensor([[480, 480], [66, 43]])
 
 
 @pytest.mark.every_device
@@ -39,27 +37,30 @@ def original_sizes(heads: Heads) -> torch.Tensor:
 def test_boxes_in_pixels_of_the_original(clip: str, dtype: torch.dtype) -> None:
     heads = to(make_heads(2, 5), dtype)
     rule = CROWDED._replace(clip=clip, drop_empty=True)
-    original, sizes = original_sizes(heads), image_sizes(heads)
-    found, plain = detect(heads, rule, original_sizes=original), detect(heads, rule)
+    found = detect(heads, rule, sizes=RESIZED, original_sizes=ORIGINAL)
+    plain = detect(heads, rule, sizes=RESIZED)
     assert plain.count.min() > 50
-    ratio = (original.to(dtype) / sizes.to(dtype)).flip(1).repeat(1, 2)[:, None]
-    limit = original.flip(1).repeat(1, 2)[:, None].to(dtype)
+    ratio = (ORIGINAL.to(dtype) / RESIZED.to(dtype)).flip(1).repeat(1, 2)[:, None]
+    limit = ORIGINAL.flip(1).repeat(1, 2)[:, None].to(dtype)
+    if dtype == torch.float32:
+        assert (plain.boxes * ratio > limit).any()
     assert_equal(found, plain._replace(boxes=torch.minimum(plain.boxes * ratio, limit)))
     assert (found.boxes == limit).any()  # what was clipped to the image ends at its border
-    expected = reference.postprocess(
-        *heads, sizes, original, levels=levels_of(heads), rule=rule, normalized=True
-    )
+    expected = reference.postprocess(*heads, RESIZED, ORIGINAL, levels=levels_of(heads), rule=rule)
     assert_near(found, expected, 1e-6)
 
 
 @pytest.mark.every_device
 def test_integer_types_of_both_sizes() -> None:
     heads = to(make_heads(2, 3, SIZES[1:]), torch.float32)
-    sizes, original = image_sizes(heads), original_sizes(heads)
+    sizes, original = image_sizes(heads), image_sizes(heads) * 3
     expected = detect(heads, CROWDED, original_sizes=original)
     for one, other in ((torch.int32, torch.int32), (torch.int32, torch.int64), (torch.int16,) * 2):
         found = detect(heads, CROWDED, sizes=sizes.to(one), original_sizes=original.to(other))
         assert_equal(found, expected)
+    huge = original.new_full((2, 2), 2**40)
+    found = detect(heads, CROWDED, sizes=sizes.int(), original_sizes=huge)
+    assert found.boxes.max() == 2**40
     strided = torch.stack([original, original], -1).flatten(1)[:, ::2]
     assert_equal(detect(heads, CROWDED, original_sizes=strided), expected)
 
@@ -102,6 +103,8 @@ def test_suppression_across_classes(classes: int) -> None:
 @pytest.mark.parametrize("limit", [0, 1, 4, 99, 100])
 def test_limit_on_each_class(limit: int, class_agnostic: bool) -> None:
     heads = to(make_heads(2, 6), torch.float32)
+    for logits in heads[0]:
+        logits[:, 2] += 5.0  # this class alone would fill the detections
     rule = CROWDED._replace(max_detections_per_class=limit, class_agnostic=class_agnostic)
     for clip, drop_empty in (("before_nms", True), ("after_nms", True), ("after_nms", False)):
         rule = rule._replace(clip=clip, drop_empty=drop_empty)
@@ -122,3 +125,7 @@ def test_limit_on_each_class_of_many_detections() -> None:
         found = detect(heads, rule)
         assert found.count.tolist() == [min(4 * limit, 1500)] * 2
         assert_near(found, reference_of(heads, rule), 1e-6)
+    for logits in heads[0]:
+        logits[:, 2] += 30.0
+    rule = MANY._replace(max_detections=401, max_detections_per_class=400)
+    assert detect(heads, rule).labels[0].bincount()[2] == 400
