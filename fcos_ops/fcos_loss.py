@@ -65,10 +65,10 @@ def fcos_loss(
             moving average another. The losses divide by max(num_pos, 1) and
             max(centerness_sum, 1e-6).
         expected_scale: the derivative that is expected to come back for each loss: loss weight
-            times AMP scale, a number or a one-element tensor. Gradients are stored multiplied by
-            it, so float16 ones do not underflow and need not be computed again in the backward
-            pass, and a derivative that is as expected costs nothing. It never changes a result but
-            by rounding.
+            times AMP scale, a number in [1e-30, 1e30] or a one-element tensor. Gradients are stored
+            multiplied by it, so float16 ones do not underflow and need not be computed again in the
+            backward pass, and a derivative that is as expected costs nothing. It never changes a
+            result but by rounding.
 
     Returns:
         `FcosLosses(classification, bbox_regression, centerness, num_pos, centerness_sum)`, scalars:
@@ -76,9 +76,9 @@ def fcos_loss(
 
     Raises:
         TypeError: an argument is no tensor, rule or level, or has an unsupported dtype.
-        ValueError: shapes, devices or numbers of levels do not fit, a rule is unknown or out of
-            range, boxes require a gradient, `normalize` returns another shape, or offsets on a CPU
-            do not rise from 0 to M.
+        ValueError: shapes, devices or numbers of levels do not fit, a rule is unknown, a number is
+            out of range, boxes or expected_scale require a gradient, `normalize` returns another
+            shape, or offsets on a CPU do not rise from 0 to M.
     """
     name, rule = rule, resolve_assignment_rule(rule)
     loss_rule = resolve_loss_rule(loss, name)
@@ -159,11 +159,12 @@ def _stores_gradient(head: list[Tensor], scale_is_known: bool) -> bool:
 
 def _check_heads(heads: tuple[list[Tensor], ...], levels: Sequence[Level]) -> None:
     count = len(levels)
+    if count == 0:
+        raise ValueError("levels must hold at least one level, got none")
     for name, head in zip(_HEADS, heads, strict=True):
-        if len(head) != count or count == 0:
+        if len(head) != count:
             raise ValueError(
-                f"{name} must hold one tensor for each of {count} levels (at least one), "
-                f"got {len(head)}"
+                f"{name} must hold one tensor for each of {count} levels, got {len(head)}"
             )
         _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
     first = heads[0][0]
