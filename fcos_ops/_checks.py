@@ -105,9 +105,10 @@ def integer(name: str, value: object, minimum: int) -> None:
 
 
 def normalizer(
-    value: object, floor: float, reduction: str, device_of: Tensor
+    value: object, floor: float, reduction: str, reference_name: str, reference: Tensor
 ) -> tuple[Tensor | None, float]:
-    """Checks a normalizer; returns its tensor or None, and the factor that a number means."""
+    """Checks a normalizer of a loss on the device of `reference`; returns its tensor or None, and
+    the factor that a number means."""
     number("normalizer_floor", floor, 0.0)
     if value is None:
         return None, 1.0
@@ -117,7 +118,7 @@ def normalizer(
         tensor("normalizer", value, FLOATING_OR_INTEGER)
         if value.numel() != 1:
             raise ValueError(f"normalizer must hold one number, got {describe(value)}")
-        same_device("normalizer", value, "the input", device_of)
+        same_device("normalizer", value, reference_name, reference)
         no_gradient("normalizer", value)
         return value, 1.0
     number("normalizer", value)

@@ -178,12 +178,9 @@ def call(name: str, device_of: Tensor, *arguments: Any) -> None:
         function(*arguments, *where, workspace, size)
 
 
-NO_NORMALIZER = (None, 0, 0.0)
-
-
 def normalizer(value: Tensor | None, floor: float) -> tuple[Tensor | None, int, float]:
-    """A normalizer as the native library takes it."""
-    return NO_NORMALIZER if value is None else (value, DTYPE_CODES[value.dtype], floor)
+    """A normalizer as the native library takes it: tensor, dtype and floor."""
+    return (None, 0, 0.0) if value is None else (value, DTYPE_CODES[value.dtype], floor)
 
 
 def maths_dtype(*tensors: Tensor) -> torch.dtype:

@@ -86,6 +86,7 @@ def flatten_levels(levels: Sequence[Level]) -> tuple[tuple[int, ...], tuple[floa
 
 
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
+    """Checks the ground truth of a batch, but for the values of `offsets`."""
     _checks.tensor("boxes", boxes, _checks.FLOATING)
     _checks.boxes("boxes", boxes, 2)
     _checks.tensor("labels", labels, _checks.INTEGER)

@@ -36,7 +36,7 @@ def sigmoid_focal_loss(
         weight: [...], floats; multiplies each row.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
-            read back to the host. A plain number must not be below the floor.
+            read back to the host. A plain number must not be below the floor. Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all elements of logits (0 when there are none); "none".
 
@@ -50,7 +50,7 @@ def sigmoid_focal_loss(
             `logits` requires a gradient.
     """
     _check(logits, labels, alpha, gamma, weight, reduction)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, logits)
+    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "logits", logits)
     if not _native.enabled("sigmoid_focal_loss", logits):
         return reference.sigmoid_focal_loss(
             logits,
@@ -292,7 +292,6 @@ class _SigmoidFocalLoss(torch.autograd.Function):
 
 
 _NO_GRADIENTS = (None,) * 9  # of the arguments behind logits
-
 
 _OP = _library.define(
     "sigmoid_focal_loss" + _SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor[])"),

@@ -51,7 +51,7 @@ def iou_loss(
         weight: [...], floats; multiplies the loss of each pair.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass a sum of weights as a tensor: it is not read
-            back to the host. A plain number must not be below the floor.
+            back to the host. A plain number must not be below the floor. Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all pairs (0 when there are none); "none".
         eps: in [1.2e-38, 3e38], added to denominators.
@@ -66,7 +66,7 @@ def iou_loss(
             normalizer requires a gradient.
     """
     _check(pred, target, kind, box_format, weight, reduction, eps)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, pred)
+    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "pred", pred)
     if not _native.enabled("iou_loss", pred):
         return reference.iou_loss(
             pred,
@@ -263,7 +263,7 @@ class _IouLoss(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             inputs[:2] = inputs[1::-1]
             by_target = _backward(ctx, grad_loss, by_target, inputs)
-        return (by_pred, by_target, *(None,) * 10)
+        return (by_pred, by_target, *_NO_GRADIENTS)
 
 
 def _backward(
@@ -276,6 +276,8 @@ def _backward(
         return stored * grad_loss[..., None]  # torch casts it to the dtype of its tensor
     return _library.scale_gradient(stored, grad_loss)
 
+
+_NO_GRADIENTS = (None,) * 10  # of the arguments behind target
 
 _OP = _library.define(
     "iou_loss"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .presets import AssignmentRule, resolve_assignment_rule
+from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 
 
 class Level(NamedTuple):
@@ -61,15 +61,23 @@ def pyramid_levels(
 ) -> tuple[Level, ...]:
     """The levels of a pyramid.
 
-    sizes: (height, width) of every feature map, finest first. strides: nominal stride of each,
-    pixels.
-    image_size: (height, width) of the padded batch, pixels; with a rule of `derived_strides`
-    (torchvision) the strides between locations are image_size // size on each axis, as
-    torchvision's AnchorGenerator has it: not 64 and 128 on P6 and P7. Without it, and for other
-    rules, they are the nominal ones. `scale` is always the nominal stride.
+    Args:
+        sizes: (height, width) of every feature map, cells, finest first.
+        strides: nominal stride of each, pixels; also its `Level.scale`.
+        image_size: (height, width) of the padded batch, pixels; with a rule of `derived_strides`
+            (torchvision) the strides between locations are image_size // size on each axis, as
+            torchvision's AnchorGenerator has it: not 64 and 128 on P6 and P7. Without it, and for
+            other rules, they are the nominal ones.
+        rule: name of a preset or an `AssignmentRule`, whose ranges are the levels' sizes of
+            interest.
 
-    Raises ValueError where the numbers of sizes, strides and rule.ranges differ or a value is out
-    of range.
+    Returns:
+        One `Level` a feature map.
+
+    Raises:
+        TypeError: rule is neither name nor `AssignmentRule`.
+        ValueError: the numbers of sizes, strides and rule.ranges differ, a value is out of range,
+            or the rule is unknown.
     """
     rule = resolve_assignment_rule(rule)
     if not len(sizes) == len(strides) == len(rule.ranges):

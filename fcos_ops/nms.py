@@ -27,7 +27,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
     Raises:
         TypeError: an argument is no tensor or no number, or has an unsupported dtype.
-        ValueError: shapes or devices do not fit, or iou_threshold is out of range.
+        ValueError: shapes or devices do not fit, iou_threshold is out of range, or N >= 2^31.
     """
     _check(boxes, scores, iou_threshold)
     return _NMS_OP(boxes, scores, None, float(iou_threshold), _native.enabled("nms", boxes))
@@ -51,7 +51,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
 
     Raises:
         TypeError: an argument is no tensor or no number, or has an unsupported dtype.
-        ValueError: shapes or devices do not fit, or iou_threshold is out of range.
+        ValueError: shapes or devices do not fit, iou_threshold is out of range, or N >= 2^31.
     """
     _check(boxes, scores, iou_threshold)
     _check_classes("idxs", idxs, boxes)
@@ -93,8 +93,8 @@ def nms_padded(
 
     Raises:
         TypeError: an argument is no tensor or no number, or has an unsupported dtype.
-        ValueError: shapes or devices do not fit, a number is out of range, or offsets on a CPU are
-            not as above.
+        ValueError: shapes or devices do not fit, a number is out of range, M >= 2^31, or offsets on
+            a CPU are not as above.
     """
     _check(boxes, scores, iou_threshold)
     if classes is not None:
@@ -198,13 +198,6 @@ def _nms_fake(boxes: Tensor, *arguments: object) -> Tensor:
     return torch.empty(num_kept, dtype=torch.int64, device=boxes.device)
 
 
-_NMS_OP = _library.define(
-    "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool native) -> Tensor",
-    kernel=_nms_kernel,
-    fake=_nms_fake,
-)
-
-
 def _allocate(boxes: Tensor, offsets: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
     num_images = offsets.shape[0] - 1
     return (
@@ -253,6 +246,11 @@ def _padded_fake(
     return _allocate(boxes, offsets, max_detections)
 
 
+_NMS_OP = _library.define(
+    "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool native) -> Tensor",
+    kernel=_nms_kernel,
+    fake=_nms_fake,
+)
 _PADDED_OP = _library.define(
     "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor offsets, float iou_threshold, "
     "float? score_threshold, SymInt max_detections, bool native) -> (Tensor keep, Tensor count)",

@@ -16,7 +16,8 @@ class Targets(NamedTuple):
     labels: [B, N] int64, class, -1 on background. ltrb: [B, N, 4] distances to the box sides,
     pixels or units of `Level.scale` by the rule, 0 on background. centerness: [B, N], 0 on
     background. matched: [B, N] int64, flat index into the boxes, -1 on background. num_pos: []
-    int64, matched locations of the batch. centerness_sum: [], their centerness.
+    int64, matched locations of the batch. centerness_sum: [], the sum of their centerness. Floats
+    are float32 (float64 for float64 boxes).
     """
 
     labels: Tensor
@@ -28,10 +29,11 @@ class Targets(NamedTuple):
 
 
 class FcosLosses(NamedTuple):
-    """The losses of FCOS, each a scalar; train on the sum of the first three.
+    """The losses of FCOS, each a scalar, float32 (float64 where a head is); train on the sum of the
+    first three.
 
-    num_pos: [], matched locations of the batch, a float. centerness_sum: [], their centerness. Both
-    are on the device, before `normalize`, for logging.
+    num_pos: [], matched locations of the batch, a float. centerness_sum: [], the sum of their
+    centerness. Both are on the device, before `normalize`, for logging.
     """
 
     classification: Tensor

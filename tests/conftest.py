@@ -64,3 +64,10 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 def _seed_and_threads() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
+
+
+@pytest.fixture
+def one_thread(_seed_and_threads: None) -> None:
+    """For tests of NMS: the reference runs many tiny operations, for which threads cost more than
+    they bring."""
+    torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import LOSS_RULES, Level, LossRule, reference
-from fcos_ops.fcos_loss import _OP
+from fcos_ops._fcos_loss_op import LOSS_OP
 from tests.common import DTYPES
 from tests.fcos_problem import (
     BOX_KINDS,
@@ -126,7 +126,7 @@ def test_matches_that_are_no_box(layout: torch.memory_format) -> None:
         heads, matched, *rest = op_arguments(problem, (True, True, True))
         assert (matched < 0).any() and (matched == 1).any()
         changed = torch.where((matched < 0) | (matched == 1), outside, matched)
-        losses_and_gradients = _OP.kernel(heads, changed, *rest)
+        losses_and_gradients = LOSS_OP.kernel(heads, changed, *rest)
         results.append([*losses_and_gradients[:3], *losses_and_gradients[3]])
     for result in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import LossRule, _native, _views
-from fcos_ops.fcos_loss import _OP
+from fcos_ops._fcos_loss_op import LOSS_OP
 from tests.common import DTYPES, assert_near
 from tests.fcos_problem import (
     BOX_KINDS,
@@ -141,7 +141,9 @@ def test_met_expectation_leaves_the_gradient_alone() -> None:
     loss = losses_of(problem, expected_scale=factor)
     gradients = gradients_of(problem, factor * sum(loss[:LOSSES]))
     arguments = op_arguments(problem, (True, True, True), factor=factor)
-    assert all(torch.equal(a, b) for a, b in zip(gradients, _OP.kernel(*arguments)[3], strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(gradients, LOSS_OP.kernel(*arguments)[3], strict=True)
+    )
 
 
 @pytest.mark.every_device

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import reference
-from fcos_ops.fcos_loss import _OP, _by_head, _run
+from fcos_ops._fcos_loss_op import LOSS_OP, _by_head, _run
 from tests.common import assert_near
 from tests.fcos_problem import LAYOUTS, make_problem, op_arguments, run, to
 
@@ -75,7 +75,7 @@ def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format) -
     """A map, and its gradient where the C++ function is told to, may start anywhere in memory."""
     problem = to(make_problem(layout=layout), dtype, False)
     everything = (True, True, True)
-    *losses, gradients = _OP.kernel(*op_arguments(problem, everything))
+    *losses, gradients = LOSS_OP.kernel(*op_arguments(problem, everything))
     for shift in (1, 2, 7):
 
         def moved(tensor: Tensor, shift: int = shift) -> Tensor:

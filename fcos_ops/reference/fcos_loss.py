@@ -51,6 +51,7 @@ def losses_of_targets(
     rule: LossRule,
     normalize: Callable[[Tensor], Tensor] | None,
 ) -> FcosLosses:
+    """`fcos_loss` behind target assignment: `targets` are those of the maps' locations."""
     heads = (*cls_logits, *ltrb, *centerness)
     real = torch.float64 if torch.float64 in {head.dtype for head in heads} else torch.float32
     logits, distances, center_logits = (

@@ -101,7 +101,10 @@ def test_eval_errors_are_one_line(
 
 
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["train"], ["train", "--steps", "0"], ["nonsense"]):
+    for arguments in ([], ["train"], ["train", "--steps", "0"], ["train", "--steps", "x"], ["a"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
+    messages = capsys.readouterr().err
+    for text in ("0", "x"):
+        assert f"expected a positive whole number, got '{text}'" in messages

@@ -132,7 +132,7 @@ def test_both_layouts_are_found(tmp_path: Path) -> None:
         ('{"categories": [{"id": 1}], "images": [{"id": 1}]}', r"images\[0\] has no 'file_name'"),
         (
             '{"categories": [{"id": 1}, {"id": 1}], "images": [], "annotations": []}',
-            "categories with the same id",
+            "categories with the same id 1",
         ),
         ('{"categories": [{"id": 1}], "images": [], "annotations": []}', "holds no image"),
     ],

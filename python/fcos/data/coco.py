@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,7 +176,8 @@ def _read(path: Path) -> dict[str, Any]:
                 raise ValueError(f"{path}: {key}[{position}] has no {missing[0]!r}")
         ids = [entry["id"] for entry in entries] if key != "annotations" else []
         if len(set(ids)) != len(ids):
-            raise ValueError(f"{path}: {key} with the same id")
+            ((repeated, _),) = Counter(ids).most_common(1)
+            raise ValueError(f"{path}: {key} with the same id {repeated!r}")
     if not content["categories"]:
         raise ValueError(f"{path}: holds no category")
     return content
