@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, TypeVar
 
+from fcos_ops import _checks
+
 _INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
 _STRICT_RANGES = ((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, float("inf")))
 
@@ -167,7 +169,7 @@ def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
     if isinstance(rule, str):
         return _preset(rule, ASSIGNMENT_RULES)
     if not isinstance(rule, AssignmentRule):
-        raise TypeError(f"rule: expected a preset name or an AssignmentRule, got {rule!r}")
+        raise TypeError(f"rule: expected a preset name or an AssignmentRule, got {_checks.describe(rule)}")
     _check_choice("center_region", rule.center_region, ("clipped", "chebyshev"))
     _check_choice("area_rule", rule.area_rule, ("exact", "float32_complement"))
     for field in ("location_offset", "center_radius", "max_area"):
@@ -186,7 +188,7 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     if isinstance(rule, str):
         return _preset(rule, POSTPROCESS_RULES)
     if not isinstance(rule, PostprocessRule):
-        raise TypeError(f"rule: expected a preset name or a PostprocessRule, got {rule!r}")
+        raise TypeError(f"rule: expected a preset name or a PostprocessRule, got {_checks.describe(rule)}")
     _check_choice("threshold_on", rule.threshold_on, ("class", "score"))
     _check_choice("rank_by", rule.rank_by, ("score", "class"))
     _check_choice("score", rule.score, ("sqrt", "product"))
@@ -219,7 +221,7 @@ def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -
     if isinstance(loss, str):
         return _preset(loss, LOSS_RULES, "loss")
     if not isinstance(loss, LossRule):
-        raise TypeError(f"loss: expected a preset name or a LossRule, got {loss!r}")
+        raise TypeError(f"loss: expected a preset name or a LossRule, got {_checks.describe(loss)}")
     kinds = ("iou", "linear_iou", "giou", "diou", "ciou")
     _check_choice("box_loss", loss.box_loss, kinds, "loss")
     _check_choice("box_weight", loss.box_weight, ("centerness", "uniform"), "loss")

@@ -68,5 +68,5 @@ ALLOCATION = re.compile(r"\b(new|malloc|calloc|realloc|vector|string|make_unique
 def test_the_native_library_allocates_and_throws_nothing() -> None:
     for path in [*Path(REPOSITORY, "csrc/cpu").iterdir(), *Path(REPOSITORY, "csrc/math").iterdir()]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            code = line.split("//")[0]
+            code = re.sub(r'"[^"]*"', '""', line.split("//")[0])
             assert not ALLOCATION.search(code), f"{path.name}:{number}: {line}"
