@@ -128,9 +128,10 @@ def _check(
     _check_head("cls_logits", cls_logits, (batch, num_classes), first, levels)
     _check_head("ltrb", ltrb, (batch, 4), first, levels)
     _check_head("centerness", centerness, (batch, 1), first, levels)
-    for name, sizes in (("image_sizes", image_sizes), ("original_sizes", original_sizes)):
-        if name == "original_sizes" and sizes is None:
-            continue
+    every_size = {"image_sizes": image_sizes}
+    if original_sizes is not None:
+        every_size["original_sizes"] = original_sizes
+    for name, sizes in every_size.items():
         _checks.tensor(name, sizes, _INTEGER)
         _checks.shape(name, sizes, (batch, 2), "height and width of each image")
         _checks.same_device(name, sizes, "cls_logits", first)

@@ -169,7 +169,9 @@ def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
     if isinstance(rule, str):
         return _preset(rule, ASSIGNMENT_RULES)
     if not isinstance(rule, AssignmentRule):
-        raise TypeError(f"rule: expected a preset name or an AssignmentRule, got {_checks.describe(rule)}")
+        raise TypeError(
+            f"rule: expected a preset name or an AssignmentRule, got {_checks.describe(rule)}"
+        )
     _check_choice("center_region", rule.center_region, ("clipped", "chebyshev"))
     _check_choice("area_rule", rule.area_rule, ("exact", "float32_complement"))
     for field in ("location_offset", "center_radius", "max_area"):
@@ -188,7 +190,9 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     if isinstance(rule, str):
         return _preset(rule, POSTPROCESS_RULES)
     if not isinstance(rule, PostprocessRule):
-        raise TypeError(f"rule: expected a preset name or a PostprocessRule, got {_checks.describe(rule)}")
+        raise TypeError(
+            f"rule: expected a preset name or a PostprocessRule, got {_checks.describe(rule)}"
+        )
     _check_choice("threshold_on", rule.threshold_on, ("class", "score"))
     _check_choice("rank_by", rule.rank_by, ("score", "class"))
     _check_choice("score", rule.score, ("sqrt", "product"))
