@@ -53,6 +53,7 @@ class LevelScan {
       } else {
         scan_channels();
       }
+      score_collected();
     }
   }
 
@@ -120,17 +121,23 @@ class LevelScan {
     }
   }
 
-  // Scores what reached its bound and hands what passes the threshold to the candidates. A hit h is
-  // location first + h / width of the chunk, channel c + h % width.
+  // Collects what reached its bound, to be scored together with more. A hit h is location
+  // first + h / width of the chunk, channel c + h % width.
   void take(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
-    if (found == 0) return;
-    for (std::int32_t h = 0; h < found; ++h) {
+    if (collected_ + found > kChunk) score_collected();
+    for (std::int32_t h = 0; h < found; ++h, ++collected_) {
       const std::int64_t i = first + hits_[h] / width, channel = c + hits_[h] % width;
-      buffer_[h] = math::to_real(
+      buffer_[collected_] = math::to_real(
           class_logits_[i * class_view_.stride_x + channel * class_view_.stride_channel]);
-      hit_centers_[h] = centers_[i];
-      indices_[h] = (first_ + i) * args_.num_classes + channel;
+      hit_centers_[collected_] = centers_[i];
+      indices_[collected_] = (first_ + i) * args_.num_classes + channel;
     }
+  }
+
+  // Scores what was collected and hands what passes the threshold to the candidates.
+  void score_collected() {
+    const std::int32_t found = collected_;
+    collected_ = 0;
     run_best<SigmoidLoop>(buffer_.data(), found, class_scores_.data());
     if (args_.square_root) {
       run_best<CombineLoop<true>>(class_scores_.data(), hit_centers_.data(), found, scores_.data());
@@ -157,6 +164,7 @@ class LevelScan {
   TopCandidates<Real>& best_;
   std::int64_t first_ = 0;           // location of the chunk
   std::int32_t count_ = 0;           // locations in the chunk
+  std::int32_t collected_ = 0;       // hits in buffer_, hit_centers_ and indices_
   const T* class_logits_ = nullptr;  // of its first location
 
   template <class E>
