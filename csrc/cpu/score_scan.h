@@ -30,15 +30,23 @@ FCOS_HD bool any_reaches(const T* __restrict__ values,
   return any != 0;
 }
 
+// Which of kCount <= 64 values reach their bounds, a bit each.
 template <std::int32_t kCount, bool kOneBound, class T>
-FCOS_HD void mark(const T* __restrict__ values, const math::Comparable<T>* __restrict__ bounds,
-                  std::uint64_t* __restrict__ eights) {
-  std::uint8_t reaches[kCount];
+FCOS_HD std::uint64_t which_reach(const T* __restrict__ values,
+                                  const math::Comparable<T>* __restrict__ bounds) {
+  std::uint8_t reaches[kCount];  // 0 or 1
 #pragma omp simd
   for (std::int32_t i = 0; i < kCount; ++i) {
     reaches[i] = math::comparable(values[i]) >= bounds[kOneBound ? 0 : i];
   }
-  __builtin_memcpy(eights, reaches, kCount);
+  std::uint64_t bits = 0;
+  for (std::int32_t i = 0; i < kCount; i += 8) {
+    std::uint64_t eight;
+    __builtin_memcpy(&eight, reaches + i, 8);
+    // Adds byte k, shifted by 7 (8 - k), for every k: the lowest bit of byte k becomes bit 56 + k.
+    bits |= ((eight * 0x0102040810204080u) >> 56) << i;
+  }
+  return bits;
 }
 
 // The next hit, once per value that reaches its bound.
@@ -55,12 +63,9 @@ FCOS_HD std::int32_t scan_blocks(const T* __restrict__ values,
   for (; first + kBlock <= count; first += kBlock) {
     const auto* const block_bounds = bounds + (kOneBound ? 0 : first);
     if (!any_reaches<kBlock, kOneBound>(values + first, block_bounds)) continue;
-    std::uint64_t eights[kBlock / 8];  // a byte per value, 0 or 1
-    mark<kBlock, kOneBound>(values + first, block_bounds, eights);
-    for (std::int32_t w = 0; w < kBlock / 8; ++w) {
-      for (std::uint64_t bytes = eights[w]; bytes != 0; bytes &= bytes - 1) {
-        *hits.next++ = hits.offset + first + 8 * w + (__builtin_ctzll(bytes) >> 3);
-      }
+    auto bits = which_reach<kBlock, kOneBound>(values + first, block_bounds);
+    for (; bits != 0; bits &= bits - 1) {
+      *hits.next++ = hits.offset + first + __builtin_ctzll(bits);
     }
   }
   return first;
