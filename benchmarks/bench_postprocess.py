@@ -41,18 +41,21 @@ def comparable(detections: Any) -> list[tuple[int, Tensor]]:
     return [(int(n), s[: int(n)]) for n, s in zip(detections.count, detections.scores, strict=True)]
 
 
-def torchvision_postprocess(outputs: Any, sizes: Tensor) -> Callable[[], Any]:
-    """torchvision's own method, on the flattened outputs that it takes."""
+def flatten(maps: list[Tensor]) -> list[Tensor]:
+    """[B, K, H, W] maps to [B, H * W, K] each, through one tensor, as torchvision's model does."""
+    counts = [level.shape[2] * level.shape[3] for level in maps]
+    together = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps], dim=1)
+    return list(together.split(counts, dim=1))
+
+
+def torchvision_postprocess(outputs: Any, sizes: Tensor) -> dict[str, Callable[[], Any]]:
+    """torchvision's own method, on the flattened outputs that it takes, and from the maps on."""
     from torchvision.models.detection import fcos_resnet50_fpn
     from torchvision.models.detection.image_list import ImageList
 
     model = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=problem.CLASSES)
-    flat = {
-        name: [level.flatten(2).transpose(1, 2).contiguous() for level in levels]
-        for name, levels in zip(
-            ("cls_logits", "bbox_regression", "bbox_ctrness"), outputs, strict=True
-        )
-    }
+    names = ("cls_logits", "bbox_regression", "bbox_ctrness")
+    flat = dict(zip(names, map(flatten, outputs), strict=True))
     batch = len(sizes)
     height, width = problem.IMAGE_SIZE
     features = [torch.empty(batch, 1, h, w) for h, w in problem.SIZES]
@@ -61,7 +64,15 @@ def torchvision_postprocess(outputs: Any, sizes: Tensor) -> Callable[[], Any]:
     counts = [h * w for h, w in problem.SIZES]
     per_level = [list(a.split(counts)) for a in anchors]
     shapes = [tuple(size) for size in sizes.tolist()]
-    return lambda: model.postprocess_detections(flat, per_level, shapes)
+
+    def from_maps() -> Any:
+        flat = dict(zip(names, map(flatten, outputs), strict=True))
+        return model.postprocess_detections(flat, per_level, shapes)
+
+    return {
+        "torchvision": lambda: model.postprocess_detections(flat, per_level, shapes),
+        "torchvision from maps": from_maps,
+    }
 
 
 def cases() -> Iterator[Case]:
@@ -82,11 +93,13 @@ def cases() -> Iterator[Case]:
         "eager": run(reference.postprocess),
     }
     if torchvision_ops is not None:
-        contenders["torchvision"] = torchvision_postprocess(outputs, sizes)
+        contenders |= torchvision_postprocess(outputs, sizes)
     moved = sum(level.numel() * 4 for level in outputs[0])
     name = f"preset torchvision, batch {batch}, 800x1344, NCHW"
     yield Case("postprocess", name, contenders, agree, 25.0, moved)
     last = [[x.contiguous(memory_format=torch.channels_last) for x in group] for group in outputs]
     contenders = {OURS: run(fcos_ops.postprocess, last), "eager": run(reference.postprocess, last)}
+    if torchvision_ops is not None:
+        contenders |= torchvision_postprocess(last, sizes)
     name = f"preset torchvision, batch {batch}, 800x1344, channels_last"
     yield Case("postprocess", name, contenders, agree, 25.0, moved)

@@ -2,9 +2,6 @@
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +14,6 @@ from torch import Tensor
 import fcos_ops
 from fcos_ops import reference
 from tests.common import DTYPES, TOLERANCE, assert_near
-from tests.repository import REPOSITORY
 from tests.test_memory import allocated_bytes
 
 KINDS = ("iou", "linear_iou", "giou", "diou", "ciou")
@@ -367,21 +363,6 @@ def test_compile_and_export(backend: str, compiler: str) -> None:
         )
         inputs = pair[0].detach(), pair[1].detach(), weight
         assert torch.allclose(program.module()(*inputs), eager(*inputs))
-
-
-def test_baseline_instruction_set() -> None:
-    """The code for processors without AVX2 computes the same."""
-    tests = [
-        f"{__file__}::{name}" for name in ("test_mixed_dtypes", "test_ties_and_degenerate_boxes")
-    ]
-    finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        cwd=REPOSITORY,
-        env={**os.environ, "FCOS_OPS_ISA": "baseline"},
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stdout
 
 
 @given(

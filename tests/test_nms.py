@@ -1,9 +1,6 @@
 """nms and batched_nms against the reference, index for index: boxes of all kinds, odd values."""
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -29,7 +26,6 @@ from tests.nms_problem import (
     tied,
     uniform,
 )
-from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,20 +42,6 @@ def test_equals_the_reference(layout: Callable[[int], Tensor]) -> None:
         assert_batched_nms(layout(len(ids)), tied(len(ids)), ids, threshold)
     for n in (0, 1, 2, 33, 150):
         assert_nms(layout(n), tied(n), 0.5)
-
-
-def test_baseline_instruction_set() -> None:
-    """The code for processors without AVX2 keeps the same boxes."""
-    test = f"{__file__}::test_equals_the_reference"
-    finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "cpu", test],
-        cwd=REPOSITORY,
-        env={**os.environ, "FCOS_OPS_ISA": "baseline"},
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stdout
-    assert f"{len(LAYOUTS)} passed" in finished.stdout
 
 
 @pytest.mark.every_device

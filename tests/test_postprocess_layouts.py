@@ -2,9 +2,6 @@
 must not matter."""
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +19,6 @@ from tests.postprocess_problem import (
     make_heads,
     to,
 )
-from tests.repository import REPOSITORY
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -99,18 +95,3 @@ def test_images_do_not_see_each_other() -> None:
         single = (*alone, [t[b : b + 1] for t in heads[2]])
         found = detect(single, "improved", sizes=sizes[b : b + 1])
         assert_equal(found, Detections(*(column[b : b + 1] for column in together)))
-
-
-@pytest.mark.parametrize("instruction_set", ["baseline", "avx2"])
-def test_older_instruction_sets(instruction_set: str) -> None:
-    """The code for older processors finds the same detections."""
-    test = "tests/test_postprocess.py::test_presets_match_the_reference"
-    finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "cpu", test],
-        cwd=REPOSITORY,
-        env={**os.environ, "FCOS_OPS_ISA": instruction_set},
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stdout
-    assert f"{len(POSTPROCESS_RULES)} passed" in finished.stdout
