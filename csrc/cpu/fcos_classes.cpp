@@ -192,12 +192,9 @@ class ClassLoss {
 }  // namespace
 
 double class_loss(DType dtype, const ClassRun& run) {
-  double sum = 0;
-  math::dispatch_floating(dtype, "", [&](auto t) -> Status {
-    sum = ClassLoss<typename decltype(t)::type>(run).sum();
-    return {};
+  return math::dispatch(math::Floating{}, dtype, [&](auto type) {
+    return ClassLoss<typename decltype(type)::type>(run).sum();
   });
-  return sum;
 }
 
 }  // namespace fcos_ops::cpu

@@ -79,7 +79,7 @@ struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
     const auto* const numbers =
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
-    const DType dtype = sizeof(Real) == 8 ? DType::kFloat64 : DType::kFloat32;
+    constexpr DType dtype = math::kDTypeOf<Real>;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
     positives = math::normalized_scale(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform
@@ -112,8 +112,8 @@ struct CenterLoop {
 };
 
 std::size_t element_size(DType dtype) {
-  if (dtype == DType::kFloat64) return 8;
-  return dtype == DType::kFloat32 ? 4 : 2;
+  return math::dispatch(math::Floating{}, dtype,
+                        [](auto type) { return sizeof(typename decltype(type)::type); });
 }
 
 // Zeros to all channels of `count` locations from (batch, y, x) on; floats of 0 are bytes of 0.

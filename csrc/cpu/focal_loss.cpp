@@ -208,9 +208,7 @@ class FocalRun {
   }
 
   std::int64_t label_at(std::int64_t i) const {
-    return args_.label_dtype == DType::kInt64
-               ? static_cast<const std::int64_t*>(args_.labels)[row_ + i]
-               : static_cast<const std::int32_t*>(args_.labels)[row_ + i];
+    return math::read_integer(args_.labels, args_.label_dtype, row_ + i);
   }
   Real weight_at(std::int64_t i) const {
     return args_.weight ? static_cast<const Real*>(args_.weight)[row_ + i] : Real(1);

@@ -96,20 +96,6 @@ __device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::
   }
 }
 
-// body(pointer to the first element, as what it is) for an array that Real computes.
-template <class Real, class Body>
-__device__ __forceinline__ void with_type(void* data, DType dtype, const Body& body) {
-  if constexpr (sizeof(Real) == sizeof(double)) {
-    body(static_cast<double*>(data));
-  } else if (dtype == DType::kFloat16) {
-    body(static_cast<math::Half*>(data));
-  } else if (dtype == DType::kBFloat16) {
-    body(static_cast<math::BFloat16*>(data));
-  } else {
-    body(static_cast<float*>(data));
-  }
-}
-
 struct LocationSums {
   double ltrb = 0, centerness = 0;
 };
@@ -160,13 +146,14 @@ class LocationTile {
       if (args_.wants_centerness) sums->centerness += center(cell, target, scales, &by_centerness);
     }
     if (const auto& array = level_.ltrb_gradient; array.data != nullptr) {
-      with_type<Real>(array.data, args_.ltrb_dtype, [&](auto* data) {
-        store_four(by_ltrb, data + offset(array, cell), array.stride_channel);
+      math::dispatch(math::StoredAs<Real>{}, args_.ltrb_dtype, [&](auto type) {
+        store_four(by_ltrb, type.array(array.data) + offset(array, cell), array.stride_channel);
       });
     }
     if (const auto& array = level_.centerness_gradient; array.data != nullptr) {
-      with_type<Real>(array.data, args_.centerness_dtype,
-                      [&](auto* data) { write(by_centerness, data[offset(array, cell)]); });
+      math::dispatch(math::StoredAs<Real>{}, args_.centerness_dtype, [&](auto type) {
+        write(by_centerness, type.array(array.data)[offset(array, cell)]);
+      });
     }
   }
 

@@ -67,10 +67,9 @@ template <class Real>
 __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args) {
   Real inverse = 1;
   if (const Normalizer& normalizer = args.normalizer; normalizer.data != nullptr) {
-    const auto value =
-        normalizer.dtype == DType::kFloat16
-            ? static_cast<Real>(read(*static_cast<const math::Half*>(normalizer.data)))
-            : static_cast<Real>(math::read_number(normalizer.data, normalizer.dtype));
+    const auto value = math::dispatch(math::Numbers{}, normalizer.dtype, [&](auto type) {
+      return static_cast<Real>(read(*type.array(normalizer.data)));
+    });
     const auto floor = static_cast<Real>(normalizer.floor);
     inverse = Real(1) / (value < floor ? floor : value);
   }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/runtime.h"
-#include "math/half.h"
+#include "math/dtypes.h"
 
 #if !defined(FCOS_OPS_SIMT)
 #include <cuda_bf16.h>
@@ -53,8 +53,10 @@ __device__ __forceinline__ bool is_aligned(const T* address) {
 
 // By the hardware, where math/half.h computes the same with integers. math::to_real multiplies a
 // subnormal, which a kernel that flushes subnormals must not.
-__device__ __forceinline__ float read(const float& x) { return x; }
-__device__ __forceinline__ double read(const double& x) { return x; }
+template <class Number>
+__device__ __forceinline__ Number read(const Number& x) {
+  return x;
+}
 __device__ __forceinline__ float read(math::BFloat16 x) { return math::to_real(x); }
 __device__ __forceinline__ float read(math::Half x) {
 #if defined(FCOS_OPS_SIMT)
@@ -85,15 +87,8 @@ __device__ __forceinline__ void write(float value, math::Half& to) {
 // subnormals are flushed, as said above.
 template <class Real>
 __device__ __forceinline__ Real read_stored(const void* data, DType dtype, std::int64_t index) {
-  if constexpr (sizeof(Real) == sizeof(double)) {
-    return static_cast<const double*>(data)[index];
-  } else if (dtype == DType::kFloat16) {
-    return read(static_cast<const math::Half*>(data)[index]);
-  } else if (dtype == DType::kBFloat16) {
-    return read(static_cast<const math::BFloat16*>(data)[index]);
-  } else {
-    return static_cast<const float*>(data)[index];
-  }
+  return math::dispatch(math::StoredAs<Real>{}, dtype,
+                        [&](auto type) { return read(type.array(data)[index]); });
 }
 
 // Elements i and i + 1 of a vector that is 0 there; bfloat16 (from compute capability 8.0 on) and
