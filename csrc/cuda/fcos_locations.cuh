@@ -61,25 +61,6 @@ __device__ __forceinline__ Real gradient_scale(const LocationArguments<Real>& ar
   return scale == nullptr ? args.gradient_factor : args.gradient_factor * *scale;
 }
 
-template <class Real>
-__device__ __forceinline__ math::BoxLoss<Real> box_loss(IouKind kind, const Real (&pred)[4],
-                                                        const Real (&target)[4], Real eps) {
-  constexpr Real kLimit = math::kCoordinateLimit<Real>;
-  constexpr BoxFormat kFormat = BoxFormat::kLtrb;
-  switch (kind) {
-    case IouKind::kIou:
-      return math::iou_loss<IouKind::kIou, kFormat>(pred, target, kLimit, eps);
-    case IouKind::kLinearIou:
-      return math::iou_loss<IouKind::kLinearIou, kFormat>(pred, target, kLimit, eps);
-    case IouKind::kGiou:
-      return math::iou_loss<IouKind::kGiou, kFormat>(pred, target, kLimit, eps);
-    case IouKind::kDiou:
-      return math::iou_loss<IouKind::kDiou, kFormat>(pred, target, kLimit, eps);
-    default:
-      return math::iou_loss<IouKind::kCiou, kFormat>(pred, target, kLimit, eps);
-  }
-}
-
 template <class T>
 struct alignas(4 * sizeof(T) < kVectorBytes ? 4 * sizeof(T) : kVectorBytes) FourValues {
   T value[4];
@@ -186,7 +167,10 @@ class LocationTile {
       pred[i] = read_stored<Real>(level_.ltrb.data, args_.ltrb_dtype,
                                   first + i * level_.ltrb.stride_channel);
     }
-    const auto pair = box_loss(args_.box_loss, pred, target.sides, args_.eps);
+    const auto pair = math::dispatch_kind(args_.box_loss, [&](auto kind) {
+      return math::iou_loss<kind.value, BoxFormat::kLtrb>(pred, target.sides,
+                                                          math::kCoordinateLimit<Real>, args_.eps);
+    });
     const Real factor = args_.box_weight == BoxWeight::kUniform
                             ? scales.by_positives
                             : scales.by_centerness * target.centerness;

@@ -129,22 +129,6 @@ Status run(const IouLossArgs& args, double* partials, const Context& context) {
                 static_cast<const double*>(partials), blocks, static_cast<Real*>(args.loss_sum));
 }
 
-template <class Real>
-Status dispatch_kind(const IouLossArgs& args, double* partials, const Context& context) {
-  switch (args.kind) {
-    case IouKind::kIou:
-      return run<IouKind::kIou, Real>(args, partials, context);
-    case IouKind::kLinearIou:
-      return run<IouKind::kLinearIou, Real>(args, partials, context);
-    case IouKind::kGiou:
-      return run<IouKind::kGiou, Real>(args, partials, context);
-    case IouKind::kDiou:
-      return run<IouKind::kDiou, Real>(args, partials, context);
-    default:
-      return run<IouKind::kCiou, Real>(args, partials, context);
-  }
-}
-
 }  // namespace
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
@@ -157,8 +141,10 @@ Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& con
   if (!guard.status().ok()) return guard.status();
   auto* const partials = static_cast<double*>(workspace.data);
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
-  return is_double ? dispatch_kind<double>(args, partials, context)
-                   : dispatch_kind<float>(args, partials, context);
+  return math::dispatch_kind(args.kind, [&](auto kind) {
+    return is_double ? run<kind.value, double>(args, partials, context)
+                     : run<kind.value, float>(args, partials, context);
+  });
 }
 
 }  // namespace fcos_ops::cuda
