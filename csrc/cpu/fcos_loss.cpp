@@ -18,6 +18,7 @@
 #include "cpu/parallel.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
+#include "math/labels.h"
 #include "math/location_target.h"
 
 namespace fcos_ops::cpu {
@@ -170,11 +171,10 @@ class FcosRun {
  private:
   void find_positives() {
     for (std::int32_t i = 0; i < run_.length; ++i) {
-      labels_[i] = -1;
+      labels_[i] = math::kBackground;
       if (matched_[i] < 0 || matched_[i] >= args_.num_boxes) continue;
       const std::int64_t label = math::read_integer(args_.labels, args_.label_dtype, matched_[i]);
-      const bool valid = label >= -2 && label < args_.num_classes;
-      labels_[i] = valid ? static_cast<std::int32_t>(label) : kInvalidLabel;
+      labels_[i] = math::checked_label(label, args_.num_classes);
       if (label >= 0) positives_[num_positives_++] = i;
     }
   }
