@@ -61,22 +61,6 @@ __device__ __forceinline__ Real gradient_scale(const LocationArguments<Real>& ar
   return scale == nullptr ? args.gradient_factor : args.gradient_factor * *scale;
 }
 
-template <class T>
-struct alignas(4 * sizeof(T) < kVectorBytes ? 4 * sizeof(T) : kVectorBytes) FourValues {
-  T value[4];
-};
-
-template <class T, class Real>
-__device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::int64_t stride) {
-  if (stride == 1 && reinterpret_cast<std::uintptr_t>(to) % alignof(FourValues<T>) == 0) {
-    FourValues<T> four;
-    for (int i = 0; i < 4; ++i) write(values[i], four.value[i]);
-    *reinterpret_cast<FourValues<T>*>(to) = four;
-  } else {
-    for (int i = 0; i < 4; ++i) write(values[i], to[i * stride]);
-  }
-}
-
 struct LocationSums {
   double ltrb = 0, centerness = 0;
 };

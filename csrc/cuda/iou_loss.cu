@@ -7,6 +7,7 @@
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
 #include "cuda/tiles.h"
+#include "cuda/vectors.h"
 #include "fcos_ops/iou_loss.h"
 #include "math/dtypes.h"
 #include "math/iou.h"
@@ -30,25 +31,13 @@ struct IouArguments {
   bool has_gradient;
 };
 
-struct alignas(16) FourFloats {
-  float value[4];
-};
-
-// Whether element `offset` and the three after it are float32 in one aligned line.
-template <class View>
-__device__ __forceinline__ bool is_line(const View& view, DType dtype, std::int64_t offset) {
-  const auto address =
-      reinterpret_cast<std::uintptr_t>(static_cast<const float*>(view.data) + offset);
-  return dtype == DType::kFloat32 && view.stride_channel == 1 && address % sizeof(FourFloats) == 0;
-}
-
+// Here and below float32 alone goes at once: for other types too it would cost some kernels
+// registers.
 template <class Real>
 __device__ __forceinline__ void read_box(const LevelView& view, DType dtype, std::int64_t offset,
                                          Real (&box)[4]) {
-  if (is_line(view, dtype, offset)) {
-    const auto line =
-        *reinterpret_cast<const FourFloats*>(static_cast<const float*>(view.data) + offset);
-    for (int i = 0; i < 4; ++i) box[i] = line.value[i];
+  if (dtype == DType::kFloat32) {
+    load_four(static_cast<const float*>(view.data) + offset, view.stride_channel, box);
     return;
   }
   for (int i = 0; i < 4; ++i) {
@@ -59,10 +48,8 @@ __device__ __forceinline__ void read_box(const LevelView& view, DType dtype, std
 template <class Real>
 __device__ __forceinline__ void write_box(const Real (&box)[4], const MutableLevelView& view,
                                           DType dtype, std::int64_t offset) {
-  if (is_line(view, dtype, offset)) {
-    FourFloats line;
-    for (int i = 0; i < 4; ++i) line.value[i] = static_cast<float>(box[i]);
-    *reinterpret_cast<FourFloats*>(static_cast<float*>(view.data) + offset) = line;
+  if (dtype == DType::kFloat32) {
+    store_four(box, static_cast<float*>(view.data) + offset, view.stride_channel);
     return;
   }
   for (int i = 0; i < 4; ++i) {

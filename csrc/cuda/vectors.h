@@ -91,6 +91,38 @@ __device__ __forceinline__ Real read_stored(const void* data, DType dtype, std::
                         [&](auto type) { return read(type.array(data)[index]); });
 }
 
+template <class T>
+struct alignas(4 * sizeof(T) < kVectorBytes ? 4 * sizeof(T) : kVectorBytes) FourValues {
+  T value[4];
+};
+
+template <class T>
+__device__ __forceinline__ bool are_four_aligned(const T* address, std::int64_t stride) {
+  return stride == 1 && reinterpret_cast<std::uintptr_t>(address) % alignof(FourValues<T>) == 0;
+}
+
+// Four elements `stride` apart, such as the sides of a box.
+template <class T, class Real>
+__device__ __forceinline__ void load_four(const T* from, std::int64_t stride, Real (&values)[4]) {
+  if (are_four_aligned(from, stride)) {
+    const auto four = *reinterpret_cast<const FourValues<T>*>(from);
+    for (int i = 0; i < 4; ++i) values[i] = read(four.value[i]);
+  } else {
+    for (int i = 0; i < 4; ++i) values[i] = read(from[i * stride]);
+  }
+}
+
+template <class T, class Real>
+__device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::int64_t stride) {
+  if (are_four_aligned(to, stride)) {
+    FourValues<T> four;
+    for (int i = 0; i < 4; ++i) write(values[i], four.value[i]);
+    *reinterpret_cast<FourValues<T>*>(to) = four;
+  } else {
+    for (int i = 0; i < 4; ++i) write(values[i], to[i * stride]);
+  }
+}
+
 // Elements i and i + 1 of a vector that is 0 there; bfloat16 (from compute capability 8.0 on) and
 // float16 by one instruction.
 template <class T, class Real>
