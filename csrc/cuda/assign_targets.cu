@@ -17,7 +17,7 @@
 #include "cuda/assign_tiles.h"
 #include "cuda/candidates.cuh"
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
 #include "fcos_ops/assign_targets.h"
 #include "math/centerness.h"

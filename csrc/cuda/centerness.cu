@@ -4,7 +4,7 @@
 // that neighbouring threads read neighbouring memory. The few bytes a location are read once and
 // written once; the loss's sum of a block goes to the workspace, and a second kernel adds those.
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
 #include "fcos_ops/centerness.h"
 #include "math/centerness.h"

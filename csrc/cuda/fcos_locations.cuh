@@ -6,7 +6,7 @@
 // location.
 #pragma once
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 #include "fcos_ops/fcos_loss.h"
 #include "math/cross_entropy.h"
 #include "math/iou.h"

@@ -9,7 +9,7 @@
 
 #include "cuda/ops.h"
 #include "cuda/tiles.h"
-#include "cuda/vectors.h"
+#include "cuda/vectors.cuh"
 #include "fcos_ops/fcos_loss.h"
 #include "math/dtypes.h"
 

@@ -13,9 +13,9 @@
 // the PTX); the positives of a row are set aside and patched in.
 #include "cuda/focal_planes.cuh"
 #include "cuda/focal_rows.cuh"
-#include "cuda/focal_tiling.h"
+#include "cuda/focal_tiling.cuh"
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 
 namespace fcos_ops::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // locations and chunk of channels.
 #pragma once
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 
 namespace fcos_ops::cuda {
 

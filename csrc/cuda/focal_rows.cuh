@@ -5,7 +5,7 @@
 // all vectors hold negatives only; the positives of a row are set aside and patched in.
 #pragma once
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 
 namespace fcos_ops::cuda {
 

@@ -5,9 +5,9 @@
 // coordinates lie together is read and written at once where its address allows that. Few bytes and
 // few pairs: what such a call takes is its two launches.
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
-#include "cuda/vectors.h"
+#include "cuda/vectors.cuh"
 #include "fcos_ops/iou_loss.h"
 #include "math/dtypes.h"
 #include "math/iou.h"

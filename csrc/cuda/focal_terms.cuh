@@ -4,7 +4,7 @@
 
 #include "cuda/divisor.h"
 #include "cuda/tiles.h"
-#include "cuda/vectors.h"
+#include "cuda/vectors.cuh"
 #include "math/dtypes.h"
 #include "math/focal.h"
 #include "math/labels.h"
