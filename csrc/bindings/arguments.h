@@ -22,8 +22,11 @@ template <class View>
 struct Levels {
   std::array<View, kMaxLevels> views;
   std::int32_t count = 0;
+};
 
-  const View* data_or_null() const { return count > 0 ? views.data() : nullptr; }
+// Those of what a head puts out.
+struct HeadLevels {
+  Levels<LevelView> class_logits, ltrb, centerness;
 };
 
 // The positional arguments of a call, read one after another. They are borrowed: the caller keeps
@@ -38,31 +41,26 @@ class Arguments {
   }
 
   // A sequence of (tensor, height, width, four strides) for every level; or (tensor, rows,
-  // channels) for one level of contiguous rows; or None for no levels.
+  // channels) for one level of contiguous rows; or None for no levels. `field` then points to the
+  // views, or nowhere.
   template <class View>
-  void read_levels(Levels<View>& levels) {
-    PyObject* const value = next();
-    if (value == Py_None) return;
-    const Sequence items(value);
-    if (items.size() == 3) {
-      std::int64_t channels = 0;
-      View& view = levels.views[0];
-      convert(items[0], view.data);
-      convert(items[1], view.width);
-      convert(items[2], channels);
-      view.height = 1;
-      view.stride_x = channels;
-      view.stride_channel = 1;
-      levels.count = 1;
-      return;
-    }
-    levels.count = items.groups_of(7);
-    for (std::int32_t i = 0; i < levels.count; ++i) {
-      View& view = levels.views[i];
-      convert(items[7 * i], view.data);
-      std::int64_t* const numbers[] = {&view.height,   &view.width,    &view.stride_batch,
-                                       &view.stride_y, &view.stride_x, &view.stride_channel};
-      for (int k = 0; k < 6; ++k) convert(items[7 * i + 1 + k], *numbers[k]);
+  void read_levels(Levels<View>& levels, const View*& field) {
+    if (PyObject* const value = next(); value != Py_None) convert(Sequence(value), levels);
+    field = levels.count > 0 ? levels.views.data() : nullptr;
+  }
+
+  // Levels and dtype of each output of a head.
+  template <class Args>
+  void read_heads(HeadLevels& heads, Args& args) {
+    read_levels(heads.class_logits, args.class_logits);
+    read(args.class_dtype);
+    read_levels(heads.ltrb, args.ltrb);
+    read(args.ltrb_dtype);
+    read_levels(heads.centerness, args.centerness);
+    read(args.centerness_dtype);
+    args.num_levels = heads.class_logits.count;
+    if (heads.ltrb.count != args.num_levels || heads.centerness.count != args.num_levels) {
+      throw std::invalid_argument("levels: unequal lengths");
     }
   }
 
@@ -141,6 +139,30 @@ class Arguments {
   }
 
  private:
+  template <class View>
+  static void convert(const Sequence& items, Levels<View>& levels) {
+    if (items.size() == 3) {
+      std::int64_t channels = 0;
+      View& view = levels.views[0];
+      convert(items[0], view.data);
+      convert(items[1], view.width);
+      convert(items[2], channels);
+      view.height = 1;
+      view.stride_x = channels;
+      view.stride_channel = 1;
+      levels.count = 1;
+      return;
+    }
+    levels.count = items.groups_of(7);
+    for (std::int32_t i = 0; i < levels.count; ++i) {
+      View& view = levels.views[i];
+      convert(items[7 * i], view.data);
+      std::int64_t* const numbers[] = {&view.height,   &view.width,    &view.stride_batch,
+                                       &view.stride_y, &view.stride_x, &view.stride_channel};
+      for (int k = 0; k < 6; ++k) convert(items[7 * i + 1 + k], *numbers[k]);
+    }
+  }
+
   PyObject* next() {
     if (position_ == PyTuple_GET_SIZE(tuple_)) throw std::invalid_argument("too few arguments");
     return PyTuple_GET_ITEM(tuple_, position_++);

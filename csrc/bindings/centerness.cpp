@@ -16,8 +16,7 @@ Status target(const CenternessTargetArgs& args, Workspace, const Context& contex
 std::size_t bound_centerness_target(Arguments& in) {
   Levels<LevelView> ltrb;
   CenternessTargetArgs args;
-  in.read_levels(ltrb);
-  args.ltrb = ltrb.data_or_null();
+  in.read_levels(ltrb, args.ltrb);
   args.num_levels = ltrb.count;
   in.read(args.batch, args.dtype, args.target);
   return run(in, args, no_workspace, target);
@@ -27,14 +26,12 @@ std::size_t bound_centerness_loss(Arguments& in) {
   Levels<LevelView> logits;
   Levels<MutableLevelView> gradient;
   CenternessLossArgs args;
-  in.read_levels(logits);
+  in.read_levels(logits, args.logits);
   in.read(args.batch, args.dtype, args.target, args.selection, args.selection_dtype,
           args.normalizer, args.scale, args.gradient_scale, args.loss_sum, args.losses);
-  in.read_levels(gradient);
+  in.read_levels(gradient, args.gradient);
   in.read(args.gradient_dtype);
-  args.logits = logits.data_or_null();
   args.num_levels = logits.count;
-  args.gradient = gradient.data_or_null();
   return run(in, args, centerness_loss_workspace_size, centerness_loss);
 }
 

@@ -14,19 +14,13 @@ Status scale_gradients(const FcosScaleArgs& args, Workspace, const Context& cont
 }  // namespace
 
 std::size_t bound_fcos_loss(Arguments& in) {
-  Levels<LevelView> class_logits, ltrb, centerness;
+  HeadLevels heads;
   Levels<MutableLevelView> class_gradient, ltrb_gradient, centerness_gradient;
   std::array<AssignmentLevel, kMaxLevels> levels;
   FcosLossArgs args;
-  in.read_levels(class_logits);
-  in.read(args.class_dtype);
-  in.read_levels(ltrb);
-  in.read(args.ltrb_dtype);
-  in.read_levels(centerness);
-  in.read(args.centerness_dtype);
-  args.num_levels = read_assignment_levels(in, levels);
-  if (class_logits.count != args.num_levels || ltrb.count != args.num_levels ||
-      centerness.count != args.num_levels) {
+  in.read_heads(heads, args);
+  args.levels = levels.data();
+  if (read_assignment_levels(in, levels) != args.num_levels) {
     throw std::invalid_argument("levels: unequal lengths");
   }
   in.read(args.batch, args.num_classes, args.matched, args.boxes, args.num_boxes, args.box_dtype,
@@ -36,16 +30,9 @@ std::size_t bound_fcos_loss(Arguments& in) {
   in.read(args.gradient_factor, args.class_gradient_scale, args.ltrb_gradient_scale,
           args.centerness_gradient_scale);
   in.read(args.class_loss, args.ltrb_loss, args.centerness_loss);
-  in.read_levels(class_gradient);
-  in.read_levels(ltrb_gradient);
-  in.read_levels(centerness_gradient);
-  args.class_logits = class_logits.data_or_null();
-  args.ltrb = ltrb.data_or_null();
-  args.centerness = centerness.data_or_null();
-  args.levels = levels.data();
-  args.class_gradient = class_gradient.data_or_null();
-  args.ltrb_gradient = ltrb_gradient.data_or_null();
-  args.centerness_gradient = centerness_gradient.data_or_null();
+  in.read_levels(class_gradient, args.class_gradient);
+  in.read_levels(ltrb_gradient, args.ltrb_gradient);
+  in.read_levels(centerness_gradient, args.centerness_gradient);
   return run(in, args, fcos_loss_workspace_size, fcos_loss);
 }
 
@@ -54,9 +41,8 @@ std::size_t bound_fcos_scale_gradients(Arguments& in) {
   FcosScaleArgs args;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     HeadGradient& head = args.heads[i];
-    in.read_levels(gradients[i]);
+    in.read_levels(gradients[i], head.gradient);
     in.read(head.channels, head.dtype, head.scale);
-    head.gradient = gradients[i].data_or_null();
     if (head.gradient) args.num_levels = gradients[i].count;
   }
   in.read(args.batch, args.factor, args.expected);

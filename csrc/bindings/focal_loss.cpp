@@ -8,19 +8,15 @@ std::size_t bound_sigmoid_focal_loss(Arguments& in) {
   Levels<LevelView> logits, targets;
   Levels<MutableLevelView> losses, gradient;
   FocalLossArgs args;
-  in.read_levels(logits);
+  in.read_levels(logits, args.logits);
   in.read(args.batch, args.num_classes, args.dtype, args.labels, args.label_dtype);
-  in.read_levels(targets);
+  in.read_levels(targets, args.targets);
   in.read(args.weight, args.normalizer, args.scale, args.gradient_scale, args.alpha, args.gamma,
           args.loss_sum);
-  in.read_levels(losses);
-  in.read_levels(gradient);
+  in.read_levels(losses, args.losses);
+  in.read_levels(gradient, args.gradient);
   in.read(args.gradient_dtype);
-  args.logits = logits.data_or_null();
   args.num_levels = logits.count;
-  args.targets = targets.data_or_null();
-  args.losses = losses.data_or_null();
-  args.gradient = gradient.data_or_null();
   return run(in, args, sigmoid_focal_loss_workspace_size, sigmoid_focal_loss);
 }
 

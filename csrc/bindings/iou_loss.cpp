@@ -8,17 +8,14 @@ std::size_t bound_iou_loss(Arguments& in) {
   Levels<LevelView> pred, target;
   Levels<MutableLevelView> gradient;
   IouLossArgs args;
-  in.read_levels(pred);
+  in.read_levels(pred, args.pred);
   in.read(args.pred_dtype);
-  in.read_levels(target);
+  in.read_levels(target, args.target);
   in.read(args.target_dtype, args.batch, args.kind, args.box_format, args.eps, args.weight,
           args.normalizer, args.scale, args.gradient_scale, args.loss_sum, args.losses);
-  in.read_levels(gradient);
+  in.read_levels(gradient, args.gradient);
   in.read(args.gradient_dtype);
-  args.pred = pred.data_or_null();
-  args.target = target.data_or_null();
   args.num_levels = pred.count;
-  args.gradient = gradient.data_or_null();
   return run(in, args, iou_loss_workspace_size, iou_loss);
 }
 

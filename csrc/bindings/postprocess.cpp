@@ -23,27 +23,18 @@ void read_geometry(Arguments& in, std::int32_t count,
 }  // namespace
 
 std::size_t bound_postprocess(Arguments& in) {
-  Levels<LevelView> class_logits, ltrb, centerness;
+  HeadLevels heads;
   std::array<PostprocessLevel, kMaxLevels> levels;
   PostprocessArgs args;
-  in.read_levels(class_logits);
-  in.read(args.class_dtype);
-  in.read_levels(ltrb);
-  in.read(args.ltrb_dtype);
-  in.read_levels(centerness);
-  in.read(args.centerness_dtype);
-  read_geometry(in, class_logits.count, levels);
+  in.read_heads(heads, args);
+  args.levels = levels.data();
+  read_geometry(in, args.num_levels, levels);
   in.read(args.batch, args.num_classes, args.image_sizes, args.original_sizes,
           args.image_size_dtype, args.normalized, args.location_offset);
   in.read(args.threshold_on_score, args.rank_by_score, args.square_root, args.score_threshold,
           args.candidates_per_level, args.iou_threshold, args.class_agnostic, args.max_detections,
           args.max_per_class, args.clip_before_nms, args.drop_empty);
   in.read(args.boxes, args.scores, args.labels, args.count);
-  args.class_logits = class_logits.data_or_null();
-  args.ltrb = ltrb.data_or_null();
-  args.centerness = centerness.data_or_null();
-  args.levels = levels.data();
-  args.num_levels = class_logits.count;
   return run(in, args, postprocess_workspace_size, postprocess);
 }
 

@@ -122,10 +122,9 @@ BoxBlock<const Real> load_boxes_as(const LevelView& view, const LocationRun& run
 template <class Real>
 BoxBlock<const Real> load_boxes(const LevelView& view, DType dtype, const LocationRun& run,
                                 BoxBuffer<Real>& buffer) {
-  if (dtype == DType::kFloat16) return load_boxes_as<math::Half>(view, run, buffer);
-  if (dtype == DType::kBFloat16) return load_boxes_as<math::BFloat16>(view, run, buffer);
-  if (dtype == DType::kFloat32) return load_boxes_as<float>(view, run, buffer);
-  return load_boxes_as<Real>(view, run, buffer);
+  return math::dispatch(math::ReadableAs<Real>{}, dtype, [&](auto type) {
+    return load_boxes_as<typename decltype(type)::type>(view, run, buffer);
+  });
 }
 
 template <class T, class Real>
@@ -145,10 +144,9 @@ void store_boxes_as(const BoxBlock<Real>& from, const MutableLevelView& view,
 template <class Real>
 void store_boxes(const BoxBlock<Real>& from, const MutableLevelView& view, DType dtype,
                  const LocationRun& run) {
-  if (dtype == DType::kFloat16) return store_boxes_as<math::Half>(from, view, run);
-  if (dtype == DType::kBFloat16) return store_boxes_as<math::BFloat16>(from, view, run);
-  if (dtype == DType::kFloat32) return store_boxes_as<float>(from, view, run);
-  return store_boxes_as<Real>(from, view, run);
+  math::dispatch(math::ReadableAs<Real>{}, dtype, [&](auto type) {
+    store_boxes_as<typename decltype(type)::type>(from, view, run);
+  });
 }
 
 }  // namespace fcos_ops::cpu

@@ -77,19 +77,14 @@ struct LossLoop {
 // Which of `count` rows from `first` on count, as bytes.
 void select(const CenternessLossArgs& args, std::int64_t first, std::int64_t count,
             std::uint8_t* counts) {
-  const auto test = [&](const auto* values, auto counted) {
-    for (std::int64_t i = 0; i < count; ++i) counts[i] = counted(values[first + i]);
-  };
-  const auto is_positive = [](std::int64_t label) { return label >= 0; };
   if (args.selection == nullptr) {
     std::fill(counts, counts + count, std::uint8_t{1});
-  } else if (args.selection_dtype == DType::kInt64) {
-    test(static_cast<const std::int64_t*>(args.selection), is_positive);
-  } else if (args.selection_dtype == DType::kInt32) {
-    test(static_cast<const std::int32_t*>(args.selection), is_positive);
-  } else {
-    test(static_cast<const std::uint8_t*>(args.selection), [](std::uint8_t m) { return m != 0; });
+    return;
   }
+  math::dispatch(math::Selections{}, args.selection_dtype, [&](auto type) {
+    const auto* const values = type.array(args.selection) + first;
+    for (std::int64_t i = 0; i < count; ++i) counts[i] = math::is_selected(values[i]);
+  });
 }
 
 // The loss of one run: the logits' type T, the gradient's type G.

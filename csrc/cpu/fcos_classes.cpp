@@ -10,6 +10,7 @@
 #include "cpu/focal_loops.h"
 #include "cpu/lines.h"
 #include "math/dtypes.h"
+#include "math/labels.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -41,8 +42,9 @@ class ClassLoss {
     if (run_.num_classes >= kMinRow && std::abs(view.stride_channel) <= std::abs(view.stride_x)) {
       return rows();
     }
-    const bool ordinary = std::all_of(run_.labels, run_.labels + length_,
-                                      [](std::int32_t label) { return label >= kBackground; });
+    const bool ordinary = std::all_of(run_.labels, run_.labels + length_, [](std::int32_t label) {
+      return label >= math::kBackground;
+    });
     return ordinary ? columns() : weighted_columns();
   }
 
@@ -50,7 +52,7 @@ class ClassLoss {
   double rows() {
     double total = 0;
     for (std::int32_t i = 0; i < length_;) {
-      const std::int64_t merged = run_.labels[i] == kBackground ? background_rows_from(i) : 1;
+      const std::int64_t merged = run_.labels[i] == math::kBackground ? background_rows_from(i) : 1;
       total += row(i, merged * run_.num_classes);
       i += static_cast<std::int32_t>(merged);
     }
@@ -62,7 +64,7 @@ class ClassLoss {
     const std::int64_t limit = std::min<std::int64_t>(length_ - first, kChunk / run_.num_classes);
     std::int64_t count = 1;
     if (!is_contiguous(run_.logits) || (gradient_ && !is_contiguous(run_.gradient))) return count;
-    while (count < limit && run_.labels[first + count] == kBackground) ++count;
+    while (count < limit && run_.labels[first + count] == math::kBackground) ++count;
     return count;
   }
   template <class View>
@@ -74,8 +76,8 @@ class ClassLoss {
   double row(std::int32_t i, std::int64_t count) {
     const std::int32_t label = run_.labels[i];
     FocalFactors<Real> factors = factors_;
-    if (label == kInvalidLabel) {
-      factors.positive = factors.negative = std::numeric_limits<Real>::quiet_NaN();
+    if (label == math::kInvalidLabel) {
+      factors.positive = factors.negative = math::kNaN<Real>;
     }
     double total = 0;
     for (std::int64_t c = 0; c < count; c += kChunk) {
@@ -86,7 +88,7 @@ class ClassLoss {
           logits_ + i * run_.logits.stride_x + c * run_.logits.stride_channel,
           run_.logits.stride_channel};
       const Line<T> gradient = gradient_line(i, c, run_.gradient.stride_channel);
-      if (label == kIgnored) {
+      if (label == math::kIgnored) {
         std::fill(slopes_, slopes_ + length, Real(0));
         store<Real>(slopes_, length, gradient);
       } else {
@@ -124,7 +126,7 @@ class ClassLoss {
 
   double weighted_columns() {
     for (std::int32_t i = 0; i < length_; ++i) {
-      weights_[i] = run_.labels[i] == kInvalidLabel ? std::numeric_limits<Real>::quiet_NaN() : 1;
+      weights_[i] = run_.labels[i] == math::kInvalidLabel ? math::kNaN<Real> : 1;
     }
     double total = 0;
     for (std::int64_t c = 0; c < run_.num_classes; ++c) {
@@ -192,12 +194,9 @@ class ClassLoss {
 }  // namespace
 
 double class_loss(DType dtype, const ClassRun& run) {
-  double sum = 0;
-  math::dispatch_floating(dtype, "", [&](auto t) -> Status {
-    sum = ClassLoss<typename decltype(t)::type>(run).sum();
-    return {};
+  return math::dispatch(math::Floating{}, dtype, [&](auto type) {
+    return ClassLoss<typename decltype(type)::type>(run).sum();
   });
-  return sum;
 }
 
 }  // namespace fcos_ops::cpu

@@ -1,20 +1,17 @@
 // The focal loss of the class logits of one run of locations, for the whole FCOS loss.
 #pragma once
 
-#include <limits>
-
 #include "cpu/levels.h"
 
 namespace fcos_ops::cpu {
 
 inline constexpr std::int64_t kFcosRun = 512;  // locations of a run, at most
-inline constexpr std::int32_t kInvalidLabel = std::numeric_limits<std::int32_t>::min();
 
 struct ClassRun {
   LocationRun run;
   LevelView logits;
   MutableLevelView gradient;   // data is null where nobody asked for it
-  const std::int32_t* labels;  // [run.length]: a class, -1 background, -2 ignored, kInvalidLabel
+  const std::int32_t* labels;  // [run.length]: as math::checked_label gives them
   std::int64_t num_classes;
   double scale;           // multiplies losses and gradients
   double gradient_scale;  // multiplies gradients alone

@@ -18,6 +18,7 @@
 #include "cpu/parallel.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
+#include "math/labels.h"
 #include "math/location_target.h"
 
 namespace fcos_ops::cpu {
@@ -79,7 +80,7 @@ struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
     const auto* const numbers =
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
-    const DType dtype = sizeof(Real) == 8 ? DType::kFloat64 : DType::kFloat32;
+    constexpr DType dtype = math::kDTypeOf<Real>;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
     positives = math::normalized_scale(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform
@@ -112,8 +113,8 @@ struct CenterLoop {
 };
 
 std::size_t element_size(DType dtype) {
-  if (dtype == DType::kFloat64) return 8;
-  return dtype == DType::kFloat32 ? 4 : 2;
+  return math::dispatch(math::Floating{}, dtype,
+                        [](auto type) { return sizeof(typename decltype(type)::type); });
 }
 
 // Zeros to all channels of `count` locations from (batch, y, x) on; floats of 0 are bytes of 0.
@@ -170,11 +171,10 @@ class FcosRun {
  private:
   void find_positives() {
     for (std::int32_t i = 0; i < run_.length; ++i) {
-      labels_[i] = -1;
+      labels_[i] = math::kBackground;
       if (matched_[i] < 0 || matched_[i] >= args_.num_boxes) continue;
       const std::int64_t label = math::read_integer(args_.labels, args_.label_dtype, matched_[i]);
-      const bool valid = label >= -2 && label < args_.num_classes;
-      labels_[i] = valid ? static_cast<std::int32_t>(label) : kInvalidLabel;
+      labels_[i] = math::checked_label(label, args_.num_classes);
       if (label >= 0) positives_[num_positives_++] = i;
     }
   }

@@ -62,9 +62,8 @@ void scale_head(const FcosScaleArgs& args, const HeadGradient& head, std::int32_
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   for (const HeadGradient& head : args.heads) {
     if (head.gradient == nullptr) continue;
-    math::dispatch_floating(head.dtype, "", [&](auto t) -> Status {
-      scale_head<typename decltype(t)::type>(args, head, context.num_threads);
-      return {};
+    math::dispatch(math::Floating{}, head.dtype, [&](auto type) {
+      scale_head<typename decltype(type)::type>(args, head, context.num_threads);
     });
   }
   return {};

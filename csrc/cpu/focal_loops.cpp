@@ -6,6 +6,7 @@
 
 #include "cpu/isa.h"
 #include "math/focal.h"
+#include "math/labels.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -77,7 +78,7 @@ struct ColumnLoop {
 #pragma omp simd reduction(+ : sum)
     for (std::int32_t i = 0; i < count; ++i) {
       const bool is_positive = labels[i] == channel;
-      const bool is_ignored = labels[i] == kIgnored;
+      const bool is_ignored = labels[i] == math::kIgnored;
       const Real x = is_positive ? -logits[i] : logits[i];
       const auto term = math::focal_negative<kGamma>(x, gradient[i], factors.gamma);
       const Real factor = (is_positive ? factors.positive : factors.negative) * weights[i];

@@ -7,8 +7,6 @@
 
 namespace fcos_ops::cpu {
 
-inline constexpr std::int64_t kBackground = -1, kIgnored = -2;
-
 // What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
 template <class Real>
 struct FocalFactors {

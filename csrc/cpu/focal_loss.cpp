@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "cpu/focal_loops.h"
 #include "cpu/levels.h"
@@ -16,6 +15,7 @@
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/dtypes.h"
+#include "math/labels.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -62,8 +62,8 @@ class FocalRun {
   double sparse_rows() {
     double total = 0;
     for (std::int64_t i = 0; i < run_.length;) {
-      const std::int64_t label = label_at(i);
-      const std::int64_t merged = label == kBackground ? background_rows_from(i) : 1;
+      const std::int32_t label = label_at(i);
+      const std::int64_t merged = label == math::kBackground ? background_rows_from(i) : 1;
       total += sparse_row(i, label, merged * args_.num_classes);
       i += merged;
     }
@@ -75,16 +75,15 @@ class FocalRun {
     const std::int64_t limit = std::min(run_.length - first, kChunk / args_.num_classes);
     std::int64_t rows = 1;
     if (!rows_are_contiguous()) return rows;
-    while (rows < limit && label_at(first + rows) == kBackground &&
+    while (rows < limit && label_at(first + rows) == math::kBackground &&
            weight_at(first + rows) == weight_at(first)) {
       ++rows;
     }
     return rows;
   }
 
-  double sparse_row(std::int64_t i, std::int64_t label, std::int64_t count) {
-    const bool valid = label >= kIgnored && label < args_.num_classes;
-    const Real weight = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
+  double sparse_row(std::int64_t i, std::int32_t label, std::int64_t count) {
+    const Real weight = weight_of(i, label);
     const FocalFactors<Real> factors = {factors_.positive * weight, factors_.negative * weight,
                                         factors_.gamma, factors_.gradient};
     double total = 0;
@@ -93,7 +92,7 @@ class FocalRun {
       total += chunk(logits_along_row(i).from(first), losses_along_row(i).from(first),
                      gradient_along_row(i).from(first), length,
                      [&](const Real* x, Real* losses, Real* gradient) {
-                       if (label == kIgnored) return fill_zero(length, losses, gradient);
+                       if (label == math::kIgnored) return fill_zero(length, losses, gradient);
                        if (label < first || label >= first + length) {
                          return focal_negatives(factors, x, length, losses, gradient);
                        }
@@ -133,12 +132,11 @@ class FocalRun {
     bool uniform = true;
     num_labelled_ = 0;
     for (std::int64_t i = 0; i < run_.length; ++i) {
-      const std::int64_t label = label_at(i);
-      const bool valid = label >= kIgnored && label < args_.num_classes;
-      buffers_.labels[i] = static_cast<std::int32_t>(valid ? label : kBackground);
-      buffers_.weights[i] = valid ? weight_at(i) : std::numeric_limits<Real>::quiet_NaN();
-      uniform = uniform && label != kIgnored && buffers_.weights[i] == buffers_.weights[0];
-      if (buffers_.labels[i] >= 0) buffers_.classes[num_labelled_++] = buffers_.labels[i];
+      const std::int32_t label = label_at(i);
+      buffers_.labels[i] = label;
+      buffers_.weights[i] = weight_of(i, label);
+      uniform = uniform && label != math::kIgnored && buffers_.weights[i] == buffers_.weights[0];
+      if (label >= 0) buffers_.classes[num_labelled_++] = label;
     }
     return uniform;
   }
@@ -207,13 +205,15 @@ class FocalRun {
     return 0;
   }
 
-  std::int64_t label_at(std::int64_t i) const {
-    return args_.label_dtype == DType::kInt64
-               ? static_cast<const std::int64_t*>(args_.labels)[row_ + i]
-               : static_cast<const std::int32_t*>(args_.labels)[row_ + i];
+  std::int32_t label_at(std::int64_t i) const {
+    return math::checked_label(math::read_integer(args_.labels, args_.label_dtype, row_ + i),
+                               args_.num_classes);
   }
   Real weight_at(std::int64_t i) const {
     return args_.weight ? static_cast<const Real*>(args_.weight)[row_ + i] : Real(1);
+  }
+  Real weight_of(std::int64_t i, std::int32_t label) const {
+    return label == math::kInvalidLabel ? math::kNaN<Real> : weight_at(i);
   }
 
   bool rows_are_contiguous() const {

@@ -2,8 +2,6 @@
 // dtypes, as they take long to compile. Without contraction (see CMakeLists.txt).
 #include "cpu/iou_loops.h"
 
-#include <type_traits>
-
 #include "cpu/isa.h"
 #include "math/iou.h"
 
@@ -100,18 +98,7 @@ Real iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors,
                const Real* weights, std::int32_t count, Real* losses,
                const BoxBlock<Real>& gradient) {
   const Block<Real> block = {pred, target, weights, count, factors, losses, gradient};
-  switch (kind) {
-    case IouKind::kIou:
-      return block.template run<IouKind::kIou>(format);
-    case IouKind::kLinearIou:
-      return block.template run<IouKind::kLinearIou>(format);
-    case IouKind::kGiou:
-      return block.template run<IouKind::kGiou>(format);
-    case IouKind::kDiou:
-      return block.template run<IouKind::kDiou>(format);
-    default:
-      return block.template run<IouKind::kCiou>(format);
-  }
+  return math::dispatch_kind(kind, [&](auto k) { return block.template run<k.value>(format); });
 }
 
 template float iou_pairs(IouKind, BoxFormat, const IouFactors<float>&, const BoxBlock<const float>&,

@@ -68,7 +68,7 @@ class LevelScan {
   }
 
   void score_centers() {
-    math::dispatch_stored_as<Real>(args_.centerness_dtype, [&](auto type) {
+    math::dispatch(math::StoredAs<Real>{}, args_.centerness_dtype, [&](auto type) {
       using E = typename decltype(type)::type;
       const Line<const E> line = {first_location<E>(center_view_), center_view_.stride_x};
       const Real* const logits = load(line, count_, buffer_.data());

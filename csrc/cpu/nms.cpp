@@ -14,8 +14,7 @@ namespace {
 
 std::int64_t offset_at(const NmsArgs& args, std::int64_t i) {
   if (args.offsets == nullptr) return i == 0 ? 0 : args.num_boxes;
-  return args.offset_dtype == DType::kInt64 ? static_cast<const std::int64_t*>(args.offsets)[i]
-                                            : static_cast<const std::int32_t*>(args.offsets)[i];
+  return math::read_integer(args.offsets, args.offset_dtype, i);
 }
 
 template <class T, class Score, class Id>
@@ -45,8 +44,8 @@ Status check_offsets(const NmsArgs& args) {
   }
   if (args.num_images == 0) return {};
   bool valid = offset_at(args, 0) >= 0 && offset_at(args, args.num_images) <= args.num_boxes;
-  for (std::int64_t i = 0; i < args.num_images; ++i) {
-    const std::int64_t size = offset_at(args, i + 1) - offset_at(args, i);
+  for (std::int64_t i = args.num_images; i > 0; --i) {
+    const std::int64_t size = offset_at(args, i) - offset_at(args, i - 1);
     valid = valid && size >= 0 && size <= std::numeric_limits<std::int32_t>::max();
   }
   if (valid) return {};
@@ -80,10 +79,9 @@ Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   return dispatch_dtypes(args, [&](auto t, auto score) {
     using T = typename decltype(t)::type;
     using Score = typename decltype(score)::type;
-    if (args.class_dtype == DType::kInt32) {
-      return run_nms<T, Score, std::int32_t>(args, workspace, context);
-    }
-    return run_nms<T, Score, std::int64_t>(args, workspace, context);
+    return math::dispatch(math::Integers{}, args.class_dtype, [&](auto id) {
+      return run_nms<T, Score, typename decltype(id)::type>(args, workspace, context);
+    });
   });
 }
 

@@ -54,7 +54,7 @@ class Postprocess {
     const std::int64_t last = std::min(level.locations, first + level.band_locations);
     TopCandidates<Real> best(candidates(image, level, band - level.first_band),
                              args_.candidates_per_level, level.band_locations * args_.num_classes);
-    math::dispatch_stored_as<Real>(args_.class_dtype, [&](auto type) {
+    math::dispatch(math::StoredAs<Real>{}, args_.class_dtype, [&](auto type) {
       using T = typename decltype(type)::type;
       LevelScan<T>(args_, i, image, best).run(first, last);
     });
@@ -183,12 +183,10 @@ class Postprocess {
 
   static Real read(const LevelView& view, DType dtype, std::int64_t image, std::int64_t y,
                    std::int64_t x, std::int64_t channel) {
-    Real value = 0;
-    math::dispatch_stored_as<Real>(dtype, [&](auto type) {
+    return math::dispatch(math::StoredAs<Real>{}, dtype, [&](auto type) {
       using E = typename decltype(type)::type;
-      value = math::to_real(element<E>(view, image, y, x)[channel * view.stride_channel]);
+      return math::to_real(element<E>(view, image, y, x)[channel * view.stride_channel]);
     });
-    return value;
   }
 
   Scored<Real>* candidates(std::int64_t image, const LevelPlan& level, std::int64_t band) const {

@@ -17,11 +17,12 @@
 #include "cuda/assign_tiles.h"
 #include "cuda/candidates.cuh"
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
 #include "fcos_ops/assign_targets.h"
 #include "math/centerness.h"
 #include "math/dtypes.h"
+#include "math/labels.h"
 #include "math/match_level.h"
 
 namespace fcos_ops::cuda {
@@ -105,7 +106,7 @@ __device__ __forceinline__ Real write_targets(const AssignTargetsArgs& args, std
   if (args.matched_int32) args.matched_int32[location] = static_cast<std::int32_t>(box);
   if (args.location_labels) {
     args.location_labels[location] =
-        box < 0 ? -1 : math::read_integer(args.labels, args.label_dtype, box);
+        box < 0 ? math::kBackground : math::read_integer(args.labels, args.label_dtype, box);
   }
   if (args.ltrb) store_sides(sides, args.ltrb, location);
   if (args.centerness) static_cast<Real*>(args.centerness)[location] = centerness;

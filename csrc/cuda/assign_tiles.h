@@ -1,7 +1,6 @@
 // The tiles that the blocks of target assignment take: a level is cut into rectangles of cells.
 #pragma once
 
-#include "cuda/runtime.h"
 #include "fcos_ops/assign_targets.h"
 #include "math/match_level.h"
 

@@ -1,8 +1,6 @@
 // The boxes of an image that may match a cell of a tile, found by all threads of a block.
 #pragma once
 
-#include <type_traits>
-
 #include "cuda/runtime.h"
 #include "fcos_ops/assign_targets.h"
 #include "math/dtypes.h"
@@ -30,15 +28,8 @@ struct Candidates {
 
 template <class Real>
 __device__ __forceinline__ math::Box<Real> load_box(const AssignTargetsArgs& args, std::int64_t i) {
-  if constexpr (std::is_same_v<Real, double>) {
-    return math::load_box(static_cast<const double*>(args.boxes) + 4 * i);
-  } else if (args.box_dtype == DType::kFloat16) {
-    return math::load_box(static_cast<const math::Half*>(args.boxes) + 4 * i);
-  } else if (args.box_dtype == DType::kBFloat16) {
-    return math::load_box(static_cast<const math::BFloat16*>(args.boxes) + 4 * i);
-  } else {
-    return math::load_box(static_cast<const float*>(args.boxes) + 4 * i);
-  }
+  return math::dispatch(math::StoredAs<Real>{}, args.box_dtype,
+                        [&](auto type) { return math::load_box(type.array(args.boxes) + 4 * i); });
 }
 
 __device__ __forceinline__ std::int64_t box_offset(const AssignTargetsArgs& args,

@@ -4,7 +4,7 @@
 // that neighbouring threads read neighbouring memory. The few bytes a location are read once and
 // written once; the loss's sum of a block goes to the workspace, and a second kernel adds those.
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
 #include "fcos_ops/centerness.h"
 #include "math/centerness.h"
@@ -44,10 +44,9 @@ struct LossArguments {
 
 __device__ __forceinline__ bool is_selected(const LossArguments& args, std::int64_t row) {
   if (args.selection == nullptr) return true;
-  if (args.selection_dtype == DType::kUInt8) {
-    return static_cast<const std::uint8_t*>(args.selection)[row] != 0;
-  }
-  return math::read_integer(args.selection, args.selection_dtype, row) >= 0;
+  return math::dispatch(math::Selections{}, args.selection_dtype, [&](auto type) {
+    return math::is_selected(type.array(args.selection)[row]);
+  });
 }
 
 template <class Real>
@@ -83,12 +82,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) partials[blockIdx.x] = total;
 }
 
-// Calls body(Real()) with the type of the maths for `dtype`.
-template <class Body>
-Status dispatch_real(DType dtype, const Body& body) {
-  return dtype == DType::kFloat64 ? body(double()) : body(float());
-}
-
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
@@ -96,8 +89,8 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   if (!guard.status().ok()) return guard.status();
   const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
   if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
-  return dispatch_real(args.dtype, [&](auto real) {
-    using Real = decltype(real);
+  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+    using Real = typename decltype(real)::type;
     return launch("centerness_target: target_kernel", target_kernel<Real>,
                   static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
                   views_of(args.ltrb, args.num_levels), args.dtype,
@@ -121,8 +114,8 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
       args.selection, args.gradient_scale,     args.normalizer,     args.scale,
       args.losses,    args.gradient != nullptr};
   auto* const partials = static_cast<double*>(workspace.data);
-  return dispatch_real(args.dtype, [&](auto real) {
-    using Real = decltype(real);
+  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+    using Real = typename decltype(real)::type;
     const Status status = launch("centerness_loss: loss_kernel", loss_kernel<Real>,
                                  static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
                                  views_of(args.logits, args.num_levels),

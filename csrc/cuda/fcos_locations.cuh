@@ -6,7 +6,7 @@
 // location.
 #pragma once
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 #include "fcos_ops/fcos_loss.h"
 #include "math/cross_entropy.h"
 #include "math/iou.h"
@@ -61,55 +61,6 @@ __device__ __forceinline__ Real gradient_scale(const LocationArguments<Real>& ar
   return scale == nullptr ? args.gradient_factor : args.gradient_factor * *scale;
 }
 
-template <class Real>
-__device__ __forceinline__ math::BoxLoss<Real> box_loss(IouKind kind, const Real (&pred)[4],
-                                                        const Real (&target)[4], Real eps) {
-  constexpr Real kLimit = math::kCoordinateLimit<Real>;
-  constexpr BoxFormat kFormat = BoxFormat::kLtrb;
-  switch (kind) {
-    case IouKind::kIou:
-      return math::iou_loss<IouKind::kIou, kFormat>(pred, target, kLimit, eps);
-    case IouKind::kLinearIou:
-      return math::iou_loss<IouKind::kLinearIou, kFormat>(pred, target, kLimit, eps);
-    case IouKind::kGiou:
-      return math::iou_loss<IouKind::kGiou, kFormat>(pred, target, kLimit, eps);
-    case IouKind::kDiou:
-      return math::iou_loss<IouKind::kDiou, kFormat>(pred, target, kLimit, eps);
-    default:
-      return math::iou_loss<IouKind::kCiou, kFormat>(pred, target, kLimit, eps);
-  }
-}
-
-template <class T>
-struct alignas(4 * sizeof(T) < kVectorBytes ? 4 * sizeof(T) : kVectorBytes) FourValues {
-  T value[4];
-};
-
-template <class T, class Real>
-__device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::int64_t stride) {
-  if (stride == 1 && reinterpret_cast<std::uintptr_t>(to) % alignof(FourValues<T>) == 0) {
-    FourValues<T> four;
-    for (int i = 0; i < 4; ++i) write(values[i], four.value[i]);
-    *reinterpret_cast<FourValues<T>*>(to) = four;
-  } else {
-    for (int i = 0; i < 4; ++i) write(values[i], to[i * stride]);
-  }
-}
-
-// body(pointer to the first element, as what it is) for an array that Real computes.
-template <class Real, class Body>
-__device__ __forceinline__ void with_type(void* data, DType dtype, const Body& body) {
-  if constexpr (sizeof(Real) == sizeof(double)) {
-    body(static_cast<double*>(data));
-  } else if (dtype == DType::kFloat16) {
-    body(static_cast<math::Half*>(data));
-  } else if (dtype == DType::kBFloat16) {
-    body(static_cast<math::BFloat16*>(data));
-  } else {
-    body(static_cast<float*>(data));
-  }
-}
-
 struct LocationSums {
   double ltrb = 0, centerness = 0;
 };
@@ -160,13 +111,14 @@ class LocationTile {
       if (args_.wants_centerness) sums->centerness += center(cell, target, scales, &by_centerness);
     }
     if (const auto& array = level_.ltrb_gradient; array.data != nullptr) {
-      with_type<Real>(array.data, args_.ltrb_dtype, [&](auto* data) {
-        store_four(by_ltrb, data + offset(array, cell), array.stride_channel);
+      math::dispatch(math::StoredAs<Real>{}, args_.ltrb_dtype, [&](auto type) {
+        store_four(by_ltrb, type.array(array.data) + offset(array, cell), array.stride_channel);
       });
     }
     if (const auto& array = level_.centerness_gradient; array.data != nullptr) {
-      with_type<Real>(array.data, args_.centerness_dtype,
-                      [&](auto* data) { write(by_centerness, data[offset(array, cell)]); });
+      math::dispatch(math::StoredAs<Real>{}, args_.centerness_dtype, [&](auto type) {
+        write(by_centerness, type.array(array.data)[offset(array, cell)]);
+      });
     }
   }
 
@@ -199,7 +151,10 @@ class LocationTile {
       pred[i] = read_stored<Real>(level_.ltrb.data, args_.ltrb_dtype,
                                   first + i * level_.ltrb.stride_channel);
     }
-    const auto pair = box_loss(args_.box_loss, pred, target.sides, args_.eps);
+    const auto pair = math::dispatch_kind(args_.box_loss, [&](auto kind) {
+      return math::iou_loss<kind.value, BoxFormat::kLtrb>(pred, target.sides,
+                                                          math::kCoordinateLimit<Real>, args_.eps);
+    });
     const Real factor = args_.box_weight == BoxWeight::kUniform
                             ? scales.by_positives
                             : scales.by_centerness * target.centerness;

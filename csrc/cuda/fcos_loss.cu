@@ -13,9 +13,9 @@
 #include "cuda/fcos_locations.cuh"
 #include "cuda/focal_planes.cuh"
 #include "cuda/focal_rows.cuh"
-#include "cuda/focal_tiling.h"
+#include "cuda/focal_tiling.cuh"
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "fcos_ops/fcos_loss.h"
 
 namespace fcos_ops::cuda {

@@ -13,9 +13,9 @@
 // the PTX); the positives of a row are set aside and patched in.
 #include "cuda/focal_planes.cuh"
 #include "cuda/focal_rows.cuh"
-#include "cuda/focal_tiling.h"
+#include "cuda/focal_tiling.cuh"
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 
 namespace fcos_ops::cuda {
 namespace {
@@ -92,17 +92,6 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
   return result;
 }
 
-Status launch_finish(const FocalLossArgs& args, const double* partials, std::int64_t count,
-                     const Context& context) {
-  const char* const name = "sigmoid_focal_loss: finish_sum";
-  if (args.dtype == DType::kFloat64) {
-    return launch(name, finish_sum<double>, 1, kFinishThreads, context, partials, count,
-                  static_cast<double*>(args.loss_sum));
-  }
-  return launch(name, finish_sum<float>, 1, kFinishThreads, context, partials, count,
-                static_cast<float*>(args.loss_sum));
-}
-
 template <class T, Gamma kGamma, bool kDense>
 Status run(const FocalLossArgs& args, double* partials, const Context& context) {
   const auto arguments = arguments_of<math::Real<T>>(args);
@@ -121,7 +110,9 @@ Status run(const FocalLossArgs& args, double* partials, const Context& context) 
                : launch("sigmoid_focal_loss: planes_kernel", planes_kernel<T, kGamma, kDense>,
                         blocks, kFocalThreads, context, tiling, arguments, partials);
   if (!status.ok() || args.loss_sum == nullptr) return status;
-  return launch_finish(args, partials, blocks, context);
+  return launch("sigmoid_focal_loss: finish_sum", finish_sum<math::Real<T>>, 1, kFinishThreads,
+                context, static_cast<const double*>(partials), std::int64_t{blocks},
+                static_cast<math::Real<T>*>(args.loss_sum));
 }
 
 template <class T>

@@ -2,7 +2,7 @@
 // locations and chunk of channels.
 #pragma once
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 
 namespace fcos_ops::cuda {
 
@@ -72,7 +72,7 @@ class PlaneTile {
     std::uint32_t special = 0;
     for (int i = 0; i < kCount; ++i) {
       const std::int32_t label = terms_.label(row_ + i);
-      if (label < kBackground) special = kAll;
+      if (label < math::kBackground) special = kAll;
       if (label >= first_channel_ && label < end_channel_) {
         special |= 1u << static_cast<std::uint32_t>(label - first_channel_);
       }

@@ -5,7 +5,7 @@
 // all vectors hold negatives only; the positives of a row are set aside and patched in.
 #pragma once
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 
 namespace fcos_ops::cuda {
 
@@ -64,7 +64,7 @@ class RowTile {
     const std::uint32_t rows = args_.by_classes.quotient(element);
     vector.row = row_ + rows;
     vector.channel = static_cast<std::int32_t>(element - rows * args_.by_classes.divisor());
-    vector.first = vector.second = kBackground;
+    vector.first = vector.second = math::kBackground;
     if constexpr (!kDense) {
       vector.first = terms_.label(vector.row);
       if (vector.channel + vector.count > args_.num_classes)
@@ -76,8 +76,8 @@ class RowTile {
   // Whether the elements are of at most two rows without anything special but a positive.
   __device__ __forceinline__ bool is_plain(const RowVector<T>& vector) const {
     const bool one_row = vector.channel + kCount <= args_.num_classes;
-    return !kDense && vector.count == kCount && vector.first >= kBackground &&
-           vector.second >= kBackground && args_.num_classes >= kCount &&
+    return !kDense && vector.count == kCount && vector.first >= math::kBackground &&
+           vector.second >= math::kBackground && args_.num_classes >= kCount &&
            (one_row || args_.weight == nullptr) && cursor_.losses == nullptr;
   }
 
@@ -120,7 +120,7 @@ class RowTile {
   // Puts in the gradient of a positive; returns its loss.
   __device__ __forceinline__ Real patch(std::int32_t index, Real logit, Real weight,
                                         Real (&gradient)[kCount]) const {
-    const auto term = terms_.entry(logit, Real(0), true, {kBackground, weight});
+    const auto term = terms_.entry(logit, Real(0), true, {math::kBackground, weight});
 #pragma unroll
     for (int i = 0; i < kCount; ++i) gradient[i] = i == index ? term.gradient : gradient[i];
     return term.loss;

@@ -5,8 +5,9 @@
 // coordinates lie together is read and written at once where its address allows that. Few bytes and
 // few pairs: what such a call takes is its two launches.
 #include "cuda/ops.h"
-#include "cuda/reduce.h"
+#include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
+#include "cuda/vectors.cuh"
 #include "fcos_ops/iou_loss.h"
 #include "math/dtypes.h"
 #include "math/iou.h"
@@ -30,25 +31,13 @@ struct IouArguments {
   bool has_gradient;
 };
 
-struct alignas(16) FourFloats {
-  float value[4];
-};
-
-// Whether element `offset` and the three after it are float32 in one aligned line.
-template <class View>
-__device__ __forceinline__ bool is_line(const View& view, DType dtype, std::int64_t offset) {
-  const auto address =
-      reinterpret_cast<std::uintptr_t>(static_cast<const float*>(view.data) + offset);
-  return dtype == DType::kFloat32 && view.stride_channel == 1 && address % sizeof(FourFloats) == 0;
-}
-
+// Here and below float32 alone goes at once: for other types too it would cost some kernels
+// registers.
 template <class Real>
 __device__ __forceinline__ void read_box(const LevelView& view, DType dtype, std::int64_t offset,
                                          Real (&box)[4]) {
-  if (is_line(view, dtype, offset)) {
-    const auto line =
-        *reinterpret_cast<const FourFloats*>(static_cast<const float*>(view.data) + offset);
-    for (int i = 0; i < 4; ++i) box[i] = line.value[i];
+  if (dtype == DType::kFloat32) {
+    load_four(static_cast<const float*>(view.data) + offset, view.stride_channel, box);
     return;
   }
   for (int i = 0; i < 4; ++i) {
@@ -59,10 +48,8 @@ __device__ __forceinline__ void read_box(const LevelView& view, DType dtype, std
 template <class Real>
 __device__ __forceinline__ void write_box(const Real (&box)[4], const MutableLevelView& view,
                                           DType dtype, std::int64_t offset) {
-  if (is_line(view, dtype, offset)) {
-    FourFloats line;
-    for (int i = 0; i < 4; ++i) line.value[i] = static_cast<float>(box[i]);
-    *reinterpret_cast<FourFloats*>(static_cast<float*>(view.data) + offset) = line;
+  if (dtype == DType::kFloat32) {
+    store_four(box, static_cast<float*>(view.data) + offset, view.stride_channel);
     return;
   }
   for (int i = 0; i < 4; ++i) {
@@ -129,22 +116,6 @@ Status run(const IouLossArgs& args, double* partials, const Context& context) {
                 static_cast<const double*>(partials), blocks, static_cast<Real*>(args.loss_sum));
 }
 
-template <class Real>
-Status dispatch_kind(const IouLossArgs& args, double* partials, const Context& context) {
-  switch (args.kind) {
-    case IouKind::kIou:
-      return run<IouKind::kIou, Real>(args, partials, context);
-    case IouKind::kLinearIou:
-      return run<IouKind::kLinearIou, Real>(args, partials, context);
-    case IouKind::kGiou:
-      return run<IouKind::kGiou, Real>(args, partials, context);
-    case IouKind::kDiou:
-      return run<IouKind::kDiou, Real>(args, partials, context);
-    default:
-      return run<IouKind::kCiou, Real>(args, partials, context);
-  }
-}
-
 }  // namespace
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
@@ -157,8 +128,10 @@ Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& con
   if (!guard.status().ok()) return guard.status();
   auto* const partials = static_cast<double*>(workspace.data);
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
-  return is_double ? dispatch_kind<double>(args, partials, context)
-                   : dispatch_kind<float>(args, partials, context);
+  return math::dispatch_kind(args.kind, [&](auto kind) {
+    return is_double ? run<kind.value, double>(args, partials, context)
+                     : run<kind.value, float>(args, partials, context);
+  });
 }
 
 }  // namespace fcos_ops::cuda

@@ -1,7 +1,7 @@
 // A stable sort of pairs on the device: what this library has of CUB, in one source file.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "fcos_ops/types.h"
 
 namespace fcos_ops::cuda {
 

@@ -11,7 +11,7 @@
 // channels (channels_last), where a location that nothing can reach is not read at all.
 #pragma once
 
-#include "cuda/postprocess_plan.h"
+#include "cuda/postprocess_plan.cuh"
 #include "cuda/reach.cuh"
 #include "cuda/tiles.h"
 #include "math/dtypes.h"

@@ -1,7 +1,7 @@
 // Hands out arrays from the workspace that the caller owns.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "fcos_ops/types.h"
 
 namespace fcos_ops::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "math/qualifiers.h"
+#include "math/dtypes.h"
 
 namespace fcos_ops::math {
 
@@ -22,6 +22,14 @@ FCOS_HD Real centerness(Real left, Real top, Real right, Real bottom) {
   const bool outside = (left <= 0) | (top <= 0) | (right <= 0) | (bottom <= 0);
   const bool ordered = (left == left) & (top == top) & (right == right) & (bottom == bottom);
   return outside & ordered ? Real(0) : value;
+}
+
+// What says whether a row has a loss: a mask that is not 0, or a label >= 0.
+using Selections = Types<std::int64_t, std::int32_t, std::uint8_t>;
+
+template <class T>
+FCOS_HD bool is_selected(T value) {
+  return std::is_same_v<T, std::uint8_t> ? value != 0 : value >= 0;
 }
 
 }  // namespace fcos_ops::math

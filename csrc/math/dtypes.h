@@ -11,23 +11,64 @@ namespace fcos_ops::math {
 template <class T>
 struct Type {
   using type = T;
+  // `data` as what it is.
+  FCOS_HD const T* array(const void* data) const { return static_cast<const T*>(data); }
+  FCOS_HD T* array(void* data) const { return static_cast<T*>(data); }
 };
 
-// Calls body(Type<T>{}) for the floating type that `dtype` names.
+// The dtype that names T: std::uint8_t, unless said otherwise.
+template <class T>
+inline constexpr DType kDTypeOf = DType::kUInt8;
+template <>
+inline constexpr DType kDTypeOf<float> = DType::kFloat32;
+template <>
+inline constexpr DType kDTypeOf<double> = DType::kFloat64;
+template <>
+inline constexpr DType kDTypeOf<Half> = DType::kFloat16;
+template <>
+inline constexpr DType kDTypeOf<BFloat16> = DType::kBFloat16;
+template <>
+inline constexpr DType kDTypeOf<std::int32_t> = DType::kInt32;
+template <>
+inline constexpr DType kDTypeOf<std::int64_t> = DType::kInt64;
+
+template <class... Ts>
+struct Types {};
+
+using Floating = Types<float, double, Half, BFloat16>;
+using Reals = Types<double, float>;  // of the maths; any dtype but kFloat64 is computed as float
+using Integers = Types<std::int64_t, std::int32_t>;
+using Numbers = Types<float, double, Half, BFloat16, std::int32_t, std::int64_t, std::uint8_t>;
+// What is computed as Real; and what Real can hold.
+template <class Real>
+using StoredAs =
+    std::conditional_t<std::is_same_v<Real, double>, Types<double>, Types<Half, BFloat16, float>>;
+template <class Real>
+using ReadableAs = std::conditional_t<std::is_same_v<Real, double>,
+                                      Types<double, Half, BFloat16, float>, StoredAs<Real>>;
+
+template <class... Ts>
+constexpr bool is_among(Types<Ts...>, DType dtype) {
+  return ((dtype == kDTypeOf<Ts>) || ...);
+}
+
+// Calls body(Type<T>{}) for that one of the types which `dtype` names: the last, if none before it.
+FCOS_ANY_BODY
+template <class T, class... Others, class Body>
+FCOS_HD auto dispatch(Types<T, Others...>, DType dtype, const Body& body) {
+  if constexpr (sizeof...(Others) == 0) {
+    return body(Type<T>{});
+  } else {
+    if (dtype == kDTypeOf<T>) return body(Type<T>{});
+    return dispatch(Types<Others...>{}, dtype, body);
+  }
+}
+
+// That for floating types, or an error where `dtype` names none.
 template <class Body>
 Status dispatch_floating(DType dtype, const char* message, const Body& body) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return body(Type<float>{});
-    case DType::kFloat64:
-      return body(Type<double>{});
-    case DType::kFloat16:
-      return body(Type<Half>{});
-    case DType::kBFloat16:
-      return body(Type<BFloat16>{});
-    default:
-      return {kInvalidArgument, message};
-  }
+  if (!is_among(Floating{}, dtype)) return {kInvalidArgument, message};
+  return dispatch(Floating{}, dtype, body);
 }
 
 // Whether a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own
@@ -37,73 +78,36 @@ inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {
   return gradient_dtype == dtype || gradient_dtype == maths;
 }
 
-// Calls body(Type<T>{}) for the floating type that `dtype` names, out of those that Real computes.
-template <class Real, class Body>
-FCOS_HD void dispatch_stored_as(DType dtype, const Body& body) {
-  if constexpr (std::is_same_v<Real, double>) {
-    body(Type<double>{});
-  } else if (dtype == DType::kFloat16) {
-    body(Type<Half>{});
-  } else if (dtype == DType::kBFloat16) {
-    body(Type<BFloat16>{});
-  } else {
-    body(Type<float>{});
-  }
-}
-
 FCOS_HD double read_number(const void* data, DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return *static_cast<const float*>(data);
-    case DType::kFloat64:
-      return *static_cast<const double*>(data);
-    case DType::kFloat16:
-      return to_real(*static_cast<const Half*>(data));
-    case DType::kBFloat16:
-      return to_real(*static_cast<const BFloat16*>(data));
-    case DType::kInt32:
-      return *static_cast<const std::int32_t*>(data);
-    case DType::kInt64:
-      return static_cast<double>(*static_cast<const std::int64_t*>(data));
-    case DType::kUInt8:
-      return *static_cast<const std::uint8_t*>(data);
-  }
-  return 0.0;
+  return dispatch(Numbers{}, dtype, [&](auto type) {
+    const auto number = *type.array(data);
+    if constexpr (std::is_arithmetic_v<typename decltype(type)::type>) {
+      return static_cast<double>(number);
+    } else {
+      return static_cast<double>(to_real(number));
+    }
+  });
 }
 
-// Element `index` of an array of any floating type that Real computes.
+// Element `index` of an array of any floating type that Real can hold.
 template <class Real>
 FCOS_HD Real read_real(const void* data, DType dtype, std::int64_t index) {
-  if constexpr (std::is_same_v<Real, double>) {
-    if (dtype == DType::kFloat64) return static_cast<const double*>(data)[index];
-  }
-  if (dtype == DType::kFloat16) return to_real(static_cast<const Half*>(data)[index]);
-  if (dtype == DType::kBFloat16) return to_real(static_cast<const BFloat16*>(data)[index]);
-  return static_cast<const float*>(data)[index];
+  return dispatch(ReadableAs<Real>{}, dtype,
+                  [&](auto type) -> Real { return to_real(type.array(data)[index]); });
 }
 
 template <class Real>
 FCOS_HD void write_real(Real value, void* data, DType dtype, std::int64_t index) {
-  if constexpr (std::is_same_v<Real, double>) {
-    if (dtype == DType::kFloat64) {
-      static_cast<double*>(data)[index] = value;
-      return;
-    }
-  }
-  const auto rounded = static_cast<float>(value);
-  if (dtype == DType::kFloat16) {
-    from_real(rounded, static_cast<Half*>(data)[index]);
-  } else if (dtype == DType::kBFloat16) {
-    from_real(rounded, static_cast<BFloat16*>(data)[index]);
-  } else {
-    static_cast<float*>(data)[index] = rounded;
-  }
+  dispatch(ReadableAs<Real>{}, dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    from_real(static_cast<math::Real<T>>(value), type.array(data)[index]);
+  });
 }
 
 // Element `index` of an array of kInt32 or kInt64.
 FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t index) {
-  return dtype == DType::kInt64 ? static_cast<const std::int64_t*>(data)[index]
-                                : static_cast<const std::int32_t*>(data)[index];
+  return dispatch(Integers{}, dtype,
+                  [&](auto type) -> std::int64_t { return type.array(data)[index]; });
 }
 
 // scale / max(normalizer, floor); a NaN normalizer gives NaN.

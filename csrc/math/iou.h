@@ -1,10 +1,33 @@
 // IoU losses of one pair of boxes, with the derivatives by the first box.
 #pragma once
 
+#include <type_traits>
+
 #include "fcos_ops/iou_loss.h"
 #include "math/elementary.h"
 
 namespace fcos_ops::math {
+
+template <IouKind kKind>
+using Kind = std::integral_constant<IouKind, kKind>;
+
+// Calls body(Kind<kind>{}).
+FCOS_ANY_BODY
+template <class Body>
+FCOS_HD auto dispatch_kind(IouKind kind, const Body& body) {
+  switch (kind) {
+    case IouKind::kIou:
+      return body(Kind<IouKind::kIou>{});
+    case IouKind::kLinearIou:
+      return body(Kind<IouKind::kLinearIou>{});
+    case IouKind::kGiou:
+      return body(Kind<IouKind::kGiou>{});
+    case IouKind::kDiou:
+      return body(Kind<IouKind::kDiou>{});
+    default:
+      return body(Kind<IouKind::kCiou>{});
+  }
+}
 
 // Coordinates beyond it, 8.6e9, are clamped. Even for boxes turned inside out, whose centres can be
 // far apart inside an enclosing box of no size, d^2 / eps^1.5 then is a float with room for a loss

@@ -7,3 +7,10 @@
 #else
 #define FCOS_HD inline __attribute__((always_inline))
 #endif
+
+// Before a template that calls its caller's lambda, which may be for the host or the device alone.
+#if defined(__CUDACC__)
+#define FCOS_ANY_BODY _Pragma("nv_exec_check_disable")
+#else
+#define FCOS_ANY_BODY
+#endif

@@ -3,6 +3,7 @@
 
 #include "cpu/ops.h"
 #include "cuda/ops.h"
+#include "math/centerness.h"
 #include "ops/checks.h"
 
 namespace fcos_ops {
@@ -15,8 +16,7 @@ Status check(const CenternessLossArgs& args) {
   if (args.gradient && !math::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
     return invalid("centerness_loss: gradient_dtype must be dtype or that of the maths");
   }
-  if (args.selection && args.selection_dtype != DType::kUInt8 &&
-      !is_integer(args.selection_dtype)) {
+  if (args.selection && !math::is_among(math::Selections{}, args.selection_dtype)) {
     return invalid("centerness_loss: selection_dtype must be kUInt8, kInt32 or kInt64");
   }
   return {};

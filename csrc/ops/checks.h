@@ -13,12 +13,9 @@ inline bool on_cpu(const Context& context) { return context.device == kCpuDevice
 
 inline bool is_level_count(std::int32_t count) { return count >= 0 && count <= kMaxLevels; }
 
-inline bool is_floating(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kFloat64 || dtype == DType::kFloat16 ||
-         dtype == DType::kBFloat16;
-}
+inline bool is_floating(DType dtype) { return math::is_among(math::Floating{}, dtype); }
 
-inline bool is_integer(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kInt64; }
+inline bool is_integer(DType dtype) { return math::is_among(math::Integers{}, dtype); }
 
 inline bool is_class_count(std::int64_t count) { return count >= 0 && count <= kMaxClasses; }
 

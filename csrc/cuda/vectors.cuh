@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/runtime.h"
-#include "math/half.h"
+#include "math/dtypes.h"
 
 #if !defined(FCOS_OPS_SIMT)
 #include <cuda_bf16.h>
@@ -53,8 +53,10 @@ __device__ __forceinline__ bool is_aligned(const T* address) {
 
 // By the hardware, where math/half.h computes the same with integers. math::to_real multiplies a
 // subnormal, which a kernel that flushes subnormals must not.
-__device__ __forceinline__ float read(const float& x) { return x; }
-__device__ __forceinline__ double read(const double& x) { return x; }
+template <class Number>
+__device__ __forceinline__ Number read(const Number& x) {
+  return x;
+}
 __device__ __forceinline__ float read(math::BFloat16 x) { return math::to_real(x); }
 __device__ __forceinline__ float read(math::Half x) {
 #if defined(FCOS_OPS_SIMT)
@@ -85,14 +87,39 @@ __device__ __forceinline__ void write(float value, math::Half& to) {
 // subnormals are flushed, as said above.
 template <class Real>
 __device__ __forceinline__ Real read_stored(const void* data, DType dtype, std::int64_t index) {
-  if constexpr (sizeof(Real) == sizeof(double)) {
-    return static_cast<const double*>(data)[index];
-  } else if (dtype == DType::kFloat16) {
-    return read(static_cast<const math::Half*>(data)[index]);
-  } else if (dtype == DType::kBFloat16) {
-    return read(static_cast<const math::BFloat16*>(data)[index]);
+  return math::dispatch(math::StoredAs<Real>{}, dtype,
+                        [&](auto type) { return read(type.array(data)[index]); });
+}
+
+template <class T>
+struct alignas(4 * sizeof(T) < kVectorBytes ? 4 * sizeof(T) : kVectorBytes) FourValues {
+  T value[4];
+};
+
+template <class T>
+__device__ __forceinline__ bool are_four_aligned(const T* address, std::int64_t stride) {
+  return stride == 1 && reinterpret_cast<std::uintptr_t>(address) % alignof(FourValues<T>) == 0;
+}
+
+// Four elements `stride` apart, such as the sides of a box.
+template <class T, class Real>
+__device__ __forceinline__ void load_four(const T* from, std::int64_t stride, Real (&values)[4]) {
+  if (are_four_aligned(from, stride)) {
+    const auto four = *reinterpret_cast<const FourValues<T>*>(from);
+    for (int i = 0; i < 4; ++i) values[i] = read(four.value[i]);
   } else {
-    return static_cast<const float*>(data)[index];
+    for (int i = 0; i < 4; ++i) values[i] = read(from[i * stride]);
+  }
+}
+
+template <class T, class Real>
+__device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::int64_t stride) {
+  if (are_four_aligned(to, stride)) {
+    FourValues<T> four;
+    for (int i = 0; i < 4; ++i) write(values[i], four.value[i]);
+    *reinterpret_cast<FourValues<T>*>(to) = four;
+  } else {
+    for (int i = 0; i < 4; ++i) write(values[i], to[i * stride]);
   }
 }
 

@@ -4,18 +4,16 @@
 
 #include "cuda/divisor.h"
 #include "cuda/tiles.h"
-#include "cuda/vectors.h"
+#include "cuda/vectors.cuh"
 #include "math/dtypes.h"
 #include "math/focal.h"
+#include "math/labels.h"
 
 namespace fcos_ops::cuda {
 
 using math::Gamma;
 
 inline constexpr unsigned kFocalThreads = 128;  // of a block
-
-// A label other than a class. An invalid one makes its row NaN.
-inline constexpr std::int32_t kBackground = -1, kIgnored = -2, kInvalidLabel = -3;
 
 // Where an element's target comes from.
 enum class Labels {
@@ -67,10 +65,9 @@ template <class Real>
 __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args) {
   Real inverse = 1;
   if (const Normalizer& normalizer = args.normalizer; normalizer.data != nullptr) {
-    const auto value =
-        normalizer.dtype == DType::kFloat16
-            ? static_cast<Real>(read(*static_cast<const math::Half*>(normalizer.data)))
-            : static_cast<Real>(math::read_number(normalizer.data, normalizer.dtype));
+    const auto value = math::dispatch(math::Numbers{}, normalizer.dtype, [&](auto type) {
+      return static_cast<Real>(read(*type.array(normalizer.data)));
+    });
     const auto floor = static_cast<Real>(normalizer.floor);
     inverse = Real(1) / (value < floor ? floor : value);
   }
@@ -139,23 +136,22 @@ class FocalTerms {
   __device__ FocalTerms(const FocalArguments<Real>& args, const FocalFactors<Real>& factors)
       : args_(args), factors_(factors) {}
 
-  // The label of a row: a class, or one of those above.
+  // The label of a row: a class, or one of those of math/labels.h.
   __device__ __forceinline__ std::int32_t label(std::int64_t row) const {
     std::int64_t index = row;
     if constexpr (kLabels == Labels::kMatches) {
       index = args_.matched[row];
-      if (index < 0 || index >= args_.num_boxes) return kBackground;
+      if (index < 0 || index >= args_.num_boxes) return math::kBackground;
     }
-    const std::int64_t value = math::read_integer(args_.labels, args_.label_dtype, index);
-    return static_cast<std::int32_t>(value < kIgnored || value >= args_.num_classes ? kInvalidLabel
-                                                                                    : value);
+    return math::checked_label(math::read_integer(args_.labels, args_.label_dtype, index),
+                               args_.num_classes);
   }
 
   __device__ __forceinline__ FocalRow<Real> row(std::int64_t index) const {
     const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
-    if constexpr (kDense) return {kBackground, weight};
+    if constexpr (kDense) return {math::kBackground, weight};
     const std::int32_t value = label(index);
-    if (value == kInvalidLabel) return {kBackground, math::kNaN<Real>};
+    if (value == math::kInvalidLabel) return {math::kBackground, math::kNaN<Real>};
     return {value, weight};
   }
 
@@ -172,7 +168,7 @@ class FocalTerms {
       const Real factor = alpha * row.weight;
       return {factor * term.loss, factor * factors_.gradient * term.gradient};
     }
-    if (row.label == kIgnored) return {Real(0), Real(0)};
+    if (row.label == math::kIgnored) return {Real(0), Real(0)};
     const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
     const Real slope = (is_positive ? -factor : factor) * factors_.gradient;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cuda/focal_terms.h"
+#include "cuda/focal_terms.cuh"
 
 namespace fcos_ops::cuda {
 
