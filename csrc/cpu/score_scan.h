@@ -21,13 +21,12 @@ FCOS_HD bool any_reaches(const T* __restrict__ values,
   // All ones or all zeros, as wide as what is compared: what vector units compare into.
   using Mask = std::conditional_t<sizeof(T) == 2, std::int16_t,
                                   std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
-  Mask any = 0;
-#pragma omp simd reduction(| : any)
+  Mask count = 0;
+#pragma omp simd reduction(+ : count)
   for (std::int32_t i = 0; i < kCount; ++i) {
-    const bool reaches = math::comparable(values[i]) >= bounds[kOneBound ? 0 : i];
-    any = static_cast<Mask>(any | static_cast<Mask>(reaches ? -1 : 0));
+    count = static_cast<Mask>(count + (math::comparable(values[i]) >= bounds[kOneBound ? 0 : i]));
   }
-  return any != 0;
+  return count != 0;
 }
 
 // Which of kCount <= 64 values reach their bounds, a bit each.
