@@ -75,7 +75,7 @@ struct Block {
     const Real limit = math::kCoordinateLimit<Real>;
     const bool clamp = run_best<BeyondLimitLoop>(pred, count, limit) ||
                        run_best<BeyondLimitLoop>(target, count, limit);
-    if (clamp) {  // too rare to compile it for AVX2 as well, which would compute the same
+    if (clamp) {  // too rare to compile it for more, which would compute the same
       return run_baseline<PairLoop<kKind, kFormat, true>>(pred, target, weights, count, limit,
                                                           factors, losses, gradient);
     }
