@@ -54,8 +54,11 @@ def torchvision_postprocess(outputs: Any, sizes: Tensor) -> dict[str, Callable[[
     from torchvision.models.detection.image_list import ImageList
 
     model = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=problem.CLASSES)
-    names = ("cls_logits", "bbox_regression", "bbox_ctrness")
-    flat = dict(zip(names, map(flatten, outputs), strict=True))
+
+    def flatten_outputs() -> dict[str, list[Tensor]]:
+        names = ("cls_logits", "bbox_regression", "bbox_ctrness")
+        return dict(zip(names, map(flatten, outputs), strict=True))
+
     batch = len(sizes)
     height, width = problem.IMAGE_SIZE
     features = [torch.empty(batch, 1, h, w) for h, w in problem.SIZES]
@@ -64,14 +67,14 @@ def torchvision_postprocess(outputs: Any, sizes: Tensor) -> dict[str, Callable[[
     counts = [h * w for h, w in problem.SIZES]
     per_level = [list(a.split(counts)) for a in anchors]
     shapes = [tuple(size) for size in sizes.tolist()]
+    flat = flatten_outputs()
 
-    def from_maps() -> Any:
-        flat = dict(zip(names, map(flatten, outputs), strict=True))
-        return model.postprocess_detections(flat, per_level, shapes)
+    def detections(heads: dict[str, list[Tensor]]) -> Any:
+        return model.postprocess_detections(heads, per_level, shapes)
 
     return {
-        "torchvision": lambda: model.postprocess_detections(flat, per_level, shapes),
-        "torchvision from maps": from_maps,
+        "torchvision": lambda: detections(flat),
+        "torchvision from maps": lambda: detections(flatten_outputs()),
     }
 
 

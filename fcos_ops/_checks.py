@@ -22,7 +22,8 @@ def _names(dtypes: tuple[torch.dtype, ...]) -> str:
 
 
 def describe(value: object) -> str:
-    """A value as an error message shows it: tensors by dtype, shape and device, and in brief."""
+    """A value as an error message shows it: a tensor by dtype, shape and device, a list of tensors
+    by its length, anything else shortened."""
     if isinstance(value, Tensor):
         return f"{value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
     if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
@@ -86,6 +87,12 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
 
 
+def boolean(name: str, value: object) -> None:
+    """`value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, got {describe(value)}")
+
+
 def number(name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> None:
     """`value` is a real number in [minimum, maximum], not NaN."""
     if type(value) is float and minimum <= value <= maximum:
@@ -105,9 +112,9 @@ def integer(name: str, value: object, minimum: int) -> None:
 
 
 def normalizer(
-    value: object, floor: float, reduction: str, reference_name: str, reference: Tensor
+    value: object, floor: float, reduction: str, input_name: str, like: Tensor
 ) -> tuple[Tensor | None, float]:
-    """Checks a normalizer of a loss on the device of `reference`; returns its tensor or None, and
+    """Checks a normalizer of a loss on the device of `like`; returns its tensor or None, and
     the factor that a number means."""
     number("normalizer_floor", floor, 0.0)
     if value is None:
@@ -118,7 +125,7 @@ def normalizer(
         tensor("normalizer", value, FLOATING_OR_INTEGER)
         if value.numel() != 1:
             raise ValueError(f"normalizer must hold one number, got {describe(value)}")
-        same_device("normalizer", value, reference_name, reference)
+        same_device("normalizer", value, input_name, like)
         no_gradient("normalizer", value)
         return value, 1.0
     number("normalizer", value)

@@ -44,6 +44,10 @@ def _checked_backend(name: str) -> str:
     return name
 
 
+# The library reads it by itself, and takes a word that it does not know for no limit.
+if os.environ.get("FCOS_OPS_ISA", "baseline") not in ("baseline", "avx2"):
+    raise ValueError(f"FCOS_OPS_ISA must be baseline or avx2, got {os.environ['FCOS_OPS_ISA']!r}")
+
 _DEFAULT_BACKEND = _checked_backend(os.environ.get("FCOS_OPS_BACKEND", "native"))
 _backend = _DEFAULT_BACKEND  # a plain global, so that torch.compile can guard on it
 

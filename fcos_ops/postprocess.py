@@ -17,6 +17,7 @@ from fcos_ops.results import Detections
 
 _INTEGER = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _MAX_LEVELS = 16  # kMaxLevels in csrc/include/fcos_ops/types.h
+_NO_LIMIT = 2**63 - 1  # of detections per class, as in csrc/include/fcos_ops/postprocess.h
 
 
 def postprocess(
@@ -24,14 +25,14 @@ def postprocess(
     ltrb: Sequence[Tensor],
     centerness: Sequence[Tensor],
     image_sizes: Tensor,
-    original_sizes: Tensor | None = None,
     *,
     levels: Sequence[Level],
+    original_sizes: Tensor | None = None,
     rule: str | PostprocessRule = "improved",
     normalized: bool | None = None,
     location_offset: float | None = None,
 ) -> Detections:
-    """Detections of a batch: score, threshold, best of each level, decode, clip, NMS.
+    """Detections of a batch: score, threshold, best of each level, decode, clip, NMS, resize.
 
     Every (location, class) pair is a candidate; its score is made of p = sigmoid(class logit) and
     q = sigmoid(centerness logit) as `rule` says (FCOS, arXiv 1904.01355, section 3.2; the published
@@ -50,10 +51,10 @@ def postprocess(
             and bottom side, after the activation.
         centerness: one tensor a level, [B, 1, H, W] logits.
         image_sizes: [B, 2] integers, (height, width) in pixels without padding, to clip boxes to.
-        original_sizes: [B, 2] integers, (height, width) of the images before they were resized to
-            image_sizes: boxes are then given in pixels of the original. None: in those of the
-            resized image.
         levels: the geometry of each level, as `pyramid_levels` makes it.
+        original_sizes: [B, 2] integers, (height, width) of the images before they were resized to
+            image_sizes: boxes are then given in pixels of the original, clipped to it (0 in an
+            image_sizes of 0). None: in pixels of the resized image.
         rule: name of a preset, or a `PostprocessRule`.
         normalized: ltrb is in units of `Level.scale`, else pixels. None: as the assignment preset
             of the rule's name has it; True where the rule is no name.
@@ -171,45 +172,23 @@ def _kernel(
     scales: Sequence[float],
     normalized: bool,
     location_offset: float,
-    threshold_on: str,
-    rank_by: str,
-    score: str,
-    score_threshold: float,
-    candidates_per_level: int,
-    iou_threshold: float,
-    max_detections: int,
-    clip: str,
-    drop_empty: bool,
-    class_agnostic: bool,
-    max_detections_per_class: int | None,
-    native: bool,
+    *rule_and_native: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rule, native = PostprocessRule(*rule_and_native[:-1]), rule_and_native[-1]
     if not native:
         return reference.postprocess(
             cls_logits,
             ltrb,
             centerness,
             image_sizes,
-            original_sizes,
+            original_sizes=original_sizes,
             levels=[
                 Level(tensor.shape[2], tensor.shape[3], stride_y, stride_x, scale, 0.0, 0.0)
                 for tensor, stride_y, stride_x, scale in zip(
                     cls_logits, strides_y, strides_x, scales, strict=True
                 )
             ],
-            rule=PostprocessRule(
-                threshold_on,
-                rank_by,
-                score,
-                score_threshold,
-                candidates_per_level,
-                iou_threshold,
-                max_detections,
-                clip,
-                drop_empty,
-                class_agnostic,
-                max_detections_per_class,
-            ),
+            rule=rule,
             normalized=normalized,
             location_offset=location_offset,
         )
@@ -225,9 +204,8 @@ def _kernel(
     image_sizes = image_sizes.contiguous()
     if original_sizes is not None:
         original_sizes = original_sizes.to(image_sizes.dtype).contiguous()
-    if max_detections_per_class is None:
-        max_detections_per_class = max_detections  # which limits nothing
-    found = _allocate(cls_logits[0], real, max_detections)
+    found = _allocate(cls_logits[0], real, rule.max_detections)
+    per_class = rule.max_detections_per_class
     batch, num_classes, _, _ = cls_logits[0].shape
     _native.call(
         "postprocess",
@@ -248,17 +226,17 @@ def _kernel(
         _native.DTYPE_CODES[image_sizes.dtype],
         normalized,
         location_offset,
-        threshold_on == "score",
-        rank_by == "score",
-        score == "sqrt",
-        score_threshold,
-        candidates_per_level,
-        iou_threshold,
-        class_agnostic,
-        max_detections,
-        max_detections_per_class,
-        clip == "before_nms",
-        drop_empty,
+        rule.threshold_on == "score",
+        rule.rank_by == "score",
+        rule.score == "sqrt",
+        rule.score_threshold,
+        rule.candidates_per_level,
+        rule.iou_threshold,
+        rule.max_detections,
+        rule.clip == "before_nms",
+        rule.drop_empty,
+        rule.class_agnostic,
+        _NO_LIMIT if per_class is None else per_class,
         *found,
     )
     return found
@@ -278,10 +256,11 @@ def _allocate(
 
 
 def _fake(
-    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *options: Any
+    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
-    return _allocate(cls_logits[0], real, max_detections=options[-6])
+    rule = PostprocessRule(*others[-1 - len(PostprocessRule._fields) : -1])
+    return _allocate(cls_logits[0], real, rule.max_detections)
 
 
 _OP = _library.define(

@@ -197,19 +197,14 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     _check_choice("rank_by", rule.rank_by, ("score", "class"))
     _check_choice("score", rule.score, ("sqrt", "product"))
     _check_choice("clip", rule.clip, ("before_nms", "after_nms"))
-    if not 0 <= rule.iou_threshold <= 1:
-        raise ValueError(f"rule.iou_threshold: expected 0 to 1, got {rule.iou_threshold!r}")
-    if rule.candidates_per_level < 0:
-        raise ValueError(
-            f"rule.candidates_per_level: expected 0 or more, got {rule.candidates_per_level!r}"
-        )
-    if rule.max_detections < 0:
-        raise ValueError(f"rule.max_detections: expected 0 or more, got {rule.max_detections!r}")
-    if rule.max_detections_per_class is not None and rule.max_detections_per_class < 0:
-        raise ValueError(
-            "rule.max_detections_per_class: expected 0 or more, or None, got "
-            f"{rule.max_detections_per_class!r}"
-        )
+    _checks.number("rule.score_threshold", rule.score_threshold)
+    _checks.integer("rule.candidates_per_level", rule.candidates_per_level, 0)
+    _checks.number("rule.iou_threshold", rule.iou_threshold, 0.0, 1.0)
+    _checks.integer("rule.max_detections", rule.max_detections, 0)
+    _checks.boolean("rule.drop_empty", rule.drop_empty)
+    _checks.boolean("rule.class_agnostic", rule.class_agnostic)
+    if rule.max_detections_per_class is not None:
+        _checks.integer("rule.max_detections_per_class", rule.max_detections_per_class, 0)
     return rule
 
 

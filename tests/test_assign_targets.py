@@ -15,18 +15,14 @@ from tests.assignment_problem import IMPROVED, INF, NAN, Problem, check, levels_
 from tests.common import DTYPES, assert_near
 
 
-def check_preset(rule: str, dtype: torch.dtype) -> None:
-    for rounded in (True, False):
-        boxes, labels, offsets = make_problem([30, 0, 60], rounded=rounded)
-        targets = check(levels_of(rule), (boxes.to(dtype), labels, offsets), rule)
-        assert targets.num_pos > 100 and len(targets.matched.unique()) > 20
-
-
 @pytest.mark.every_device
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rule", ASSIGNMENT_RULES)
 def test_every_preset_and_dtype(rule: str, dtype: torch.dtype) -> None:
-    check_preset(rule, dtype)
+    for rounded in (True, False):
+        boxes, labels, offsets = make_problem([30, 0, 60], rounded=rounded)
+        targets = check(levels_of(rule), (boxes.to(dtype), labels, offsets), rule)
+        assert targets.num_pos > 100 and len(targets.matched.unique()) > 20
 
 
 SWITCHES = {

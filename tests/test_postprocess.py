@@ -122,8 +122,9 @@ def test_equals_the_reference_where_everything_ties(
     levels = levels_of(heads)
     bounds = torch.randint(0, 60, (batch, 2), generator=g)
     original = torch.randint(0, 200, (batch, 2), generator=g) if resized else None
-    found = fcos_ops.postprocess(*heads, bounds, original, levels=levels, rule=rule)
-    expected = reference.postprocess(*heads, bounds, original, levels=levels, rule=rule)
+    options = {"levels": levels, "original_sizes": original, "rule": rule}
+    found = fcos_ops.postprocess(*heads, bounds, **options)
+    expected = reference.postprocess(*heads, bounds, **options)
     assert torch.equal(found.count, expected.count)
     assert torch.equal(found.labels, expected.labels)
     assert torch.equal(found.boxes, expected.boxes)

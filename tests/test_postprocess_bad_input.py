@@ -60,12 +60,17 @@ BAD_INPUT: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"rule": RULE._replace(iou_threshold=1.5)}, ValueError, "rule.iou_threshold"),
     ({"rule": RULE._replace(iou_threshold=math.nan)}, ValueError, "rule.iou_threshold"),
     ({"rule": RULE._replace(candidates_per_level=-1)}, ValueError, "rule.candidates_per_level"),
-    ({"rule": RULE._replace(max_detections=-1)}, ValueError, "rule.max_detections:"),
+    ({"rule": RULE._replace(max_detections=-1)}, ValueError, "rule.max_detections must be >= 0"),
+    ({"rule": RULE._replace(max_detections=1.5)}, TypeError, "rule.max_detections must be an int"),
+    ({"rule": RULE._replace(score_threshold="3")}, TypeError, "rule.score_threshold must be a num"),
+    ({"rule": RULE._replace(class_agnostic="no")}, TypeError, "rule.class_agnostic must be a bool"),
+    ({"rule": RULE._replace(max_detections_per_class=-1)}, ValueError, "_per_class must be >= 0"),
     (
-        {"rule": RULE._replace(max_detections_per_class=-1)},
-        ValueError,
-        "rule.max_detections_per_class: expected 0 or more, or None, got -1",
+        {"rule": RULE._replace(max_detections_per_class=True)},
+        TypeError,
+        "_per_class must be an int",
     ),
+    ({"rule": HEADS["ltrb"]}, TypeError, "got list of 2 tensors"),
 ]
 
 

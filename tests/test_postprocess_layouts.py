@@ -1,5 +1,4 @@
-"""postprocess against itself: memory layouts, dtypes, threads, batches and instruction sets that
-must not matter."""
+"""postprocess against itself: memory layouts, dtypes, threads and batches that must not matter."""
 
 import math
 from collections.abc import Callable

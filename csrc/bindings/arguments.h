@@ -24,7 +24,7 @@ struct Levels {
   std::int32_t count = 0;
 };
 
-// Those of what a head puts out.
+// The views of a head's three outputs.
 struct HeadLevels {
   Levels<LevelView> class_logits, ltrb, centerness;
 };
@@ -42,7 +42,7 @@ class Arguments {
 
   // A sequence of (tensor, height, width, four strides) for every level; or (tensor, rows,
   // channels) for one level of contiguous rows; or None for no levels. `field` then points to the
-  // views, or nowhere.
+  // views, or is null.
   template <class View>
   void read_levels(Levels<View>& levels, const View*& field) {
     if (PyObject* const value = next(); value != Py_None) convert(Sequence(value), levels);

@@ -32,8 +32,8 @@ std::size_t bound_postprocess(Arguments& in) {
   in.read(args.batch, args.num_classes, args.image_sizes, args.original_sizes,
           args.image_size_dtype, args.normalized, args.location_offset);
   in.read(args.threshold_on_score, args.rank_by_score, args.square_root, args.score_threshold,
-          args.candidates_per_level, args.iou_threshold, args.class_agnostic, args.max_detections,
-          args.max_per_class, args.clip_before_nms, args.drop_empty);
+          args.candidates_per_level, args.iou_threshold, args.max_detections, args.clip_before_nms,
+          args.drop_empty, args.class_agnostic, args.max_detections_per_class);
   in.read(args.boxes, args.scores, args.labels, args.count);
   return run(in, args, postprocess_workspace_size, postprocess);
 }

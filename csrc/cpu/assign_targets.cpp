@@ -247,8 +247,7 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  const char* const bad_dtype = "assign_targets: box_dtype must be a floating one";
-  return math::dispatch_floating(args.box_dtype, bad_dtype, [&](auto t) {
+  return math::dispatch(math::Floating{}, args.box_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.matched_int32) {
       return run_assign_targets<T>(args, args.matched_int32, workspace, context);

@@ -122,7 +122,7 @@ BoxBlock<const Real> load_boxes_as(const LevelView& view, const LocationRun& run
 template <class Real>
 BoxBlock<const Real> load_boxes(const LevelView& view, DType dtype, const LocationRun& run,
                                 BoxBuffer<Real>& buffer) {
-  return math::dispatch(math::ReadableAs<Real>{}, dtype, [&](auto type) {
+  return math::dispatch(math::HeldBy<Real>{}, dtype, [&](auto type) {
     return load_boxes_as<typename decltype(type)::type>(view, run, buffer);
   });
 }
@@ -144,7 +144,7 @@ void store_boxes_as(const BoxBlock<Real>& from, const MutableLevelView& view,
 template <class Real>
 void store_boxes(const BoxBlock<Real>& from, const MutableLevelView& view, DType dtype,
                  const LocationRun& run) {
-  math::dispatch(math::ReadableAs<Real>{}, dtype, [&](auto type) {
+  math::dispatch(math::HeldBy<Real>{}, dtype, [&](auto type) {
     store_boxes_as<typename decltype(type)::type>(from, view, run);
   });
 }

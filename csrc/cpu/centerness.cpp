@@ -139,9 +139,9 @@ Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Con
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
-  return math::dispatch_floating(
-      args.dtype, "centerness_target: dtype must be a floating one",
-      [&](auto t) { return run_target<typename decltype(t)::type>(args, context); });
+  return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
+    return run_target<typename decltype(t)::type>(args, context);
+  });
 }
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
@@ -151,8 +151,7 @@ std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
                        const Context& context) {
-  const char* const bad_dtype = "centerness_loss: dtype must be a floating one";
-  return math::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
+  return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.gradient_dtype == args.dtype) return run_losses<T, T>(args, workspace, context);
     return run_losses<T, math::Real<T>>(args, workspace, context);

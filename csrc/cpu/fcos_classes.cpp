@@ -145,11 +145,10 @@ class ClassLoss {
                 });
   }
 
-  // Lines of classes lie far apart, so that each is news to the processor's own prefetching.
   FCOS_HD void prefetch_class(std::int64_t c) const {
     if (c >= run_.num_classes) return;
     prefetch(logits_of_class(c), length_);
-    if (gradient_) prefetch(gradient_line(0, c, run_.gradient.stride_x), length_);
+    prefetch(gradient_line(0, c, run_.gradient.stride_x), length_);
   }
 
   // Negatives, but for the one at `positive` if that is not -1.

@@ -80,7 +80,7 @@ struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
     const auto* const numbers =
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
-    constexpr DType dtype = math::kDTypeOf<Real>;
+    constexpr DType dtype = math::DTypeOf<Real>::value;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
     positives = math::normalized_scale(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform
@@ -175,6 +175,7 @@ class FcosRun {
       if (matched_[i] < 0 || matched_[i] >= args_.num_boxes) continue;
       const std::int64_t label = math::read_integer(args_.labels, args_.label_dtype, matched_[i]);
       labels_[i] = math::checked_label(label, args_.num_classes);
+      // A label beyond the classes makes its row of classes NaN, but has a box all the same.
       if (label >= 0) positives_[num_positives_++] = i;
     }
   }

@@ -141,12 +141,11 @@ class FocalRun {
     return uniform;
   }
 
-  // Channels lie far apart, so that each is news to the processor's own prefetching.
   FCOS_HD void prefetch_channel(std::int64_t c) const {
     if (c >= args_.num_classes) return;
     const auto length = static_cast<std::int32_t>(run_.length);
     prefetch(logits_along_x(c), length);
-    if (args_.gradient) prefetch(gradient_along_x(c), length);
+    prefetch(gradient_along_x(c), length);
   }
 
   bool is_labelled(std::int64_t channel) const {
@@ -286,8 +285,7 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args) {
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
-  const char* const bad_dtype = "sigmoid_focal_loss: dtype must be a floating one";
-  return math::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
+  return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.gradient_dtype == args.dtype) return run_focal_loss<T, T>(args, workspace, context);
     return run_focal_loss<T, math::Real<T>>(args, workspace, context);

@@ -12,7 +12,7 @@ namespace fcos_ops::cpu {
 
 enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
 
-// The best one here that FCOS_OPS_ISA=baseline|avx2|avx512 in the environment allows: with it any
+// The best one here that FCOS_OPS_ISA=baseline or avx2 in the environment allows: with it any
 // machine runs what an older one would, for tests.
 inline InstructionSet instruction_set() {
 #if defined(__x86_64__)

@@ -68,7 +68,7 @@ class LevelScan {
   }
 
   void score_centers() {
-    math::dispatch(math::StoredAs<Real>{}, args_.centerness_dtype, [&](auto type) {
+    math::dispatch(math::ComputedAs<Real>{}, args_.centerness_dtype, [&](auto type) {
       using E = typename decltype(type)::type;
       const Line<const E> line = {first_location<E>(center_view_), center_view_.stride_x};
       const Real* const logits = load(line, count_, buffer_.data());
@@ -89,10 +89,9 @@ class LevelScan {
 
   void scan_channels() {
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
-      // Channels lie far apart, so that each is news to the processor's own prefetching.
       if (c + 1 < args_.num_classes) prefetch(channel(c + 1), count_);
       const T* const line = contiguous(channel(c));
-      take(run_best<ScanChannel>(line, bounds_.data(), count_, hits_.data()), 0, c, 1);
+      collect(run_best<ScanChannel>(line, bounds_.data(), count_, hits_.data()), 0, c, 1);
     }
   }
 
@@ -114,16 +113,16 @@ class LevelScan {
       for (std::int64_t c = 0; c < args_.num_classes; c += width) {
         const auto part = static_cast<std::int32_t>(std::min(width, args_.num_classes - c));
         const T* const logits = class_logits_ + i * class_view_.stride_x + c;
-        take(run_best<ScanRows>(logits, class_view_.stride_x, bounds_.data() + i, count, part,
-                                hits_.data()),
-             i, c, part);
+        collect(run_best<ScanRows>(logits, class_view_.stride_x, bounds_.data() + i, count, part,
+                                   hits_.data()),
+                i, c, part);
       }
     }
   }
 
   // Collects what reached its bound, to be scored together with more. A hit h is location
   // first + h / width of the chunk, channel c + h % width.
-  void take(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
+  void collect(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
     if (collected_ + found > kChunk) score_collected();
     for (std::int32_t h = 0; h < found; ++h, ++collected_) {
       const std::int64_t i = first + hits_[h] / width, channel = c + hits_[h] % width;
@@ -136,17 +135,17 @@ class LevelScan {
 
   // Scores what was collected and hands what passes the threshold to the candidates.
   void score_collected() {
-    const std::int32_t found = collected_;
+    const std::int32_t count = collected_;
     collected_ = 0;
-    run_best<SigmoidLoop>(buffer_.data(), found, class_scores_.data());
+    run_best<SigmoidLoop>(buffer_.data(), count, class_scores_.data());
     if (args_.square_root) {
-      run_best<CombineLoop<true>>(class_scores_.data(), hit_centers_.data(), found, scores_.data());
+      run_best<CombineLoop<true>>(class_scores_.data(), hit_centers_.data(), count, scores_.data());
     } else {
-      run_best<CombineLoop<false>>(class_scores_.data(), hit_centers_.data(), found,
+      run_best<CombineLoop<false>>(class_scores_.data(), hit_centers_.data(), count,
                                    scores_.data());
     }
     bool risen = false;
-    for (std::int32_t h = 0; h < found; ++h) {
+    for (std::int32_t h = 0; h < count; ++h) {
       const Real tested = args_.threshold_on_score ? scores_[h] : class_scores_[h];
       if (!(tested > threshold_) || scores_[h] != scores_[h]) continue;
       risen |= best_.push({args_.rank_by_score ? scores_[h] : class_scores_[h], indices_[h]});

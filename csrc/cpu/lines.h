@@ -43,12 +43,14 @@ struct Line {
   Line from(std::int64_t index) const { return {data ? data + index * stride : nullptr, stride}; }
 };
 
-// Asks for a line of neighbours in memory that will soon be read, or written. (Always inlined: GCC
-// takes a function that only prefetches for one without effects.)
+// Asks for a line of neighbours in memory that will soon be read, or written: for the lines of a
+// map along x, which lie so far apart that each is news to the processor's own prefetching. Always
+// inlined, as must be what only calls it: GCC takes a function that prefetches for one without
+// effects.
 template <class T>
 FCOS_HD void prefetch(Line<T> line, std::int32_t count) {
   constexpr int kCacheLine = 64 / sizeof(T);
-  if (line.stride != 1) return;
+  if (line.data == nullptr || line.stride != 1) return;
   for (std::int32_t i = 0; i < count; i += kCacheLine) {
     __builtin_prefetch(line.data + i, std::is_const_v<T> ? 0 : 1);
   }

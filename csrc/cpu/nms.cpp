@@ -39,11 +39,9 @@ Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context)
 
 // Reads the offsets, which must lie in memory of the CPU.
 Status check_offsets(const NmsArgs& args) {
-  if (args.offsets == nullptr && args.num_images != 1) {
-    return {kInvalidArgument, "nms: several images need offsets"};
-  }
   if (args.num_images == 0) return {};
   bool valid = offset_at(args, 0) >= 0 && offset_at(args, args.num_images) <= args.num_boxes;
+  // Downwards, as g++ 12 warns of an overflow that it imagines upwards.
   for (std::int64_t i = args.num_images; i > 0; --i) {
     const std::int64_t size = offset_at(args, i) - offset_at(args, i - 1);
     valid = valid && size >= 0 && size <= std::numeric_limits<std::int32_t>::max();
@@ -55,11 +53,10 @@ Status check_offsets(const NmsArgs& args) {
 // Calls body(Type<T>{}, Type<Score>{}) for the two floating dtypes.
 template <class Body>
 Status dispatch_dtypes(const NmsArgs& args, const Body& body) {
-  return math::dispatch_floating(
-      args.box_dtype, "nms: box_dtype must be a floating one", [&](auto t) {
-        return math::dispatch_floating(args.score_dtype, "nms: score_dtype must be a floating one",
-                                       [&](auto score) { return body(t, score); });
-      });
+  return math::dispatch(math::Floating{}, args.box_dtype, [&](auto t) {
+    return math::dispatch(math::Floating{}, args.score_dtype,
+                          [&](auto score) { return body(t, score); });
+  });
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ struct NmsOptions {
   double iou_threshold = 0.5;
   double score_threshold = std::numeric_limits<double>::quiet_NaN();  // NaN: none
   std::int64_t max_detections = 0;
-  bool class_agnostic = false;  // boxes suppress those of other classes, too
-  std::int64_t max_per_class = std::numeric_limits<std::int64_t>::max();  // of what is left
+  bool class_agnostic = false;                        // boxes suppress those of other classes, too
+  std::int64_t max_detections_per_class = INT64_MAX;  // counted among what NMS leaves
 };
 
 template <class T, class Score>
@@ -97,17 +97,17 @@ Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, s
   return {left, top, right - left, bottom - top, width / samples, height / samples};
 }
 
-// How many boxes of each class may still be kept; room is null where there is no limit.
+// How many boxes of each class may still be kept.
 struct ClassLimits {
-  const std::int32_t* slots;  // the class of each candidate
-  std::int32_t* room;         // of each class
+  const std::int32_t* slots;  // the class of candidate order[k]
+  std::int32_t* room;         // of each class, or null: no limit
 };
 
-// `slots`: the grid of each candidate, or null where all share one.
+// `grids`: that of candidate order[k], or null where all share one.
 struct GreedyLoop {
   template <class T>
   static FCOS_HD std::int64_t run(const T* boxes, const std::int32_t* order,
-                                  const std::int32_t* slots, std::int64_t count,
+                                  const std::int32_t* grids, std::int64_t count,
                                   std::int64_t max_detections, const ClassLimits& limits,
                                   std::int64_t first_index, KeptBoxes<math::Real<T>>* boxes_kept,
                                   std::int64_t* keep) {
@@ -120,10 +120,11 @@ struct GreedyLoop {
       if (math::has_nan(box)) continue;
       const auto area = math::area(box);
       if (math::can_overlap(area)) {
-        const std::int32_t slot = slots == nullptr ? 0 : slots[k];
-        if (kept.suppress(slot, box, area)) continue;
-        kept.keep(slot, box, area);
+        const std::int32_t grid = grids == nullptr ? 0 : grids[k];
+        if (kept.suppress(grid, box, area)) continue;
+        kept.keep(grid, box, area);
       }
+      // A box without room in its class suppresses others all the same.
       if (limits.room != nullptr && limits.room[limits.slots[k]]-- <= 0) continue;
       keep[found++] = first_index + order[k];
     }
@@ -143,7 +144,7 @@ std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOpti
   if (count == 0 || options.max_detections == 0) return 0;
   const bool by_class = candidates.classes != nullptr && !options.class_agnostic;
   const bool limited =
-      candidates.classes != nullptr && options.max_per_class < options.max_detections;
+      candidates.classes != nullptr && options.max_detections_per_class < options.max_detections;
   std::int32_t num_classes = 0;
   if (by_class || limited) {
     num_classes = number_classes(candidates.classes, scratch.order, count, scratch.table,
@@ -155,8 +156,8 @@ std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOpti
   ClassLimits limits = {scratch.slots, nullptr};
   if (limited) {
     limits.room = scratch.sizes;  // which the grids no longer need
-    std::fill(limits.room, limits.room + num_classes,
-              static_cast<std::int32_t>(options.max_per_class));
+    const auto room = static_cast<std::int32_t>(options.max_detections_per_class);  // < count
+    std::fill(limits.room, limits.room + num_classes, room);
   }
   return run_best<GreedyLoop>(candidates.boxes, scratch.order, by_class ? scratch.slots : nullptr,
                               count, options.max_detections, limits, first_index, &scratch.kept,

@@ -54,7 +54,7 @@ class Postprocess {
     const std::int64_t last = std::min(level.locations, first + level.band_locations);
     TopCandidates<Real> best(candidates(image, level, band - level.first_band),
                              args_.candidates_per_level, level.band_locations * args_.num_classes);
-    math::dispatch(math::StoredAs<Real>{}, args_.class_dtype, [&](auto type) {
+    math::dispatch(math::ComputedAs<Real>{}, args_.class_dtype, [&](auto type) {
       using T = typename decltype(type)::type;
       LevelScan<T>(args_, i, image, best).run(first, last);
     });
@@ -71,7 +71,7 @@ class Postprocess {
     options.iou_threshold = args_.iou_threshold;
     options.class_agnostic = args_.class_agnostic;
     options.max_detections = memory_.max_kept;
-    options.max_per_class = args_.max_per_class;
+    options.max_detections_per_class = args_.max_detections_per_class;
     std::int64_t* const keep = memory_.keep + image * memory_.max_kept;
     const std::int64_t kept = nms_image<Real, Real, std::int32_t>(
         {boxes(image), scores(image), labels(image), found}, options, 0,
@@ -183,7 +183,7 @@ class Postprocess {
 
   static Real read(const LevelView& view, DType dtype, std::int64_t image, std::int64_t y,
                    std::int64_t x, std::int64_t channel) {
-    return math::dispatch(math::StoredAs<Real>{}, dtype, [&](auto type) {
+    return math::dispatch(math::ComputedAs<Real>{}, dtype, [&](auto type) {
       using E = typename decltype(type)::type;
       return math::to_real(element<E>(view, image, y, x)[channel * view.stride_channel]);
     });

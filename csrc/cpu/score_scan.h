@@ -18,13 +18,13 @@ namespace fcos_ops::cpu {
 template <std::int32_t kCount, bool kOneBound, class T>
 FCOS_HD bool any_reaches(const T* __restrict__ values,
                          const math::Comparable<T>* __restrict__ bounds) {
-  // All ones or all zeros, as wide as what is compared: what vector units compare into.
-  using Mask = std::conditional_t<sizeof(T) == 2, std::int16_t,
-                                  std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
-  Mask count = 0;
+  // As wide as what is compared, so that the sum stays in the same vectors.
+  using Count = std::conditional_t<sizeof(T) == 2, std::int16_t,
+                                   std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
+  Count count = 0;
 #pragma omp simd reduction(+ : count)
   for (std::int32_t i = 0; i < kCount; ++i) {
-    count = static_cast<Mask>(count + (math::comparable(values[i]) >= bounds[kOneBound ? 0 : i]));
+    count = static_cast<Count>(count + (math::comparable(values[i]) >= bounds[kOneBound ? 0 : i]));
   }
   return count != 0;
 }
@@ -33,6 +33,7 @@ FCOS_HD bool any_reaches(const T* __restrict__ values,
 template <std::int32_t kCount, bool kOneBound, class T>
 FCOS_HD std::uint64_t which_reach(const T* __restrict__ values,
                                   const math::Comparable<T>* __restrict__ bounds) {
+  static_assert(kCount % 8 == 0 && kCount <= 64);
   std::uint8_t reaches[kCount];  // 0 or 1
 #pragma omp simd
   for (std::int32_t i = 0; i < kCount; ++i) {
@@ -48,10 +49,10 @@ FCOS_HD std::uint64_t which_reach(const T* __restrict__ values,
   return bits;
 }
 
-// The next hit, once per value that reaches its bound.
+// Where the next hit goes, and what is added to the index that it holds.
 struct Hits {
   std::int32_t* next;
-  std::int32_t offset;  // added to every index
+  std::int32_t offset;
 };
 
 // Appends the hits of as many whole blocks as lie in [first, count); returns where they end.
@@ -70,12 +71,15 @@ FCOS_HD std::int32_t scan_blocks(const T* __restrict__ values,
   return first;
 }
 
-// Appends the index of every value of a line that reaches its bound. Writes one hit too many.
+inline constexpr std::int32_t kShortBlock = 16;  // for what whole blocks leave of a line
+
+// Appends the index of every value of a line that reaches its bound. May write one place beyond
+// the last hit.
 template <std::int32_t kBlock, bool kOneBound, class T>
 FCOS_HD void scan_line(const T* __restrict__ values, const math::Comparable<T>* __restrict__ bounds,
                        std::int32_t count, Hits& hits) {
   std::int32_t first = scan_blocks<kBlock, kOneBound>(values, bounds, 0, count, hits);
-  first = scan_blocks<16, kOneBound>(values, bounds, first, count, hits);
+  first = scan_blocks<kShortBlock, kOneBound>(values, bounds, first, count, hits);
   for (; first < count; ++first) {
     *hits.next = hits.offset + first;
     hits.next += math::comparable(values[first]) >= bounds[kOneBound ? 0 : first];

@@ -1,7 +1,7 @@
 // Sorting of a few thousand keys, integers, by one block, in shared memory.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 
 namespace fcos_ops::cuda {
 

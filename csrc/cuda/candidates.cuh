@@ -1,7 +1,7 @@
 // The boxes of an image that may match a cell of a tile, found by all threads of a block.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 #include "fcos_ops/assign_targets.h"
 #include "math/dtypes.h"
 #include "math/match.h"
@@ -28,7 +28,7 @@ struct Candidates {
 
 template <class Real>
 __device__ __forceinline__ math::Box<Real> load_box(const AssignTargetsArgs& args, std::int64_t i) {
-  return math::dispatch(math::StoredAs<Real>{}, args.box_dtype,
+  return math::dispatch(math::ComputedAs<Real>{}, args.box_dtype,
                         [&](auto type) { return math::load_box(type.array(args.boxes) + 4 * i); });
 }
 

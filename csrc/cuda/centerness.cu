@@ -42,7 +42,7 @@ struct LossArguments {
   bool has_gradient;
 };
 
-__device__ __forceinline__ bool is_selected(const LossArguments& args, std::int64_t row) {
+__device__ __forceinline__ bool row_is_selected(const LossArguments& args, std::int64_t row) {
   if (args.selection == nullptr) return true;
   return math::dispatch(math::Selections{}, args.selection_dtype, [&](auto type) {
     return math::is_selected(type.array(args.selection)[row]);
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (std::int64_t i = tile.first + threadIdx.x; i < tile.end; i += kThreads) {
     const std::int64_t row = tile.row + (i - tile.first);
     math::LossAndGradient<Real> term = {0, 0};
-    if (is_selected(args, row)) {
+    if (row_is_selected(args, row)) {
       const auto logit =
           math::read_real<Real>(view.data, args.dtype, element_offset(view, tile.image, i));
       term = math::binary_cross_entropy(logit, static_cast<const Real*>(args.target)[row]);

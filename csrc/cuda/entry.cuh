@@ -2,7 +2,7 @@
 // equals, so the best k and their order do not depend on the order in which candidates arrive.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 #include "math/suppress.h"
 
 namespace fcos_ops::cuda {

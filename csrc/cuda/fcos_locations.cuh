@@ -111,12 +111,12 @@ class LocationTile {
       if (args_.wants_centerness) sums->centerness += center(cell, target, scales, &by_centerness);
     }
     if (const auto& array = level_.ltrb_gradient; array.data != nullptr) {
-      math::dispatch(math::StoredAs<Real>{}, args_.ltrb_dtype, [&](auto type) {
+      math::dispatch(math::ComputedAs<Real>{}, args_.ltrb_dtype, [&](auto type) {
         store_four(by_ltrb, type.array(array.data) + offset(array, cell), array.stride_channel);
       });
     }
     if (const auto& array = level_.centerness_gradient; array.data != nullptr) {
-      math::dispatch(math::StoredAs<Real>{}, args_.centerness_dtype, [&](auto type) {
+      math::dispatch(math::ComputedAs<Real>{}, args_.centerness_dtype, [&](auto type) {
         write(by_centerness, type.array(array.data)[offset(array, cell)]);
       });
     }

@@ -236,8 +236,7 @@ Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& c
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   auto* const partials = static_cast<double*>(workspace.data);
-  const char* const bad_dtype = "fcos_loss: class_dtype must be a floating one";
-  return math::dispatch_floating(args.class_dtype, bad_dtype, [&](auto t) {
+  return math::dispatch(math::Floating{}, args.class_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     return args.gamma == 2.0 ? run<T, Gamma::kTwo>(args, partials, context)
                              : run<T, Gamma::kAny>(args, partials, context);

@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads, 1) scale_kernel(Gradients all) {
     if (by == Real(1)) continue;
     const std::int64_t first = (piece - gradient.first_piece) * kPiece;
     const std::int64_t end = first + kPiece < gradient.size ? first + kPiece : gradient.size;
-    math::dispatch(math::StoredAs<Real>{}, gradient.dtype, [&](auto type) {
+    math::dispatch(math::ComputedAs<Real>{}, gradient.dtype, [&](auto type) {
       scale_piece<typename decltype(type)::type>(gradient, first, end, by);
     });
   }

@@ -134,8 +134,7 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
-  const char* const bad_dtype = "sigmoid_focal_loss: dtype must be a floating one";
-  return math::dispatch_floating(args.dtype, bad_dtype, [&](auto t) {
+  return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     return dispatch_gamma<typename decltype(t)::type>(args, static_cast<double*>(workspace.data),
                                                       context);
   });

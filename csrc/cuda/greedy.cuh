@@ -6,7 +6,7 @@
 // threads at once out of the first cache, is all the state there is.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 #include "math/suppress.h"
 
 namespace fcos_ops::cuda {
@@ -129,7 +129,7 @@ __device__ __forceinline__ void test_group(GreedyShared<Real>& shared,
 // block of kGreedyThreads call it, once a kernel.
 //   load(index)       -> Candidate<Real>; called once a candidate at most, in any thread
 //   keep(rank, index)    is called in one thread for every candidate that is kept
-// Boxes suppress those of their class, or class_agnostic, of any.
+// A box suppresses those of its class, or of any if class_agnostic.
 // Its `kept` may overwrite what load(index) reads: the box of rank r is written after load(r).
 template <class Real, class Load, class Keep>
 __device__ std::int32_t greedy(std::int32_t count, Real iou_threshold, bool class_agnostic,

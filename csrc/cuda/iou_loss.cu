@@ -2,8 +2,8 @@
 // they compute.
 //
 // A thread takes a pair at a time, a block a tile of neighbouring locations of a level. A box whose
-// coordinates lie together is read and written at once where its address allows that. Few bytes and
-// few pairs: what such a call takes is its two launches.
+// coordinates lie together, and are float32, is read and written at once where its address allows
+// that. Few bytes and few pairs: what such a call takes is its two launches.
 #include "cuda/ops.h"
 #include "cuda/reduce.cuh"
 #include "cuda/tiles.h"
@@ -31,8 +31,8 @@ struct IouArguments {
   bool has_gradient;
 };
 
-// Here and below float32 alone goes at once: for other types too it would cost some kernels
-// registers.
+// Only float32 boxes are read and written in one access: testing for other types as well would cost
+// some kernels registers.
 template <class Real>
 __device__ __forceinline__ void read_box(const LevelView& view, DType dtype, std::int64_t offset,
                                          Real (&box)[4]) {

@@ -37,8 +37,8 @@ __global__ void __launch_bounds__(kGreedyThreads)
   // What is kept moves to the front of the image's own candidates.
   const KeptList<Real> kept = {sorted.boxes + begin, sorted.class_ids + begin};
   const std::int32_t found = greedy<Real>(
-      size, iou_threshold, false, static_cast<std::int32_t>(max_detections), kept,
-      [&](std::int32_t i) { return Candidate<Real>{kept.boxes[i], kept.class_ids[i], true}; },
+      size, iou_threshold, /*class_agnostic=*/false, static_cast<std::int32_t>(max_detections),
+      kept, [&](std::int32_t i) { return Candidate<Real>{kept.boxes[i], kept.class_ids[i], true}; },
       [&](std::int32_t rank, std::int32_t i) {
         keep[image * max_detections + rank] = sorted.indices[begin + i];
       });

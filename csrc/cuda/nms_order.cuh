@@ -4,7 +4,7 @@
 
 #include "cuda/block_sort.cuh"
 #include "cuda/greedy.cuh"
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 #include "fcos_ops/nms.h"
 #include "math/dtypes.h"
 

@@ -85,23 +85,19 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
   return status;
 }
 
-constexpr const char* kBadDtype = "postprocess: class_dtype must be floating";
-
 }  // namespace
 
 std::size_t postprocess_workspace_size(const PostprocessArgs& args) {
   std::size_t size = 0;
-  math::dispatch_floating(args.class_dtype, kBadDtype, [&](auto type) {
-    size = workspace_size<typename decltype(type)::type>(args);
-    return Status{};
-  });
+  math::dispatch(math::Floating{}, args.class_dtype,
+                 [&](auto type) { size = workspace_size<typename decltype(type)::type>(args); });
   return size;
 }
 
 Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
-  return math::dispatch_floating(args.class_dtype, kBadDtype, [&](auto type) {
+  return math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
     return run<typename decltype(type)::type>(args, workspace.data, context);
   });
 }

@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 #include "math/order.h"
 
 namespace fcos_ops::cuda {

@@ -2,7 +2,7 @@
 // second kernel of one block adds those.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 
 namespace fcos_ops::cuda {
 

@@ -1,7 +1,8 @@
-// Sixteen bytes of neighbouring elements in registers: one access where the address allows it.
+// Sixteen bytes of neighbouring elements in registers: one access where the address allows it. And
+// four elements of any stride, such as a box.
 #pragma once
 
-#include "cuda/runtime.h"
+#include "cuda/runtime.cuh"
 #include "math/dtypes.h"
 
 #if !defined(FCOS_OPS_SIMT)
@@ -52,9 +53,10 @@ __device__ __forceinline__ bool is_aligned(const T* address) {
 }
 
 // By the hardware, where math/half.h computes the same with integers. math::to_real multiplies a
-// subnormal, which a kernel that flushes subnormals must not.
+// subnormal, which a kernel that flushes subnormals must not. Numbers are their own value.
 template <class Number>
 __device__ __forceinline__ Number read(const Number& x) {
+  static_assert(std::is_arithmetic_v<Number>);
   return x;
 }
 __device__ __forceinline__ float read(math::BFloat16 x) { return math::to_real(x); }
@@ -87,7 +89,7 @@ __device__ __forceinline__ void write(float value, math::Half& to) {
 // subnormals are flushed, as said above.
 template <class Real>
 __device__ __forceinline__ Real read_stored(const void* data, DType dtype, std::int64_t index) {
-  return math::dispatch(math::StoredAs<Real>{}, dtype,
+  return math::dispatch(math::ComputedAs<Real>{}, dtype,
                         [&](auto type) { return read(type.array(data)[index]); });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "math/dtypes.h"
 
@@ -24,7 +25,7 @@ FCOS_HD Real centerness(Real left, Real top, Real right, Real bottom) {
   return outside & ordered ? Real(0) : value;
 }
 
-// What says whether a row has a loss: a mask that is not 0, or a label >= 0.
+// What selects the rows that have a loss: masks (not 0) or labels (>= 0).
 using Selections = Types<std::int64_t, std::int32_t, std::uint8_t>;
 
 template <class T>

@@ -11,27 +11,32 @@ namespace fcos_ops::math {
 template <class T>
 struct Type {
   using type = T;
-  // `data` as what it is.
+  // `data` as an array of T.
   FCOS_HD const T* array(const void* data) const { return static_cast<const T*>(data); }
   FCOS_HD T* array(void* data) const { return static_cast<T*>(data); }
 };
 
-// The dtype that names T: std::uint8_t, unless said otherwise.
+// The dtype that names T.
 template <class T>
-inline constexpr DType kDTypeOf = DType::kUInt8;
+struct DTypeOf;
+template <DType kDType>
+using DTypeConstant = std::integral_constant<DType, kDType>;
 template <>
-inline constexpr DType kDTypeOf<float> = DType::kFloat32;
+struct DTypeOf<float> : DTypeConstant<DType::kFloat32> {};
 template <>
-inline constexpr DType kDTypeOf<double> = DType::kFloat64;
+struct DTypeOf<double> : DTypeConstant<DType::kFloat64> {};
 template <>
-inline constexpr DType kDTypeOf<Half> = DType::kFloat16;
+struct DTypeOf<Half> : DTypeConstant<DType::kFloat16> {};
 template <>
-inline constexpr DType kDTypeOf<BFloat16> = DType::kBFloat16;
+struct DTypeOf<BFloat16> : DTypeConstant<DType::kBFloat16> {};
 template <>
-inline constexpr DType kDTypeOf<std::int32_t> = DType::kInt32;
+struct DTypeOf<std::int32_t> : DTypeConstant<DType::kInt32> {};
 template <>
-inline constexpr DType kDTypeOf<std::int64_t> = DType::kInt64;
+struct DTypeOf<std::int64_t> : DTypeConstant<DType::kInt64> {};
+template <>
+struct DTypeOf<std::uint8_t> : DTypeConstant<DType::kUInt8> {};
 
+// A list in which the last stands for every dtype that is not listed: see dispatch().
 template <class... Ts>
 struct Types {};
 
@@ -39,36 +44,29 @@ using Floating = Types<float, double, Half, BFloat16>;
 using Reals = Types<double, float>;  // of the maths; any dtype but kFloat64 is computed as float
 using Integers = Types<std::int64_t, std::int32_t>;
 using Numbers = Types<float, double, Half, BFloat16, std::int32_t, std::int64_t, std::uint8_t>;
-// What is computed as Real; and what Real can hold.
+// Those that are computed as Real; and those whose values Real can hold.
 template <class Real>
-using StoredAs =
+using ComputedAs =
     std::conditional_t<std::is_same_v<Real, double>, Types<double>, Types<Half, BFloat16, float>>;
 template <class Real>
-using ReadableAs = std::conditional_t<std::is_same_v<Real, double>,
-                                      Types<double, Half, BFloat16, float>, StoredAs<Real>>;
+using HeldBy = std::conditional_t<std::is_same_v<Real, double>,
+                                  Types<double, Half, BFloat16, float>, ComputedAs<Real>>;
 
 template <class... Ts>
 constexpr bool is_among(Types<Ts...>, DType dtype) {
-  return ((dtype == kDTypeOf<Ts>) || ...);
+  return ((dtype == DTypeOf<Ts>::value) || ...);
 }
 
-// Calls body(Type<T>{}) for that one of the types which `dtype` names: the last, if none before it.
+// Calls body(Type<T>{}) for the T in the list that `dtype` names; the last, if it names none.
 FCOS_ANY_BODY
 template <class T, class... Others, class Body>
 FCOS_HD auto dispatch(Types<T, Others...>, DType dtype, const Body& body) {
   if constexpr (sizeof...(Others) == 0) {
     return body(Type<T>{});
   } else {
-    if (dtype == kDTypeOf<T>) return body(Type<T>{});
+    if (dtype == DTypeOf<T>::value) return body(Type<T>{});
     return dispatch(Types<Others...>{}, dtype, body);
   }
-}
-
-// That for floating types, or an error where `dtype` names none.
-template <class Body>
-Status dispatch_floating(DType dtype, const char* message, const Body& body) {
-  if (!is_among(Floating{}, dtype)) return {kInvalidArgument, message};
-  return dispatch(Floating{}, dtype, body);
 }
 
 // Whether a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own
@@ -92,13 +90,13 @@ FCOS_HD double read_number(const void* data, DType dtype) {
 // Element `index` of an array of any floating type that Real can hold.
 template <class Real>
 FCOS_HD Real read_real(const void* data, DType dtype, std::int64_t index) {
-  return dispatch(ReadableAs<Real>{}, dtype,
+  return dispatch(HeldBy<Real>{}, dtype,
                   [&](auto type) -> Real { return to_real(type.array(data)[index]); });
 }
 
 template <class Real>
 FCOS_HD void write_real(Real value, void* data, DType dtype, std::int64_t index) {
-  dispatch(ReadableAs<Real>{}, dtype, [&](auto type) {
+  dispatch(HeldBy<Real>{}, dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     from_real(static_cast<math::Real<T>>(value), type.array(data)[index]);
   });

@@ -26,6 +26,7 @@ Status check(const AssignTargetsArgs& args) {
       return invalid("assign_targets: levels must have sizes in [0, 2^31 - 2], strides > 0");
     }
   }
+  if (!is_floating(args.box_dtype)) return invalid("assign_targets: box_dtype must be floating");
   if (!is_integer(args.label_dtype) || !is_integer(args.offset_dtype)) {
     return invalid("assign_targets: label_dtype and offset_dtype must be kInt32 or kInt64");
   }

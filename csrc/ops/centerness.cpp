@@ -13,6 +13,7 @@ Status check(const CenternessLossArgs& args) {
   if (!is_level_count(args.num_levels)) {
     return invalid("centerness_loss: num_levels must be in [0, kMaxLevels]");
   }
+  if (!is_floating(args.dtype)) return invalid("centerness_loss: dtype must be floating");
   if (args.gradient && !math::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
     return invalid("centerness_loss: gradient_dtype must be dtype or that of the maths");
   }
@@ -28,6 +29,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   if (!is_level_count(args.num_levels)) {
     return invalid("centerness_target: num_levels must be in [0, kMaxLevels]");
   }
+  if (!is_floating(args.dtype)) return invalid("centerness_target: dtype must be floating");
   return on_cpu(context) ? cpu::centerness_target(args, context)
                          : cuda::centerness_target(args, context);
 }

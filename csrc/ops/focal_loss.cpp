@@ -15,6 +15,7 @@ Status check(const FocalLossArgs& args) {
   if (!is_class_count(args.num_classes)) {
     return invalid("sigmoid_focal_loss: num_classes must be in [0, kMaxClasses]");
   }
+  if (!is_floating(args.dtype)) return invalid("sigmoid_focal_loss: dtype must be floating");
   const std::int64_t rows = count_rows(args.logits, args.num_levels) * args.batch;
   if ((args.labels && args.targets) || (rows > 0 && !args.labels && !args.targets)) {
     return invalid("sigmoid_focal_loss: exactly one of labels and targets must be given");

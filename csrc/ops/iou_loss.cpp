@@ -16,7 +16,7 @@ Status check(const IouLossArgs& args) {
     return invalid("iou_loss: pred_dtype and target_dtype must be floating ones");
   }
   if (args.gradient && !is_floating(args.gradient_dtype)) {
-    return invalid("iou_loss: gradient_dtype must be a floating one");
+    return invalid("iou_loss: gradient_dtype must be floating");
   }
   if (args.kind < IouKind::kIou || args.kind > IouKind::kCiou) {
     return invalid("iou_loss: kind must be one of IouKind");

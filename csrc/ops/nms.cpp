@@ -15,6 +15,9 @@ Status check(const NmsArgs& args) {
   if (!(args.iou_threshold >= 0.0 && args.iou_threshold <= 1.0)) {
     return invalid("nms: iou_threshold must be in [0, 1]");
   }
+  if (!is_floating(args.box_dtype) || !is_floating(args.score_dtype)) {
+    return invalid("nms: box_dtype and score_dtype must be floating");
+  }
   if (!is_integer(args.class_dtype) || !is_integer(args.offset_dtype)) {
     return invalid("nms: class_dtype and offset_dtype must be kInt32 or kInt64");
   }

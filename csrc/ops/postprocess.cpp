@@ -34,9 +34,11 @@ Status check(const PostprocessArgs& args) {
   if (!(args.iou_threshold >= 0.0 && args.iou_threshold <= 1.0)) {
     return invalid("postprocess: iou_threshold must be in [0, 1]");
   }
-  if (args.candidates_per_level < 0 || args.max_detections < 0 || args.max_per_class < 0) {
+  if (args.candidates_per_level < 0 || args.max_detections < 0 ||
+      args.max_detections_per_class < 0) {
     return invalid(
-        "postprocess: candidates_per_level, max_detections and max_per_class must be >= 0");
+        "postprocess: candidates_per_level, max_detections and max_detections_per_class must be >= "
+        "0");
   }
   std::int64_t winners = 0;
   for (std::int32_t i = 0; i < args.num_levels; ++i) {

@@ -36,12 +36,12 @@ def predict(
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
         images = batch.images.to(device)
-        found = model.detect(images, batch.original_sizes.to(device))
-        corners, sides = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
+        found = model.detect(images, original_sizes=batch.original_sizes.to(device))
+        corner, size = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
         rows = zip(
             batch.image_ids,
             found.count.tolist(),
-            torch.cat([corners, sides], -1).tolist(),
+            torch.cat([corner, size], -1).tolist(),
             found.scores.tolist(),
             found.labels.tolist(),
             strict=True,

@@ -25,7 +25,7 @@ class Detect(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.detect(ImageBatch(images, sizes), sizes // 2))
+        return tuple(self.model.detect(ImageBatch(images, sizes), original_sizes=sizes // 2))
 
 
 @pytest.fixture

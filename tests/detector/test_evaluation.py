@@ -71,7 +71,7 @@ def test_detections_in_original_pixels_and_by_another_rule() -> None:
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
     images = pad_images([torch.rand(3, 90, 120), torch.rand(3, 70, 128)])
     found = model.detect(images)
-    twice = model.detect(images, images.sizes * 2)
+    twice = model.detect(images, original_sizes=images.sizes * 2)
     assert found.count.min() > 3
     torch.testing.assert_close(twice.boxes, found.boxes * 2)
     rule = POSTPROCESS_RULES[model.config.preset]

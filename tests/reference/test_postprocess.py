@@ -26,8 +26,8 @@ def single(
         [ltrb],
         [centerness],
         torch.tensor([size]),
-        None if original is None else torch.tensor([original]),
         levels=(level,),
+        original_sizes=None if original is None else torch.tensor([original]),
         rule=rule,
         **options,
     )

@@ -52,7 +52,11 @@ def ours(
     sizes = [tuple(t.shape[2:]) for t in heads[0]]
     levels = fcos_ops.pyramid_levels(sizes, image_size=padded, rule="torchvision")
     return fcos_ops.postprocess(
-        *heads, torch.tensor(shapes), original_sizes, levels=levels, rule="torchvision"
+        *heads,
+        torch.tensor(shapes),
+        levels=levels,
+        original_sizes=original_sizes,
+        rule="torchvision",
     )
 
 

@@ -2,8 +2,6 @@
 // threshold, the best of each level, boxes, non-maximum suppression.
 #pragma once
 
-#include <limits>
-
 #include "fcos_ops/types.h"
 
 namespace fcos_ops {
@@ -15,13 +13,12 @@ struct PostprocessLevel {
   double scale = 1.0;                       // unit of normalised distances, pixels
 };
 
-inline constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
-
 // With p = sigmoid(class logit) and q = sigmoid(centerness logit), every class of every location is
 // a candidate of score p q or sqrt(p q). Those above the threshold compete, level by level, for
 // candidates_per_level places (equals by location * num_classes + class, the lower first); what
-// wins is suppressed as in fcos_ops/nms.h. NaN scores and boxes are never
-// detections. Scores are made of correctly rounded operations, so that all devices agree.
+// wins is suppressed as in fcos_ops/nms.h, class by class unless class_agnostic. NaN scores and
+// boxes are never detections. Scores are made of correctly rounded operations, so that all devices
+// agree.
 struct PostprocessArgs {
   // Head outputs, [num_levels] each, with num_classes, 4 and 1 channels. ltrb are distances in
   // pixels, or in units of scale if normalized. A level's three views have the same size.
@@ -38,7 +35,7 @@ struct PostprocessArgs {
 
   // Heights and widths, contiguous [batch, 2]: boxes are clipped to image_sizes. original_sizes, if
   // not null, are those of the images before they were resized to image_sizes: the boxes that leave
-  // are then in pixels of the original.
+  // are then in pixels of the original, clipped to it; 0 where image_sizes is 0.
   const void* image_sizes = nullptr;
   const void* original_sizes = nullptr;
   DType image_size_dtype = DType::kInt64;  // of both; or kInt32
@@ -52,11 +49,12 @@ struct PostprocessArgs {
   double score_threshold = 0.05;
   std::int64_t candidates_per_level = 1000;
   double iou_threshold = 0.6;
-  bool class_agnostic = false;            // boxes suppress those of other classes, too
-  std::int64_t max_detections = 100;      // of an image
-  std::int64_t max_per_class = kNoLimit;  // of a class of an image, among what NMS leaves
-  bool clip_before_nms = true;            // else clip the detections that are left at the end
-  bool drop_empty = true;                 // drop boxes without width or height right after clipping
+  std::int64_t max_detections = 100;  // of an image
+  bool clip_before_nms = true;        // else clip the detections that are left at the end
+  bool drop_empty = true;             // drop boxes without width or height right after clipping
+  bool class_agnostic = false;        // boxes suppress those of other classes, too
+  // Of a class of an image, among what NMS leaves and before the cut to max_detections.
+  std::int64_t max_detections_per_class = INT64_MAX;
 
   // The outputs, contiguous, by falling score (equals by level, then rank within it); behind
   // `count` detections zeros, and -1 in labels.

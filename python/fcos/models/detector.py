@@ -143,6 +143,7 @@ class FCOS(nn.Module):
     def detect(
         self,
         batch: ImageBatch,
+        *,
         original_sizes: Tensor | None = None,
         rule: PostprocessRule | None = None,
     ) -> Detections:
@@ -155,15 +156,16 @@ class FCOS(nn.Module):
             rule: how head outputs become detections; None: as the preset has it.
         """
         output = self.head(self.backbone(batch.tensor))
+        # Said here, as a rule of the caller's has no name that would bring them.
         trained = fcos_ops.ASSIGNMENT_RULES[self.config.preset]
         return fcos_ops.postprocess(
             output.classification,
             output.ltrb,
             output.centerness,
             batch.sizes,
-            original_sizes,
             levels=self.levels(output, batch),
-            rule=rule or self.config.preset,
+            original_sizes=original_sizes,
+            rule=self.config.preset if rule is None else rule,
             normalized=trained.normalize_ltrb,
             location_offset=trained.location_offset,
         )

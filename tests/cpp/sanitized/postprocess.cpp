@@ -52,7 +52,7 @@ void postprocess(Random& random) {
   args.iou_threshold = random.real(0, 1);
   args.class_agnostic = random.chance(0.3);
   args.max_detections = limit;
-  if (random.chance(0.3)) args.max_per_class = random.integer(0, 200);
+  if (random.chance(0.3)) args.max_detections_per_class = random.integer(0, 200);
   args.clip_before_nms = random.chance(0.5);
   args.drop_empty = random.chance(0.5);
   args.boxes = corners.data();
