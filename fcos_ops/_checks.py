@@ -3,13 +3,10 @@ and what was expected; none reads a tensor's values from a device other than the
 
 import math
 import reprlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from fcos_ops.levels import Level
 
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
@@ -21,14 +18,23 @@ def _names(dtypes: tuple[torch.dtype, ...]) -> str:
     return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
 
 
-def describe(value: object) -> str:
-    """A value as an error message shows it: a tensor by dtype, shape and device, a list of tensors
-    by its length, anything else shortened."""
-    if isinstance(value, Tensor):
+class _Brief(reprlib.Repr):
+    """Shortens what is long; a tensor is named by dtype, shape and device, also in a list."""
+
+    def repr_Tensor(self, value: Tensor, level: int) -> str:
         return f"{value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
-    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
-        return f"{type(value).__name__} of {len(value)} tensors"
-    return f"{type(value).__name__} {reprlib.repr(value)}"
+
+    repr_Parameter = repr_Tensor
+
+
+_BRIEF = _Brief()
+
+
+def describe(value: object) -> str:
+    """A value as an error message shows it: what it is, in brief."""
+    if isinstance(value, Tensor):
+        return _BRIEF.repr_Tensor(value, 0)
+    return f"{type(value).__name__} {_BRIEF.repr(value)}"
 
 
 def tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -81,6 +87,14 @@ def no_gradient(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} is not differentiable but requires a gradient; detach it")
 
 
+def sequence(name: str, value: object) -> None:
+    """`value` is a list, a tuple or the like."""
+    if type(value) is list or type(value) is tuple:
+        return
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{name} must be a list or tuple, got {describe(value)}")
+
+
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """`value` is one of the words in `allowed`."""
     if value not in allowed:
@@ -104,11 +118,13 @@ def number(name: str, value: object, minimum: float = -math.inf, maximum: float 
 
 
 def integer(name: str, value: object, minimum: int) -> None:
-    """`value` is a whole number >= minimum."""
+    """`value` is a whole number >= minimum, of 64 bits."""
     if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
         raise TypeError(f"{name} must be an int, got {describe(value)}")
     if value < minimum:
         raise ValueError(f"{name} must be >= {minimum}, got {value!r}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be < 2^63, got {value!r}")
 
 
 def normalizer(
@@ -136,18 +152,3 @@ def normalizer(
             f"({floor:g}), got {value!r}"
         )
     return None, 1.0 / value
-
-
-def head_output(
-    name: str,
-    value: Tensor,
-    dtype: torch.dtype,
-    first: Tensor,
-    batch_and_channels: tuple[int, int],
-    level: "Level",
-) -> None:
-    """Raises the error of a head output of one level that does not fit."""
-    tensor(name, value, (dtype,))
-    same_device(name, value, "cls_logits[0]", first)
-    expected = (*batch_and_channels, level.height, level.width)
-    shape(name, value, expected, "batch, channels, and the size that `levels` gives")

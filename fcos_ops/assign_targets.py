@@ -1,8 +1,6 @@
 """Target assignment."""
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
 from operator import mul
 from typing import Any
 
@@ -10,12 +8,10 @@ import torch
 from torch import Tensor
 
 from fcos_ops import _checks, _library, _native, _views, reference
-from fcos_ops.levels import Level, remembered
+from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
+from fcos_ops.levels import Level
 from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 from fcos_ops.results import Targets
-
-_MAX_LEVELS = 16  # kMaxLevels in csrc/include/fcos_ops/types.h
-_MAX_SIZE = 2**31 - 2  # kMaxSize in csrc/cpu/assign_targets.cpp
 
 # The numbers of CenterRegion and AreaRule in csrc/include/fcos_ops/assign_targets.h.
 _CENTER_REGIONS = {"clipped": 0, "chebyshev": 1}
@@ -70,21 +66,6 @@ def assign_targets(
     return Targets(*_OP(boxes, labels, offsets, grids, lengths, *rule[:7], native))
 
 
-@remembered
-def flatten_levels(levels: Sequence[Level]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """(height, width, stride_y, stride_x) of every level, and its (scale, lower, upper)."""
-    if not 1 <= len(levels) <= _MAX_LEVELS:
-        raise ValueError(f"levels must hold 1 to {_MAX_LEVELS} levels, got {len(levels)}")
-    grids: list[int] = []
-    lengths: list[float] = []
-    for index, level in enumerate(levels):
-        if not isinstance(level, Level):
-            raise TypeError(f"levels[{index}] must be a Level, got {_checks.describe(level)}")
-        grids += level[:4]
-        lengths += level[4:]
-    return tuple(grids), tuple(lengths)
-
-
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
     """Checks the ground truth of a batch, but for the values of `offsets`."""
     _checks.tensor("boxes", boxes, _checks.FLOATING)
@@ -97,48 +78,6 @@ def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
     _checks.same_device("labels", labels, "boxes", boxes)
     _checks.same_device("offsets", offsets, "boxes", boxes)
     _checks.no_gradient("boxes", boxes)
-
-
-# Tuples that `_check_levels` has accepted, by the identity of the first.
-_accepted: dict[int, tuple[Sequence[int], Sequence[float]]] = {}
-
-
-def _check_levels(grids: Sequence[int], lengths: Sequence[float]) -> None:
-    """Checks what `flatten_levels` made, where it holds plain numbers even under a tracer."""
-    accepted = _accepted.get(id(grids))
-    if accepted is not None and accepted[1] is lengths:
-        return
-    if not (_all_are(grids, int, Integral) and _all_are(lengths, float, Real)):
-        raise TypeError(
-            "levels must have integers for sizes and strides and numbers for scale, lower and "
-            f"upper, got {_levels(grids, lengths)}"
-        )
-    sizes, strides = [*grids[::4], *grids[1::4]], [*grids[2::4], *grids[3::4]]
-    if not (min(sizes) >= 0 and max(sizes) <= _MAX_SIZE and min(strides) > 0):
-        raise ValueError(
-            f"levels must have sizes in [0, {_MAX_SIZE}] and strides > 0, "
-            f"got {_levels(grids, lengths)}"
-        )
-    scales = lengths[::3]
-    if any(map(math.isnan, lengths)) or not (min(scales) > 0 and max(scales) < math.inf):
-        raise ValueError(
-            f"levels must have a finite scale > 0 and no NaN, got {_levels(grids, lengths)}"
-        )
-    if type(grids) is type(lengths) is tuple:
-        if len(_accepted) >= 64:
-            _accepted.clear()
-        _accepted[id(grids)] = grids, lengths
-
-
-def _all_are(values: Sequence[object], usual: type, general: type) -> bool:
-    return {*map(type, values)} == {usual} or all(isinstance(v, general) for v in values)
-
-
-def _levels(grids: Sequence[int], lengths: Sequence[float]) -> list[Level]:
-    return [
-        Level(*grids[4 * i : 4 * i + 4], *lengths[3 * i : 3 * i + 3])
-        for i in range(len(grids) // 4)
-    ]
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -169,11 +108,11 @@ def _kernel(
     *options: Any,
 ) -> tuple[Tensor, ...]:
     *rule, native = options
-    _check_levels(grids, lengths)
+    check_levels(grids, lengths)
     _checks.offsets("offsets", offsets, boxes.shape[0])
     if not native:
         switches = AssignmentRule._make([*rule, False, ()])
-        levels = _levels(grids, lengths)
+        levels = unflatten_levels(grids, lengths)
         return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
     outputs = _allocate(boxes, offsets, grids)
     _run(boxes, labels, offsets, grids, lengths, rule, (*outputs, None, None, None))
@@ -245,7 +184,7 @@ def _match_kernel(
     lengths: Sequence[float],
     *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check_levels(grids, lengths)
+    check_levels(grids, lengths)
     _checks.offsets("offsets", offsets, boxes.shape[0])
     matches = _allocate_matches(boxes, offsets, grids)
     _run(boxes, labels, offsets, grids, lengths, rule, (*(None,) * 6, *matches))

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from fcos_ops import _checks, _native
 from fcos_ops._fcos_loss_op import LOSS_OP
-from fcos_ops.assign_targets import MATCH_OP, assign_targets, check_objects, flatten_levels
+from fcos_ops._flat_levels import flatten_levels
+from fcos_ops._heads import checked_heads
+from fcos_ops.assign_targets import MATCH_OP, assign_targets, check_objects
 from fcos_ops.levels import Level
 from fcos_ops.presets import (
     AssignmentRule,
@@ -17,8 +19,6 @@ from fcos_ops.presets import (
 )
 from fcos_ops.reference.fcos_loss import losses_of_targets
 from fcos_ops.results import FcosLosses
-
-_HEADS = ("cls_logits", "ltrb", "centerness")
 
 
 def fcos_loss(
@@ -82,8 +82,7 @@ def fcos_loss(
     """
     name, rule = rule, resolve_assignment_rule(rule)
     loss_rule = resolve_loss_rule(loss, name)
-    heads = (list(cls_logits), list(ltrb), list(centerness))
-    _check_heads(heads, levels)
+    heads = checked_heads(cls_logits, ltrb, centerness, levels)
     _check_ground_truth(heads[0][0], boxes, labels, offsets)
     _check_expected_scale(expected_scale, boxes)
     if not _native.enabled("fcos_loss", heads[0][0]):
@@ -155,37 +154,6 @@ def _stores_gradient(head: list[Tensor], scale_is_known: bool) -> bool:
     if not torch.is_grad_enabled() or (head[0].dtype == torch.float16 and not scale_is_known):
         return False
     return any(tensor.requires_grad for tensor in head)
-
-
-def _check_heads(heads: tuple[list[Tensor], ...], levels: Sequence[Level]) -> None:
-    count = len(levels)
-    if count == 0:
-        raise ValueError("levels must hold at least one level, got none")
-    for name, head in zip(_HEADS, heads, strict=True):
-        if len(head) != count:
-            raise ValueError(
-                f"{name} must hold one tensor for each of {count} levels, got {len(head)}"
-            )
-        _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
-    first = heads[0][0]
-    if first.dim() != 4:
-        raise ValueError(
-            f"cls_logits[0] must have shape [B, C, H, W], got {_checks.describe(first)}"
-        )
-    batch, num_classes, device = first.shape[0], first.shape[1], first.device
-    for name, head, channels in zip(_HEADS, heads, (num_classes, 4, 1), strict=True):
-        dtype = head[0].dtype
-        for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
-            if not isinstance(level, Level):
-                raise TypeError(f"levels[{i}] must be a Level, got {_checks.describe(level)}")
-            if not (
-                isinstance(tensor, Tensor)
-                and tensor.dtype == dtype
-                and tensor.device == device
-                and tensor.layout is torch.strided
-                and tensor.shape == (batch, channels, level.height, level.width)
-            ):
-                _checks.head_output(f"{name}[{i}]", tensor, dtype, first, (batch, channels), level)
 
 
 def _check_ground_truth(first: Tensor, boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from fcos_ops import _checks, _library, _native, _views, reference
-from fcos_ops.levels import Level, remembered
+from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
+from fcos_ops._heads import checked_heads
+from fcos_ops.levels import Level
 from fcos_ops.presets import (
     PostprocessRule,
     resolve_head_convention,
@@ -16,7 +18,6 @@ from fcos_ops.presets import (
 from fcos_ops.results import Detections
 
 _INTEGER = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-_MAX_LEVELS = 16  # kMaxLevels in csrc/include/fcos_ops/types.h
 _NO_LIMIT = 2**63 - 1  # of detections per class, as in csrc/include/fcos_ops/postprocess.h
 
 
@@ -74,88 +75,30 @@ def postprocess(
     """
     normalized, location_offset = resolve_head_convention(rule, normalized, location_offset)
     rule = resolve_postprocess_rule(rule)
-    cls_logits, ltrb, centerness = list(cls_logits), list(ltrb), list(centerness)
-    _check(cls_logits, ltrb, centerness, image_sizes, original_sizes, levels)
+    heads = checked_heads(cls_logits, ltrb, centerness, levels)
+    first = heads[0][0]
+    _check_sizes(image_sizes, original_sizes, first)
     found = _OP(
-        cls_logits,
-        ltrb,
-        centerness,
+        *heads,
         image_sizes,
         original_sizes,
-        *_geometry(levels),
+        *flatten_levels(levels),
         normalized,
         location_offset,
         *rule,
-        _native.enabled("postprocess", cls_logits[0]),
+        _native.enabled("postprocess", first),
     )
     return Detections(*found)
 
 
-@remembered
-def _geometry(
-    levels: Sequence[Level],
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]:
-    """stride_y, stride_x and scale of every level."""
-    return (
-        tuple([level.stride_y for level in levels]),
-        tuple([level.stride_x for level in levels]),
-        tuple([level.scale for level in levels]),
-    )
-
-
-def _check(
-    cls_logits: list[Tensor],
-    ltrb: list[Tensor],
-    centerness: list[Tensor],
-    image_sizes: Tensor,
-    original_sizes: Tensor | None,
-    levels: Sequence[Level],
-) -> None:
-    count = len(cls_logits)
-    if not 1 <= count <= _MAX_LEVELS:
-        raise ValueError(f"cls_logits must hold 1 to {_MAX_LEVELS} levels, got {count}")
-    for name, values in (("ltrb", ltrb), ("centerness", centerness), ("levels", levels)):
-        if len(values) != count:
-            raise ValueError(
-                f"{name} must hold {count} levels as cls_logits does, got {len(values)}"
-            )
-    first = cls_logits[0]
-    _checks.tensor("cls_logits[0]", first, _checks.FLOATING)
-    if first.dim() != 4:
-        raise ValueError(
-            f"cls_logits[0] must have shape [B, C, H, W], got {_checks.describe(first)}"
-        )
-    batch, num_classes, _, _ = first.shape
-    _check_head("cls_logits", cls_logits, (batch, num_classes), first, levels)
-    _check_head("ltrb", ltrb, (batch, 4), first, levels)
-    _check_head("centerness", centerness, (batch, 1), first, levels)
+def _check_sizes(image_sizes: Tensor, original_sizes: Tensor | None, first: Tensor) -> None:
     every_size = {"image_sizes": image_sizes}
     if original_sizes is not None:
         every_size["original_sizes"] = original_sizes
     for name, sizes in every_size.items():
         _checks.tensor(name, sizes, _INTEGER)
-        _checks.shape(name, sizes, (batch, 2), "height and width of each image")
-        _checks.same_device(name, sizes, "cls_logits", first)
-
-
-def _check_head(
-    name: str,
-    head: list[Tensor],
-    batch_and_channels: tuple[int, int],
-    first: Tensor,
-    levels: Sequence[Level],
-) -> None:
-    """Every tensor of `head` lives where `first` does, has the size of its level and one dtype."""
-    _checks.tensor(f"{name}[0]", head[0], _checks.FLOATING)
-    dtype, device = head[0].dtype, first.device
-    for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
-        if not (
-            isinstance(tensor, Tensor)
-            and tensor.dtype == dtype
-            and tensor.device == device
-            and tensor.shape == batch_and_channels + level[:2]
-        ):
-            _checks.head_output(f"{name}[{i}]", tensor, dtype, first, batch_and_channels, level)
+        _checks.shape(name, sizes, (first.shape[0], 2), "height and width of each image")
+        _checks.same_device(name, sizes, "cls_logits[0]", first)
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -167,14 +110,14 @@ def _kernel(
     centerness: list[Tensor],
     image_sizes: Tensor,
     original_sizes: Tensor | None,
-    strides_y: Sequence[int],
-    strides_x: Sequence[int],
-    scales: Sequence[float],
+    grids: Sequence[int],
+    lengths: Sequence[float],
     normalized: bool,
     location_offset: float,
     *rule_and_native: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rule, native = PostprocessRule(*rule_and_native[:-1]), rule_and_native[-1]
+    check_levels(grids, lengths)
     if not native:
         return reference.postprocess(
             cls_logits,
@@ -182,12 +125,7 @@ def _kernel(
             centerness,
             image_sizes,
             original_sizes=original_sizes,
-            levels=[
-                Level(tensor.shape[2], tensor.shape[3], stride_y, stride_x, scale, 0.0, 0.0)
-                for tensor, stride_y, stride_x, scale in zip(
-                    cls_logits, strides_y, strides_x, scales, strict=True
-                )
-            ],
+            levels=unflatten_levels(grids, lengths),
             rule=rule,
             normalized=normalized,
             location_offset=location_offset,
@@ -216,9 +154,8 @@ def _kernel(
         _native.DTYPE_CODES[ltrb[0].dtype],
         _views.level_views(centerness),
         _native.DTYPE_CODES[centerness[0].dtype],
-        strides_y,
-        strides_x,
-        scales,
+        grids,
+        lengths,
         batch,
         num_classes,
         image_sizes,
@@ -265,7 +202,7 @@ def _fake(
 
 _OP = _library.define(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
-    "Tensor? original_sizes, SymInt[] strides_y, SymInt[] strides_x, float[] scales, "
+    "Tensor? original_sizes, SymInt[] grids, float[] lengths, "
     "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "
     "float score_threshold, int candidates_per_level, float iou_threshold, int max_detections, "
     "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class, "

@@ -178,6 +178,8 @@ def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
         value = getattr(rule, field)
         if not isinstance(value, (int, float)) or value != value:
             raise ValueError(f"rule.{field}: expected a number, got {value!r}")
+    for field in ("range_inclusive", "normalize_ltrb", "derived_strides"):
+        _checks.boolean(f"rule.{field}", getattr(rule, field))
     return rule
 
 
@@ -264,4 +266,6 @@ def resolve_head_convention(
         normalized = trained.normalize_ltrb
     if location_offset is None:
         location_offset = trained.location_offset
+    _checks.boolean("normalized", normalized)
+    _checks.number("location_offset", location_offset)
     return normalized, location_offset

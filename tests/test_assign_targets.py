@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import fcos_ops
 from fcos_ops import ASSIGNMENT_RULES, Level, pyramid_levels
-from fcos_ops.assign_targets import MATCH_OP, flatten_levels
+from fcos_ops._flat_levels import flatten_levels
+from fcos_ops.assign_targets import MATCH_OP
 from tests.assignment_problem import IMPROVED, INF, NAN, Problem, check, levels_of, make_problem
 from tests.common import DTYPES, assert_near
 

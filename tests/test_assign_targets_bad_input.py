@@ -59,6 +59,7 @@ BAD_RULES = [
     (IMPROVED._replace(center_region="square"), ValueError, "rule.center_region"),
     (IMPROVED._replace(area_rule="float16"), ValueError, "rule.area_rule"),
     (IMPROVED._replace(center_radius=NAN), ValueError, "rule.center_radius"),
+    (IMPROVED._replace(range_inclusive=1), TypeError, "rule.range_inclusive must be a bool"),
     (IMPROVED._replace(max_area="1e8"), ValueError, "rule.max_area"),
     (IMPROVED._replace(location_offset=None), ValueError, "rule.location_offset"),
 ]

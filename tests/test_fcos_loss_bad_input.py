@@ -17,7 +17,7 @@ LEVELS = GOOD.levels
 BAD_INPUT = [
     ({"cls_logits": [X]}, ValueError, "cls_logits must hold one tensor"),
     ({"ltrb": D[:1]}, ValueError, "ltrb must hold one tensor"),
-    ({"levels": []}, ValueError, "levels must hold at least one level"),
+    ({"levels": []}, ValueError, "levels must hold 1 to 16 levels, got 0"),
     ({"levels": [LEVELS[0], (2, 2)]}, TypeError, r"levels\[1\] must be a Level"),
     ({"cls_logits": [1.0, Y]}, TypeError, r"cls_logits\[0\] must be a torch.Tensor"),
     ({"cls_logits": [X.int(), Y]}, TypeError, r"cls_logits\[0\] must have dtype"),

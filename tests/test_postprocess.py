@@ -134,7 +134,7 @@ def test_equals_the_reference_where_everything_ties(
 @pytest.mark.every_device
 def test_many_levels_and_integer_types() -> None:
     heads = to(make_heads(2, 3, [(3, 4)] * 16), torch.float32)
-    levels = [Level(3, 4, 3 + i, 5 + i, 2.5 * i, 0.0, math.inf) for i in range(16)]
+    levels = [Level(3, 4, 3 + i, 5 + i, 2.5 * i + 1, 0.0, math.inf) for i in range(16)]
     sizes = torch.tensor([[50, 99], [40, 70]])
     expected = reference.postprocess(*heads, sizes, levels=levels)
     for dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):

@@ -29,11 +29,18 @@ def changed(name: str, change: Callable[[Tensor], Any]) -> dict[str, Any]:
 
 
 BAD_INPUT: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"cls_logits": []}, ValueError, "cls_logits must hold 1 to 16 levels"),
-    ({"cls_logits": HEADS["cls_logits"] * 9}, ValueError, "cls_logits must hold 1 to 16 levels"),
-    ({"ltrb": HEADS["ltrb"][:1]}, ValueError, "ltrb must hold 2 levels"),
-    ({"centerness": HEADS["centerness"][:1]}, ValueError, "centerness must hold 2 levels"),
-    ({"levels": levels_of(GOOD)[:1]}, ValueError, "levels must hold 2 levels"),
+    ({"cls_logits": []}, ValueError, "cls_logits must hold one tensor for each of 2 levels, got 0"),
+    ({"cls_logits": None}, TypeError, "cls_logits must be a list or tuple, got NoneType"),
+    ({"ltrb": HEADS["ltrb"][:1]}, ValueError, "ltrb must hold one tensor for each of 2 levels"),
+    ({"centerness": HEADS["centerness"][:1]}, ValueError, "centerness must hold one tensor for"),
+    ({"levels": levels_of(GOOD)[:1]}, ValueError, "cls_logits must hold one tensor for each of 1"),
+    ({"levels": levels_of(GOOD) * 9}, ValueError, "levels must hold 1 to 16 levels, got 18"),
+    ({"levels": None}, TypeError, "levels must be a list or tuple, got NoneType"),
+    ({"levels": [(2, 3), (1, 1)]}, TypeError, r"levels\[0\] must be a Level, got tuple \(2, 3\)"),
+    ({"levels": [v._replace(stride_x=0) for v in levels_of(GOOD)]}, ValueError, "strides > 0"),
+    ({"levels": [v._replace(scale=math.nan) for v in levels_of(GOOD)]}, ValueError, "no NaN"),
+    ({"normalized": 1}, TypeError, "normalized must be a bool, got int 1"),
+    ({"location_offset": math.nan}, ValueError, "location_offset must be in"),
     ({"cls_logits": [t[0] for t in HEADS["cls_logits"]]}, ValueError, r"cls_logits\[0\] must have"),
     ({"ltrb": [None, None]}, TypeError, r"ltrb\[0\] must be a torch.Tensor"),
     (changed("cls_logits", lambda t: [1.0]), TypeError, r"cls_logits\[1\] must be a torch.Tensor"),
@@ -70,7 +77,12 @@ BAD_INPUT: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         "_per_class must be an int",
     ),
-    ({"rule": HEADS["ltrb"]}, TypeError, "got list of 2 tensors"),
+    ({"rule": RULE._replace(max_detections_per_class=2**63)}, ValueError, r"must be < 2\^63"),
+    (
+        {"rule": HEADS["ltrb"]},
+        TypeError,
+        r"got list \[torch.float32 tensor of shape \(2, 4",
+    ),
 ]
 
 

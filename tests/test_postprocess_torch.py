@@ -8,12 +8,14 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import POSTPROCESS_RULES
+from fcos_ops._flat_levels import flatten_levels
 from fcos_ops.results import Detections
 from tests.postprocess_problem import (
     SIZES,
     assert_equal,
     detect,
     image_sizes,
+    levels_of,
     make_heads,
     to,
 )
@@ -27,7 +29,7 @@ def test_is_not_differentiable() -> None:
     found = detect(heads, "improved")
     assert not found.boxes.requires_grad and not found.scores.requires_grad
     rule = POSTPROCESS_RULES["improved"]
-    geometry = [8] * 5, [8] * 5, [8.0] * 5, True, 0.5
+    geometry = *flatten_levels(levels_of(heads)), True, 0.5
     found = torch.ops.fcos_ops.postprocess(*heads, image_sizes(heads), None, *geometry, *rule, True)
     assert not found[0].requires_grad and not found[1].requires_grad
 
@@ -38,7 +40,7 @@ def test_opcheck(native: bool, resized: bool) -> None:
     heads = to(make_heads(2, 7, SIZES[2:]), torch.float32)
     for tensor in heads[0]:
         tensor.requires_grad_()
-    geometry = [8] * 3, [8] * 3, [8.0] * 3, True, 0.5
+    geometry = *flatten_levels(levels_of(heads)), True, 0.5
     sizes, rule = image_sizes(heads), POSTPROCESS_RULES["detectron2"]
     if resized:
         rule = rule._replace(max_detections_per_class=3)

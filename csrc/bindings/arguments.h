@@ -111,7 +111,11 @@ class Arguments {
     if (result == -1.0 && PyErr_Occurred()) throw PythonError();
   }
 
-  static void convert(PyObject* value, bool& result) { result = value == Py_True; }
+  static void convert(PyObject* value, bool& result) {
+    const int truth = PyObject_IsTrue(value);
+    if (truth < 0) throw PythonError();
+    result = truth != 0;
+  }
 
   template <class T>
   static void convert(PyObject* value, T& result) {
@@ -168,15 +172,28 @@ class Arguments {
     return PyTuple_GET_ITEM(tuple_, position_++);
   }
 
+  // read(value.method())
+  template <class Read>
+  static auto call(PyObject* value, PyObject* method, const Read& read) {
+    PyObject* const returned = PyObject_CallMethodNoArgs(value, method);
+    if (returned == nullptr) throw PythonError();
+    const auto result = read(returned);
+    Py_DECREF(returned);
+    return result;
+  }
+
   static void* address(PyObject* value) {
     if (value == Py_None) return nullptr;
     if (PyLong_Check(value)) return as_address(value);
-    static PyObject* const name = PyUnicode_InternFromString("data_ptr");
-    PyObject* const number = PyObject_CallMethodNoArgs(value, name);
-    if (number == nullptr) throw PythonError();
-    void* const result = PyLong_AsVoidPtr(number);
-    Py_DECREF(number);
-    return result;
+    static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+    if (call(value, is_neg, [](PyObject* negated) { return negated == Py_True; })) {
+      PyErr_SetString(PyExc_ValueError,
+                      "a tensor argument is the negation of what lies in its memory (is_neg()): "
+                      "pass tensor.resolve_neg()");
+      throw PythonError();
+    }
+    return call(value, data_ptr, [](PyObject* number) { return PyLong_AsVoidPtr(number); });
   }
 
   static void* as_address(PyObject* value) {

@@ -3,32 +3,19 @@
 #include "bindings/arguments.h"
 
 namespace fcos_ops::bindings {
-namespace {
-
-// The vertical strides, the horizontal ones and the scales of `count` levels.
-void read_geometry(Arguments& in, std::int32_t count,
-                   std::array<PostprocessLevel, kMaxLevels>& levels) {
-  const auto strides_y = in.read_sequence(), strides_x = in.read_sequence();
-  const auto scales = in.read_sequence();
-  if (strides_y.size() != count || strides_x.size() != count || scales.size() != count) {
-    throw std::invalid_argument("levels: unequal lengths");
-  }
-  for (std::int32_t i = 0; i < count; ++i) {
-    Arguments::convert(strides_y[i], levels[i].stride_y);
-    Arguments::convert(strides_x[i], levels[i].stride_x);
-    Arguments::convert(scales[i], levels[i].scale);
-  }
-}
-
-}  // namespace
-
 std::size_t bound_postprocess(Arguments& in) {
   HeadLevels heads;
+  std::array<AssignmentLevel, kMaxLevels> pyramid;
   std::array<PostprocessLevel, kMaxLevels> levels;
   PostprocessArgs args;
   in.read_heads(heads, args);
   args.levels = levels.data();
-  read_geometry(in, args.num_levels, levels);
+  if (read_assignment_levels(in, pyramid) != args.num_levels) {
+    throw std::invalid_argument("levels: unequal lengths");
+  }
+  for (std::int32_t i = 0; i < args.num_levels; ++i) {
+    levels[i] = {pyramid[i].stride_y, pyramid[i].stride_x, pyramid[i].scale};
+  }
   in.read(args.batch, args.num_classes, args.image_sizes, args.original_sizes,
           args.image_size_dtype, args.normalized, args.location_offset);
   in.read(args.threshold_on_score, args.rank_by_score, args.square_root, args.score_threshold,

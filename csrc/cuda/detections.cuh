@@ -135,7 +135,8 @@ __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& pl
   const bool limited = plan.max_detections_per_class < plan.max_detections;
   const auto size = math::read_image_size<Real>(plan.image_sizes, plan.image_size_dtype, image);
   std::int64_t count = 0, taken = 0;
-  for (std::int64_t first = 0; first < num_kept; first += kGreedyThreads) {
+  for (std::int64_t first = 0; first < num_kept && taken < plan.max_detections;
+       first += kGreedyThreads) {
     const std::int64_t i = first + threadIdx.x;
     bool stays = limited ? within_limits(plan, kept, i, num_kept, taken) : i < num_kept;
     math::Box<Real> box = {};
