@@ -46,6 +46,7 @@ def _train_one_of_two(
     sum(model(batch, targets[rank : rank + 1]).values()).backward()
     if rank == 0:
         torch.save(_gradients(model.module), f"{folder}/gradients.pth")
+    torch.distributed.barrier()  # neither takes down what the other may still wait for
     torch.distributed.destroy_process_group()
 
 
