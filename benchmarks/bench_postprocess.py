@@ -8,6 +8,7 @@ from torch import Tensor
 
 import fcos_ops
 from benchmarks import problem
+from benchmarks.bench_fcos_loss import flatten
 from benchmarks.contenders import torchvision_ops
 from benchmarks.harness import OURS, Case
 from fcos_ops import reference
@@ -41,23 +42,12 @@ def comparable(detections: Any) -> list[tuple[int, Tensor]]:
     return [(int(n), s[: int(n)]) for n, s in zip(detections.count, detections.scores, strict=True)]
 
 
-def flatten(maps: list[Tensor]) -> list[Tensor]:
-    """[B, K, H, W] maps to [B, H * W, K] each, through one tensor, as torchvision's model does."""
-    counts = [level.shape[2] * level.shape[3] for level in maps]
-    together = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps], dim=1)
-    return list(together.split(counts, dim=1))
-
-
 def torchvision_postprocess(outputs: Any, sizes: Tensor) -> dict[str, Callable[[], Any]]:
     """torchvision's own method, on the flattened outputs that it takes, and from the maps on."""
     from torchvision.models.detection import fcos_resnet50_fpn
     from torchvision.models.detection.image_list import ImageList
 
     model = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=problem.CLASSES)
-
-    def flatten_outputs() -> dict[str, list[Tensor]]:
-        names = ("cls_logits", "bbox_regression", "bbox_ctrness")
-        return dict(zip(names, map(flatten, outputs), strict=True))
 
     batch = len(sizes)
     height, width = problem.IMAGE_SIZE
@@ -67,6 +57,13 @@ def torchvision_postprocess(outputs: Any, sizes: Tensor) -> dict[str, Callable[[
     counts = [h * w for h, w in problem.SIZES]
     per_level = [list(a.split(counts)) for a in anchors]
     shapes = [tuple(size) for size in sizes.tolist()]
+
+    def flatten_outputs() -> dict[str, list[Tensor]]:
+        """Each level as [B, H * W, K], through one tensor, as torchvision's model does."""
+        names = ("cls_logits", "bbox_regression", "bbox_ctrness")
+        levels = [list(flatten(maps).split(counts, dim=1)) for maps in outputs]
+        return dict(zip(names, levels, strict=True))
+
     flat = flatten_outputs()
 
     def detections(heads: dict[str, list[Tensor]]) -> Any:
