@@ -27,7 +27,8 @@ print(fcos_ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5).tolist())
 
 
 needs_library = pytest.mark.skipif(
-    fcos_ops.build_info()["backend"] == "reference", reason="runs on the native library only"
+    fcos_ops.build_info()["backend"] == "reference",
+    reason="the native library was not built, and this tests it",
 )
 
 
