@@ -6,11 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _library, _native, _views
-from fcos_ops.iou_loss import KINDS
-
-# The numbers of BoxWeight in csrc/include/fcos_ops/fcos_loss.h.
-_BOX_WEIGHTS = {"centerness": 0, "uniform": 1}
+from fcos_ops import _library, _native
 
 
 def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
@@ -71,40 +67,30 @@ def _run(
     factor: float = 1.0,
 ) -> None:
     """Fills the losses that are not None and the gradients that there are."""
-    parts = _split(heads)
     real = _native.maths_dtype(heads[0])
-    batch, num_classes = heads[0].shape[:2]
-    views: list[Any] = []
-    for head in parts:
-        views += (_views.level_views(head), _native.DTYPE_CODES[head[0].dtype])
     scales = [s if s is None else s.detach().to(real).contiguous() for s in gradient_scales]
     _native.call(
         "fcos_loss",
         matched,
-        *views,
+        *_split(heads),
         grids,
         lengths,
-        batch,
-        num_classes,
         matched,
         boxes.contiguous(),
-        boxes.shape[0],
-        _native.DTYPE_CODES[boxes.dtype],
         labels.contiguous(),
-        _native.DTYPE_CODES[labels.dtype],
         location_offset,
         normalize_ltrb,
-        KINDS[box_loss],
-        _BOX_WEIGHTS[box_weight],
-        eps,
+        box_loss,
+        box_weight,
+        normalizer,
         alpha,
         gamma,
+        eps,
         normalizers.to(real).contiguous(),
-        normalizer == "per_image",
         factor,
         *scales,
         *losses,
-        *map(_views.level_views, gradients),
+        *gradients,
     )
 
 
@@ -185,17 +171,11 @@ def _chain(
     real = _native.maths_dtype(*stored)
     views: list[Any] = []
     for head, scale in zip(kept, grad_losses, strict=True):
-        views += (
-            _views.level_views(head),
-            head[0].shape[1] if head else 0,
-            _native.DTYPE_CODES[head[0].dtype] if head else 0,
-            None if scale is None else scale.to(real),
-        )
+        views += (head, None if scale is None else scale.to(real))
     _native.call(
         "fcos_scale_gradients",
         stored[0],
         *views,
-        stored[0].shape[0],
         factor,
         None if expected is None else expected.to(real),
     )

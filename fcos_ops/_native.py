@@ -22,18 +22,6 @@ except ImportError as error:
 
 BACKENDS = ("native", "reference")
 
-# The numbers of DType in csrc/include/fcos_ops/types.h.
-DTYPE_CODES = {
-    torch.float32: 0,
-    torch.float64: 1,
-    torch.float16: 2,
-    torch.bfloat16: 3,
-    torch.int32: 4,
-    torch.int64: 5,
-    torch.uint8: 6,
-    torch.bool: 6,
-}
-
 _STRICT = os.environ.get("FCOS_OPS_STRICT") == "1"
 _warned: set[str] = set()
 
@@ -171,20 +159,20 @@ def place(tensor: Tensor) -> tuple[int, int, int]:
 def call(name: str, device_of: Tensor, *arguments: Any) -> None:
     """Calls a function of the native library on the device of a tensor.
 
-    Tensors among the arguments, and inside of level views, are passed as they are: the argument
-    tuple keeps them alive until the function returns, temporaries included. A workspace is
-    allocated where the function asks for one, by returning its size instead of running.
+    Tensors are passed as they are: the argument tuple keeps them alive until the function returns,
+    temporaries included. The function reads their sizes and checks them. A workspace is allocated
+    where it asks for one, by returning its size instead of running.
+
+    Raises:
+        TypeError, ValueError: a tensor, number or word is not as the op needs it.
+        BufferError: the elements of a tensor do not lie in its memory. torch's dispatcher resolves
+            some such tensors on the way to a kernel.
     """
     function, where = getattr(_C, name), place(device_of)
-    size = function(*arguments, *where, None, 0)
+    size = function(*arguments, *where, None)
     if size:
         workspace = torch.empty(size, dtype=torch.uint8, device=device_of.device)
-        function(*arguments, *where, workspace, size)
-
-
-def normalizer(value: Tensor | None, floor: float) -> tuple[Tensor | None, int, float]:
-    """A normalizer as the native library takes it: tensor, dtype and floor."""
-    return (None, 0, 0.0) if value is None else (value, DTYPE_CODES[value.dtype], floor)
+        function(*arguments, *where, workspace)
 
 
 def maths_dtype(*tensors: Tensor) -> torch.dtype:

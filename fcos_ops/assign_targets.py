@@ -13,10 +13,6 @@ from fcos_ops.levels import Level
 from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 from fcos_ops.results import Targets
 
-# The numbers of CenterRegion and AreaRule in csrc/include/fcos_ops/assign_targets.h.
-_CENTER_REGIONS = {"clipped": 0, "chebyshev": 1}
-_AREA_RULES = {"exact": 0, "float32_complement": 1}
-
 
 def assign_targets(
     levels: Sequence[Level],
@@ -109,8 +105,8 @@ def _kernel(
 ) -> tuple[Tensor, ...]:
     *rule, native = options
     check_levels(grids, lengths)
-    _checks.offsets("offsets", offsets, boxes.shape[0])
     if not native:
+        _checks.offsets("offsets", offsets, boxes.shape[0])
         switches = AssignmentRule._make([*rule, False, ()])
         levels = unflatten_levels(grids, lengths)
         return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
@@ -130,29 +126,15 @@ def _run(
 ) -> None:
     """Fills those outputs that are not None: the fields of Targets, an int32 `matched`, and
     (num_pos, centerness_sum) of the batch and of each image."""
-    location_offset, center_radius, center_region, *switches = rule
-    range_inclusive, area_rule, max_area, normalize_ltrb = switches
-    batch = offsets.shape[0] - 1
     _native.call(
         "assign_targets",
         boxes,
+        boxes.contiguous(),
+        labels.contiguous(),
+        offsets.contiguous(),
         grids,
         lengths,
-        batch,
-        boxes.contiguous(),
-        boxes.shape[0],
-        _native.DTYPE_CODES[boxes.dtype],
-        labels.contiguous(),
-        _native.DTYPE_CODES[labels.dtype],
-        offsets.contiguous(),
-        _native.DTYPE_CODES[offsets.dtype],
-        location_offset,
-        center_radius,
-        _CENTER_REGIONS[center_region],
-        range_inclusive,
-        _AREA_RULES[area_rule],
-        max_area,
-        normalize_ltrb,
+        *rule,
         *outputs,
     )
 
@@ -185,7 +167,6 @@ def _match_kernel(
     *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_levels(grids, lengths)
-    _checks.offsets("offsets", offsets, boxes.shape[0])
     matches = _allocate_matches(boxes, offsets, grids)
     _run(boxes, labels, offsets, grids, lengths, rule, (*(None,) * 6, *matches))
     return matches

@@ -124,15 +124,7 @@ def _target_kernel(ltrb: Tensor) -> Tensor:
     target = _target_fake(ltrb)
     if _views.needs_copy(ltrb):
         ltrb = ltrb.contiguous()
-    extents = _views.row_extents(ltrb)
-    _native.call(
-        "centerness_target",
-        ltrb,
-        _views.row_view(ltrb, extents),
-        extents[0],
-        _native.DTYPE_CODES[ltrb.dtype],
-        target,
-    )
+    _native.call("centerness_target", ltrb, ltrb, target)
     return target
 
 
@@ -166,28 +158,24 @@ def _run(
 ) -> None:
     """Fills the outputs that are not None."""
     real = _native.maths_dtype(logits)
-    count = logits.numel()
     if reduction == "mean":
-        scale /= max(count, 1)
+        scale /= max(logits.numel(), 1)
     if target.dtype != real:
         target = target.to(real)
     selection = None if selection is None else selection.contiguous()
     _native.call(
         "centerness_loss",
         logits,
-        (logits.contiguous(), count, 1),
-        1,
-        _native.DTYPE_CODES[logits.dtype],
+        logits.contiguous(),
         target.contiguous(),
         selection,
-        0 if selection is None else _native.DTYPE_CODES[selection.dtype],
-        _native.normalizer(normalizer, normalizer_floor),
+        normalizer,
+        normalizer_floor,
         scale,
         gradient_scale,
         None if reduction == "none" else loss,
         loss if reduction == "none" else None,
-        None if gradient is None else (gradient, count, 1),
-        _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
+        gradient,
     )
 
 

@@ -160,12 +160,10 @@ def _run(
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
         logits = logits.contiguous()
-    extents = _views.row_extents(logits)
-    targets = None
     if labels.is_floating_point():
-        targets = labels.to(real)
-        if logits.is_contiguous() or _views.needs_copy(targets):
-            targets = targets.contiguous()
+        labels = labels.to(real)
+        if logits.is_contiguous() or _views.needs_copy(labels):
+            labels = labels.contiguous()
     else:
         labels = labels.contiguous()
     if weight is not None:
@@ -173,23 +171,18 @@ def _run(
     _native.call(
         "sigmoid_focal_loss",
         logits,
-        _views.row_view(logits, extents),
-        extents[0],
-        logits.shape[-1],
-        _native.DTYPE_CODES[logits.dtype],
-        labels if targets is None else None,
-        _native.DTYPE_CODES[labels.dtype],
-        None if targets is None else _views.row_view(targets, extents),
+        logits,
+        labels,
         weight,
-        _native.normalizer(normalizer, normalizer_floor),
+        normalizer,
+        normalizer_floor,
         scale,
         gradient_scale,
         alpha,
         gamma,
         loss_sum,
-        None if losses is None else _views.row_view(losses, extents),
-        None if gradient is None else _views.row_view(gradient, extents),
-        _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
+        losses,
+        gradient,
     )
 
 

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from fcos_ops import _checks, _library, _native, _views, reference
 
-# The numbers of IouKind and BoxFormat in csrc/include/fcos_ops/iou_loss.h.
-KINDS = {"iou": 0, "linear_iou": 1, "giou": 2, "diou": 3, "ciou": 4}
-_BOX_FORMATS = {"xyxy": 0, "ltrb": 1}
+KINDS = ("iou", "linear_iou", "giou", "diou", "ciou")
+_BOX_FORMATS = ("xyxy", "ltrb")
 _SMALLEST_EPS, _LARGEST_EPS = 1.2e-38, 3e38  # normal float32 numbers
 
 
@@ -123,8 +122,8 @@ def _check(
     _checks.tensor("target", target, _checks.FLOATING)
     _checks.shape("target", target, pred.shape, "the shape of pred")
     _checks.same_device("target", target, "pred", pred)
-    _checks.choice("kind", kind, tuple(KINDS))
-    _checks.choice("box_format", box_format, tuple(_BOX_FORMATS))
+    _checks.choice("kind", kind, KINDS)
+    _checks.choice("box_format", box_format, _BOX_FORMATS)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
     _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
     if weight is not None:
@@ -190,26 +189,22 @@ def _run(
         weight = weight.to(real).contiguous()
     if reduction == "mean":
         scale /= max(pred.numel() // 4, 1)
-    extents = _views.row_extents(target if pred.is_contiguous() else pred)
     _native.call(
         "iou_loss",
         pred,
-        _views.row_view(pred, extents),
-        _native.DTYPE_CODES[pred.dtype],
-        _views.row_view(target, extents),
-        _native.DTYPE_CODES[target.dtype],
-        extents[0],
-        KINDS[kind],
-        _BOX_FORMATS[box_format],
+        pred,
+        target,
+        kind,
+        box_format,
         eps,
         weight,
-        _native.normalizer(normalizer, normalizer_floor),
+        normalizer,
+        normalizer_floor,
         scale,
         gradient_scale,
         None if reduction == "none" else loss,
         loss if reduction == "none" else None,
-        None if gradient is None else _views.row_view(gradient, extents),
-        0 if gradient is None else _native.DTYPE_CODES[gradient.dtype],
+        gradient,
     )
 
 

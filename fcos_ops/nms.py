@@ -152,25 +152,17 @@ def _run(
     count: Tensor,
 ) -> None:
     """Fills `keep` and `count`. Without offsets all boxes belong to one image."""
-    num_boxes, num_images, max_detections = boxes.shape[0], count.shape[0], keep.shape[-1]
-    if num_boxes >= 2**31:
+    if boxes.shape[0] >= 2**31:
         raise ValueError(f"boxes must have fewer than 2^31 rows, got {_checks.describe(boxes)}")
     _native.call(
         "nms",
         boxes,
         boxes.contiguous(),
-        _native.DTYPE_CODES[boxes.dtype],
         scores.contiguous(),
-        _native.DTYPE_CODES[scores.dtype],
-        num_boxes,
         None if classes is None else classes.contiguous(),
-        _native.DTYPE_CODES[torch.int64 if classes is None else classes.dtype],
         None if offsets is None else offsets.contiguous(),
-        _native.DTYPE_CODES[torch.int64 if offsets is None else offsets.dtype],
-        num_images,
         iou_threshold,
         score_threshold,
-        max_detections,
         keep,
         count,
     )
@@ -216,12 +208,12 @@ def _padded_kernel(
     max_detections: int,
     native: bool,
 ) -> tuple[Tensor, Tensor]:
-    _checks.offsets("offsets", offsets, boxes.shape[0])
     if native:
         keep, count = _allocate(boxes, offsets, max_detections)
         threshold = math.nan if score_threshold is None else score_threshold
         _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)
         return keep, count
+    _checks.offsets("offsets", offsets, boxes.shape[0])
     return reference.nms_padded(
         boxes,
         scores,

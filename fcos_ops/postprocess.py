@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops import _checks, _library, _native, reference
 from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
 from fcos_ops._heads import checked_heads
 from fcos_ops.levels import Level
@@ -18,7 +18,6 @@ from fcos_ops.presets import (
 from fcos_ops.results import Detections
 
 _INTEGER = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-_NO_LIMIT = 2**63 - 1  # of detections per class, as in csrc/include/fcos_ops/postprocess.h
 
 
 def postprocess(
@@ -143,37 +142,19 @@ def _kernel(
     if original_sizes is not None:
         original_sizes = original_sizes.to(image_sizes.dtype).contiguous()
     found = _allocate(cls_logits[0], real, rule.max_detections)
-    per_class = rule.max_detections_per_class
-    batch, num_classes, _, _ = cls_logits[0].shape
     _native.call(
         "postprocess",
         image_sizes,
-        _views.level_views(cls_logits),
-        _native.DTYPE_CODES[cls_logits[0].dtype],
-        _views.level_views(ltrb),
-        _native.DTYPE_CODES[ltrb[0].dtype],
-        _views.level_views(centerness),
-        _native.DTYPE_CODES[centerness[0].dtype],
+        cls_logits,
+        ltrb,
+        centerness,
         grids,
         lengths,
-        batch,
-        num_classes,
         image_sizes,
         original_sizes,
-        _native.DTYPE_CODES[image_sizes.dtype],
         normalized,
         location_offset,
-        rule.threshold_on == "score",
-        rule.rank_by == "score",
-        rule.score == "sqrt",
-        rule.score_threshold,
-        rule.candidates_per_level,
-        rule.iou_threshold,
-        rule.max_detections,
-        rule.clip == "before_nms",
-        rule.drop_empty,
-        rule.class_agnostic,
-        _NO_LIMIT if per_class is None else per_class,
+        *rule,
         *found,
     )
     return found

@@ -1,210 +1,108 @@
-// How Python hands over what the native library takes: by position, in the order of `_C.pyi`.
-// A tensor stands for its address, None for null, an enumeration for its number.
+// How Python hands over what the native library takes: by position, in the order of `_C.pyi`, with
+// the names that errors give. Sizes come from the tensors themselves, once, and are checked here
+// for every caller: public functions, exported programs, backward passes, whatever ran in between.
 #pragma once
 
 #include <Python.h>
 
 #include <array>
-#include <stdexcept>
 #include <string>
-#include <type_traits>
 
+#include "bindings/tensor.h"
 #include "fcos_ops/assign_targets.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::bindings {
 
-// Thrown when a Python error has been set.
-struct PythonError {};
-
-// The level views of one tensor or of one pyramid.
-template <class View>
-struct Levels {
-  std::array<View, kMaxLevels> views;
-  std::int32_t count = 0;
-};
-
-// The views of a head's three outputs.
-struct HeadLevels {
-  Levels<LevelView> class_logits, ltrb, centerness;
-};
-
 // The positional arguments of a call, read one after another. They are borrowed: the caller keeps
-// them alive, and with them the memory of their tensors.
+// them alive, and with them the memory of their tensors. The last four are context and workspace.
 class Arguments {
  public:
-  explicit Arguments(PyObject* tuple) : tuple_(tuple) {}
+  explicit Arguments(PyObject* tuple);
 
-  template <class... Fields>
-  void read(Fields&... fields) {
-    (convert(next(), fields), ...);
+  const Context& context() const { return context_; }
+  const Workspace& workspace() const { return workspace_; }
+
+  // Every tensor must be on the device of the first.
+  Tensor tensor(const char* name);
+  Tensor optional_tensor(const char* name);  // or None
+  Tensors tensors(const char* name);         // a tuple or list of them, at most kMaxLevels
+
+  // The address of contiguous elements of one dtype, so many of them.
+  template <class T = void>
+  T* values(const char* name, DType dtype, std::int64_t count) {
+    return static_cast<T*>(checked_data(tensor(name), dtype, count));
+  }
+  template <class T = void>
+  T* optional_values(const char* name, DType dtype, std::int64_t count) {  // null for None
+    return static_cast<T*>(checked_data(optional_tensor(name), dtype, count));
   }
 
-  // A sequence of (tensor, height, width, four strides) for every level; or (tensor, rows,
-  // channels) for one level of contiguous rows; or None for no levels. `field` then points to the
-  // views, or is null.
-  template <class View>
-  void read_levels(Levels<View>& levels, const View*& field) {
-    if (PyObject* const value = next(); value != Py_None) convert(Sequence(value), levels);
-    field = levels.count > 0 ? levels.views.data() : nullptr;
+  std::int64_t integer(const char* name);
+  std::int64_t optional_integer(const char* name, std::int64_t absent);  // or None
+  double number(const char* name);
+  bool boolean(const char* name);
+
+  // Which of `words`.
+  template <std::size_t kCount>
+  int word(const char* name, const char* const (&words)[kCount]) {
+    return word(name, words, static_cast<int>(kCount));
   }
 
-  // Levels and dtype of each output of a head.
-  template <class Args>
-  void read_heads(HeadLevels& heads, Args& args) {
-    read_levels(heads.class_logits, args.class_logits);
-    read(args.class_dtype);
-    read_levels(heads.ltrb, args.ltrb);
-    read(args.ltrb_dtype);
-    read_levels(heads.centerness, args.centerness);
-    read(args.centerness_dtype);
-    args.num_levels = heads.class_logits.count;
-    if (heads.ltrb.count != args.num_levels || heads.centerness.count != args.num_levels) {
-      throw std::invalid_argument("levels: unequal lengths");
-    }
-  }
+  // A tensor of one number of any dtype, or None; then its floor.
+  Normalizer normalizer();
 
-  // Items of a tuple or list that hold one number or `per_level` numbers for every level.
-  class Sequence {
-   public:
-    explicit Sequence(PyObject* value) : value_(value) {
-      if (!PyTuple_Check(value) && !PyList_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "expected a tuple or list, got %R", value);
-        throw PythonError();
-      }
-    }
-    Py_ssize_t size() const { return PySequence_Fast_GET_SIZE(value_); }
-    PyObject* operator[](Py_ssize_t i) const { return PySequence_Fast_GET_ITEM(value_, i); }
-
-    std::int32_t groups_of(Py_ssize_t per_level) const {
-      if (size() % per_level != 0 || size() / per_level > kMaxLevels) {
-        throw std::invalid_argument("levels: wrong number of items");
-      }
-      return static_cast<std::int32_t>(size() / per_level);
-    }
-
-   private:
-    PyObject* value_;
-  };
-
-  Sequence read_sequence() { return Sequence(next()); }
-
-  static void convert(PyObject* value, std::int64_t& result) {
-    result = PyLong_AsLongLong(value);
-    if (result == -1 && PyErr_Occurred()) throw PythonError();
-  }
-
-  static void convert(PyObject* value, std::int32_t& result) {
-    std::int64_t wide = 0;
-    convert(value, wide);
-    result = static_cast<std::int32_t>(wide);
-  }
-
-  static void convert(PyObject* value, std::size_t& result) {
-    std::int64_t number = 0;
-    convert(value, number);
-    result = static_cast<std::size_t>(number);
-  }
-
-  static void convert(PyObject* value, double& result) {
-    result = PyFloat_AsDouble(value);
-    if (result == -1.0 && PyErr_Occurred()) throw PythonError();
-  }
-
-  static void convert(PyObject* value, bool& result) {
-    const int truth = PyObject_IsTrue(value);
-    if (truth < 0) throw PythonError();
-    result = truth != 0;
-  }
-
-  template <class T>
-  static void convert(PyObject* value, T& result) {
-    if constexpr (std::is_enum_v<T>) {
-      std::int32_t number = 0;
-      convert(value, number);
-      result = static_cast<T>(number);
-    } else {
-      static_assert(std::is_pointer_v<T>);
-      result = static_cast<T>(address(value));
-    }
-  }
-
-  static void convert(PyObject* value, Normalizer& result) {
-    const Sequence items(value);
-    if (items.size() != 3) throw std::invalid_argument("normalizer: expected three items");
-    convert(items[0], result.data);
-    convert(items[1], result.dtype);
-    convert(items[2], result.floor);
-  }
+  // (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
+  std::int32_t levels(std::array<AssignmentLevel, kMaxLevels>& levels);
 
   // Every argument has been read.
-  void finish() const {
-    if (position_ != PyTuple_GET_SIZE(tuple_)) throw std::invalid_argument("too many arguments");
-  }
+  void finish() const;
 
  private:
-  template <class View>
-  static void convert(const Sequence& items, Levels<View>& levels) {
-    if (items.size() == 3) {
-      std::int64_t channels = 0;
-      View& view = levels.views[0];
-      convert(items[0], view.data);
-      convert(items[1], view.width);
-      convert(items[2], channels);
-      view.height = 1;
-      view.stride_x = channels;
-      view.stride_channel = 1;
-      levels.count = 1;
-      return;
-    }
-    levels.count = items.groups_of(7);
-    for (std::int32_t i = 0; i < levels.count; ++i) {
-      View& view = levels.views[i];
-      convert(items[7 * i], view.data);
-      std::int64_t* const numbers[] = {&view.height,   &view.width,    &view.stride_batch,
-                                       &view.stride_y, &view.stride_x, &view.stride_channel};
-      for (int k = 0; k < 6; ++k) convert(items[7 * i + 1 + k], *numbers[k]);
-    }
-  }
-
-  PyObject* next() {
-    if (position_ == PyTuple_GET_SIZE(tuple_)) throw std::invalid_argument("too few arguments");
-    return PyTuple_GET_ITEM(tuple_, position_++);
-  }
-
-  // read(value.method())
-  template <class Read>
-  static auto call(PyObject* value, PyObject* method, const Read& read) {
-    PyObject* const returned = PyObject_CallMethodNoArgs(value, method);
-    if (returned == nullptr) throw PythonError();
-    const auto result = read(returned);
-    Py_DECREF(returned);
-    return result;
-  }
-
-  static void* address(PyObject* value) {
-    if (value == Py_None) return nullptr;
-    if (PyLong_Check(value)) return as_address(value);
-    static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
-    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-    if (call(value, is_neg, [](PyObject* negated) { return negated == Py_True; })) {
-      PyErr_SetString(PyExc_ValueError,
-                      "a tensor argument is the negation of what lies in its memory (is_neg()): "
-                      "pass tensor.resolve_neg()");
-      throw PythonError();
-    }
-    return call(value, data_ptr, [](PyObject* number) { return PyLong_AsVoidPtr(number); });
-  }
-
-  static void* as_address(PyObject* value) {
-    void* const result = PyLong_AsVoidPtr(value);
-    if (result == nullptr && PyErr_Occurred()) throw PythonError();
-    return result;
-  }
+  static void* checked_data(const Tensor& tensor, DType dtype, std::int64_t count);
+  PyObject* next();
+  int word(const char* name, const char* const* words, int count);
+  Tensor placed(Tensor tensor);
 
   PyObject* tuple_;
-  Py_ssize_t position_ = 0;
+  Py_ssize_t position_ = 0, end_;
+  Tensor first_;
+  Context context_;
+  Workspace workspace_;
 };
+
+// The outputs of a head: [B, C, H, W], [B, 4, H, W] and [B, 1, H, W] for the H, W of each level.
+struct HeadLevels {
+  Tensors class_logits, ltrb, centerness;
+  std::array<LevelView, kMaxLevels> class_views, ltrb_views, centerness_views;
+};
+
+void read_heads(Arguments& in, HeadLevels& heads);
+
+// Raises unless they are so for these levels, of one batch and number of classes, each head of one
+// floating dtype.
+void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
+                  std::int32_t num_levels);
+
+// What an op with a head takes of it, and of its levels.
+template <class Args>
+void set_heads(HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
+               std::int32_t num_levels, Args& args) {
+  expect_heads(heads, levels, num_levels);
+  args.num_levels = num_levels;
+  args.class_logits = map_views(heads.class_logits, heads.class_views);
+  args.ltrb = map_views(heads.ltrb, heads.ltrb_views);
+  args.centerness = map_views(heads.centerness, heads.centerness_views);
+  args.class_dtype = heads.class_logits.levels[0].dtype();
+  args.ltrb_dtype = heads.ltrb.levels[0].dtype();
+  args.centerness_dtype = heads.centerness.levels[0].dtype();
+  args.batch = heads.class_logits.levels[0].size(0);
+  args.num_classes = heads.class_logits.levels[0].size(1);
+}
+
+// On a CPU: raises unless `offsets`, [B + 1], run from 0 to `total` and never fall. Elsewhere they
+// are not read.
+void expect_offsets(const Tensor& offsets, std::int64_t total);
 
 // Other Python threads may run while it lives.
 class WithoutGil {
@@ -218,25 +116,22 @@ class WithoutGil {
   PyThreadState* state_;
 };
 
-// Errors that only a mistake inside fcos_ops can cause (its Python functions check what users
-// pass), and CUDA errors.
+// ValueError for what the checks of the library refuse, RuntimeError for what CUDA does.
 inline void raise_unless_ok(const Status& status) {
   if (status.ok()) return;
-  throw std::runtime_error(std::string(status.message) + " (status " + std::to_string(status.code) +
-                           ")");
+  raise(status.code == kInvalidArgument ? PyExc_ValueError : PyExc_RuntimeError,
+        std::string(status.message) + " (status " + std::to_string(status.code) + ")");
 }
 
-// Runs an op, whose arguments have been read but for the last five: device, stream, threads,
-// workspace, and its size. Returns 0; or, where the op needs a larger workspace than was given,
-// does nothing but return the size. On a CPU small ones need not be given.
+// Runs an op, whose arguments have been read. Returns 0; or, where the op needs a larger workspace
+// than was given, does nothing but return the size. On a CPU small ones need not be given.
 template <class Args>
-std::size_t run(Arguments& in, const Args& args,
+std::size_t run(const Arguments& in, const Args& args,
                 std::size_t (*workspace_size)(const Args&, const Context&),
                 Status (*op)(const Args&, Workspace, const Context&)) {
-  Context context;
-  Workspace workspace;
-  in.read(context.device, context.stream, context.num_threads, workspace.data, workspace.size);
   in.finish();
+  const Context& context = in.context();
+  Workspace workspace = in.workspace();
   alignas(16) std::array<unsigned char, 16384> small;
   if (const std::size_t size = workspace_size(args, context); workspace.size < size) {
     if (context.device != kCpuDevice || size > small.size()) return size;
@@ -250,10 +145,6 @@ std::size_t run(Arguments& in, const Args& args,
   raise_unless_ok(status);
   return 0;
 }
-
-// (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
-// Returns how many levels there are.
-std::int32_t read_assignment_levels(Arguments& in, std::array<AssignmentLevel, kMaxLevels>& levels);
 
 // One per op, bound by module.cpp.
 std::size_t bound_assign_targets(Arguments& in);

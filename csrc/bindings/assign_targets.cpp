@@ -1,35 +1,53 @@
 #include "fcos_ops/assign_targets.h"
 
 #include "bindings/arguments.h"
+#include "bindings/words.h"
 
 namespace fcos_ops::bindings {
 
-std::int32_t read_assignment_levels(Arguments& in,
-                                    std::array<AssignmentLevel, kMaxLevels>& levels) {
-  const auto grids = in.read_sequence(), lengths = in.read_sequence();
-  const std::int32_t count = grids.groups_of(4);
-  if (lengths.groups_of(3) != count) throw std::invalid_argument("levels: unequal lengths");
-  for (std::int32_t i = 0; i < count; ++i) {
-    AssignmentLevel& level = levels[i];
-    std::int64_t* const grid[] = {&level.height, &level.width, &level.stride_y, &level.stride_x};
-    double* const length[] = {&level.scale, &level.lower, &level.upper};
-    for (int k = 0; k < 4; ++k) Arguments::convert(grids[4 * i + k], *grid[k]);
-    for (int k = 0; k < 3; ++k) Arguments::convert(lengths[3 * i + k], *length[k]);
-  }
-  return count;
-}
-
 std::size_t bound_assign_targets(Arguments& in) {
-  std::array<AssignmentLevel, kMaxLevels> levels;
   AssignTargetsArgs args;
+  std::array<AssignmentLevel, kMaxLevels> levels;
+  const Tensor boxes = in.tensor("boxes"), labels = in.tensor("labels");
+  const Tensor offsets = in.tensor("offsets");
+  boxes.expect_dtype(kFloating);
+  boxes.expect_rank(2);
+  const std::int64_t num_boxes = boxes.size(0);
+  boxes.expect_shape({num_boxes, 4});
+  labels.expect_dtype(kIntegers);
+  labels.expect_shape({num_boxes});
+  expect_offsets(offsets, num_boxes);
+  args.batch = offsets.size(0) - 1;
+  args.boxes = boxes.data();
+  args.num_boxes = num_boxes;
+  args.box_dtype = boxes.dtype();
+  args.labels = labels.data();
+  args.label_dtype = labels.dtype();
+  args.offsets = offsets.data();
+  args.offset_dtype = offsets.dtype();
+  args.num_levels = in.levels(levels);
   args.levels = levels.data();
-  args.num_levels = read_assignment_levels(in, levels);
-  in.read(args.batch, args.boxes, args.num_boxes, args.box_dtype, args.labels, args.label_dtype,
-          args.offsets, args.offset_dtype);
-  in.read(args.location_offset, args.center_radius, args.center_region, args.range_inclusive,
-          args.area_rule, args.max_area, args.normalize_ltrb);
-  in.read(args.location_labels, args.ltrb, args.centerness, args.matched, args.num_pos,
-          args.centerness_sum, args.matched_int32, args.counts, args.image_counts);
+  args.location_offset = in.number("location_offset");
+  args.center_radius = in.number("center_radius");
+  args.center_region = static_cast<CenterRegion>(in.word("center_region", kCenterRegions));
+  args.range_inclusive = in.boolean("range_inclusive");
+  args.area_rule = static_cast<AreaRule>(in.word("area_rule", kAreaRules));
+  args.max_area = in.number("max_area");
+  args.normalize_ltrb = in.boolean("normalize_ltrb");
+
+  std::int64_t rows = 0;
+  for (std::int32_t i = 0; i < args.num_levels; ++i) rows += levels[i].height * levels[i].width;
+  rows *= args.batch;
+  const DType maths = maths_of(boxes.dtype());
+  args.location_labels = in.optional_values<std::int64_t>("labels", DType::kInt64, rows);
+  args.ltrb = in.optional_values("ltrb", maths, 4 * rows);
+  args.centerness = in.optional_values("centerness", maths, rows);
+  args.matched = in.optional_values<std::int64_t>("matched", DType::kInt64, rows);
+  args.num_pos = in.optional_values<std::int64_t>("num_pos", DType::kInt64, 1);
+  args.centerness_sum = in.optional_values("centerness_sum", maths, 1);
+  args.matched_int32 = in.optional_values<std::int32_t>("matched", DType::kInt32, rows);
+  args.counts = in.optional_values("counts", maths, 2);
+  args.image_counts = in.optional_values("image_counts", maths, 2 * args.batch);
   return run(in, args, assign_targets_workspace_size, assign_targets);
 }
 

@@ -11,27 +11,69 @@ Status target(const CenternessTargetArgs& args, Workspace, const Context& contex
   return centerness_target(args, context);
 }
 
+// The numbers of a contiguous tensor as one level of one channel.
+template <class View>
+const View* line_view(const Tensor& tensor, View& view) {
+  if (!tensor.given()) return nullptr;
+  view.data = tensor.data();
+  view.height = 1;
+  view.width = tensor.count();
+  view.stride_x = view.stride_channel = 1;
+  return &view;
+}
+
 }  // namespace
 
 std::size_t bound_centerness_target(Arguments& in) {
-  Levels<LevelView> ltrb;
   CenternessTargetArgs args;
-  in.read_levels(ltrb, args.ltrb);
-  args.num_levels = ltrb.count;
-  in.read(args.batch, args.dtype, args.target);
+  LevelView view;
+  const Tensor ltrb = in.tensor("ltrb");
+  ltrb.expect_dtype(kFloating);
+  const Rows rows({&ltrb});
+  if (ltrb.size(ltrb.rank() - 1) != 4) {
+    raise(PyExc_ValueError, "ltrb must have shape [..., 4], got " + ltrb.shape());
+  }
+  args.ltrb = row_view(ltrb, rows, view);
+  args.num_levels = 1;
+  args.batch = rows.batch;
+  args.dtype = ltrb.dtype();
+  args.target = in.optional_values("target", maths_of(ltrb.dtype()), rows.count());
   return run(in, args, no_workspace, target);
 }
 
 std::size_t bound_centerness_loss(Arguments& in) {
-  Levels<LevelView> logits;
-  Levels<MutableLevelView> gradient;
   CenternessLossArgs args;
-  in.read_levels(logits, args.logits);
-  in.read(args.batch, args.dtype, args.target, args.selection, args.selection_dtype,
-          args.normalizer, args.scale, args.gradient_scale, args.loss_sum, args.losses);
-  in.read_levels(gradient, args.gradient);
-  in.read(args.gradient_dtype);
-  args.num_levels = logits.count;
+  LevelView view;
+  MutableLevelView gradient_view;
+  const Tensor logits = in.tensor("logits");
+  logits.expect_dtype(kFloating);
+  const std::int64_t count = logits.count();
+  logits.expect_count(count);
+  const DType maths = maths_of(logits.dtype());
+  args.logits = line_view(logits, view);
+  args.num_levels = 1;
+  args.batch = 1;
+  args.dtype = logits.dtype();
+  const Tensor values = in.tensor("target");
+  values.expect_dtype(only(maths));
+  values.expect_sizes_of(logits);
+  values.expect_count(count);
+  args.target = values.data();
+  const Tensor selection = in.optional_tensor("selection");
+  selection.expect_dtype(kIntegers | only(DType::kUInt8));
+  selection.expect_count(count);
+  args.selection = selection.data();
+  args.selection_dtype = selection.dtype();
+  args.normalizer = in.normalizer();
+  args.scale = in.number("scale");
+  args.gradient_scale = in.optional_values("grad_loss", maths, 1);
+
+  args.loss_sum = in.optional_values("loss", maths, 1);
+  args.losses = in.optional_values("losses", maths, count);
+  const Tensor gradient = in.optional_tensor("gradient");
+  gradient.expect_count(count);
+  args.gradient = line_view(gradient, gradient_view);
+  args.gradient_dtype = gradient.given() ? gradient.dtype() : maths;
   return run(in, args, centerness_loss_workspace_size, centerness_loss);
 }
 

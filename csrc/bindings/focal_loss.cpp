@@ -5,18 +5,44 @@
 namespace fcos_ops::bindings {
 
 std::size_t bound_sigmoid_focal_loss(Arguments& in) {
-  Levels<LevelView> logits, targets;
-  Levels<MutableLevelView> losses, gradient;
   FocalLossArgs args;
-  in.read_levels(logits, args.logits);
-  in.read(args.batch, args.num_classes, args.dtype, args.labels, args.label_dtype);
-  in.read_levels(targets, args.targets);
-  in.read(args.weight, args.normalizer, args.scale, args.gradient_scale, args.alpha, args.gamma,
-          args.loss_sum);
-  in.read_levels(losses, args.losses);
-  in.read_levels(gradient, args.gradient);
-  in.read(args.gradient_dtype);
-  args.num_levels = logits.count;
+  LevelView logit_view, target_view;
+  MutableLevelView loss_view, gradient_view;
+  const Tensor logits = in.tensor("logits"), labels = in.tensor("labels");
+  logits.expect_dtype(kFloating);
+  const DType maths = maths_of(logits.dtype());
+  const bool is_dense = labels.is(kFloating);
+  const Rows rows({&logits, is_dense ? &labels : &logits});
+  args.logits = row_view(logits, rows, logit_view);
+  args.num_levels = 1;
+  args.batch = rows.batch;
+  args.num_classes = logits.size(logits.rank() - 1);
+  args.dtype = logits.dtype();
+  if (is_dense) {
+    labels.expect_sizes_of(logits);
+    labels.expect_dtype(only(maths));
+    args.targets = row_view(labels, rows, target_view);
+  } else {
+    labels.expect_dtype(kIntegers);
+    labels.expect_count(rows.count());
+    args.labels = labels.data();
+    args.label_dtype = labels.dtype();
+  }
+  args.weight = in.optional_values("weight", maths, rows.count());
+  args.normalizer = in.normalizer();
+  args.scale = in.number("scale");
+  args.gradient_scale = in.optional_values("grad_loss", maths, 1);
+  args.alpha = in.number("alpha");
+  args.gamma = in.number("gamma");
+
+  args.loss_sum = in.optional_values("loss", maths, 1);
+  const Tensor losses = in.optional_tensor("losses"), gradient = in.optional_tensor("gradient");
+  losses.expect_sizes_of(logits);
+  losses.expect_dtype(only(maths));
+  args.losses = row_view(losses, rows, loss_view);
+  gradient.expect_sizes_of(logits);
+  args.gradient = row_view(gradient, rows, gradient_view);
+  args.gradient_dtype = gradient.given() ? gradient.dtype() : maths;
   return run(in, args, sigmoid_focal_loss_workspace_size, sigmoid_focal_loss);
 }
 

@@ -1,21 +1,44 @@
 #include "fcos_ops/iou_loss.h"
 
 #include "bindings/arguments.h"
+#include "bindings/words.h"
 
 namespace fcos_ops::bindings {
 
 std::size_t bound_iou_loss(Arguments& in) {
-  Levels<LevelView> pred, target;
-  Levels<MutableLevelView> gradient;
   IouLossArgs args;
-  in.read_levels(pred, args.pred);
-  in.read(args.pred_dtype);
-  in.read_levels(target, args.target);
-  in.read(args.target_dtype, args.batch, args.kind, args.box_format, args.eps, args.weight,
-          args.normalizer, args.scale, args.gradient_scale, args.loss_sum, args.losses);
-  in.read_levels(gradient, args.gradient);
-  in.read(args.gradient_dtype);
-  args.num_levels = pred.count;
+  LevelView pred_view, target_view;
+  MutableLevelView gradient_view;
+  const Tensor pred = in.tensor("pred"), target = in.tensor("target");
+  pred.expect_dtype(kFloating);
+  target.expect_dtype(kFloating);
+  target.expect_sizes_of(pred);
+  const Rows rows({&pred, &target});
+  if (pred.size(pred.rank() - 1) != 4) {
+    raise(PyExc_ValueError, "pred must have shape [..., 4], got " + pred.shape());
+  }
+  args.pred = row_view(pred, rows, pred_view);
+  args.target = row_view(target, rows, target_view);
+  args.num_levels = 1;
+  args.batch = rows.batch;
+  args.pred_dtype = pred.dtype();
+  args.target_dtype = target.dtype();
+  const bool is_double = pred.dtype() == DType::kFloat64 || target.dtype() == DType::kFloat64;
+  const DType maths = is_double ? DType::kFloat64 : DType::kFloat32;
+  args.kind = static_cast<IouKind>(in.word("kind", kIouKinds));
+  args.box_format = static_cast<BoxFormat>(in.word("box_format", kBoxFormats));
+  args.eps = in.number("eps");
+  args.weight = in.optional_values("weight", maths, rows.count());
+  args.normalizer = in.normalizer();
+  args.scale = in.number("scale");
+  args.gradient_scale = in.optional_values("grad_loss", maths, 1);
+
+  args.loss_sum = in.optional_values("loss", maths, 1);
+  args.losses = in.optional_values("losses", maths, rows.count());
+  const Tensor gradient = in.optional_tensor("gradient");
+  gradient.expect_sizes_of(pred);
+  args.gradient = row_view(gradient, rows, gradient_view);
+  args.gradient_dtype = gradient.dtype();
   return run(in, args, iou_loss_workspace_size, iou_loss);
 }
 

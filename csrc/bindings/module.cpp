@@ -1,4 +1,4 @@
-// The Python module fcos_ops._C: the native library as it is, without torch and without checks.
+// The Python module fcos_ops._C: the native library, without torch.
 #include <pybind11/pybind11.h>
 
 #include "bindings/arguments.h"
@@ -15,8 +15,8 @@ using Function = std::size_t (*)(Arguments&);
 // signature, would take longer to compile than the rest of the library.
 void bind(py::module_& m, const char* name, Function function) {
   m.def(name, [function](const py::args& values) {
-    Arguments in(values.ptr());
     try {
+      Arguments in(values.ptr());
       return function(in);
     } catch (const PythonError&) {
       throw py::error_already_set();

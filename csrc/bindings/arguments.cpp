@@ -1,0 +1,227 @@
+#include "bindings/arguments.h"
+
+namespace fcos_ops::bindings {
+namespace {
+
+// Items of a tuple or list.
+class Sequence {
+ public:
+  Sequence(PyObject* value, const char* name) : value_(value) {
+    if (!PyTuple_Check(value) && !PyList_Check(value)) {
+      raise(PyExc_TypeError,
+            std::string(name) + " must be a tuple or list, got " + Py_TYPE(value)->tp_name);
+    }
+  }
+  Py_ssize_t size() const { return PySequence_Fast_GET_SIZE(value_); }
+  PyObject* operator[](Py_ssize_t i) const { return PySequence_Fast_GET_ITEM(value_, i); }
+
+ private:
+  PyObject* value_;
+};
+
+std::int64_t as_integer(PyObject* value) {
+  const std::int64_t result = PyLong_AsLongLong(value);
+  if (result == -1 && PyErr_Occurred()) throw PythonError();
+  return result;
+}
+
+double as_number(PyObject* value) {
+  const double result = PyFloat_AsDouble(value);
+  if (result == -1.0 && PyErr_Occurred()) throw PythonError();
+  return result;
+}
+
+// `error` that Python raised, with the name of the argument in front.
+[[noreturn]] void raise_with_name(const char* name) {
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_Format(type == PyExc_OverflowError ? PyExc_ValueError : type, "%s: %S", name, value);
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+  throw PythonError();
+}
+
+}  // namespace
+
+Arguments::Arguments(PyObject* tuple) : tuple_(tuple), end_(PyTuple_GET_SIZE(tuple) - 4) {
+  if (end_ < 0) raise(PyExc_TypeError, "too few arguments");
+  context_.device = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_)));
+  context_.stream = PyLong_AsVoidPtr(PyTuple_GET_ITEM(tuple, end_ + 1));
+  if (context_.stream == nullptr && PyErr_Occurred()) throw PythonError();
+  context_.num_threads = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_ + 2)));
+  if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); value != Py_None) {
+    const Tensor workspace(value, "workspace");
+    workspace.expect_dtype(only(DType::kUInt8));
+    workspace.expect_count(workspace.count());
+    workspace_ = {workspace.data(), static_cast<std::size_t>(workspace.count())};
+  }
+}
+
+PyObject* Arguments::next() {
+  if (position_ == end_) raise(PyExc_TypeError, "too few arguments");
+  return PyTuple_GET_ITEM(tuple_, position_++);
+}
+
+void Arguments::finish() const {
+  if (position_ != end_) raise(PyExc_TypeError, "too many arguments");
+}
+
+Tensor Arguments::placed(Tensor tensor) {
+  if (!first_.given()) first_ = tensor;
+  if (!tensor.shares_device(first_)) {
+    raise(PyExc_ValueError, tensor.name() + " must be on the device of " + first_.name());
+  }
+  return tensor;
+}
+
+Tensor Arguments::tensor(const char* name) { return placed(Tensor(next(), name)); }
+
+Tensor Arguments::optional_tensor(const char* name) {
+  PyObject* const value = next();
+  return value == Py_None ? Tensor() : placed(Tensor(value, name));
+}
+
+Tensors Arguments::tensors(const char* name) {
+  const Sequence items(next(), name);
+  if (items.size() > kMaxLevels) {
+    raise(PyExc_ValueError, std::string(name) + " must hold at most " + std::to_string(kMaxLevels) +
+                                " tensors, got " + std::to_string(items.size()));
+  }
+  Tensors result;
+  result.count = static_cast<std::int32_t>(items.size());
+  for (std::int32_t i = 0; i < result.count; ++i) {
+    result.levels[i] = placed(Tensor(items[i], name, i));
+  }
+  return result;
+}
+
+void* Arguments::checked_data(const Tensor& tensor, DType dtype, std::int64_t count) {
+  tensor.expect_dtype(only(dtype));
+  tensor.expect_count(count);
+  return tensor.data();
+}
+
+std::int64_t Arguments::optional_integer(const char* name, std::int64_t absent) {
+  if (position_ < end_ && PyTuple_GET_ITEM(tuple_, position_) == Py_None) {
+    next();
+    return absent;
+  }
+  return integer(name);
+}
+
+std::int64_t Arguments::integer(const char* name) {
+  const std::int64_t result = PyLong_AsLongLong(next());
+  if (result == -1 && PyErr_Occurred()) raise_with_name(name);
+  return result;
+}
+
+double Arguments::number(const char* name) {
+  const double result = PyFloat_AsDouble(next());
+  if (result == -1.0 && PyErr_Occurred()) raise_with_name(name);
+  return result;
+}
+
+bool Arguments::boolean(const char* name) {
+  PyObject* const value = next();
+  if (!PyBool_Check(value)) {
+    raise(PyExc_TypeError, std::string(name) + " must be a bool, got " + Py_TYPE(value)->tp_name);
+  }
+  return value == Py_True;
+}
+
+int Arguments::word(const char* name, const char* const* words, int count) {
+  PyObject* const value = next();
+  std::string expected;
+  for (int i = 0; i < count; ++i) {
+    if (PyUnicode_Check(value) && PyUnicode_CompareWithASCIIString(value, words[i]) == 0) return i;
+    expected += (i > 0 ? ", '" : "'") + std::string(words[i]) + "'";
+  }
+  PyErr_Format(PyExc_ValueError, "%s must be one of (%s), got %R", name, expected.c_str(), value);
+  throw PythonError();
+}
+
+Normalizer Arguments::normalizer() {
+  const Tensor value = optional_tensor("normalizer");
+  value.expect_count(1);
+  Normalizer result;
+  result.data = value.data();
+  result.dtype = value.dtype();
+  result.floor = number("normalizer_floor");
+  return result;
+}
+
+std::int32_t Arguments::levels(std::array<AssignmentLevel, kMaxLevels>& levels) {
+  const Sequence grids(next(), "levels"), lengths(next(), "levels");
+  const Py_ssize_t count = grids.size() / 4;
+  if (count < 1 || count > kMaxLevels || grids.size() != 4 * count || lengths.size() != 3 * count) {
+    raise(PyExc_ValueError, "levels must be 1 to " + std::to_string(kMaxLevels) +
+                                ", of four integers and three numbers each");
+  }
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    AssignmentLevel& level = levels[i];
+    std::int64_t* const grid[] = {&level.height, &level.width, &level.stride_y, &level.stride_x};
+    double* const length[] = {&level.scale, &level.lower, &level.upper};
+    for (int k = 0; k < 4; ++k) *grid[k] = as_integer(grids[4 * i + k]);
+    for (int k = 0; k < 3; ++k) *length[k] = as_number(lengths[3 * i + k]);
+  }
+  return static_cast<std::int32_t>(count);
+}
+
+void read_heads(Arguments& in, HeadLevels& heads) {
+  heads.class_logits = in.tensors("cls_logits");
+  heads.ltrb = in.tensors("ltrb");
+  heads.centerness = in.tensors("centerness");
+}
+
+void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
+                  std::int32_t num_levels) {
+  for (const Tensors* head : {&heads.class_logits, &heads.ltrb, &heads.centerness}) {
+    if (head->count != num_levels) {
+      raise(PyExc_ValueError, "cls_logits, ltrb and centerness must hold one tensor for each of " +
+                                  std::to_string(num_levels) + " levels");
+    }
+  }
+  const Tensor& first = heads.class_logits.levels[0];
+  first.expect_rank(4);
+  const std::int64_t batch = first.size(0), num_classes = first.size(1);
+  for (std::int32_t i = 0; i < num_levels; ++i) {
+    const std::int64_t height = levels[i].height, width = levels[i].width;
+    heads.class_logits.levels[i].expect_sizes({batch, num_classes, height, width});
+    heads.ltrb.levels[i].expect_sizes({batch, 4, height, width});
+    heads.centerness.levels[i].expect_sizes({batch, 1, height, width});
+    for (const Tensors* head : {&heads.class_logits, &heads.ltrb, &heads.centerness}) {
+      head->levels[0].expect_dtype(kFloating);
+      head->levels[i].expect_dtype(only(head->levels[0].dtype()));
+    }
+  }
+}
+
+void expect_offsets(const Tensor& offsets, std::int64_t total) {
+  offsets.expect_dtype(kIntegers);
+  offsets.expect_rank(1);
+  if (offsets.size(0) < 1) raise(PyExc_ValueError, "offsets must have shape [B + 1], got [0]");
+  offsets.expect_count(offsets.size(0));
+  if (!offsets.is_on_cpu()) return;
+  const auto value = [&](std::int64_t i) -> std::int64_t {
+    return offsets.dtype() == DType::kInt64 ? static_cast<const std::int64_t*>(offsets.data())[i]
+                                            : static_cast<const std::int32_t*>(offsets.data())[i];
+  };
+  const std::int64_t count = offsets.size(0);
+  std::int64_t last = 0;
+  bool rises = value(0) == 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t current = value(i);
+    rises = rises && current >= last;
+    last = current;
+  }
+  if (rises && last == total) return;
+  std::string shown = "[";
+  for (std::int64_t i = 0; i < count && i < 8; ++i) {
+    shown += (i > 0 ? ", " : "") + std::to_string(value(i));
+  }
+  raise(PyExc_ValueError, "offsets must rise from 0 to " + std::to_string(total) +
+                              " and never fall, got " + shown + (count > 8 ? "]..." : "]"));
+}
+
+}  // namespace fcos_ops::bindings
