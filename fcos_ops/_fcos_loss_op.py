@@ -103,7 +103,7 @@ def _kernel(
     expected: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    *rule, store = options
+    rule, store = options[:-3], options[-3:]
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
     _run(
         heads,
@@ -120,7 +120,7 @@ def _kernel(
 
 
 def _fake(heads: Sequence[Tensor], *arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    return (*_allocate_losses(heads), _allocate(heads, arguments[-1]))
+    return (*_allocate_losses(heads), _allocate(heads, arguments[-3:]))
 
 
 def _backward_kernel(
@@ -149,25 +149,36 @@ def _backward_fake(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
 
 
 def _chain(
+    ctx: Any,
     gradients: list[Sequence[Tensor]],
     grad_losses: Sequence[Tensor | None],
     expected: Tensor | None,
-    factor: float,
 ) -> list[Sequence[Tensor]]:
-    """The stored gradients of each head times the derivative by its loss, over what was expected.
-
-    Where nobody can ask for them again (eager, graph not kept) they are scaled in place, and not at
-    all where they are as expected; else new tensors are returned.
-    """
-    stored = [tensor for head in gradients for tensor in head]
-    if not _library.runs_eagerly(stored) or torch._C._autograd._get_current_graph_task_keep_graph():
-        return [
-            [] if scale is None else _scaled(head, scale, expected, factor)
-            for head, scale in zip(gradients, grad_losses, strict=True)
-        ]
+    """The stored gradients of each head times the derivative by its loss, over what was expected:
+    in place where that is allowed, and there not at all where they are as expected."""
     kept = [[] if s is None else h for h, s in zip(gradients, grad_losses, strict=True)]
-    if not any(kept):
-        return kept
+    stored = [tensor for head in kept for tensor in head]
+    if _library.may_overwrite_saved(ctx, [*stored, *grad_losses]):
+        try:
+            _scale_in_place(kept, grad_losses, expected, ctx.factor)
+            return kept
+        except BufferError:  # a derivative is a zero tensor or the like
+            pass
+    return [
+        [] if scale is None else _scaled(head, scale, expected, ctx.factor)
+        for head, scale in zip(kept, grad_losses, strict=True)
+    ]
+
+
+def _scale_in_place(
+    kept: list[Sequence[Tensor]],
+    grad_losses: Sequence[Tensor | None],
+    expected: Tensor | None,
+    factor: float,
+) -> None:
+    stored = [tensor for head in kept for tensor in head]
+    if not stored:
+        return
     real = _native.maths_dtype(*stored)
     views: list[Any] = []
     for head, scale in zip(kept, grad_losses, strict=True):
@@ -179,7 +190,6 @@ def _chain(
         factor,
         None if expected is None else expected.to(real),
     )
-    return kept
 
 
 def _scaled(
@@ -194,31 +204,30 @@ def _scaled(
 
 class _FcosLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
         inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
         matched, boxes, labels, normalizers, expected = inputs
         *losses, gradients = LOSS_OP.forward(list(heads), *inputs, *options)
-        *ctx.options, ctx.factor, ctx.store = options
-        ctx.set_materialize_grads(False)
+        *ctx.options, ctx.factor = options[:-3]
+        ctx.store = options[-3:]
         needed = _split(ctx.needs_input_grad[_HEADS_AT:])
         ctx.recompute = [any(n) and not s for n, s in zip(needed, ctx.store, strict=True)]
         saved = [expected, *gradients]
         if any(ctx.recompute):
             saved += [matched, boxes, labels, normalizers, *heads]
         ctx.num_gradients = len(gradients)
-        ctx.save_for_backward(*saved)
-        return (*losses, gradients)
+        return (*losses, gradients, _library.save(ctx, heads[0], *saved))
 
     @staticmethod
     @_library.differentiable_once
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_losses = grad_outputs[:3]
-        expected, *saved = ctx.saved_tensors
+        _, expected, *saved = ctx.saved_tensors
         gradients, inputs = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
         parts = _by_head(gradients, ctx.store)
         if gradients:
             stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
-            parts = _chain(parts, stored, expected, ctx.factor)
+            parts = _chain(ctx, parts, stored, expected)
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         wanted = [g is not None for g in late]
         if any(wanted):
@@ -232,14 +241,15 @@ class _FcosLoss(torch.autograd.Function):
         return tuple(by_heads)
 
 
-_HEADS_AT = 17  # index of the first head among the arguments of _FcosLoss
+_HEADS_AT = 19  # index of the first head among the arguments of _FcosLoss
 _OPTIONS = (
     "SymInt[] grids, float[] lengths, float location_offset, bool normalize_ltrb, str box_loss, "
     "str box_weight, str normalizer, float alpha, float gamma, float eps"
 )
 LOSS_OP = _library.define(
     "fcos_loss(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
-    f"Tensor? expected_scale, {_OPTIONS}, float factor, bool[] store) "
+    f"Tensor? expected_scale, {_OPTIONS}, float factor, bool store_classes, bool store_ltrb, "
+    "bool store_centerness) "
     "-> (Tensor, Tensor, Tensor, Tensor[])",
     kernel=_kernel,
     fake=_fake,

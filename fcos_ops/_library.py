@@ -7,15 +7,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _LIBRARY = torch.library.Library("fcos_ops", "DEF")
+
+# Looked up once: they are asked at every call.
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+_len_torch_dispatch_stack = torch._C._len_torch_dispatch_stack
+_peek_interpreter_stack = torch._C._functorch.peek_interpreter_stack
+_get_tracing_state = torch._C._get_tracing_state
+# Of torch.autograd.grad(is_grads_batched=True), which no interpreter stack shows.
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
+_top_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 class Op:
     """One op of the library: call it to run it with its derivative, `forward` to run it without.
 
     Eager calls go straight to the Python kernel; the dispatcher, which costs several times more, is
-    entered only where a tracer, a transform or a tensor subclass wants to see the op.
+    entered only where a tracer, a transform or a tensor subclass wants to see the op, or where a
+    tensor's elements do not lie in its memory: it resolves zero tensors and negative views, and
+    gives those of device "meta" to the fake kernel.
+
+    Behind its results a differentiable op returns a link (see `differentiable_once`) where it is
+    called with its derivative.
     """
 
     def __init__(
@@ -25,39 +40,74 @@ class Op:
         autograd: type[torch.autograd.Function] | None,
         differentiable: int | None,
         tensor_lists: int,
+        discrete: bool,
     ) -> None:
+        self.name = name
         self.overload = getattr(torch.ops.fcos_ops, name).default
         self.kernel = kernel
         self.differentiable = differentiable
         self.tensor_lists = tensor_lists
+        self.discrete = discrete
         # Function.apply without the Python around it, which is for function transforms; those go
         # through the dispatcher here.
         self.apply = autograd and super(torch.autograd.Function, autograd).apply  # type: ignore
 
     def __call__(self, *arguments: Any) -> Any:
-        if not self._runs_eagerly(arguments):
-            return self.overload(*arguments)
+        if not runs_eagerly(self._flat(arguments)):
+            return self._dispatch(arguments)
         if self.apply is not None:
             if self.differentiable is None:
                 if torch.is_grad_enabled() and any([t.requires_grad for t in arguments[0]]):
                     return self.apply(*arguments[1:], *arguments[0])
-                return self.kernel(*arguments)
-            for tensor in arguments[: self.differentiable]:
-                if tensor.requires_grad and torch.is_grad_enabled():
-                    return self.apply(*arguments)
-        return self.kernel(*arguments)
-
-    def forward(self, *arguments: Any) -> Any:
-        if self._runs_eagerly(arguments):
+            else:
+                for tensor in arguments[: self.differentiable]:
+                    if tensor.requires_grad and torch.is_grad_enabled():
+                        return self.apply(*arguments)
+        try:
             return self.kernel(*arguments)
-        with torch._C._AutoDispatchBelowAutograd():
+        except BufferError:
             return self.overload(*arguments)
 
-    def _runs_eagerly(self, arguments: tuple[Any, ...]) -> bool:
+    def forward(self, *arguments: Any) -> Any:
+        if runs_eagerly(self._flat(arguments)):
+            try:
+                return self.kernel(*arguments)
+            except BufferError:
+                pass
+        with torch._C._AutoDispatchBelowAutograd():
+            return self._dispatch(arguments)
+
+    def _flat(self, arguments: tuple[Any, ...]) -> Iterable[Any]:
         if self.tensor_lists:
             lists, others = arguments[: self.tensor_lists], arguments[self.tensor_lists :]
-            return runs_eagerly(chain.from_iterable((*lists, others)))
-        return runs_eagerly(arguments)
+            return chain.from_iterable((*lists, others))
+        return arguments
+
+    def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
+        if _is_dynamo_compiling():
+            return self.overload(*arguments)
+        if forward_ad._current_level >= 0 and not self.discrete:
+            self._refuse_tangents(arguments)
+        if _peek_interpreter_stack() is None:
+            return self.overload(*arguments)
+        try:
+            return self.overload(*arguments)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"fcos_ops.{self.name} does not support this transform of torch.func (torch.vmap, "
+                "forward-mode derivatives and second derivatives are not supported): pass a batch "
+                "as further dimensions of the tensors"
+            ) from error
+
+    def _refuse_tangents(self, arguments: tuple[Any, ...]) -> None:
+        for argument, value in zip(self.overload._schema.arguments, arguments, strict=True):
+            tensors = value if isinstance(value, (list, tuple)) else [value]
+            for tensor in tensors:
+                if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+                    raise RuntimeError(
+                        f"fcos_ops.{self.name} does not support forward-mode derivatives, but "
+                        f"{argument.name} has a tangent"
+                    )
 
 
 def define(
@@ -68,35 +118,57 @@ def define(
     autograd: type[torch.autograd.Function] | None = None,
     differentiable: int | None = 1,
     tensor_lists: int = 0,
+    discrete: bool = False,
 ) -> Op:
     """Registers an op: its schema, its kernel for CPU and CUDA, its shapes, its derivative.
 
     Args:
         schema: in the dispatcher's language, without the namespace.
-        kernel: computes on real tensors; takes what the schema says, by position.
+        kernel: computes on real tensors; takes what the schema says, by position, and checks
+            sizes, dtypes and words: the dispatcher hands it whatever its caller has.
         fake: allocates the outputs, with the strides that the kernel would give them.
-        autograd: the derivative; its forward calls `Op.forward`. Without it the outputs are not
-            differentiable.
+        autograd: the derivative; its forward calls `Op.forward`, and returns a link behind the
+            results. Without it the outputs are not differentiable.
         differentiable: how many of the first arguments, all tensors, may require a gradient. None:
             those in the first argument, a list; an autograd.Function sees no tensors inside lists,
             so it gets them one by one behind the other arguments.
         tensor_lists: how many of the first arguments are lists of tensors; others hold none.
+        discrete: all results are whole numbers, so inputs with a tangent are no mistake.
     """
     name = schema.split("(", 1)[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, kernel, "CPU")
-    _LIBRARY.impl(name, kernel, "CUDA")
+    _LIBRARY.impl(name, _for_dispatcher(kernel), "CPU")
+    _LIBRARY.impl(name, _for_dispatcher(kernel), "CUDA")
     torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
-    derivative = torch.library.fallthrough_kernel if autograd is None else autograd.apply
-    if autograd is not None and differentiable is None:
-        derivative = _spreading_first(autograd.apply)
+    op = Op(name, kernel, autograd, differentiable, tensor_lists, discrete)
+    derivative = torch.library.fallthrough_kernel
+    if autograd is not None:
+        derivative = _without_link(autograd.apply, differentiable is None)
     _LIBRARY.impl(name, derivative, "Autograd")
-    return Op(name, kernel, autograd, differentiable, tensor_lists)
+    return op
 
 
-def _spreading_first(apply: Callable[..., Any]) -> Callable[..., Any]:
-    def derivative(tensors: Sequence[Tensor], *arguments: Any) -> Any:
-        return apply(*arguments, *tensors)
+def _for_dispatcher(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """`kernel`, of which the dispatcher has resolved what it could."""
+
+    @wraps(kernel)
+    def resolved(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except BufferError as error:
+            raise ValueError(str(error)) from None
+
+    return resolved
+
+
+def _without_link(apply: Callable[..., Any], spread_first: bool) -> Callable[..., Any]:
+    """An autograd.Function as the dispatcher calls it."""
+
+    def derivative(*arguments: Any) -> Any:
+        if spread_first:
+            tensors, *others = arguments
+            arguments = (*others, *tensors)
+        return apply(*arguments)[:-1]
 
     return derivative
 
@@ -106,20 +178,56 @@ _PLAIN = {Tensor, torch.nn.Parameter, type(None), int, float, bool, str, tuple, 
 
 
 def runs_eagerly(arguments: Iterable[Any]) -> bool:
-    """Whether the tensors hold real memory and no tracer or function transform looks on."""
+    """Whether the tensors are plain ones and no tracer or function transform looks on."""
     return (
-        not torch.compiler.is_dynamo_compiling()
+        not _is_dynamo_compiling()
         and _PLAIN.issuperset(map(type, arguments))
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and _len_torch_dispatch_stack() == 0
+        and _peek_interpreter_stack() is None
+        and _get_tracing_state() is None
+        and forward_ad._current_level < 0
     )
 
 
-def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates the backward of an op that has no second derivative.
+def save(ctx: Any, like: Tensor, *tensors: Tensor | None) -> Tensor:
+    """Saves tensors for the backward pass; returns the link of `differentiable_once`, an empty
+    tensor on the device of `like`, saved before them."""
+    link = like.new_empty(0)
+    ctx.save_for_backward(link, *tensors)
+    ctx.set_materialize_grads(False)
+    # What hooks hand back may be what their user keeps: it is not ours to overwrite.
+    ctx.owns_saved = _top_saved_tensors_hooks(True) is None
+    return link
 
-    torch's once_differentiable lets a second derivative through as zero when the incoming gradient
-    is a constant, as it is for every loss; here it raises whenever it is asked for.
+
+def may_overwrite_saved(ctx: Any, tensors: Sequence[Tensor | None]) -> bool:
+    """Whether nobody can ask for the saved tensors again: eager, graph not kept, no hooks."""
+    return (
+        ctx.owns_saved
+        and runs_eagerly(tensors)
+        and not any(t is not None and _is_batched(t) for t in tensors)
+        and not torch._C._autograd._get_current_graph_task_keep_graph()
+    )
+
+
+def scale_gradient(ctx: Any, gradient: Tensor, grad_output: Tensor) -> Tensor:
+    """`gradient`, saved by a forward pass, times the scalar that came back for its loss: in place
+    where that is allowed, and there not at all when the scalar is 1."""
+    if not may_overwrite_saved(ctx, (gradient, grad_output)):
+        return gradient * grad_output
+    if grad_output.is_cpu and grad_output.item() == 1.0:
+        return gradient
+    return gradient.mul_(grad_output)
+
+
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates the backward of an op that has no second derivative: asking for it raises.
+
+    The first tensor that the op saves must be its link: an empty tensor that it also returns, so
+    that the graph leads from it to all inputs. Where a graph of the gradients is wanted, they
+    depend on the link and on the incoming gradients by way of a function whose derivative raises,
+    whichever of these somebody differentiates by. (torch's once_differentiable hangs its error on
+    nothing else, so the engine passes it by where derivatives by given inputs are asked for.)
     """
 
     @wraps(backward)
@@ -128,27 +236,22 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
             return backward(ctx, *grad_outputs)
         with torch.no_grad():
             gradients = backward(ctx, *grad_outputs)
-        message = f"fcos_ops: {type(ctx).__name__} can be differentiated only once".encode()
-        raise_later = torch._C._functions.DelayedError(message, len(gradients))
-        attached: list[Any] = [
-            None if g is None else g.detach().requires_grad_() for g in gradients
-        ]
-        return raise_later(*attached)
+        known = [g for g in gradients if g is not None]
+        sources = [ctx.saved_tensors[0], *[g for g in grad_outputs if isinstance(g, Tensor)]]
+        linked = iter(_DifferentiableOnce.apply(type(ctx).__name__, len(known), *known, *sources))
+        return tuple(None if g is None else next(linked) for g in gradients)
 
     return wrapper
 
 
-def scale_gradient(gradient: Tensor, grad_output: Tensor) -> Tensor:
-    """`gradient`, saved by a forward pass, times the scalar that came back for its loss.
+class _DifferentiableOnce(torch.autograd.Function):
+    """Returns the first `count` tensors, which then depend on all of them."""
 
-    Where nobody can ask for it again (eager, graph not kept) it is scaled in place, and not at all
-    when the scalar is 1; else a new tensor is returned.
-    """
-    if (
-        not runs_eagerly((gradient, grad_output))
-        or torch._C._autograd._get_current_graph_task_keep_graph()
-    ):
-        return gradient * grad_output
-    if grad_output.is_cpu and grad_output.item() == 1.0:
-        return gradient
-    return gradient.mul_(grad_output)
+    @staticmethod
+    def forward(ctx: Any, name: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.name = name
+        return tensors[:count]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        raise RuntimeError(f"fcos_ops: {ctx.name} can be differentiated only once")

@@ -105,6 +105,8 @@ def enabled(op: str, tensor: Tensor) -> bool:
     if tensor.is_cpu and _UNAVAILABLE["cpu"] is None:
         return True
     device_type = tensor.device.type
+    if device_type == "meta":  # nothing to compute: the op's fake kernel gives the shapes
+        return True
     reason = _UNAVAILABLE.get(device_type, f"it has no kernels for device {device_type!r}")
     if reason is None:
         return True
@@ -153,6 +155,8 @@ def place(tensor: Tensor) -> tuple[int, int, int]:
     if tensor.is_cpu:
         return _CPU_DEVICE, 0, torch.get_num_threads()
     index = tensor.device.index
+    if not tensor.is_cuda:
+        raise BufferError(f"fcos_ops has no kernels for device {tensor.device}")
     return index, torch._C._cuda_getCurrentRawStream(index), 1
 
 
@@ -168,7 +172,8 @@ def call(name: str, device_of: Tensor, *arguments: Any) -> None:
         BufferError: the elements of a tensor do not lie in its memory. torch's dispatcher resolves
             some such tensors on the way to a kernel.
     """
-    function, where = getattr(_C, name), place(device_of)
+    where = place(device_of)
+    function = getattr(_C, name)
     size = function(*arguments, *where, None)
     if size:
         workspace = torch.empty(size, dtype=torch.uint8, device=device_of.device)

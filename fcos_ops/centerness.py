@@ -89,7 +89,7 @@ def centerness_loss(
         and (logits.dtype != torch.float16 or reduction == "none")
     )
     selection = labels if mask is None else mask
-    loss, _ = _LOSS_OP(
+    loss, *_ = _LOSS_OP(
         logits, target, selection, divisor, normalizer_floor, scale, reduction, store_gradient
     )
     return loss
@@ -158,8 +158,6 @@ def _run(
 ) -> None:
     """Fills the outputs that are not None."""
     real = _native.maths_dtype(logits)
-    if reduction == "mean":
-        scale /= max(logits.numel(), 1)
     if target.dtype != real:
         target = target.to(real)
     selection = None if selection is None else selection.contiguous()
@@ -172,9 +170,9 @@ def _run(
         normalizer,
         normalizer_floor,
         scale,
+        reduction,
         gradient_scale,
-        None if reduction == "none" else loss,
-        loss if reduction == "none" else None,
+        loss,
         gradient,
     )
 
@@ -229,11 +227,11 @@ def _backward_kernel(
         normalizer_floor,
         scale,
         reduction,
-        grad_loss.to(_native.maths_dtype(logits)),
+        None if reduction == "none" else grad_loss.to(_native.maths_dtype(logits)),
         None,
         gradient,
     )
-    return gradient
+    return gradient.mul_(grad_loss) if reduction == "none" else gradient
 
 
 def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
@@ -242,26 +240,25 @@ def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
 
 class _CenternessLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
         target, selection, normalizer, *options, store_gradient = arguments
         loss, gradients = _LOSS_OP.forward(logits, *arguments)
         ctx.options = options
-        if store_gradient:
-            ctx.save_for_backward(gradients[0])
-        else:
-            ctx.save_for_backward(logits, target, selection, normalizer)
-        return loss, gradients
+        saved = gradients if store_gradient else (logits, target, selection, normalizer)
+        return loss, gradients, _library.save(ctx, logits, *saved)
 
     @staticmethod
     @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        gradient, *others = ctx.saved_tensors
+    def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        if grad_loss is None:
+            return (None, *_NO_GRADIENTS)
+        _, gradient, *others = ctx.saved_tensors
         if others:
             gradient = _BACKWARD_OP.forward(gradient, *others, *ctx.options, grad_loss)
         elif ctx.options[-1] == "none":
             gradient = gradient * grad_loss  # torch casts it to the dtype of its tensor
         else:
-            gradient = _library.scale_gradient(gradient, grad_loss)
+            gradient = _library.scale_gradient(ctx, gradient, grad_loss)
         return (gradient, *_NO_GRADIENTS)
 
 

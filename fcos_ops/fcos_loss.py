@@ -115,7 +115,7 @@ def fcos_loss(
         rule.normalize_ltrb,
         *loss_rule,
         factor,
-        [_stores_gradient(head, expected_scale is not None) for head in heads],
+        *[_stores_gradient(head, expected_scale is not None) for head in heads],
     )
     return FcosLosses(*losses[:3], *counts.to(real).unbind(0))
 

@@ -69,7 +69,7 @@ def sigmoid_focal_loss(
         and torch.is_grad_enabled()
         and (logits.dtype != torch.float16 or reduction == "none")
     )
-    loss, _ = _OP(
+    loss, *_ = _OP(
         logits,
         labels,
         weight,
@@ -151,9 +151,9 @@ def _run(
     scale: float,
     alpha: float,
     gamma: float,
+    reduction: str,
     gradient_scale: Tensor | None,
-    loss_sum: Tensor | None,
-    losses: Tensor | None,
+    loss: Tensor | None,
     gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None; all tensors are laid out for one level view."""
@@ -177,17 +177,13 @@ def _run(
         normalizer,
         normalizer_floor,
         scale,
+        reduction,
         gradient_scale,
         alpha,
         gamma,
-        loss_sum,
-        losses,
+        loss,
         gradient,
     )
-
-
-def _mean_scale(scale: float, reduction: str, logits: Tensor) -> float:
-    return scale / max(logits.numel(), 1) if reduction == "mean" else scale
 
 
 def _kernel(
@@ -209,12 +205,12 @@ def _kernel(
         weight,
         normalizer,
         normalizer_floor,
-        _mean_scale(scale, reduction, logits),
+        scale,
         alpha,
         gamma,
+        reduction,
         None,
-        None if reduction == "none" else loss,
-        loss if reduction == "none" else None,
+        loss,
         gradients[0] if store_gradient else None,
     )
     return loss, gradients
@@ -244,15 +240,15 @@ def _backward_kernel(
         weight,
         normalizer,
         normalizer_floor,
-        _mean_scale(scale, reduction, logits),
+        scale,
         alpha,
         gamma,
+        reduction,
         None if reduction == "none" else grad_loss.to(_native.maths_dtype(logits)),
-        None,
         None,
         gradient,
     )
-    return gradient
+    return gradient.mul_(grad_loss) if reduction == "none" else gradient
 
 
 def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
@@ -261,26 +257,25 @@ def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
 
 class _SigmoidFocalLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
         labels, weight, normalizer, *options, store_gradient = arguments
         loss, gradients = _OP.forward(logits, *arguments)
         ctx.options = options
-        if store_gradient:
-            ctx.save_for_backward(gradients[0])
-        else:
-            ctx.save_for_backward(logits, labels, weight, normalizer)
-        return loss, gradients
+        saved = gradients if store_gradient else (logits, labels, weight, normalizer)
+        return loss, gradients, _library.save(ctx, logits, *saved)
 
     @staticmethod
     @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        gradient, *others = ctx.saved_tensors
+    def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        if grad_loss is None:
+            return (None, *_NO_GRADIENTS)
+        _, gradient, *others = ctx.saved_tensors
         if others:
             gradient = _BACKWARD_OP.forward(gradient, *others, *ctx.options, grad_loss)
         elif ctx.options[-1] == "none":
             gradient = gradient * grad_loss  # torch casts it to the dtype of its tensor
         else:
-            gradient = _library.scale_gradient(gradient, grad_loss)
+            gradient = _library.scale_gradient(ctx, gradient, grad_loss)
         return (gradient, *_NO_GRADIENTS)
 
 

@@ -82,7 +82,7 @@ def iou_loss(
     if torch.is_grad_enabled():
         store_pred = _stores_gradient(pred, reduction)
         store_target = _stores_gradient(target, reduction)
-    loss, _ = _OP(
+    loss, *_ = _OP(
         pred,
         target,
         weight,
@@ -187,8 +187,6 @@ def _run(
         target = target.contiguous()
     if weight is not None:
         weight = weight.to(real).contiguous()
-    if reduction == "mean":
-        scale /= max(pred.numel() // 4, 1)
     _native.call(
         "iou_loss",
         pred,
@@ -201,9 +199,9 @@ def _run(
         normalizer,
         normalizer_floor,
         scale,
+        reduction,
         gradient_scale,
-        None if reduction == "none" else loss,
-        loss if reduction == "none" else None,
+        loss,
         gradient,
     )
 
@@ -224,7 +222,11 @@ def _fake(pred: Tensor, target: Tensor, *arguments: Any) -> tuple[Tensor, list[T
 def _backward_kernel(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
     """The gradient of the reduced loss by its first argument."""
     *options, grad_loss = arguments
-    gradient = _allocate_gradient(pred, target, options[-1])
+    reduction = options[-1]
+    gradient = _allocate_gradient(pred, target, reduction)
+    if reduction == "none":
+        _run(pred, target, None, None, gradient, *options)
+        return gradient.mul_(grad_loss[..., None])
     _run(pred, target, grad_loss.to(_native.maths_dtype(pred, target)), None, gradient, *options)
     return gradient
 
@@ -237,22 +239,23 @@ class _IouLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, pred: Tensor, target: Tensor, *arguments: Any
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
         weight, normalizer, *options, store_pred, store_target = arguments
         loss, gradients = _OP.forward(pred, target, *arguments)
         by_pred = gradients[0] if store_pred else None
         by_target = gradients[-1] if store_target else None
         ctx.options = options
-        if ctx.needs_input_grad[:2] == (store_pred, store_target):
-            ctx.save_for_backward(by_pred, by_target)
-        else:
-            ctx.save_for_backward(by_pred, by_target, pred, target, weight, normalizer)
-        return loss, gradients
+        saved: list[Tensor | None] = [by_pred, by_target]
+        if ctx.needs_input_grad[:2] != (store_pred, store_target):
+            saved += [pred, target, weight, normalizer]
+        return loss, gradients, _library.save(ctx, pred, *saved)
 
     @staticmethod
     @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        by_pred, by_target, *inputs = ctx.saved_tensors
+    def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        if grad_loss is None:
+            return (None, None, *_NO_GRADIENTS)
+        _, by_pred, by_target, *inputs = ctx.saved_tensors
         if ctx.needs_input_grad[0]:
             by_pred = _backward(ctx, grad_loss, by_pred, inputs)
         if ctx.needs_input_grad[1]:
@@ -269,7 +272,7 @@ def _backward(
         return _BACKWARD_OP.forward(*inputs, *ctx.options, grad_loss)
     if ctx.options[-1] == "none":
         return stored * grad_loss[..., None]  # torch casts it to the dtype of its tensor
-    return _library.scale_gradient(stored, grad_loss)
+    return _library.scale_gradient(ctx, stored, grad_loss)
 
 
 _NO_GRADIENTS = (None,) * 10  # of the arguments behind target

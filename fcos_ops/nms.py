@@ -242,10 +242,12 @@ _NMS_OP = _library.define(
     "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool native) -> Tensor",
     kernel=_nms_kernel,
     fake=_nms_fake,
+    discrete=True,
 )
 _PADDED_OP = _library.define(
     "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor offsets, float iou_threshold, "
     "float? score_threshold, SymInt max_detections, bool native) -> (Tensor keep, Tensor count)",
     kernel=_padded_kernel,
     fake=_padded_fake,
+    discrete=True,
 )

@@ -1,5 +1,7 @@
 #include "bindings/arguments.h"
 
+#include <algorithm>
+
 namespace fcos_ops::bindings {
 namespace {
 
@@ -149,6 +151,14 @@ Normalizer Arguments::normalizer() {
   result.dtype = value.dtype();
   result.floor = number("normalizer_floor");
   return result;
+}
+
+bool Arguments::reduction(std::int64_t count, double& scale) {
+  static constexpr const char* kReductions[] = {"none", "sum", "mean"};
+  scale = number("scale");
+  const int choice = word("reduction", kReductions);
+  if (choice == 2) scale /= static_cast<double>(std::max<std::int64_t>(count, 1));
+  return choice != 0;
 }
 
 std::int32_t Arguments::levels(std::array<AssignmentLevel, kMaxLevels>& levels) {

@@ -52,6 +52,10 @@ class Arguments {
   // A tensor of one number of any dtype, or None; then its floor.
   Normalizer normalizer();
 
+  // The scale of `count` losses, and how they are reduced: "mean" divides the scale by their
+  // number. Returns whether the loss is their sum, not each of them ("none").
+  bool reduction(std::int64_t count, double& scale);
+
   // (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
   std::int32_t levels(std::array<AssignmentLevel, kMaxLevels>& levels);
 

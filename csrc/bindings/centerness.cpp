@@ -65,11 +65,11 @@ std::size_t bound_centerness_loss(Arguments& in) {
   args.selection = selection.data();
   args.selection_dtype = selection.dtype();
   args.normalizer = in.normalizer();
-  args.scale = in.number("scale");
+  const bool is_reduced = in.reduction(count, args.scale);
   args.gradient_scale = in.optional_values("grad_loss", maths, 1);
 
-  args.loss_sum = in.optional_values("loss", maths, 1);
-  args.losses = in.optional_values("losses", maths, count);
+  (is_reduced ? args.loss_sum : args.losses) =
+      in.optional_values("loss", maths, is_reduced ? 1 : count);
   const Tensor gradient = in.optional_tensor("gradient");
   gradient.expect_count(count);
   args.gradient = line_view(gradient, gradient_view);

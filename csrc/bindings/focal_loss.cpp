@@ -30,16 +30,20 @@ std::size_t bound_sigmoid_focal_loss(Arguments& in) {
   }
   args.weight = in.optional_values("weight", maths, rows.count());
   args.normalizer = in.normalizer();
-  args.scale = in.number("scale");
+  const bool is_reduced = in.reduction(logits.count(), args.scale);
   args.gradient_scale = in.optional_values("grad_loss", maths, 1);
   args.alpha = in.number("alpha");
   args.gamma = in.number("gamma");
 
-  args.loss_sum = in.optional_values("loss", maths, 1);
-  const Tensor losses = in.optional_tensor("losses"), gradient = in.optional_tensor("gradient");
-  losses.expect_sizes_of(logits);
-  losses.expect_dtype(only(maths));
-  args.losses = row_view(losses, rows, loss_view);
+  const Tensor loss = in.optional_tensor("loss"), gradient = in.optional_tensor("gradient");
+  loss.expect_dtype(only(maths));
+  if (is_reduced) {
+    loss.expect_count(1);
+    args.loss_sum = loss.data();
+  } else {
+    loss.expect_sizes_of(logits);
+    args.losses = row_view(loss, rows, loss_view);
+  }
   gradient.expect_sizes_of(logits);
   args.gradient = row_view(gradient, rows, gradient_view);
   args.gradient_dtype = gradient.given() ? gradient.dtype() : maths;

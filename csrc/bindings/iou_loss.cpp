@@ -30,11 +30,11 @@ std::size_t bound_iou_loss(Arguments& in) {
   args.eps = in.number("eps");
   args.weight = in.optional_values("weight", maths, rows.count());
   args.normalizer = in.normalizer();
-  args.scale = in.number("scale");
+  const bool is_reduced = in.reduction(rows.count(), args.scale);
   args.gradient_scale = in.optional_values("grad_loss", maths, 1);
 
-  args.loss_sum = in.optional_values("loss", maths, 1);
-  args.losses = in.optional_values("losses", maths, rows.count());
+  (is_reduced ? args.loss_sum : args.losses) =
+      in.optional_values("loss", maths, is_reduced ? 1 : rows.count());
   const Tensor gradient = in.optional_tensor("gradient");
   gradient.expect_sizes_of(pred);
   args.gradient = row_view(gradient, rows, gradient_view);
