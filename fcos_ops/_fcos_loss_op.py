@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _library, _native
+from fcos_ops import _library, _native, _views
 
 
 def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
@@ -68,7 +68,7 @@ def _run(
 ) -> None:
     """Fills the losses that are not None and the gradients that there are."""
     real = _native.maths_dtype(heads[0])
-    scales = [s if s is None else s.detach().to(real).contiguous() for s in gradient_scales]
+    scales = [s if s is None else s.to(real).contiguous() for s in gradient_scales]
     _native.call(
         "fcos_loss",
         matched,
@@ -76,8 +76,8 @@ def _run(
         grids,
         lengths,
         matched,
-        boxes.contiguous(),
-        labels.contiguous(),
+        _views.contiguous("boxes", boxes),
+        _views.contiguous("labels", labels),
         location_offset,
         normalize_ltrb,
         box_loss,
@@ -86,7 +86,7 @@ def _run(
         alpha,
         gamma,
         eps,
-        normalizers.to(real).contiguous(),
+        _views.contiguous("normalizers", _views.cast("normalizers", normalizers, real)),
         factor,
         *scales,
         *losses,

@@ -66,7 +66,7 @@ class Op:
         try:
             return self.kernel(*arguments)
         except BufferError:
-            return self.overload(*arguments)
+            return self._dispatch(arguments)
 
     def forward(self, *arguments: Any) -> Any:
         if runs_eagerly(self._flat(arguments)):
@@ -88,22 +88,24 @@ class Op:
             return self.overload(*arguments)
         if forward_ad._current_level >= 0 and not self.discrete:
             self._refuse_tangents(arguments)
-        if _peek_interpreter_stack() is None:
-            return self.overload(*arguments)
         try:
             return self.overload(*arguments)
         except RuntimeError as error:
+            if _peek_interpreter_stack() is None and "Batching rule" not in str(error):
+                raise
             raise RuntimeError(
-                f"fcos_ops.{self.name} does not support this transform of torch.func (torch.vmap, "
-                "forward-mode derivatives and second derivatives are not supported): pass a batch "
-                "as further dimensions of the tensors"
+                f"fcos_ops.{self.name} does not support torch.vmap and the other transforms of "
+                "torch.func: pass a batch as further dimensions of the tensors"
             ) from error
 
     def _refuse_tangents(self, arguments: tuple[Any, ...]) -> None:
         for argument, value in zip(self.overload._schema.arguments, arguments, strict=True):
             tensors = value if isinstance(value, (list, tuple)) else [value]
             for tensor in tensors:
-                if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+                if (
+                    isinstance(tensor, Tensor)
+                    and forward_ad.unpack_dual(tensor).tangent is not None
+                ):
                     raise RuntimeError(
                         f"fcos_ops.{self.name} does not support forward-mode derivatives, but "
                         f"{argument.name} has a tangent"

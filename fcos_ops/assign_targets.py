@@ -129,9 +129,9 @@ def _run(
     _native.call(
         "assign_targets",
         boxes,
-        boxes.contiguous(),
-        labels.contiguous(),
-        offsets.contiguous(),
+        _views.contiguous("boxes", boxes),
+        _views.contiguous("labels", labels),
+        _views.contiguous("offsets", offsets),
         grids,
         lengths,
         *rule,

@@ -88,9 +88,8 @@ def centerness_loss(
         and torch.is_grad_enabled()
         and (logits.dtype != torch.float16 or reduction == "none")
     )
-    selection = labels if mask is None else mask
     loss, *_ = _LOSS_OP(
-        logits, target, selection, divisor, normalizer_floor, scale, reduction, store_gradient
+        logits, target, mask, labels, divisor, normalizer_floor, scale, reduction, store_gradient
     )
     return loss
 
@@ -123,7 +122,7 @@ def _check(
 def _target_kernel(ltrb: Tensor) -> Tensor:
     target = _target_fake(ltrb)
     if _views.needs_copy(ltrb):
-        ltrb = ltrb.contiguous()
+        ltrb = _views.contiguous("ltrb", ltrb)
     _native.call("centerness_target", ltrb, ltrb, target)
     return target
 
@@ -147,7 +146,8 @@ def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Ten
 def _run(
     logits: Tensor,
     target: Tensor,
-    selection: Tensor | None,
+    mask: Tensor | None,
+    labels: Tensor | None,
     normalizer: Tensor | None,
     normalizer_floor: float,
     scale: float,
@@ -158,15 +158,18 @@ def _run(
 ) -> None:
     """Fills the outputs that are not None."""
     real = _native.maths_dtype(logits)
-    if target.dtype != real:
-        target = target.to(real)
-    selection = None if selection is None else selection.contiguous()
+    target = _views.cast("target", target, real)
+    if mask is not None:
+        mask = _views.contiguous("mask", mask)
+    if labels is not None:
+        labels = _views.contiguous("labels", labels)
     _native.call(
         "centerness_loss",
         logits,
-        logits.contiguous(),
-        target.contiguous(),
-        selection,
+        _views.contiguous("logits", logits),
+        _views.contiguous("target", target),
+        mask,
+        labels,
         normalizer,
         normalizer_floor,
         scale,
@@ -180,7 +183,8 @@ def _run(
 def _kernel(
     logits: Tensor,
     target: Tensor,
-    selection: Tensor | None,
+    mask: Tensor | None,
+    labels: Tensor | None,
     normalizer: Tensor | None,
     normalizer_floor: float,
     scale: float,
@@ -191,7 +195,8 @@ def _kernel(
     _run(
         logits,
         target,
-        selection,
+        mask,
+        labels,
         normalizer,
         normalizer_floor,
         scale,
@@ -211,7 +216,8 @@ def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
 def _backward_kernel(
     logits: Tensor,
     target: Tensor,
-    selection: Tensor | None,
+    mask: Tensor | None,
+    labels: Tensor | None,
     normalizer: Tensor | None,
     normalizer_floor: float,
     scale: float,
@@ -222,7 +228,8 @@ def _backward_kernel(
     _run(
         logits,
         target,
-        selection,
+        mask,
+        labels,
         normalizer,
         normalizer_floor,
         scale,
@@ -241,10 +248,10 @@ def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
 class _CenternessLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-        target, selection, normalizer, *options, store_gradient = arguments
+        target, mask, labels, normalizer, *options, store_gradient = arguments
         loss, gradients = _LOSS_OP.forward(logits, *arguments)
         ctx.options = options
-        saved = gradients if store_gradient else (logits, target, selection, normalizer)
+        saved = gradients if store_gradient else (logits, target, mask, labels, normalizer)
         return loss, gradients, _library.save(ctx, logits, *saved)
 
     @staticmethod
@@ -262,10 +269,10 @@ class _CenternessLoss(torch.autograd.Function):
         return (gradient, *_NO_GRADIENTS)
 
 
-_NO_GRADIENTS = (None,) * 7  # of the arguments behind logits
+_NO_GRADIENTS = (None,) * 8  # of the arguments behind logits
 
 _LOSS_SCHEMA = (
-    "(Tensor logits, Tensor target, Tensor? selection, Tensor? normalizer, "
+    "(Tensor logits, Tensor target, Tensor? mask, Tensor? labels, Tensor? normalizer, "
     "float normalizer_floor, float scale, str reduction, {last}) -> {result}"
 )
 _TARGET_OP = _library.define(

@@ -159,15 +159,15 @@ def _run(
     """Fills the outputs that are not None; all tensors are laid out for one level view."""
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
-        logits = logits.contiguous()
+        logits = _views.contiguous("logits", logits)
     if labels.is_floating_point():
-        labels = labels.to(real)
+        labels = _views.cast("labels", labels, real)
         if logits.is_contiguous() or _views.needs_copy(labels):
-            labels = labels.contiguous()
+            labels = _views.contiguous("labels", labels)
     else:
-        labels = labels.contiguous()
+        labels = _views.contiguous("labels", labels)
     if weight is not None:
-        weight = weight.to(real).contiguous()
+        weight = _views.contiguous("weight", _views.cast("weight", weight, real))
     _native.call(
         "sigmoid_focal_loss",
         logits,

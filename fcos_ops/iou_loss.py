@@ -182,11 +182,11 @@ def _run(
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
     real = _native.maths_dtype(pred, target)
     if _views.needs_copy(pred):
-        pred = pred.contiguous()
+        pred = _views.contiguous("pred", pred)
     if _views.needs_copy(target):
-        target = target.contiguous()
+        target = _views.contiguous("target", target)
     if weight is not None:
-        weight = weight.to(real).contiguous()
+        weight = _views.contiguous("weight", _views.cast("weight", weight, real))
     _native.call(
         "iou_loss",
         pred,

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, reference
+from fcos_ops import _checks, _library, _native, _views, reference
 from fcos_ops.results import PaddedKeep
 
 
@@ -157,10 +157,10 @@ def _run(
     _native.call(
         "nms",
         boxes,
-        boxes.contiguous(),
-        scores.contiguous(),
-        None if classes is None else classes.contiguous(),
-        None if offsets is None else offsets.contiguous(),
+        _views.contiguous("boxes", boxes),
+        _views.contiguous("scores", scores),
+        None if classes is None else _views.contiguous("classes", classes),
+        None if offsets is None else _views.contiguous("offsets", offsets),
         iou_threshold,
         score_threshold,
         keep,
@@ -175,6 +175,8 @@ def _nms_kernel(
         if idxs is None:
             return reference.nms(boxes, scores, iou_threshold)
         return reference.batched_nms(boxes, scores, idxs, iou_threshold)
+    if idxs is not None:
+        idxs = _views.readable("idxs", idxs)
     keep = torch.empty(boxes.shape[0], dtype=torch.int64, device=boxes.device)
     count = torch.empty(1, dtype=torch.int64, device=boxes.device)
     _run(boxes, scores, idxs, None, iou_threshold, math.nan, keep, count)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, reference
+from fcos_ops import _checks, _library, _native, _views, reference
 from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
 from fcos_ops._heads import checked_heads
 from fcos_ops.levels import Level
@@ -131,16 +131,17 @@ def _kernel(
         )
     real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
     if real == torch.float64:
-        cls_logits = [tensor.double() for tensor in cls_logits]
-        ltrb = [tensor.double() for tensor in ltrb]
-        centerness = [tensor.double() for tensor in centerness]
+        cls_logits = [_views.cast("cls_logits", tensor, real) for tensor in cls_logits]
+        ltrb = [_views.cast("ltrb", tensor, real) for tensor in ltrb]
+        centerness = [_views.cast("centerness", tensor, real) for tensor in centerness]
     if image_sizes.dtype not in _checks.INTEGER or (
         original_sizes is not None and original_sizes.dtype != image_sizes.dtype
     ):
-        image_sizes = image_sizes.to(torch.int64)
-    image_sizes = image_sizes.contiguous()
+        image_sizes = _views.cast("image_sizes", image_sizes, torch.int64)
+    image_sizes = _views.contiguous("image_sizes", image_sizes)
     if original_sizes is not None:
-        original_sizes = original_sizes.to(image_sizes.dtype).contiguous()
+        original_sizes = _views.cast("original_sizes", original_sizes, image_sizes.dtype)
+        original_sizes = _views.contiguous("original_sizes", original_sizes)
     found = _allocate(cls_logits[0], real, rule.max_detections)
     _native.call(
         "postprocess",

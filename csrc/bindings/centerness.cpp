@@ -59,8 +59,13 @@ std::size_t bound_centerness_loss(Arguments& in) {
   values.expect_sizes_of(logits);
   values.expect_count(count);
   args.target = values.data();
-  const Tensor selection = in.optional_tensor("selection");
-  selection.expect_dtype(kIntegers | only(DType::kUInt8));
+  const Tensor mask = in.optional_tensor("mask"), labels = in.optional_tensor("labels");
+  mask.expect_dtype(only(DType::kUInt8));
+  labels.expect_dtype(kIntegers);
+  if (mask.given() && labels.given()) {
+    raise(PyExc_ValueError, "mask and labels were both given; at most one of them can be");
+  }
+  const Tensor& selection = mask.given() ? mask : labels;
   selection.expect_count(count);
   args.selection = selection.data();
   args.selection_dtype = selection.dtype();
