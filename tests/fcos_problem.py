@@ -127,4 +127,4 @@ def op_arguments(
     counts = torch.stack([targets.num_pos.to(torch.float32), targets.centerness_sum])
     rule = (0.5, True, *LOSS_RULES["improved"])
     inputs = (heads, targets.matched.int(), boxes, labels, counts, expected)
-    return (*inputs, grids, lengths, *rule, factor, list(store))
+    return (*inputs, grids, lengths, *rule, factor, *store)

@@ -181,7 +181,7 @@ def test_opcheck() -> None:
         logits = torch.randn(4, 5, dtype=dtype).t().requires_grad_(requires_grad)
         store = requires_grad and (dtype != torch.float16 or reduction == "none")
         labels = torch.randint(-1, 2, (5, 4))
-        arguments = (logits, torch.rand(5, 4), labels, None, 1.0, 1.0, reduction, store)
+        arguments = (logits, torch.rand(5, 4), None, labels, None, 1.0, 1.0, reduction, store)
         torch.library.opcheck(ops.centerness_loss.default, arguments)
 
 

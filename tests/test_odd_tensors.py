@@ -1,5 +1,5 @@
-"""Tensors whose elements do not lie in their memory: resolved, given to the fake kernel, or refused by
-the argument's name; never taken for absent, never read."""
+"""Tensors whose elements do not lie in their memory: resolved, given to the fake kernel, or refused
+by the argument's name; never taken for absent, never read."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tracers that are no dispatch mode: what torch.jit.trace records runs on other values and sizes."""
+"""Tracers that are no dispatch mode: a trace of torch.jit runs on other values and sizes."""
 
 import io
 from collections.abc import Callable
