@@ -1,10 +1,10 @@
 """The native library as csrc/bindings bind it. Arguments are positional; the last four say where to
 run, and with which scratch memory.
 
-Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError, by
-the argument's name, where they do not fit, and BufferError where the elements of a tensor do not lie
-in its memory. It returns 0; or, where it needs a larger workspace than it was given, it does nothing
-but return the size. On a CPU small workspaces need not be given.
+Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
+by the argument's name, where they do not fit, and BufferError where the elements of a tensor do not
+lie in its memory. It returns 0; or, where it needs a larger workspace than it was given, it does
+nothing but return the size. On a CPU small workspaces need not be given.
 """
 
 from collections.abc import Sequence

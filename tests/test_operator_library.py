@@ -1,5 +1,5 @@
-"""torch.ops.fcos_ops.*, the nodes of exported programs, check what they get themselves: a graph that
-a pass has edited, or that another runner runs, has no guards."""
+"""torch.ops.fcos_ops.*, the nodes of exported programs, check what they get themselves: a graph
+that a pass has edited, or that another runner runs, has no guards."""
 
 from typing import Any
 
