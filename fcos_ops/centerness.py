@@ -71,7 +71,9 @@ def centerness_loss(
             are given, or a tensor other than `logits` requires a gradient.
     """
     _check(logits, target, mask, labels, reduction)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "logits", logits)
+    divisor, normalizer_floor, scale = _checks.normalizer(
+        normalizer, normalizer_floor, reduction, "logits", logits
+    )
     if not _native.enabled("centerness_loss", logits):
         return reference.centerness_loss(
             logits,

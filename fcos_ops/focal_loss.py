@@ -49,8 +49,12 @@ def sigmoid_focal_loss(
         ValueError: shapes or devices do not fit, a number is out of range, or a tensor other than
             `logits` requires a gradient.
     """
-    _check(logits, labels, alpha, gamma, weight, reduction)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "logits", logits)
+    _check(logits, labels, weight, reduction)
+    alpha = _checks.number("alpha", alpha, maximum=1.0)
+    gamma = _checks.number("gamma", gamma, 0.0, 3e38)
+    divisor, normalizer_floor, scale = _checks.normalizer(
+        normalizer, normalizer_floor, reduction, "logits", logits
+    )
     if not _native.enabled("sigmoid_focal_loss", logits):
         return reference.sigmoid_focal_loss(
             logits,
@@ -84,14 +88,7 @@ def sigmoid_focal_loss(
     return loss
 
 
-def _check(
-    logits: Tensor,
-    labels: Tensor,
-    alpha: float,
-    gamma: float,
-    weight: Tensor | None,
-    reduction: str,
-) -> None:
+def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str) -> None:
     _checks.tensor("logits", logits, _checks.FLOATING)
     shape = logits.shape
     if not shape:
@@ -103,8 +100,6 @@ def _check(
     else:
         _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
     _checks.same_device("labels", labels, "logits", logits)
-    _checks.number("alpha", alpha, maximum=1.0)
-    _checks.number("gamma", gamma, 0.0, 3e38)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)

@@ -65,8 +65,11 @@ def iou_loss(
         ValueError: shapes or devices do not fit, a number or word is out of range, or weight or
             normalizer requires a gradient.
     """
-    _check(pred, target, kind, box_format, weight, reduction, eps)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "pred", pred)
+    _check(pred, target, kind, box_format, weight, reduction)
+    eps = _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
+    divisor, normalizer_floor, scale = _checks.normalizer(
+        normalizer, normalizer_floor, reduction, "pred", pred
+    )
     if not _native.enabled("iou_loss", pred):
         return reference.iou_loss(
             pred,
@@ -116,7 +119,6 @@ def _check(
     box_format: str,
     weight: Tensor | None,
     reduction: str,
-    eps: float,
 ) -> None:
     _checks.tensor("pred", pred, _checks.FLOATING)
     _checks.boxes("pred", pred)
@@ -126,7 +128,6 @@ def _check(
     _checks.choice("kind", kind, tuple(KINDS))
     _checks.choice("box_format", box_format, tuple(_BOX_FORMATS))
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
-    _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, pred.shape[:-1], "one number a box of pred")
