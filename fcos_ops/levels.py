@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -64,6 +64,7 @@ def pyramid_levels(
     rule = resolve_assignment_rule(rule)
     _checks.sequence("sizes", sizes)
     _checks.sequence("strides", strides)
+    _checks.sequence("rule.ranges", rule.ranges)
     if not len(sizes) == len(strides) == len(rule.ranges):
         raise ValueError(
             f"sizes must have as many entries as strides and rule.ranges, got {len(sizes)} sizes, "
@@ -71,7 +72,8 @@ def pyramid_levels(
         )
     image = None if image_size is None else _size("image_size", image_size)
     levels = []
-    for index, (lower, upper) in enumerate(rule.ranges):
+    for index, bounds in enumerate(rule.ranges):
+        lower, upper = _range(f"rule.ranges[{index}]", bounds)
         height, width = _size(f"sizes[{index}]", sizes[index])
         stride = _checks.integer(f"strides[{index}]", strides[index], 1, MAX_STRIDE)
         stride_y = stride_x = stride
@@ -84,14 +86,24 @@ def pyramid_levels(
 
 
 def _size(name: str, value: Sequence[int]) -> tuple[int, int]:
-    """`value` as two whole numbers."""
+    first, second = _pair(name, value, "(height, width)")
+    return (
+        _checks.integer(f"{name}[0]", first, 0, MAX_SIZE),
+        _checks.integer(f"{name}[1]", second, 0, MAX_SIZE),
+    )
+
+
+def _range(name: str, value: Sequence[float]) -> tuple[float, float]:
+    first, second = _pair(name, value, "(lower, upper)")
+    return _checks.number(f"{name}[0]", first), _checks.number(f"{name}[1]", second)
+
+
+def _pair(name: str, value: Sequence[Any], expected: str) -> Sequence[Any]:
+    """`value`, once it is sure that it has two entries."""
     _checks.sequence(name, value)
     if len(value) != 2:
-        raise ValueError(f"{name} must be (height, width), got {_checks.describe(value)}")
-    return (
-        _checks.integer(f"{name}[0]", value[0], 0, MAX_SIZE),
-        _checks.integer(f"{name}[1]", value[1], 0, MAX_SIZE),
-    )
+        raise ValueError(f"{name} must be {expected}, got {_checks.describe(value)}")
+    return value
 
 
 def _check_covers(image: tuple[int, int], levels: Sequence[Level]) -> None:

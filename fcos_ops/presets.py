@@ -10,7 +10,6 @@ configuration `fcos_r50-caffe_fpn_gn-head_1x_coco`. For mmdet's configuration wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from fcos_ops import _checks
@@ -163,7 +162,7 @@ LOSS_RULES: dict[str, LossRule] = {
 
 def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
     """The rule of that preset name, or the rule itself once its switches are checked, its numbers
-    as plain ones.
+    as plain ones; `ranges` is left to `pyramid_levels`, which alone reads it.
 
     Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
     rule, or a field of another type).
@@ -183,20 +182,11 @@ def _checked_assignment_rule(rule: AssignmentRule) -> AssignmentRule:
     _checks.choice("rule.area_rule", rule.area_rule, ("exact", "float32_complement"))
     for field in ("range_inclusive", "normalize_ltrb", "derived_strides"):
         _checks.boolean(f"rule.{field}", getattr(rule, field))
-    _checks.sequence("rule.ranges", rule.ranges)
     return rule._replace(
         location_offset=_checks.number("rule.location_offset", rule.location_offset),
         center_radius=_checks.number("rule.center_radius", rule.center_radius),
         max_area=_checks.number("rule.max_area", rule.max_area),
-        ranges=tuple(_range(f"rule.ranges[{i}]", pair) for i, pair in enumerate(rule.ranges)),
     )
-
-
-def _range(name: str, pair: Sequence[float]) -> tuple[float, float]:
-    _checks.sequence(name, pair)
-    if len(pair) != 2:
-        raise ValueError(f"{name} must be (lower, upper), got {_checks.describe(pair)}")
-    return _checks.number(f"{name}[0]", pair[0]), _checks.number(f"{name}[1]", pair[1])
 
 
 def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:

@@ -147,11 +147,6 @@ BAD_RULES = [
     ({"max_area": "1e8"}, TypeError, "rule.max_area must be a number, got str '1e8'"),
     ({"max_area": 10**400}, ValueError, "rule.max_area must be a number that a double holds"),
     ({"location_offset": None}, TypeError, "rule.location_offset must be a number, got NoneType"),
-    ({"ranges": 5}, TypeError, "rule.ranges must be a list or tuple, got int 5"),
-    ({"ranges": [(0, 1, 2)]}, ValueError, "rule.ranges[0] must be (lower, upper), got tuple (0,"),
-    ({"ranges": [(0, 1), ("a", "b")]}, TypeError, "rule.ranges[1][0] must be a number, got str"),
-    ({"ranges": ["ab"]}, TypeError, "rule.ranges[0] must be a list or tuple, got str 'ab'"),
-    ({"ranges": [(0, NAN)]}, ValueError, "rule.ranges[0][1] must be in [-inf, inf], got nan"),
 ]
 
 

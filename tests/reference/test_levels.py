@@ -43,6 +43,10 @@ def strides(third):
     return {"strides": (8, 16, third, 64, 128)}
 
 
+def ranges(value):
+    return {"rule": presets.ASSIGNMENT_RULES["improved"]._replace(ranges=value)}
+
+
 def last_size(size):
     return {"sizes": [*SIZES[:4], size]}
 
@@ -74,6 +78,11 @@ BAD_INPUT = [
     ({"image_size": (0, 0)}, ValueError, "image_size must not be smaller than sizes[0], (100, 16"),
     ({"image_size": (99, 800)}, ValueError, "must not be smaller than sizes[0], (100, 168), got"),
     ({"image_size": (math.nan, 1)}, TypeError, "image_size[0] must be an int, got float nan"),
+    (ranges(5), TypeError, "rule.ranges must be a list or tuple, got int 5"),
+    (ranges([(0, 1, 2)] * 5), ValueError, "rule.ranges[0] must be (lower, upper), got tuple (0,"),
+    (ranges([("a", "b")] * 5), TypeError, "rule.ranges[0][0] must be a number, got str 'a'"),
+    (ranges(["ab"] * 5), TypeError, "rule.ranges[0] must be a list or tuple, got str 'ab'"),
+    (ranges([(0, math.nan)] * 5), ValueError, "rule.ranges[0][1] must be in [-inf, inf], got nan"),
     ({"rule": "fcos"}, ValueError, "paper, improved, torchvision, detectron2, mmdet, got 'fcos'"),
     ({"rule": 5}, TypeError, "rule must be a preset name or an AssignmentRule, got int 5"),
 ]
