@@ -33,32 +33,41 @@ def exact_loss(z: float, gamma: float) -> tuple[float, float]:
         return float(modulation * softplus), float(slope)
 
 
-@pytest.mark.parametrize("backend", fcos_ops._native.BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_focal_loss_of_any_logit(gamma: float, dtype: torch.dtype, backend: str) -> None:
+def check_focal(gamma: float, dtype: torch.dtype, dense: bool) -> None:
     """Each entry by itself, so that the large ones do not hide the small ones."""
-    background = torch.tensor(WRONG_BY, dtype=dtype)[:, None].requires_grad_()
-    classes = (-background.detach()).requires_grad_()
+    # exp(gamma log(p)) multiplies the rounding of its exponent, of 87 (708) at most before the
+    # result is as good as 0.
+    bounds = {"rtol": TOLERANCE[dtype] * 10, "atol": torch.finfo(dtype).tiny}
+    for label, alpha, sign in ((-1, 0.75, 1), (0, 0.25, -1)):
+        logits = (torch.tensor(WRONG_BY, dtype=dtype) * sign)[:, None].requires_grad_()
+        labels = torch.full((len(WRONG_BY),), label)
+        if dense:
+            labels = torch.full_like(logits.detach(), label + 1)
+        loss = fcos_ops.sigmoid_focal_loss(logits, labels, gamma=gamma, reduction="none")
+        loss.sum().backward()
+        exact = [exact_loss(z * sign, gamma) for z in logits.flatten().tolist()]
+        losses, slopes = torch.tensor(exact, dtype=torch.float64).T[..., None]
+        torch.testing.assert_close(loss.double(), losses * alpha, **bounds)
+        torch.testing.assert_close(logits.grad.double(), slopes * alpha * sign, **bounds)
+
+
+every_gamma = pytest.mark.parametrize("gamma", GAMMAS)
+every_maths = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+@every_maths
+@every_gamma
+@pytest.mark.parametrize("backend", fcos_ops._native.BACKENDS)
+def test_focal_loss_of_any_logit(backend: str, gamma: float, dtype: torch.dtype) -> None:
     with fcos_ops.backend(backend):
-        for logits, label, alpha, sign in ((background, -1, 0.75, 1), (classes, 0, 0.25, -1)):
-            labels = torch.full((len(WRONG_BY),), label)
-            loss = fcos_ops.sigmoid_focal_loss(logits, labels, gamma=gamma, reduction="none")
-            loss.sum().backward()
-            exact = torch.tensor(
-                [exact_loss(z * sign, gamma) for z in logits.flatten().tolist()],
-                dtype=torch.float64,
-            )
-            # exp(gamma log(p)) multiplies the rounding of its exponent, of 87 (708) at most before
-            # the result is as good as 0.
-            tolerance = TOLERANCE[dtype] * 10
-            tiny = torch.finfo(dtype).tiny
-            torch.testing.assert_close(
-                loss.double()[:, 0], exact[:, 0] * alpha, rtol=tolerance, atol=tiny
-            )
-            torch.testing.assert_close(
-                logits.grad.double()[:, 0], exact[:, 1] * alpha * sign, rtol=tolerance, atol=tiny
-            )
+        check_focal(gamma, dtype, dense=False)
+
+
+@every_maths
+@every_gamma
+def test_focal_loss_of_any_logit_and_dense_targets(gamma: float, dtype: torch.dtype) -> None:
+    with fcos_ops.backend("reference"):
+        check_focal(gamma, dtype, dense=True)
 
 
 @pytest.mark.parametrize("wrong_by", [0.5, 21.0])
