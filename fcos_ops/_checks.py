@@ -1,9 +1,17 @@
 """Argument checks. Each raises a TypeError or ValueError that names the argument, says what came
-and what was expected; none reads a tensor's values from a device other than the CPU."""
+and what was expected; none reads a tensor's values from a device other than the CPU.
+
+A number may be any `numbers.Real` (int, float, their subclasses, numpy scalars, Fraction), a whole
+one any `numbers.Integral`, but no bool, Decimal or tensor. It is converted once, to a plain Python
+number, which is checked and which alone is used from there on.
+"""
 
 import math
 import reprlib
+import sys
 from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +20,7 @@ FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
 FLOATING_OR_INTEGER = FLOATING + INTEGER
 REDUCTIONS = ("none", "sum", "mean")
+_SMALLEST_NORMAL = sys.float_info.min  # 1 / x is finite from it on
 
 
 def _names(dtypes: tuple[torch.dtype, ...]) -> str:
@@ -25,6 +34,10 @@ class _Brief(reprlib.Repr):
         return f"{value.dtype} tensor of shape {tuple(value.shape)} on {value.device}"
 
     repr_Parameter = repr_Tensor
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to write out numbers of thousands of digits.
+        return super().repr_int(value, level) if abs(value) < 2**1000 else "beyond 2^1000"
 
 
 _BRIEF = _Brief()
@@ -66,9 +79,14 @@ def offsets(name: str, value: Tensor, total: int) -> None:
     """On a CPU: `value`, [B + 1], runs from 0 to `total` and does not fall. Elsewhere not read."""
     if not value.is_cpu:
         return
-    values = value.tolist()
-    if values[0] != 0 or values[-1] != total or values != sorted(values):
-        shown = f"{values[:8]}..." if len(values) > 8 else str(values)
+    if value.numel() <= 256:  # a list is quicker
+        values = value.tolist()
+        rises = values[0] == 0 and values[-1] == total and values == sorted(values)
+    else:
+        part = value if value.stride(0) else value[:1]  # one number, however often it is repeated
+        rises = bool(part[0] == 0 and part[-1] == total and (part[:-1] <= part[1:]).all())
+    if not rises:
+        shown = f"{value[:8].tolist()}..." if len(value) > 8 else str(value.tolist())
         raise ValueError(f"{name} must rise from 0 to {total} and never fall, got {shown}")
 
 
@@ -91,12 +109,14 @@ def sequence(name: str, value: object) -> None:
     """`value` is a list, a tuple or the like."""
     if type(value) is list or type(value) is tuple:
         return
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
         raise TypeError(f"{name} must be a list or tuple, got {describe(value)}")
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """`value` is one of the words in `allowed`."""
+    if type(value) is not str:
+        raise TypeError(f"{name} must be one of {allowed}, got {describe(value)}")
     if value not in allowed:
         raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
 
@@ -107,48 +127,62 @@ def boolean(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a bool, got {describe(value)}")
 
 
-def number(name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> None:
-    """`value` is a real number in [minimum, maximum], not NaN."""
+def number(
+    name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf
+) -> float:
+    """`value` as a float in [minimum, maximum], not NaN."""
     if type(value) is float and minimum <= value <= maximum:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
-    if not minimum <= value <= maximum:
-        raise ValueError(f"{name} must be in [{minimum:g}, {maximum:g}], got {value!r}")
+    try:
+        plain = float(value)
+    except OverflowError:
+        message = f"{name} must be a number that a double holds, got {describe(value)}"
+        raise ValueError(message) from None
+    if not minimum <= plain <= maximum:
+        raise ValueError(f"{name} must be in [{minimum:g}, {maximum:g}], got {plain!r}")
+    return plain
 
 
-def integer(name: str, value: object, minimum: int) -> None:
-    """`value` is a whole number >= minimum, of 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
-        raise TypeError(f"{name} must be an int, got {describe(value)}")
-    if value < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {value!r}")
-    if value >= 2**63:
-        raise ValueError(f"{name} must be < 2^63, got {value!r}")
+def integer(name: str, value: object, minimum: int, maximum: int = 2**63 - 1) -> int:
+    """`value` as an int in [minimum, maximum]; what a tracer made of one stays symbolic."""
+    plain: Any = value
+    if type(value) is not int and not isinstance(value, torch.SymInt):
+        if isinstance(value, bool) or not isinstance(value, (int, Integral)):
+            hint = ""
+            if isinstance(value, Tensor) and torch.jit.is_tracing():
+                hint = "; it must be a plain number, as under torch.export, unlike torch.jit.trace"
+            raise TypeError(f"{name} must be an int, got {describe(value)}{hint}")
+        plain = int(value)
+    # For a symbolic number the maximum would become one of its graph; kernels check what they get.
+    symbolic = torch.compiler.is_dynamo_compiling() or type(plain) is not int
+    if plain >= minimum and (symbolic or plain <= maximum):
+        return plain
+    raise ValueError(f"{name} must be in [{minimum}, {maximum}], got {describe(plain)}")
 
 
 def normalizer(
     value: object, floor: float, reduction: str, input_name: str, like: Tensor
-) -> tuple[Tensor | None, float]:
-    """Checks a normalizer of a loss on the device of `like`; returns its tensor or None, and
-    the factor that a number means."""
-    number("normalizer_floor", floor, 0.0)
+) -> tuple[Tensor | None, float, float]:
+    """Checks a normalizer of a loss on the device of `like`; returns its tensor or None, the floor,
+    and the factor that a number means."""
+    floor = number("normalizer_floor", floor, 0.0)
     if value is None:
-        return None, 1.0
+        return None, floor, 1.0
     if reduction == "mean":
-        raise ValueError("normalizer goes with reduction 'sum' or 'none', not with 'mean'")
+        raise ValueError("normalizer must be None with reduction 'mean', got " + describe(value))
     if isinstance(value, Tensor):
         tensor("normalizer", value, FLOATING_OR_INTEGER)
         if value.numel() != 1:
             raise ValueError(f"normalizer must hold one number, got {describe(value)}")
         same_device("normalizer", value, input_name, like)
         no_gradient("normalizer", value)
-        return value, 1.0
-    number("normalizer", value)
-    assert isinstance(value, (int, float))
-    if not (value > 0 and value >= floor and math.isfinite(value)):
+        return value, floor, 1.0
+    plain = number("normalizer", value)
+    if not (plain >= floor and plain >= _SMALLEST_NORMAL and plain < math.inf):
         raise ValueError(
-            "normalizer must be a finite number > 0, not below normalizer_floor "
-            f"({floor:g}), got {value!r}"
+            f"normalizer must be a finite number >= {_SMALLEST_NORMAL:.2g}, not below "
+            f"normalizer_floor ({floor:g}), got {plain!r}"
         )
-    return None, 1.0 / value
+    return None, floor, 1.0 / plain

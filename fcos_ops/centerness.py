@@ -57,7 +57,8 @@ def centerness_loss(
             gradient are 0, whatever logits and target hold.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
-            read back to the host. A plain number must not be below the floor. Not with "mean".
+            read back to the host. A plain number must be neither below the floor nor below 2.2e-308
+            (the inverse of a smaller one is no double). Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all elements of logits (0 when there are none); "none".
 
@@ -71,7 +72,9 @@ def centerness_loss(
             are given, or a tensor other than `logits` requires a gradient.
     """
     _check(logits, target, mask, labels, reduction)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "logits", logits)
+    divisor, normalizer_floor, scale = _checks.normalizer(
+        normalizer, normalizer_floor, reduction, "logits", logits
+    )
     if not _native.enabled("centerness_loss", logits):
         return reference.centerness_loss(
             logits,

@@ -85,6 +85,8 @@ def fcos_loss(
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     _check_ground_truth(heads[0][0], boxes, labels, offsets)
     _check_expected_scale(expected_scale, boxes)
+    if normalize is not None and not callable(normalize):
+        raise TypeError(f"normalize must be a function or None, got {_checks.describe(normalize)}")
     if not _native.enabled("fcos_loss", heads[0][0]):
         targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
         return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))

@@ -36,7 +36,8 @@ def sigmoid_focal_loss(
         weight: [...], floats; multiplies each row.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
-            read back to the host. A plain number must not be below the floor. Not with "mean".
+            read back to the host. A plain number must be neither below the floor nor below 2.2e-308
+            (the inverse of a smaller one is no double). Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all elements of logits (0 when there are none); "none".
 
@@ -49,8 +50,12 @@ def sigmoid_focal_loss(
         ValueError: shapes or devices do not fit, a number is out of range, or a tensor other than
             `logits` requires a gradient.
     """
-    _check(logits, labels, alpha, gamma, weight, reduction)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "logits", logits)
+    _check(logits, labels, weight, reduction)
+    alpha = _checks.number("alpha", alpha, maximum=1.0)
+    gamma = _checks.number("gamma", gamma, 0.0, 3e38)
+    divisor, normalizer_floor, scale = _checks.normalizer(
+        normalizer, normalizer_floor, reduction, "logits", logits
+    )
     if not _native.enabled("sigmoid_focal_loss", logits):
         return reference.sigmoid_focal_loss(
             logits,
@@ -84,14 +89,7 @@ def sigmoid_focal_loss(
     return loss
 
 
-def _check(
-    logits: Tensor,
-    labels: Tensor,
-    alpha: float,
-    gamma: float,
-    weight: Tensor | None,
-    reduction: str,
-) -> None:
+def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str) -> None:
     _checks.tensor("logits", logits, _checks.FLOATING)
     shape = logits.shape
     if not shape:
@@ -103,8 +101,6 @@ def _check(
     else:
         _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
     _checks.same_device("labels", labels, "logits", logits)
-    _checks.number("alpha", alpha, maximum=1.0)
-    _checks.number("gamma", gamma, 0.0, 3e38)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)

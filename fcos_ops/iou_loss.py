@@ -50,7 +50,8 @@ def iou_loss(
         weight: [...], floats; multiplies the loss of each pair.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass a sum of weights as a tensor: it is not read
-            back to the host. A plain number must not be below the floor. Not with "mean".
+            back to the host. A plain number must be neither below the floor nor below 2.2e-308 (the
+            inverse of a smaller one is no double). Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all pairs (0 when there are none); "none".
         eps: in [1.2e-38, 3e38], added to denominators.
@@ -64,8 +65,11 @@ def iou_loss(
         ValueError: shapes or devices do not fit, a number or word is out of range, or weight or
             normalizer requires a gradient.
     """
-    _check(pred, target, kind, box_format, weight, reduction, eps)
-    divisor, scale = _checks.normalizer(normalizer, normalizer_floor, reduction, "pred", pred)
+    _check(pred, target, kind, box_format, weight, reduction)
+    eps = _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
+    divisor, normalizer_floor, scale = _checks.normalizer(
+        normalizer, normalizer_floor, reduction, "pred", pred
+    )
     if not _native.enabled("iou_loss", pred):
         return reference.iou_loss(
             pred,
@@ -115,7 +119,6 @@ def _check(
     box_format: str,
     weight: Tensor | None,
     reduction: str,
-    eps: float,
 ) -> None:
     _checks.tensor("pred", pred, _checks.FLOATING)
     _checks.boxes("pred", pred)
@@ -125,7 +128,6 @@ def _check(
     _checks.choice("kind", kind, KINDS)
     _checks.choice("box_format", box_format, _BOX_FORMATS)
     _checks.choice("reduction", reduction, _checks.REDUCTIONS)
-    _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, pred.shape[:-1], "one number a box of pred")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from fcos_ops import _checks
 from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
+
+MAX_SIZE = 2**31 - 2  # kMaxSize in csrc/ops/assign_targets.cpp
+MAX_STRIDE = 2**62
 
 
 class Level(NamedTuple):
@@ -28,28 +31,6 @@ class Level(NamedTuple):
     scale: float
     lower: float
     upper: float
-
-
-def remembered(function: Callable[[Sequence[Level]], Any]) -> Callable[[Sequence[Level]], Any]:
-    """Decorates a function of a pyramid, which should not change what it returns: results for the
-    last tuples of levels are kept.
-
-    A tuple is known by its identity: hashing it would cost more, and 1, 1.0 and True hash alike.
-    """
-    kept: dict[int, tuple[Any, Any]] = {}
-
-    @wraps(function)
-    def wrapper(levels: Sequence[Level]) -> Any:
-        if torch.compiler.is_dynamo_compiling() or type(levels) is not tuple:
-            return function(levels)
-        entry = kept.get(id(levels))
-        if entry is None:
-            if len(kept) >= 64:
-                kept.clear()
-            entry = kept[id(levels)] = levels, function(levels)
-        return entry[1]
-
-    return wrapper
 
 
 def pyramid_levels(
@@ -75,31 +56,64 @@ def pyramid_levels(
         One `Level` a feature map.
 
     Raises:
-        TypeError: rule is neither name nor `AssignmentRule`.
+        TypeError: an argument is no list or tuple, one of its entries no number, or rule neither
+            name nor `AssignmentRule`.
         ValueError: the numbers of sizes, strides and rule.ranges differ, a value is out of range,
-            or the rule is unknown.
+            image_size is smaller than a feature map, or the rule is unknown.
     """
     rule = resolve_assignment_rule(rule)
+    _checks.sequence("sizes", sizes)
+    _checks.sequence("strides", strides)
+    _checks.sequence("rule.ranges", rule.ranges)
     if not len(sizes) == len(strides) == len(rule.ranges):
         raise ValueError(
-            f"sizes: expected as many levels as strides and rule.ranges, got {len(sizes)} sizes, "
+            f"sizes must have as many entries as strides and rule.ranges, got {len(sizes)} sizes, "
             f"{len(strides)} strides and {len(rule.ranges)} ranges"
         )
-    if image_size is not None and len(image_size) != 2:
-        raise ValueError(f"image_size: expected (height, width), got {image_size!r}")
+    image = None if image_size is None else _size("image_size", image_size)
     levels = []
-    for index, (size, stride, (lower, upper)) in enumerate(
-        zip(sizes, strides, rule.ranges, strict=True)
-    ):
-        if len(size) != 2:
-            raise ValueError(f"sizes[{index}]: expected (height, width), got {size!r}")
-        if stride <= 0:
-            raise ValueError(f"strides[{index}]: expected a positive number, got {stride!r}")
-        height, width = size
-        if height < 0 or width < 0:
-            raise ValueError(f"sizes[{index}]: expected sizes of 0 or more, got {size!r}")
+    for index, bounds in enumerate(rule.ranges):
+        lower, upper = _range(f"rule.ranges[{index}]", bounds)
+        height, width = _size(f"sizes[{index}]", sizes[index])
+        stride = _checks.integer(f"strides[{index}]", strides[index], 1, MAX_STRIDE)
         stride_y = stride_x = stride
-        if rule.derived_strides and image_size is not None and height > 0 and width > 0:
-            stride_y, stride_x = image_size[0] // height, image_size[1] // width
+        if rule.derived_strides and image is not None and height > 0 and width > 0:
+            stride_y, stride_x = image[0] // height, image[1] // width
         levels.append(Level(height, width, stride_y, stride_x, float(stride), lower, upper))
+    if image is not None:
+        _check_covers(image, levels)
     return tuple(levels)
+
+
+def _size(name: str, value: Sequence[int]) -> tuple[int, int]:
+    first, second = _pair(name, value, "(height, width)")
+    return (
+        _checks.integer(f"{name}[0]", first, 0, MAX_SIZE),
+        _checks.integer(f"{name}[1]", second, 0, MAX_SIZE),
+    )
+
+
+def _range(name: str, value: Sequence[float]) -> tuple[float, float]:
+    first, second = _pair(name, value, "(lower, upper)")
+    return _checks.number(f"{name}[0]", first), _checks.number(f"{name}[1]", second)
+
+
+def _pair(name: str, value: Sequence[Any], expected: str) -> Sequence[Any]:
+    """`value`, once it is sure that it has two entries."""
+    _checks.sequence(name, value)
+    if len(value) != 2:
+        raise ValueError(f"{name} must be {expected}, got {_checks.describe(value)}")
+    return value
+
+
+def _check_covers(image: tuple[int, int], levels: Sequence[Level]) -> None:
+    """An image has a pixel for every cell: else strides would be 0. Symbolic numbers are left to
+    the kernels: to compare them here would limit the graph."""
+    if torch.compiler.is_compiling():
+        return
+    for index, (height, width, *_) in enumerate(levels):
+        if image[0] < height or image[1] < width:
+            raise ValueError(
+                f"image_size must not be smaller than sizes[{index}], {(height, width)}, "
+                f"got {image}"
+            )

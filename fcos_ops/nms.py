@@ -29,8 +29,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         TypeError: an argument is no tensor or no number, or has an unsupported dtype.
         ValueError: shapes or devices do not fit, iou_threshold is out of range, or N >= 2^31.
     """
-    _check(boxes, scores, iou_threshold)
-    return _NMS_OP(boxes, scores, None, float(iou_threshold), _native.enabled("nms", boxes))
+    iou_threshold = _check(boxes, scores, iou_threshold)
+    return _NMS_OP(boxes, scores, None, iou_threshold, _native.enabled("nms", boxes))
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -53,10 +53,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         TypeError: an argument is no tensor or no number, or has an unsupported dtype.
         ValueError: shapes or devices do not fit, iou_threshold is out of range, or N >= 2^31.
     """
-    _check(boxes, scores, iou_threshold)
+    iou_threshold = _check(boxes, scores, iou_threshold)
     _check_classes("idxs", idxs, boxes)
     native = _native.enabled("batched_nms", boxes)
-    return _NMS_OP(boxes, scores, idxs, float(iou_threshold), native)
+    return _NMS_OP(boxes, scores, idxs, iou_threshold, native)
 
 
 def nms_padded(
@@ -85,7 +85,7 @@ def nms_padded(
         iou_threshold: in [0, 1].
         score_threshold: only scores > score_threshold (rounded to float32, or float64 for float64
             scores) take part; None: all.
-        max_detections: >= 0.
+        max_detections: in [0, 2^31).
 
     Returns:
         PaddedKeep. keep: [B, max_detections] int64, indices into `boxes` by falling score, then -1.
@@ -96,33 +96,34 @@ def nms_padded(
         ValueError: shapes or devices do not fit, a number is out of range, M >= 2^31, or offsets on
             a CPU are not as above.
     """
-    _check(boxes, scores, iou_threshold)
+    iou_threshold = _check(boxes, scores, iou_threshold)
     if classes is not None:
         _check_classes("classes", classes, boxes)
     _check_offsets(offsets, boxes)
     if score_threshold is not None:
-        _checks.number("score_threshold", score_threshold)
-    _checks.integer("max_detections", max_detections, 0)
+        score_threshold = _checks.number("score_threshold", score_threshold)
+    max_detections = _checks.integer("max_detections", max_detections, 0, 2**31 - 1)
     keep, count = _PADDED_OP(
         boxes,
         scores,
         classes,
         offsets,
-        float(iou_threshold),
-        None if score_threshold is None else float(score_threshold),
+        iou_threshold,
+        score_threshold,
         max_detections,
         _native.enabled("nms_padded", boxes),
     )
     return PaddedKeep(keep, count)
 
 
-def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> None:
+def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> float:
+    """Checks what every function takes; returns the threshold as a plain float."""
     _checks.tensor("boxes", boxes, _checks.FLOATING)
     _checks.boxes("boxes", boxes, 2)
     _checks.tensor("scores", scores, _checks.FLOATING)
     _checks.shape("scores", scores, (boxes.shape[0],), "one a box")
     _checks.same_device("scores", scores, "boxes", boxes)
-    _checks.number("iou_threshold", iou_threshold, 0.0, 1.0)
+    return _checks.number("iou_threshold", iou_threshold, 0.0, 1.0)
 
 
 def _check_classes(name: str, classes: Tensor, boxes: Tensor) -> None:

@@ -10,10 +10,10 @@ configuration `fcos_r50-caffe_fpn_gn-head_1x_coco`. For mmdet's configuration wi
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple, TypeVar
 
 from fcos_ops import _checks
+from fcos_ops._remembered import remembered
 
 _INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
 _STRICT_RANGES = ((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, float("inf")))
@@ -161,93 +161,108 @@ LOSS_RULES: dict[str, LossRule] = {
 
 
 def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
-    """The rule of that preset name, or the rule itself once its switches are checked.
+    """The rule of that preset name, or the rule itself once its switches are checked, its numbers
+    as plain ones; `ranges` is left to `pyramid_levels`, which alone reads it.
 
-    Raises ValueError (unknown name or switch value, with the allowed ones) or TypeError (neither
-    name nor rule).
+    Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
+    rule, or a field of another type).
     """
     if isinstance(rule, str):
-        return _preset(rule, ASSIGNMENT_RULES)
+        return _preset("rule", rule, ASSIGNMENT_RULES)
     if not isinstance(rule, AssignmentRule):
         raise TypeError(
-            f"rule: expected a preset name or an AssignmentRule, got {_checks.describe(rule)}"
+            f"rule must be a preset name or an AssignmentRule, got {_checks.describe(rule)}"
         )
-    _check_choice("center_region", rule.center_region, ("clipped", "chebyshev"))
-    _check_choice("area_rule", rule.area_rule, ("exact", "float32_complement"))
-    for field in ("location_offset", "center_radius", "max_area"):
-        value = getattr(rule, field)
-        if not isinstance(value, (int, float)) or value != value:
-            raise ValueError(f"rule.{field}: expected a number, got {value!r}")
+    return _checked_assignment_rule(rule)
+
+
+@remembered
+def _checked_assignment_rule(rule: AssignmentRule) -> AssignmentRule:
+    _checks.choice("rule.center_region", rule.center_region, ("clipped", "chebyshev"))
+    _checks.choice("rule.area_rule", rule.area_rule, ("exact", "float32_complement"))
     for field in ("range_inclusive", "normalize_ltrb", "derived_strides"):
         _checks.boolean(f"rule.{field}", getattr(rule, field))
-    return rule
+    return rule._replace(
+        location_offset=_checks.number("rule.location_offset", rule.location_offset),
+        center_radius=_checks.number("rule.center_radius", rule.center_radius),
+        max_area=_checks.number("rule.max_area", rule.max_area),
+    )
 
 
 def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
-    """The rule of that preset name, or the rule itself once its switches are checked.
+    """The rule of that preset name, or the rule itself once its switches are checked, its numbers
+    as plain ones.
 
     Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
-    rule).
+    rule, or a field of another type).
     """
     if isinstance(rule, str):
-        return _preset(rule, POSTPROCESS_RULES)
+        return _preset("rule", rule, POSTPROCESS_RULES)
     if not isinstance(rule, PostprocessRule):
         raise TypeError(
-            f"rule: expected a preset name or a PostprocessRule, got {_checks.describe(rule)}"
+            f"rule must be a preset name or a PostprocessRule, got {_checks.describe(rule)}"
         )
-    _check_choice("threshold_on", rule.threshold_on, ("class", "score"))
-    _check_choice("rank_by", rule.rank_by, ("score", "class"))
-    _check_choice("score", rule.score, ("sqrt", "product"))
-    _check_choice("clip", rule.clip, ("before_nms", "after_nms"))
-    _checks.number("rule.score_threshold", rule.score_threshold)
-    _checks.integer("rule.candidates_per_level", rule.candidates_per_level, 0)
-    _checks.number("rule.iou_threshold", rule.iou_threshold, 0.0, 1.0)
-    _checks.integer("rule.max_detections", rule.max_detections, 0)
+    return _checked_postprocess_rule(rule)
+
+
+@remembered
+def _checked_postprocess_rule(rule: PostprocessRule) -> PostprocessRule:
+    _checks.choice("rule.threshold_on", rule.threshold_on, ("class", "score"))
+    _checks.choice("rule.rank_by", rule.rank_by, ("score", "class"))
+    _checks.choice("rule.score", rule.score, ("sqrt", "product"))
+    _checks.choice("rule.clip", rule.clip, ("before_nms", "after_nms"))
     _checks.boolean("rule.drop_empty", rule.drop_empty)
     _checks.boolean("rule.class_agnostic", rule.class_agnostic)
-    if rule.max_detections_per_class is not None:
-        _checks.integer("rule.max_detections_per_class", rule.max_detections_per_class, 0)
-    return rule
+    best = _checks.integer("rule.candidates_per_level", rule.candidates_per_level, 0)
+    most = _checks.integer("rule.max_detections", rule.max_detections, 0, 2**31 - 1)
+    per_class = rule.max_detections_per_class
+    if per_class is not None:
+        per_class = _checks.integer("rule.max_detections_per_class", per_class, 0)
+    return rule._replace(
+        score_threshold=_checks.number("rule.score_threshold", rule.score_threshold),
+        candidates_per_level=best,
+        iou_threshold=_checks.number("rule.iou_threshold", rule.iou_threshold, 0.0, 1.0),
+        max_detections=most,
+        max_detections_per_class=per_class,
+    )
 
 
 def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -> LossRule:
-    """The loss rule of that preset name, or the rule itself once its switches are checked; None:
-    that of the name of the assignment rule, `improved` where that is no name.
+    """The loss rule of that preset name, or the rule itself once its switches are checked, its
+    numbers as plain ones; None: that of the name of the assignment rule, `improved` where that is
+    no name.
 
     Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
-    rule).
+    rule, or a field of another type).
     """
     if loss is None:
         loss = rule if isinstance(rule, str) else "improved"
     if isinstance(loss, str):
-        return _preset(loss, LOSS_RULES, "loss")
+        return _preset("loss", loss, LOSS_RULES)
     if not isinstance(loss, LossRule):
-        raise TypeError(f"loss: expected a preset name or a LossRule, got {_checks.describe(loss)}")
+        raise TypeError(f"loss must be a preset name or a LossRule, got {_checks.describe(loss)}")
+    return _checked_loss_rule(loss)
+
+
+@remembered
+def _checked_loss_rule(rule: LossRule) -> LossRule:
     kinds = ("iou", "linear_iou", "giou", "diou", "ciou")
-    _check_choice("box_loss", loss.box_loss, kinds, "loss")
-    _check_choice("box_weight", loss.box_weight, ("centerness", "uniform"), "loss")
-    _check_choice("normalizer", loss.normalizer, ("positives", "per_image"), "loss")
-    limits = (("alpha", -math.inf, 1.0), ("gamma", 0.0, 3e38), ("eps", 1.2e-38, 3e38))
-    for field, lowest, highest in limits:
-        value = getattr(loss, field)
-        if not isinstance(value, (int, float)) or not lowest <= value <= highest:
-            raise ValueError(
-                f"loss.{field}: expected a number in [{lowest:g}, {highest:g}], got {value!r}"
-            )
-    return loss
+    _checks.choice("loss.box_loss", rule.box_loss, kinds)
+    _checks.choice("loss.box_weight", rule.box_weight, ("centerness", "uniform"))
+    _checks.choice("loss.normalizer", rule.normalizer, ("positives", "per_image"))
+    return rule._replace(
+        alpha=_checks.number("loss.alpha", rule.alpha, maximum=1.0),
+        gamma=_checks.number("loss.gamma", rule.gamma, 0.0, 3e38),
+        eps=_checks.number("loss.eps", rule.eps, 1.2e-38, 3e38),
+    )
 
 
-def _preset(name: str, presets: dict[str, _Rule], argument: str = "rule") -> _Rule:
+def _preset(argument: str, name: str, presets: dict[str, _Rule]) -> _Rule:
     if name not in presets:
         raise ValueError(
-            f"{argument}: unknown preset {name!r}, expected one of {', '.join(presets)}"
+            f"{argument} must be the name of a preset, one of {', '.join(presets)}, got {name!r}"
         )
     return presets[name]
-
-
-def _check_choice(field: str, value: str, allowed: tuple[str, ...], argument: str = "rule") -> None:
-    if value not in allowed:
-        raise ValueError(f"{argument}.{field}: expected one of {', '.join(allowed)}, got {value!r}")
 
 
 def resolve_head_convention(
@@ -261,11 +276,10 @@ def resolve_head_convention(
     """
     trained = ASSIGNMENT_RULES["improved"]
     if isinstance(rule, str):
-        trained = _preset(rule, ASSIGNMENT_RULES)
+        trained = _preset("rule", rule, ASSIGNMENT_RULES)
     if normalized is None:
         normalized = trained.normalize_ltrb
     if location_offset is None:
         location_offset = trained.location_offset
     _checks.boolean("normalized", normalized)
-    _checks.number("location_offset", location_offset)
-    return normalized, location_offset
+    return normalized, _checks.number("location_offset", location_offset)

@@ -79,7 +79,8 @@ def _locations(levels: Sequence[Level], location_offset: float, like: Tensor) ->
         ys.append(y.flatten())
 
     def spread(values: list[float]) -> Tensor:
-        return torch.cat([x.new_full(x.shape, value) for x, value in zip(xs, values, strict=True)])
+        numbers = like.new_tensor(values)  # inf where the dtype does not hold a number
+        return torch.cat([n.expand_as(x) for n, x in zip(numbers, xs, strict=True)])
 
     return _Locations(
         torch.cat(xs),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,5 +26,8 @@ def reduce_loss(
     if normalizer is None:
         return loss
     if isinstance(normalizer, Tensor):
-        return loss / normalizer.to(loss.dtype).reshape(()).clamp(min=normalizer_floor)
-    return loss / max(normalizer, normalizer_floor)
+        # clamp takes no finite number that the dtype does not hold.
+        held = normalizer_floor <= torch.finfo(loss.dtype).max
+        divisor = normalizer.to(loss.dtype).reshape(())
+        return loss / divisor.clamp(min=normalizer_floor if held else math.inf)
+    return loss / max(float(normalizer), normalizer_floor)

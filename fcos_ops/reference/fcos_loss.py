@@ -35,7 +35,7 @@ def fcos_loss(
     cls_logits, ltrb, centerness: a [B, C | 4 | 1, H, W] map a level. boxes, labels, offsets, levels
     and rule: see `assign_targets`. loss: None: the preset of the name of `rule`.
     normalize: of (num_pos, centerness_sum), [2], or [B, 2] with a rule of `per_image`, makes what
-    the losses are divided by. expected_scale: without effect here.
+    the losses are divided by, a constant for the gradient. expected_scale: without effect here.
     Returns float32 (float64 for float64 maps).
     """
     targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
@@ -69,7 +69,7 @@ def losses_of_targets(
     num_pos, centerness_sum = totals = counts.sum(0)
     if rule.normalizer == "positives":
         counts = totals
-    normalizers = counts if normalize is None else normalize(counts).to(real)
+    normalizers = counts if normalize is None else normalize(counts).detach().to(real)
     by_positives = normalizers[..., 0].clamp(min=1)
     by_centerness = normalizers[..., 1].clamp(min=1e-6)
 

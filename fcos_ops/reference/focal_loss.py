@@ -54,11 +54,10 @@ def _loss_of_labels(
     x = x.masked_fill((labels == -2)[..., None], 0.0)
     z = torch.where(is_class, -x, x)  # log-odds of the wrong answer
     loss = F.softplus(z, threshold=_SOFTPLUS_THRESHOLD)
-    if gamma >= 1:
-        loss = loss * torch.sigmoid(z) ** gamma
-    elif gamma > 0:
-        # The same power by its logarithm: pow has no finite gradient where sigmoid(z) is 0.
-        loss = loss * torch.exp(gamma * (z - loss))
+    if gamma > 0:
+        # sigmoid(z)^gamma by its logarithm: pow has no finite gradient where sigmoid(z) is 0, and
+        # to a large gamma it matters how far below 1 a sigmoid is that rounds to 1.
+        loss = loss * torch.exp(gamma * F.logsigmoid(z))
     row = _row_factor(labels, weight, x)[..., None]
     return loss * (row if alpha < 0 else torch.where(is_class, alpha * row, (1 - alpha) * row))
 
