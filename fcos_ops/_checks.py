@@ -52,13 +52,22 @@ def describe(value: object) -> str:
 
 def tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> None:
     """`value` is a strided tensor of one of `dtypes`."""
-    if isinstance(value, Tensor) and value.dtype in dtypes and value.layout is torch.strided:
+    if (
+        isinstance(value, Tensor)
+        and value.dtype in dtypes
+        and value.layout is torch.strided
+        and not value.is_nested
+    ):
         return
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {describe(value)}")
-    if value.dtype not in dtypes:
-        raise TypeError(f"{name} must have dtype {_names(dtypes)}, got {describe(value)}")
-    raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+        hint = ""
+        if type(value).__name__ == "Proxy":
+            hint = "; torch.fx.symbolic_trace records the op after torch.fx.wrap, or torch.export"
+        raise TypeError(f"{name} must be a torch.Tensor, got {describe(value)}{hint}")
+    if value.is_nested or value.layout is not torch.strided:
+        kind = "a nested one" if value.is_nested else f"layout {value.layout}"
+        raise TypeError(f"{name} must be a dense tensor, got {kind}")
+    raise TypeError(f"{name} must have dtype {_names(dtypes)}, got {describe(value)}")
 
 
 def shape(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None:

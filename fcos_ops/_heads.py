@@ -45,6 +45,7 @@ def checked_heads(
                 and tensor.dtype == dtype
                 and tensor.device == device
                 and tensor.layout is torch.strided
+                and not tensor.is_nested
                 and tensor.shape == shape
             ):
                 _checks.tensor(f"{name}[{i}]", tensor, (dtype,))

@@ -100,3 +100,20 @@ def test_export_to_onnx_by_the_tracer_names_the_op() -> None:
     arguments = (boxes(4), torch.rand(4))
     with pytest.raises(torch.onnx.errors.UnsupportedOperatorError, match="fcos_ops::nms"):
         torch.onnx.export(Suppress(), arguments, io.BytesIO(), dynamo=False)
+
+
+def test_symbolic_tracing_is_refused_with_the_way_out() -> None:
+    with pytest.raises(TypeError, match="boxes must be a torch.Tensor, .* torch.export"):
+        torch.fx.symbolic_trace(lambda b, s: fcos_ops.nms(b, s, 0.5))
+
+
+def test_levels_of_traced_sizes_are_refused_by_name() -> None:
+    def assign(x: Tensor, *truth: Tensor) -> Any:
+        level = fcos_ops.Level(x.shape[2], x.shape[3], 8, 8, 8.0, -1.0, 64.0)
+        return fcos_ops.assign_targets([level], *truth)
+
+    inputs = (torch.zeros(1, 1, 4, 4), *EVERY_OP["assign_targets"].make(4))
+    with pytest.raises(TypeError, match=r"levels\[0\]\.height must be an int.* torch.export"):
+        torch.jit.trace(assign, inputs, check_trace=False)
+    with pytest.raises(TypeError, match=r"sizes\[0\].* must be an int.* torch.export"):
+        torch.jit.trace(lambda x: fcos_ops.pyramid_levels([x.shape[2:]] * 5), inputs[:1])
