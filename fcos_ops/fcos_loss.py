@@ -75,7 +75,7 @@ def fcos_loss(
         float32 (float64 where a head is float64). The heads are differentiable, once.
 
     Raises:
-        TypeError: an argument is no tensor, rule or level, or has an unsupported dtype.
+        TypeError: an argument is no tensor, rule, level or function, or has an unsupported dtype.
         ValueError: shapes, devices or numbers of levels do not fit, a rule is unknown, a number is
             out of range, boxes or expected_scale require a gradient, `normalize` returns another
             shape, or offsets on a CPU do not rise from 0 to M.

@@ -3,8 +3,8 @@
 Readable first, without custom autograd: the oracle of every test (in float64), the fallback where
 no native library was built, and the baseline of the benchmarks. These functions do not validate
 their arguments; the public ones do, and make plain floats and ints of the numbers among them.
-In float32, gamma times a loss beyond 3e38 is infinite and the gradient with it: gamma 3e38 at a logit
-of 100, where the native library's is finite.
+In float32, gamma times a loss beyond 3e38 overflows, and the gradient with it (gamma 3e38, logit
+100), where the native library's is finite.
 """
 
 from .assign_targets import assign_targets
