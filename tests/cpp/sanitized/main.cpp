@@ -1,6 +1,9 @@
-#include "random.h"
+#include <cstring>
 
-int main() {
+#include "calls.h"
+
+int main(int argc, char** argv) {
+  fuzz::is_hostile = argc > 1 && std::strcmp(argv[1], "hostile") == 0;
   for (unsigned seed = 0; seed < fuzz::kRounds; ++seed) {
     fuzz::Random random(seed);
     fuzz::assign_targets(random);

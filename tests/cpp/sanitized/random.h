@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <random>
 #include <vector>
@@ -77,13 +75,7 @@ struct Scratch {
   std::vector<char> memory;
 };
 
-inline void require(const fcos_ops::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "unexpected status %d: %s\n", status.code, status.message);
-  std::abort();
-}
-
-// Each calls one op once.
+// Each calls one op on drawn arguments.
 void assign_targets(Random& random);
 void centerness(Random& random);
 void fcos_loss(Random& random);

@@ -1,0 +1,98 @@
+// Calls of an op: as they are, or, in a program run as `fuzz hostile`, broken.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "breaks.h"
+
+namespace fuzz {
+
+inline bool is_hostile = false;
+
+inline constexpr unsigned kSeconds = 20;  // until a call that does not return ends the program
+
+[[noreturn]] inline void fail(const std::string& what) {
+  std::fprintf(stderr, "%s\n", what.c_str());
+  std::abort();
+}
+
+inline void require(const fcos_ops::Status& status) {
+  if (!status.ok()) fail("unexpected status " + std::to_string(status.code) + status.message);
+}
+
+// Breaks where a call runs, and its workspace of `size` bytes.
+inline void break_context(Random& random, Breaks& breaks, fcos_ops::Context& context) {
+  const std::int32_t threads[] = {0, -7, INT32_MIN, 16};
+  breaks.add("num_threads", false,
+             [&context, value = threads[random.integer(0, 3)]] { context.num_threads = value; });
+#if !defined(FCOS_OPS_SIMT)  // where any device is the host
+  breaks.field("device", context.device, {3, -2, INT32_MAX, INT32_MIN});
+#endif
+}
+
+inline void break_workspace(Breaks& breaks, fcos_ops::Workspace& workspace) {
+  if (workspace.size == 0) return;
+  breaks.pointer("workspace", workspace.data, true);
+  breaks.add("workspace is short", true, [&workspace] { workspace.size -= 1; });
+  breaks.add("workspace is misaligned", true,
+             [&workspace] { workspace.data = static_cast<char*>(workspace.data) + 1; });
+}
+
+// One to three of the breaks; their names, and whether any is ruled out.
+inline Break apply_some(Random& random, const Breaks& breaks) {
+  Break all = {"", false, nullptr};
+  for (std::int64_t i = random.chance(0.7) ? 1 : random.integer(2, 3); i > 0; --i) {
+    const auto last = static_cast<std::int64_t>(breaks.list.size()) - 1;
+    const Break& one = breaks.list[static_cast<std::size_t>(random.integer(0, last))];
+    one.apply();
+    all.name += one.name + "; ";
+    all.ruled_out = all.ruled_out || one.ruled_out;
+  }
+  return all;
+}
+
+template <class Args, class Query, class Op>
+void call_broken(Random& random, const Args& valid, const Query& query, const Op& op,
+                 fcos_ops::Context context) {
+  Args args = valid;
+  Breaks breaks(random);
+  list_breaks(breaks, args);
+  Scratch scratch(query(args, context) + 16);  // the last bytes are for one that is misaligned
+  fcos_ops::Workspace workspace = {scratch.memory.data(), scratch.memory.size() - 16};
+  break_workspace(breaks, workspace);
+  break_context(random, breaks, context);
+  const Break broken = apply_some(random, breaks);
+  alarm(kSeconds);
+  const std::size_t size = query(args, context);
+  if (size != 0 && size != query(valid, context)) fail("the query changes: " + broken.name);
+  const fcos_ops::Status status = op(args, workspace, context);
+  alarm(0);
+  if (status.ok() && broken.ruled_out) fail("accepted: " + broken.name);
+}
+
+// `list_breaks(breaks, args)` lists what breaks the arguments.
+template <class Args, class Query, class Op>
+void call(Random& random, const Args& args, const Query& query, const Op& op) {
+  const fcos_ops::Context context = random.context();
+  if (is_hostile) {
+    for (int i = 0; i < 8; ++i) call_broken(random, args, query, op, context);
+    return;
+  }
+  Scratch scratch(query(args, context));
+  require(op(args, scratch.workspace(), context));
+}
+
+// Of an op that has no workspace.
+template <class Args, class Op>
+void call(Random& random, const Args& args, const Op& op) {
+  call(
+      random, args, [](const Args&, const fcos_ops::Context&) { return std::size_t{0}; },
+      [&](const Args& broken, fcos_ops::Workspace, const fcos_ops::Context& context) {
+        return op(broken, context);
+      });
+}
+
+}  // namespace fuzz
