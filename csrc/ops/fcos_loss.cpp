@@ -121,7 +121,9 @@ Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   if (!is_level_count(args.num_levels)) {
     return invalid("fcos_scale_gradients: num_levels must be in [0, kMaxLevels]");
   }
-  if (args.batch < 0) return invalid("fcos_scale_gradients: batch must be >= 0");
+  if (!are_sizes({args.batch})) {
+    return invalid("fcos_scale_gradients: batch must be >= 0, at most kMaxElements");
+  }
   bool any_double = false, all_double = true;
   for (const HeadGradient& head : args.heads) {
     if (head.gradient == nullptr) continue;

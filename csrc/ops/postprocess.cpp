@@ -22,8 +22,13 @@ Status check_sizes(const PostprocessArgs& args) {
         "kMaxElements in all");
   }
   if (!is_floating(args.class_dtype)) return invalid("postprocess: class_dtype must be floating");
-  if (args.candidates_per_level < 0 || args.max_detections < 0) {
-    return invalid("postprocess: candidates_per_level and max_detections must be >= 0");
+  // Any limit will do for no images.
+  if (args.max_detections < 0 ||
+      (args.batch > 0 && !are_sizes({args.batch, args.max_detections, 4}))) {
+    return invalid("postprocess: max_detections must be >= 0, of all images at most kMaxElements");
+  }
+  if (args.candidates_per_level < 0) {
+    return invalid("postprocess: candidates_per_level must be >= 0");
   }
   std::int64_t winners = 0;
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
@@ -74,9 +79,6 @@ Status check_options(const PostprocessArgs& args) {
 
 Status check_outputs(const PostprocessArgs& args) {
   if (args.batch == 0) return {};
-  if (!are_sizes({args.batch, args.max_detections, 4})) {
-    return invalid("postprocess: max_detections, of all images, must be at most kMaxElements");
-  }
   if (args.count == nullptr ||
       (args.max_detections > 0 && (!args.boxes || !args.scores || !args.labels))) {
     return invalid("postprocess: boxes, scores, labels and count must be given");

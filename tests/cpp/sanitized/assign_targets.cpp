@@ -3,7 +3,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::AssignTargetsArgs& args) {
   breaks.num_levels(args.num_levels);
@@ -27,8 +26,6 @@ void list_breaks(Breaks& breaks, fcos_ops::AssignTargetsArgs& args) {
   breaks.integers("offsets", args.offsets, args.offset_dtype, args.batch + 1, false);
   breaks.integers("labels", args.labels, args.label_dtype, args.num_boxes, false);
 }
-
-}  // namespace
 
 void assign_targets(Random& random) {
   const std::int64_t images = random.integer(0, 3);
@@ -87,6 +84,10 @@ void assign_targets(Random& random) {
   if (random.chance(0.5)) args.counts = counts.data();
   if (random.chance(0.5)) args.image_counts = image_counts.data();
   call(random, args, fcos_ops::assign_targets_workspace_size, fcos_ops::assign_targets);
+  if (is_hostile && images > 0) {
+    call_while_written(args, fcos_ops::assign_targets_workspace_size, fcos_ops::assign_targets,
+                       starts);
+  }
 }
 
 }  // namespace fuzz

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "arrays.h"
+#include "fcos_ops/assign_targets.h"
 
 namespace fuzz {
 

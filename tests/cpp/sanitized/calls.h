@@ -1,16 +1,16 @@
-// Calls of an op: as they are, or, in a program run as `fuzz hostile`, broken.
+// Calls of an op with valid arguments, or, if is_hostile, with broken ones.
 #pragma once
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "breaks.h"
 
 namespace fuzz {
-
-inline bool is_hostile = false;
 
 inline constexpr unsigned kSeconds = 20;  // until a call that does not return ends the program
 
@@ -41,15 +41,19 @@ inline void break_workspace(Breaks& breaks, fcos_ops::Workspace& workspace) {
              [&workspace] { workspace.data = static_cast<char*>(workspace.data) + 1; });
 }
 
-// One to three of the breaks; their names, and whether any is ruled out.
+// One to three of the breaks, what is ruled out last, so that none of it is made good again. Their
+// names, and whether any is ruled out.
 inline Break apply_some(Random& random, const Breaks& breaks) {
-  Break all = {"", false, nullptr};
+  std::vector<Break> chosen;
   for (std::int64_t i = random.chance(0.7) ? 1 : random.integer(2, 3); i > 0; --i) {
     const auto last = static_cast<std::int64_t>(breaks.list.size()) - 1;
-    const Break& one = breaks.list[static_cast<std::size_t>(random.integer(0, last))];
+    chosen.push_back(breaks.list[static_cast<std::size_t>(random.integer(0, last))]);
+  }
+  std::partition(chosen.begin(), chosen.end(), [](const Break& one) { return !one.ruled_out; });
+  Break all = {"", chosen.back().ruled_out, nullptr};
+  for (const Break& one : chosen) {
     one.apply();
     all.name += one.name + "; ";
-    all.ruled_out = all.ruled_out || one.ruled_out;
   }
   return all;
 }
@@ -83,6 +87,30 @@ void call(Random& random, const Args& args, const Query& query, const Op& op) {
   }
   Scratch scratch(query(args, context));
   require(op(args, scratch.workspace(), context));
+}
+
+// Calls an op again and again while another thread writes its offsets, wild numbers and right ones.
+// What it returns then is of no interest.
+template <class Args, class Query, class Op>
+void call_while_written(const Args& args, const Query& query, const Op& op, Array& offsets) {
+  std::vector<std::int64_t> right;
+  for (std::int64_t i = 0; i < offsets.count(); ++i) right.push_back(offsets.get_integer(i));
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    constexpr std::int64_t kWild[] = {INT32_MAX, -1, 1 << 20, 0};
+    for (std::int64_t round = 0; !done; ++round) {
+      const std::int64_t i = round % offsets.count();
+      offsets.set_integer(i, kWild[round % 4]);
+      std::this_thread::yield();
+      offsets.set_integer(i, right[static_cast<std::size_t>(i)]);
+      std::this_thread::yield();
+    }
+  });
+  const fcos_ops::Context context = {kDevice, nullptr, 2};
+  Scratch scratch(query(args, context));
+  for (int i = 0; i < 30; ++i) op(args, scratch.workspace(), context);
+  done = true;
+  writer.join();
 }
 
 // Of an op that has no workspace.

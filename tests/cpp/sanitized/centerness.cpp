@@ -3,7 +3,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::CenternessTargetArgs& args) {
   breaks.pointer("target", args.target, args.batch * args.ltrb->height * args.ltrb->width > 0);
@@ -21,7 +20,7 @@ void list_breaks(Breaks& breaks, fcos_ops::CenternessLossArgs& args) {
   breaks.num_levels(args.num_levels);
   breaks.size("batch", args.batch);
   breaks.floating("dtype", args.dtype);
-  if (args.gradient) breaks.integral("gradient_dtype", args.gradient_dtype);
+  if (args.gradient) breaks.floating("gradient_dtype", args.gradient_dtype);
   breaks.pointer("target", args.target, rows > 0);
   if (args.selection) {
     breaks.field("selection_dtype", args.selection_dtype,
@@ -29,6 +28,8 @@ void list_breaks(Breaks& breaks, fcos_ops::CenternessLossArgs& args) {
   }
   breaks.normalizer(args.normalizer);
 }
+
+namespace {
 
 void centerness_target(Random& random) {
   const std::int64_t count = random.integer(0, 700);

@@ -5,7 +5,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::FcosLossArgs& args) {
   const std::int32_t count = args.num_levels;
@@ -37,8 +36,8 @@ void list_breaks(Breaks& breaks, fcos_ops::FcosLossArgs& args) {
   breaks.integral("label_dtype", args.label_dtype);
   breaks.enumerator("box_loss", args.box_loss);
   breaks.enumerator("box_weight", args.box_weight);
-  breaks.field("eps", args.eps, {-1.0, 0.0, 1e-39, 1e39, NAN, INFINITY});
-  breaks.field("gamma", args.gamma, {-1.0, 1e39, NAN, INFINITY});
+  breaks.field<double>("eps", args.eps, {-1.0, 0.0, 1e-39, 1e39, NAN, INFINITY});
+  breaks.field<double>("gamma", args.gamma, {-1.0, 1e39, NAN, INFINITY});
   breaks.pointer("matched", args.matched, rows > 0);
   breaks.pointer("normalizers", args.normalizers, rows > 0);
   breaks.pointer("boxes", args.boxes, args.num_boxes > 0);
@@ -58,6 +57,8 @@ void list_breaks(Breaks& breaks, fcos_ops::FcosScaleArgs& args) {
     breaks.pointer("scale", head.scale, true);
   }
 }
+
+namespace {
 
 // The outputs of a head and their gradients.
 struct Head {

@@ -5,7 +5,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::FocalLossArgs& args) {
   const std::int64_t rows = args.batch * args.logits->height * args.logits->width;
@@ -22,15 +21,13 @@ void list_breaks(Breaks& breaks, fcos_ops::FocalLossArgs& args) {
   breaks.size("num_classes", args.num_classes);
   breaks.floating("dtype", args.dtype);
   if (args.labels) breaks.integral("label_dtype", args.label_dtype);
-  if (args.gradient) breaks.integral("gradient_dtype", args.gradient_dtype);
+  if (args.gradient) breaks.floating("gradient_dtype", args.gradient_dtype);
   breaks.pointer("labels", args.labels, args.labels && rows > 0);
   if (args.targets) breaks.field<const void*>("labels", args.labels, {args.logits});
   breaks.normalizer(args.normalizer);
-  breaks.field("gamma", args.gamma, {-1.0, 1e39, NAN, INFINITY});
+  breaks.field<double>("gamma", args.gamma, {-1.0, 1e39, NAN, INFINITY});
   breaks.integers("labels", args.labels, args.label_dtype, rows, false);
 }
-
-}  // namespace
 
 void focal_loss(Random& random) {
   const std::int64_t batch = random.integer(0, 2), classes = random.integer(0, 30);

@@ -5,7 +5,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::IouLossArgs& args) {
   const std::int64_t elements = args.batch * 4;
@@ -19,16 +18,18 @@ void list_breaks(Breaks& breaks, fcos_ops::IouLossArgs& args) {
   breaks.floating("pred_dtype", args.pred_dtype);
   breaks.floating("target_dtype", args.target_dtype);
   if (args.gradient) {
-    breaks.integral("gradient_dtype", args.gradient_dtype);
+    breaks.floating("gradient_dtype", args.gradient_dtype);
     const bool is_half = args.pred_dtype == DType::kFloat16;
     breaks.field("gradient_dtype", args.gradient_dtype,
                  {is_half ? DType::kBFloat16 : DType::kFloat16});
   }
   breaks.enumerator("kind", args.kind);
   breaks.enumerator("box_format", args.box_format);
-  breaks.field("eps", args.eps, {-1.0, 0.0, 1e-39, 1e39, NAN, INFINITY});
+  breaks.field<double>("eps", args.eps, {-1.0, 0.0, 1e-39, 1e39, NAN, INFINITY});
   breaks.normalizer(args.normalizer);
 }
+
+namespace {
 
 Map box_map(Random& random, const Style& style, DType dtype, std::int64_t count) {
   const std::vector<float> corners = random.boxes(count, 300);

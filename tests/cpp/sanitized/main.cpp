@@ -1,6 +1,9 @@
+// Calls every function on random arguments; run as `fuzz hostile`, on arguments that are then
+// broken.
+#include <cstdio>
 #include <cstring>
 
-#include "calls.h"
+#include "random.h"
 
 int main(int argc, char** argv) {
   fuzz::is_hostile = argc > 1 && std::strcmp(argv[1], "hostile") == 0;

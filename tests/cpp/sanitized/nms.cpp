@@ -5,7 +5,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::NmsArgs& args) {
   breaks.size("num_boxes", args.num_boxes);
@@ -16,7 +15,7 @@ void list_breaks(Breaks& breaks, fcos_ops::NmsArgs& args) {
   breaks.floating("score_dtype", args.score_dtype);
   breaks.integral("class_dtype", args.class_dtype);
   breaks.integral("offset_dtype", args.offset_dtype);
-  breaks.field("iou_threshold", args.iou_threshold, {-1.0, 1.5, NAN, -INFINITY, INFINITY});
+  breaks.field<double>("iou_threshold", args.iou_threshold, {-1.0, 1.5, NAN, -INFINITY, INFINITY});
   breaks.pointer("boxes", args.boxes, args.num_boxes > 0);
   breaks.pointer("scores", args.scores, args.num_boxes > 0);
   breaks.pointer("offsets", args.offsets, args.num_images != 1);
@@ -28,8 +27,6 @@ void list_breaks(Breaks& breaks, fcos_ops::NmsArgs& args) {
                     kDevice == fcos_ops::kCpuDevice);
   }
 }
-
-}  // namespace
 
 void nms(Random& random) {
   const std::int64_t images = random.integer(0, 3);
@@ -62,6 +59,9 @@ void nms(Random& random) {
   args.keep = keep.data();
   args.count = kept.data();
   call(random, args, fcos_ops::nms_workspace_size, fcos_ops::nms);
+  if (is_hostile && images > 0) {
+    call_while_written(args, fcos_ops::nms_workspace_size, fcos_ops::nms, starts);
+  }
 }
 
 }  // namespace fuzz

@@ -5,7 +5,6 @@
 #include "calls.h"
 
 namespace fuzz {
-namespace {
 
 void list_breaks(Breaks& breaks, fcos_ops::PostprocessArgs& args) {
   const std::int32_t count = args.num_levels;
@@ -22,7 +21,7 @@ void list_breaks(Breaks& breaks, fcos_ops::PostprocessArgs& args) {
   breaks.floating("ltrb_dtype", args.ltrb_dtype);
   breaks.floating("centerness_dtype", args.centerness_dtype);
   breaks.integral("image_size_dtype", args.image_size_dtype);
-  breaks.field("iou_threshold", args.iou_threshold, {-1.0, 1.5, NAN, -INFINITY, INFINITY});
+  breaks.field<double>("iou_threshold", args.iou_threshold, {-1.0, 1.5, NAN, -INFINITY, INFINITY});
   breaks.limit("candidates_per_level", args.candidates_per_level);
   breaks.limit("max_detections", args.max_detections);
   breaks.limit("max_detections_per_class", args.max_detections_per_class);
@@ -37,8 +36,6 @@ void list_breaks(Breaks& breaks, fcos_ops::PostprocessArgs& args) {
   breaks.integers("original_sizes", args.original_sizes, args.image_size_dtype, 2 * args.batch,
                   false);
 }
-
-}  // namespace
 
 void postprocess(Random& random) {
   const std::int64_t batch = random.integer(0, 2), classes = random.integer(0, 90);

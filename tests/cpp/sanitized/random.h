@@ -16,6 +16,8 @@ inline constexpr std::int32_t kDevice = 0, kRounds = 50;
 inline constexpr std::int32_t kDevice = fcos_ops::kCpuDevice, kRounds = 300;
 #endif
 
+inline bool is_hostile = false;  // calls are broken first: see calls.h
+
 class Random {
  public:
   explicit Random(unsigned seed) : engine_(seed) {}
