@@ -84,7 +84,7 @@ void assign_targets(Random& random) {
   if (random.chance(0.5)) args.counts = counts.data();
   if (random.chance(0.5)) args.image_counts = image_counts.data();
   call(random, args, fcos_ops::assign_targets_workspace_size, fcos_ops::assign_targets);
-  if (is_hostile && images > 0) {
+  if (is_hostile && images > 0 && random.chance(0.1)) {
     call_while_written(args, fcos_ops::assign_targets_workspace_size, fcos_ops::assign_targets,
                        starts);
   }

@@ -59,7 +59,7 @@ void nms(Random& random) {
   args.keep = keep.data();
   args.count = kept.data();
   call(random, args, fcos_ops::nms_workspace_size, fcos_ops::nms);
-  if (is_hostile && images > 0) {
+  if (is_hostile && images > 0 && random.chance(0.1)) {
     call_while_written(args, fcos_ops::nms_workspace_size, fcos_ops::nms, starts);
   }
 }
