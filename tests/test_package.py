@@ -117,8 +117,9 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(CPP / "sanitized", folder, f"-DFCOS_OPS_SOURCE={REPOSITORY / 'csrc'}")
 
 
+@pytest.mark.parametrize("calls", ["valid", "hostile"])
 @pytest.mark.parametrize("program", ["fuzz", "fuzz_kernels"])
-def test_sanitizers_find_nothing(sanitized: Path, program: str) -> None:
+def test_sanitizers_find_nothing(sanitized: Path, program: str, calls: str) -> None:
     """Every native function, and every CUDA kernel on fibers, on random sizes and values under
-    AddressSanitizer and UBSan."""
-    print(run(sanitized / program))
+    AddressSanitizer and UBSan; and on arguments that their headers rule out, which they refuse."""
+    print(run(sanitized / program, calls))

@@ -16,6 +16,7 @@
 #include "math/centerness.h"
 #include "math/dtypes.h"
 #include "math/match_level.h"
+#include "math/offsets.h"
 
 namespace fcos_ops::cpu {
 namespace {
@@ -183,8 +184,7 @@ class BandAssigner {
   }
 
   std::int64_t box_offset(std::int64_t image) const {
-    const std::int64_t offset = math::read_integer(args_.offsets, args_.offset_dtype, image);
-    return std::clamp<std::int64_t>(offset, 0, args_.num_boxes);
+    return math::read_offset(args_.offsets, args_.offset_dtype, image, 0, args_.num_boxes);
   }
   const T* boxes() const { return static_cast<const T*>(args_.boxes); }
   Real* ltrb() const { return static_cast<Real*>(args_.ltrb); }

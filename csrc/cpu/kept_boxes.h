@@ -33,11 +33,11 @@ class KeptBoxes {
   using Limits = std::numeric_limits<Real>;
 
  public:
-  // A class of n boxes has at most n cells, and a box begins at most one block.
-  KeptBoxes(Real threshold, Scratch& scratch, std::int64_t max_boxes)
-      : grids_(scratch.take<Grid>(max_boxes)),
-        cells_(scratch.take<Cell>(max_boxes)),
-        blocks_(scratch.take<Block>(max_boxes)),
+  // A class of n candidates has at most n cells, and a box that is kept begins at most one block.
+  KeptBoxes(Real threshold, Scratch& scratch, std::int64_t candidates, std::int64_t max_kept)
+      : grids_(scratch.take<Grid>(candidates)),
+        cells_(scratch.take<Cell>(candidates)),
+        blocks_(scratch.take<Block>(max_kept)),
         threshold_(threshold) {
     // Below 0.1 the bound by ratios is nearly useless and its rounding hard to reason about.
     if (threshold >= Real(0.1)) set_bound(threshold * Real(1 - 0x1p-10));

@@ -1,4 +1,5 @@
-// Non-maximum suppression on a CPU: threads take images; see nms_image.h for what happens in one.
+// Non-maximum suppression on a CPU: threads take pieces of neighbouring images; see nms_image.h for
+// what happens in an image.
 #include "fcos_ops/nms.h"
 
 #include <algorithm>
@@ -8,51 +9,97 @@
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "math/dtypes.h"
+#include "math/offsets.h"
 
 namespace fcos_ops::cpu {
 namespace {
 
-std::int64_t offset_at(const NmsArgs& args, std::int64_t i) {
-  if (args.offsets == nullptr) return i == 0 ? 0 : args.num_boxes;
-  return math::read_integer(args.offsets, args.offset_dtype, i);
+// The images of a piece use the same scratch memory, one after the other. So many pieces a thread
+// keep all threads busy until the end, though images differ.
+constexpr std::int64_t kPiecesOfThread = 16;
+
+constexpr std::int64_t kMaxCandidates = std::numeric_limits<std::int32_t>::max();  // of an image
+
+std::int64_t count_pieces(const NmsArgs& args, const Context& context) {
+  const std::int64_t threads = context.num_threads;
+  return std::min(args.num_images, threads > 1 ? threads * kPiecesOfThread : 1);
 }
+
+// Where image `index` begins, clamped to [low, high].
+std::int64_t offset_at(const NmsArgs& args, std::int64_t index, std::int64_t low,
+                       std::int64_t high) {
+  if (args.offsets == nullptr) return index == 0 ? low : high;
+  return math::read_offset(args.offsets, args.offset_dtype, index, low, high);
+}
+
+template <class T, class Score>
+struct NmsMemory {
+  NmsMemory(const NmsArgs& args, std::int64_t num_pieces, void* data)
+      : max_detections(args.max_detections),
+        scratch(data),
+        first_boxes(scratch.take<std::int64_t>(num_pieces + 1)),
+        pieces(scratch.take<std::byte>(
+            static_cast<std::int64_t>(start_of(num_pieces, args.num_boxes)))) {}
+
+  // In `pieces`, of a piece behind others that have so many boxes.
+  std::size_t start_of(std::int64_t piece, std::int64_t boxes) const {
+    return nms_scratch_size<T, Score>(piece, boxes, std::min(boxes, piece * max_detections));
+  }
+
+  std::int64_t max_detections;
+  Scratch scratch;
+  std::int64_t* first_boxes;  // of each piece, then the end of the last
+  std::byte* pieces;
+};
 
 template <class T, class Score, class Id>
 Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   const NmsOptions options = {args.iou_threshold, args.score_threshold, args.max_detections};
-  parallel_for(args.num_images, context.num_threads, [&](std::int64_t image) {
-    const std::int64_t first = offset_at(args, image);
-    const Candidates<T, Score, Id> candidates = {
-        static_cast<const T*>(args.boxes) + 4 * first,
-        static_cast<const Score*>(args.scores) + first,
-        args.classes == nullptr ? nullptr : static_cast<const Id*>(args.classes) + first,
-        offset_at(args, image + 1) - first};
-    std::int64_t* const keep = args.keep + image * args.max_detections;
-    auto* const scratch =
-        static_cast<std::byte*>(workspace.data) + nms_scratch_size<T, Score>(image, first);
-    const std::int64_t count = nms_image(candidates, options, first, scratch, keep);
-    std::fill(keep + count, keep + args.max_detections, -1);
-    args.count[image] = count;
+  const std::int64_t num_pieces = count_pieces(args, context);
+  const NmsMemory<T, Score> memory(args, num_pieces, workspace.data);
+  const auto first_image = [&](std::int64_t piece) { return piece * args.num_images / num_pieces; };
+  // Read once, so that pieces stay apart whatever becomes of the offsets.
+  for (std::int64_t piece = 0; piece <= num_pieces; ++piece) {
+    const std::int64_t low = piece == 0 ? 0 : memory.first_boxes[piece - 1];
+    memory.first_boxes[piece] = offset_at(args, first_image(piece), low, args.num_boxes);
+  }
+  parallel_for(num_pieces, context.num_threads, [&](std::int64_t piece) {
+    std::int64_t first = memory.first_boxes[piece];
+    std::byte* const scratch = memory.pieces + memory.start_of(piece, first);
+    for (std::int64_t image = first_image(piece); image < first_image(piece + 1); ++image) {
+      const std::int64_t most = std::min(memory.first_boxes[piece + 1], first + kMaxCandidates);
+      const std::int64_t end = offset_at(args, image + 1, first, most);
+      const Candidates<T, Score, Id> candidates = {
+          static_cast<const T*>(args.boxes) + 4 * first,
+          static_cast<const Score*>(args.scores) + first,
+          args.classes == nullptr ? nullptr : static_cast<const Id*>(args.classes) + first,
+          end - first};
+      std::int64_t* const keep = args.keep + image * args.max_detections;
+      const std::int64_t count = nms_image(candidates, options, first, scratch, keep);
+      std::fill(keep + count, keep + args.max_detections, -1);
+      args.count[image] = count;
+      first = end;
+    }
   });
   return {};
 }
 
 // Reads the offsets, which must lie in memory of the CPU.
-Status check_offsets(const NmsArgs& args) {
-  if (args.num_images == 0) return {};
-  bool valid = offset_at(args, 0) >= 0 && offset_at(args, args.num_images) <= args.num_boxes;
-  // Downwards, as g++ 12 warns of an overflow that it imagines upwards.
-  for (std::int64_t i = args.num_images; i > 0; --i) {
-    const std::int64_t size = offset_at(args, i) - offset_at(args, i - 1);
-    valid = valid && size >= 0 && size <= std::numeric_limits<std::int32_t>::max();
+bool are_offsets(const NmsArgs& args) {
+  if (args.offsets == nullptr) return args.num_boxes <= kMaxCandidates;
+  std::int64_t previous = 0;
+  for (std::int64_t i = 0; i <= args.num_images; ++i) {
+    const std::int64_t offset = math::read_integer(args.offsets, args.offset_dtype, i);
+    if (offset < previous || offset > args.num_boxes) return false;
+    if (i > 0 && offset - previous > kMaxCandidates) return false;
+    previous = offset;
   }
-  if (valid) return {};
-  return {kInvalidArgument, "nms: offsets must rise within [0, num_boxes] by less than 2^31"};
+  return true;
 }
 
 // Calls body(Type<T>{}, Type<Score>{}) for the two floating dtypes.
 template <class Body>
-Status dispatch_dtypes(const NmsArgs& args, const Body& body) {
+auto dispatch_dtypes(const NmsArgs& args, const Body& body) {
   return math::dispatch(math::Floating{}, args.box_dtype, [&](auto t) {
     return math::dispatch(math::Floating{}, args.score_dtype,
                           [&](auto score) { return body(t, score); });
@@ -61,18 +108,18 @@ Status dispatch_dtypes(const NmsArgs& args, const Body& body) {
 
 }  // namespace
 
-std::size_t nms_workspace_size(const NmsArgs& args) {
-  std::size_t size = 0;
-  dispatch_dtypes(args, [&](auto t, auto score) {
-    size = nms_scratch_size<typename decltype(t)::type, typename decltype(score)::type>(
-        args.num_images, args.num_boxes);
-    return Status{};
+std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
+  return dispatch_dtypes(args, [&](auto t, auto score) {
+    using Memory = NmsMemory<typename decltype(t)::type, typename decltype(score)::type>;
+    return Memory(args, count_pieces(args, context), nullptr).scratch.used();
   });
-  return size;
 }
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check_offsets(args); !status.ok()) return status;
+  if (args.num_images == 0) return {};
+  if (!are_offsets(args)) {
+    return {kInvalidArgument, "nms: offsets must rise within [0, num_boxes] by less than 2^31"};
+  }
   return dispatch_dtypes(args, [&](auto t, auto score) {
     using T = typename decltype(t)::type;
     using Score = typename decltype(score)::type;

@@ -32,37 +32,52 @@ struct NmsOptions {
   std::int64_t max_detections_per_class = INT64_MAX;  // counted among what NMS leaves
 };
 
+// Of `count` candidates, those that can be kept as ones that suppress others: with a limit for each
+// class also boxes without room in theirs.
+inline std::int64_t max_kept(const NmsOptions& options, std::int64_t count) {
+  const bool limited = options.max_detections_per_class < options.max_detections;
+  return limited ? count : std::min(count, options.max_detections);
+}
+
 template <class T, class Score>
 struct NmsScratch {
   using Real = math::Real<T>;
   using Entry = ScoredIndex<ScoreKey<Score>>;
 
-  NmsScratch(void* memory, std::int64_t count, double iou_threshold)
+  NmsScratch(void* memory, std::int64_t count, std::int64_t max_kept, double iou_threshold)
       : scratch(memory),
-        entries(scratch.take<Entry>(count)),
-        spare(scratch.take<Entry>(count)),
         order(scratch.take<std::int32_t>(count)),
+        sorting(scratch),
+        entries(sorting.take<Entry>(count)),
+        spare(sorting.take<Entry>(count)),
         table(scratch.take<std::int32_t>(2 * count)),
         slots(scratch.take<std::int32_t>(count)),
         sizes(scratch.take<std::int32_t>(count)),
-        kept(static_cast<Real>(iou_threshold), scratch, count) {}
+        kept(static_cast<Real>(iou_threshold), scratch, count, max_kept) {}
+
+  std::size_t used() const { return std::max(scratch.used(), sorting.used()); }
 
   Scratch scratch;
+  std::int32_t* order;
+  Scratch sorting;  // the same memory as what follows: that is for after the sort
   Entry *entries, *spare;
-  std::int32_t *order, *table, *slots, *sizes;
+  std::int32_t *table, *slots, *sizes;
   KeptBoxes<Real> kept;
 };
 
-// Bytes of scratch memory that suffice for `images` images with `count` candidates in all. Linear
-// in both: the scratch memory of image b can start at nms_scratch_size(b, candidates before it).
+// Bytes of scratch memory that suffice for `images` images with `count` candidates in all, of which
+// `kept` can be kept. Linear, so that images can lie one behind the other.
 template <class T, class Score>
-std::size_t nms_scratch_size(std::int64_t images, std::int64_t count) {
-  const std::size_t empty = NmsScratch<T, Score>(nullptr, 0, 0.5).scratch.used();
-  // 64 elements of anything fill whole cache lines, so multiples of 64 candidates need no padding.
-  const std::size_t candidate =
-      (NmsScratch<T, Score>(nullptr, 64, 0.5).scratch.used() - empty) / 64;
-  return static_cast<std::size_t>(images) * empty +
-         static_cast<std::size_t>(count + 63 * images) * candidate;
+std::size_t nms_scratch_size(std::int64_t images, std::int64_t count, std::int64_t kept) {
+  const auto used = [](std::int64_t candidates, std::int64_t max_kept) {
+    return NmsScratch<T, Score>(nullptr, candidates, max_kept, 0.5).used();
+  };
+  // 64 elements of anything fill whole cache lines; rounding up to lines adds less than one
+  // element of each array takes.
+  const std::size_t candidate = (used(64, 0) - used(0, 0)) / 64;
+  const std::size_t block = (used(0, 64) - used(0, 0)) / 64;
+  return static_cast<std::size_t>(images) * used(1, 1) +
+         static_cast<std::size_t>(count) * candidate + static_cast<std::size_t>(kept) * block;
 }
 
 template <class T>
@@ -133,11 +148,13 @@ struct GreedyLoop {
 };
 
 // Writes to `keep` the indices of at most max_detections kept boxes, best first, each plus
-// `first_index`, and returns how many there are.
+// `first_index`, and returns how many there are. Of scratch memory it takes
+// nms_scratch_size(1, candidates.count, max_kept(options, candidates.count)).
 template <class T, class Score, class Id>
 std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOptions& options,
                        std::int64_t first_index, void* scratch_memory, std::int64_t* keep) {
-  NmsScratch<T, Score> scratch(scratch_memory, candidates.count, options.iou_threshold);
+  NmsScratch<T, Score> scratch(scratch_memory, candidates.count,
+                               max_kept(options, candidates.count), options.iou_threshold);
   const std::int64_t count =
       order_by_score(candidates.scores, candidates.count, options.score_threshold, scratch.entries,
                      scratch.spare, scratch.order);

@@ -24,7 +24,7 @@ Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context);
 std::size_t iou_loss_workspace_size(const IouLossArgs& args);
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context);
 
-std::size_t nms_workspace_size(const NmsArgs& args);
+std::size_t nms_workspace_size(const NmsArgs& args, const Context& context);
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context);
 
 std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context& context);

@@ -65,7 +65,7 @@ struct PostprocessMemory {
         labels(scratch.take<std::int32_t>(args.batch * plan.winners)),
         max_kept(std::min(args.max_detections, plan.winners)),
         keep(scratch.take<std::int64_t>(args.batch * max_kept)),
-        nms_size(nms_scratch_size<Real, Real>(1, plan.winners)),
+        nms_size(nms_scratch_size<Real, Real>(1, plan.winners, plan.winners)),
         nms(scratch.take<std::byte>(args.batch * static_cast<std::int64_t>(nms_size))) {}
 
   Scratch scratch;

@@ -5,6 +5,7 @@
 #include "fcos_ops/assign_targets.h"
 #include "math/dtypes.h"
 #include "math/match.h"
+#include "math/offsets.h"
 
 namespace fcos_ops::cuda {
 
@@ -34,8 +35,7 @@ __device__ __forceinline__ math::Box<Real> load_box(const AssignTargetsArgs& arg
 
 __device__ __forceinline__ std::int64_t box_offset(const AssignTargetsArgs& args,
                                                    std::int64_t image) {
-  const std::int64_t offset = math::read_integer(args.offsets, args.offset_dtype, image);
-  return math::smaller(math::larger<std::int64_t>(offset, 0), args.num_boxes);
+  return math::read_offset(args.offsets, args.offset_dtype, image, 0, args.num_boxes);
 }
 
 // Lists those of the boxes [first, end), at most kAssignThreads, that may match a cell of `tile`,

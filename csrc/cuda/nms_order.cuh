@@ -7,6 +7,7 @@
 #include "cuda/runtime.cuh"
 #include "fcos_ops/nms.h"
 #include "math/dtypes.h"
+#include "math/offsets.h"
 
 namespace fcos_ops::cuda {
 
@@ -50,9 +51,7 @@ inline constexpr unsigned kOrderThreads = 256;
 
 __device__ __forceinline__ std::int64_t offset_at(const NmsInput& input, std::int64_t image) {
   if (input.offsets == nullptr) return image == 0 ? 0 : input.num_boxes;
-  const std::int64_t offset = math::read_integer(input.offsets, input.offset_dtype, image);
-  if (offset < 0) return 0;
-  return offset < input.num_boxes ? offset : input.num_boxes;
+  return math::read_offset(input.offsets, input.offset_dtype, image, 0, input.num_boxes);
 }
 
 // The image of a box, or -1. Whatever the offsets are, it is one that has the box between its own.

@@ -1,9 +1,6 @@
 // Target assignment: checks, then the driver of the device.
 #include "fcos_ops/assign_targets.h"
 
-#include <algorithm>
-#include <limits>
-
 #include "cpu/ops.h"
 #include "cuda/ops.h"
 #include "ops/checks.h"
@@ -11,54 +8,68 @@
 namespace fcos_ops {
 namespace {
 
-// Of a level's height and width: cells are counted in 32 bits, the one past the end included.
-constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max() - 1;
-
-Status check(const AssignTargetsArgs& args) {
-  if (args.batch < 0) return invalid("assign_targets: batch must be >= 0");
+Status check_sizes(const AssignTargetsArgs& args) {
   if (!is_level_count(args.num_levels)) {
     return invalid("assign_targets: num_levels must be in [0, kMaxLevels]");
   }
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    const AssignmentLevel& level = args.levels[i];
-    if (std::min(level.height, level.width) < 0 || std::max(level.height, level.width) > kMaxSize ||
-        std::min(level.stride_y, level.stride_x) <= 0) {
-      return invalid("assign_targets: levels must have sizes in [0, 2^31 - 2], strides > 0");
-    }
+  if (!are_levels(args.levels, args.num_levels, args.batch, 4)) {
+    return invalid(
+        "assign_targets: levels must be given; batch and sizes must be >= 0, at most kMaxElements "
+        "in all");
+  }
+  if (!are_assignment_levels(args.levels, args.num_levels)) {
+    return invalid("assign_targets: levels must have sizes in [0, 2^31 - 2], strides > 0");
+  }
+  if (!are_sizes({args.num_boxes, 4})) {
+    return invalid("assign_targets: num_boxes must be >= 0, and 4 of them at most kMaxElements");
   }
   if (!is_floating(args.box_dtype)) return invalid("assign_targets: box_dtype must be floating");
   if (!is_integer(args.label_dtype) || !is_integer(args.offset_dtype)) {
     return invalid("assign_targets: label_dtype and offset_dtype must be kInt32 or kInt64");
   }
-  if (args.matched_int32 && args.num_boxes > kMaxSize + 1) {
+  return {};
+}
+
+Status check_data(const AssignTargetsArgs& args) {
+  if (args.num_boxes > 0 && (args.boxes == nullptr || args.labels == nullptr)) {
+    return invalid("assign_targets: boxes and labels must be given");
+  }
+  if (args.batch > 0 && args.offsets == nullptr) {
+    return invalid("assign_targets: offsets must be given");
+  }
+  if (!is_enumerator(args.center_region, CenterRegion::kChebyshev)) {
+    return invalid("assign_targets: center_region must be one of CenterRegion");
+  }
+  if (!is_enumerator(args.area_rule, AreaRule::kFloat32Complement)) {
+    return invalid("assign_targets: area_rule must be one of AreaRule");
+  }
+  const bool empty = count_rows(args.levels, args.num_levels) * args.batch == 0;
+  if (!empty && (args.matched != nullptr) == (args.matched_int32 != nullptr)) {
+    return invalid("assign_targets: exactly one of matched and matched_int32 must be given");
+  }
+  if (args.matched_int32 && args.num_boxes > std::numeric_limits<std::int32_t>::max()) {
     return invalid("assign_targets: matched_int32 is for fewer than 2^31 boxes");
   }
   return {};
 }
 
-bool has_locations(const AssignTargetsArgs& args) {
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    if (args.levels[i].height > 0 && args.levels[i].width > 0) return args.batch > 0;
-  }
-  return false;
+std::size_t workspace_size(const AssignTargetsArgs& args, const Context& context) {
+  return on_cpu(context) ? cpu::assign_targets_workspace_size(args)
+                         : cuda::assign_targets_workspace_size(args);
 }
 
 }  // namespace
 
 std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context& context) {
-  if (!check(args).ok()) return 0;
-  return on_cpu(context) ? cpu::assign_targets_workspace_size(args)
-                         : cuda::assign_targets_workspace_size(args);
+  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if ((args.matched != nullptr) == (args.matched_int32 != nullptr) && has_locations(args)) {
-    return invalid("assign_targets: exactly one of matched and matched_int32 must be given");
-  }
-  if (workspace.size < assign_targets_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "assign_targets: workspace is smaller than its query says"};
-  }
+  if (const Status status = check_sizes(args); !status.ok()) return status;
+  if (const Status status = check_data(args); !status.ok()) return status;
+  const Status status = check_workspace(workspace, workspace_size(args, context),
+                                        "assign_targets: workspace must be as its query says");
+  if (!status.ok()) return status;
   return on_cpu(context) ? cpu::assign_targets(args, workspace, context)
                          : cuda::assign_targets(args, workspace, context);
 }

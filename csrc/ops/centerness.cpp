@@ -9,42 +9,82 @@
 namespace fcos_ops {
 namespace {
 
-Status check(const CenternessLossArgs& args) {
+Status check(const CenternessTargetArgs& args) {
+  if (!is_level_count(args.num_levels)) {
+    return invalid("centerness_target: num_levels must be in [0, kMaxLevels]");
+  }
+  if (!are_levels(args.ltrb, args.num_levels, args.batch, 4)) {
+    return invalid(
+        "centerness_target: ltrb must be given; batch and sizes must be >= 0, at most kMaxElements "
+        "in all");
+  }
+  if (!is_floating(args.dtype)) return invalid("centerness_target: dtype must be floating");
+  const bool empty = count_rows(args.ltrb, args.num_levels) * args.batch == 0;
+  if (!are_views(args.ltrb, args.ltrb, args.num_levels, args.batch * 4) ||
+      (!empty && args.target == nullptr)) {
+    return invalid("centerness_target: ltrb and target must have data");
+  }
+  return {};
+}
+
+Status check_sizes(const CenternessLossArgs& args) {
   if (!is_level_count(args.num_levels)) {
     return invalid("centerness_loss: num_levels must be in [0, kMaxLevels]");
   }
+  if (!are_levels(args.logits, args.num_levels, args.batch, 1)) {
+    return invalid(
+        "centerness_loss: logits must be given; batch and sizes must be >= 0, at most kMaxElements "
+        "in all");
+  }
   if (!is_floating(args.dtype)) return invalid("centerness_loss: dtype must be floating");
+  return {};
+}
+
+Status check_data(const CenternessLossArgs& args) {
+  const bool empty = count_rows(args.logits, args.num_levels) * args.batch == 0;
+  if (!are_views(args.logits, args.logits, args.num_levels, args.batch) ||
+      (!empty && args.target == nullptr)) {
+    return invalid("centerness_loss: logits and target must have data");
+  }
+  if (args.gradient && !are_views(args.gradient, args.logits, args.num_levels, args.batch)) {
+    return invalid("centerness_loss: gradient must have data and the sizes of logits");
+  }
   if (args.gradient && !math::is_gradient_dtype(args.gradient_dtype, args.dtype)) {
     return invalid("centerness_loss: gradient_dtype must be dtype or that of the maths");
   }
   if (args.selection && !math::is_among(math::Selections{}, args.selection_dtype)) {
     return invalid("centerness_loss: selection_dtype must be kUInt8, kInt32 or kInt64");
   }
+  if (!is_normalizer(args.normalizer)) {
+    return invalid("centerness_loss: normalizer.dtype must be one of DType");
+  }
   return {};
+}
+
+std::size_t workspace_size(const CenternessLossArgs& args, const Context& context) {
+  return on_cpu(context) ? cpu::centerness_loss_workspace_size(args)
+                         : cuda::centerness_loss_workspace_size(args);
 }
 
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
-  if (!is_level_count(args.num_levels)) {
-    return invalid("centerness_target: num_levels must be in [0, kMaxLevels]");
-  }
-  if (!is_floating(args.dtype)) return invalid("centerness_target: dtype must be floating");
+  if (const Status status = check(args); !status.ok()) return status;
   return on_cpu(context) ? cpu::centerness_target(args, context)
                          : cuda::centerness_target(args, context);
 }
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context& context) {
-  return on_cpu(context) ? cpu::centerness_loss_workspace_size(args)
-                         : cuda::centerness_loss_workspace_size(args);
+  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
 }
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
                        const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (workspace.size < centerness_loss_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "centerness_loss: workspace is smaller than its query says"};
-  }
+  if (const Status status = check_sizes(args); !status.ok()) return status;
+  if (const Status status = check_data(args); !status.ok()) return status;
+  const Status status = check_workspace(workspace, workspace_size(args, context),
+                                        "centerness_loss: workspace must be as its query says");
+  if (!status.ok()) return status;
   return on_cpu(context) ? cpu::centerness_loss(args, workspace, context)
                          : cuda::centerness_loss(args, workspace, context);
 }

@@ -1,7 +1,11 @@
 // What the argument checks of several ops share.
 #pragma once
 
-#include "fcos_ops/focal_loss.h"
+#include <algorithm>
+#include <initializer_list>
+#include <limits>
+
+#include "fcos_ops/assign_targets.h"
 #include "fcos_ops/types.h"
 #include "math/dtypes.h"
 
@@ -17,16 +21,86 @@ inline bool is_floating(DType dtype) { return math::is_among(math::Floating{}, d
 
 inline bool is_integer(DType dtype) { return math::is_among(math::Integers{}, dtype); }
 
+// Of enumerators that count up from 0.
+template <class Enum>
+constexpr bool is_enumerator(Enum value, Enum last) {
+  return value >= Enum{} && value <= last;
+}
+
+inline bool is_normalizer(const Normalizer& normalizer) {
+  return normalizer.data == nullptr || math::is_among(math::Numbers{}, normalizer.dtype);
+}
+
 inline bool is_class_count(std::int64_t count) { return count >= 0 && count <= kMaxClasses; }
 
 // At infinity u^gamma would be NaN at u = 1.
 inline bool is_focal_gamma(double gamma) { return gamma >= 0.0 && gamma <= 3e38; }
 
-// Locations of one image over all levels.
-inline std::int64_t count_rows(const LevelView* levels, std::int32_t num_levels) {
+inline bool is_iou_eps(double eps) { return eps >= 1.17549435e-38 && eps <= 3e38; }
+
+// Whether an array may have these sizes: see kMaxElements.
+inline bool are_sizes(std::initializer_list<std::int64_t> sizes) {
+  std::int64_t product = 1;
+  for (const std::int64_t size : sizes) {
+    if (size < 0 || __builtin_mul_overflow(product, std::max<std::int64_t>(size, 1), &product) ||
+        product > kMaxElements) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Whether the levels, `num_levels` in [0, kMaxLevels] of anything with a height and a width, are
+// there and have sizes for batch and channels.
+template <class Level>
+bool are_levels(const Level* levels, std::int32_t num_levels, std::int64_t batch,
+                std::int64_t channels) {
+  if (!are_sizes({batch, channels}) || (levels == nullptr && num_levels > 0)) return false;
+  for (std::int32_t i = 0; i < num_levels; ++i) {
+    if (!are_sizes({batch, channels, levels[i].height, levels[i].width})) return false;
+  }
+  return true;
+}
+
+// Of levels that are_levels: locations of one image over all of them.
+template <class Level>
+std::int64_t count_rows(const Level* levels, std::int32_t num_levels) {
   std::int64_t rows = 0;
   for (std::int32_t i = 0; i < num_levels; ++i) rows += levels[i].height * levels[i].width;
   return rows;
+}
+
+// Whether the views are there, have the sizes of levels that are_levels for `elements` (batch times
+// channels) of a location, and have data where there are any.
+template <class View, class Level>
+bool are_views(const View* views, const Level* levels, std::int32_t num_levels,
+               std::int64_t elements) {
+  if (views == nullptr && num_levels > 0) return false;
+  for (std::int32_t i = 0; i < num_levels; ++i) {
+    const std::int64_t height = levels[i].height, width = levels[i].width;
+    if (views[i].height != height || views[i].width != width) return false;
+    if (views[i].data == nullptr && elements * height * width > 0) return false;
+  }
+  return true;
+}
+
+// Of a level's height and width: cells are counted in 32 bits, the one past the end included.
+inline constexpr std::int64_t kMaxCells = std::numeric_limits<std::int32_t>::max() - 1;
+
+// What AssignmentLevel says of sizes and strides, of levels that are_levels.
+inline bool are_assignment_levels(const AssignmentLevel* levels, std::int32_t num_levels) {
+  return std::all_of(levels, levels + num_levels, [](const AssignmentLevel& level) {
+    return std::max(level.height, level.width) <= kMaxCells &&
+           std::min(level.stride_y, level.stride_x) > 0;
+  });
+}
+
+// `size`: what the query says.
+inline Status check_workspace(const Workspace& workspace, std::size_t size, const char* message) {
+  if (workspace.size < size) return {kWorkspaceTooSmall, message};
+  const bool aligned = reinterpret_cast<std::uintptr_t>(workspace.data) % 16 == 0;
+  if (size > 0 && (workspace.data == nullptr || !aligned)) return {kInvalidArgument, message};
+  return {};
 }
 
 }  // namespace fcos_ops

@@ -8,36 +8,68 @@
 namespace fcos_ops {
 namespace {
 
-Status check(const IouLossArgs& args) {
+Status check_sizes(const IouLossArgs& args) {
   if (!is_level_count(args.num_levels)) {
     return invalid("iou_loss: num_levels must be in [0, kMaxLevels]");
+  }
+  if (!are_levels(args.pred, args.num_levels, args.batch, 4)) {
+    return invalid(
+        "iou_loss: pred must be given; batch and sizes must be >= 0, at most kMaxElements in all");
   }
   if (!is_floating(args.pred_dtype) || !is_floating(args.target_dtype)) {
     return invalid("iou_loss: pred_dtype and target_dtype must be floating ones");
   }
-  if (args.gradient && !is_floating(args.gradient_dtype)) {
-    return invalid("iou_loss: gradient_dtype must be floating");
+  return {};
+}
+
+bool is_gradient_dtype(const IouLossArgs& args) {
+  const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
+  return args.gradient_dtype == args.pred_dtype ||
+         args.gradient_dtype == (is_double ? DType::kFloat64 : DType::kFloat32);
+}
+
+Status check_data(const IouLossArgs& args) {
+  const auto are_pairs = [&](const auto* views) {
+    return are_views(views, args.pred, args.num_levels, args.batch * 4);
+  };
+  if (!are_pairs(args.pred) || !are_pairs(args.target)) {
+    return invalid("iou_loss: pred and target must have data and equal sizes");
   }
-  if (args.kind < IouKind::kIou || args.kind > IouKind::kCiou) {
+  if (args.gradient && !are_pairs(args.gradient)) {
+    return invalid("iou_loss: gradient must have data and the sizes of pred");
+  }
+  if (args.gradient && !is_gradient_dtype(args)) {
+    return invalid("iou_loss: gradient_dtype must be pred_dtype or that of the maths");
+  }
+  if (!is_enumerator(args.kind, IouKind::kCiou)) {
     return invalid("iou_loss: kind must be one of IouKind");
   }
-  if (!(args.eps >= 1.17549435e-38 && args.eps <= 3e38)) {
-    return invalid("iou_loss: eps must be finite and at least 1.2e-38");
+  if (!is_enumerator(args.box_format, BoxFormat::kLtrb)) {
+    return invalid("iou_loss: box_format must be one of BoxFormat");
+  }
+  if (!is_iou_eps(args.eps)) return invalid("iou_loss: eps must be finite and at least 1.2e-38");
+  if (!is_normalizer(args.normalizer)) {
+    return invalid("iou_loss: normalizer.dtype must be one of DType");
   }
   return {};
+}
+
+std::size_t workspace_size(const IouLossArgs& args, const Context& context) {
+  return on_cpu(context) ? cpu::iou_loss_workspace_size(args) : cuda::iou_loss_workspace_size(args);
 }
 
 }  // namespace
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context& context) {
-  return on_cpu(context) ? cpu::iou_loss_workspace_size(args) : cuda::iou_loss_workspace_size(args);
+  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check(args); !status.ok()) return status;
-  if (workspace.size < iou_loss_workspace_size(args, context)) {
-    return {kWorkspaceTooSmall, "iou_loss: workspace is smaller than its query says"};
-  }
+  if (const Status status = check_sizes(args); !status.ok()) return status;
+  if (const Status status = check_data(args); !status.ok()) return status;
+  const Status status = check_workspace(workspace, workspace_size(args, context),
+                                        "iou_loss: workspace must be as its query says");
+  if (!status.ok()) return status;
   return on_cpu(context) ? cpu::iou_loss(args, workspace, context)
                          : cuda::iou_loss(args, workspace, context);
 }

@@ -21,7 +21,7 @@ Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) { return kNoCp
 std::size_t iou_loss_workspace_size(const IouLossArgs&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) { return kNoCpu; }
 
-std::size_t nms_workspace_size(const NmsArgs&) { return 0; }
+std::size_t nms_workspace_size(const NmsArgs&, const Context&) { return 0; }
 Status nms(const NmsArgs&, Workspace, const Context&) { return kNoCpu; }
 
 std::size_t postprocess_workspace_size(const PostprocessArgs&, const Context&) { return 0; }

@@ -6,9 +6,6 @@
 
 namespace fcos_ops {
 
-// What 32-bit arithmetic of kernels has room for.
-inline constexpr std::int64_t kMaxClasses = 0x7fff0000;
-
 // With p = sigmoid(x):  a positive entry costs  alpha * (1 - p)^gamma * -log(p),
 //                       a negative one  (1 - alpha) * p^gamma * -log(1 - p),
 // and an entry with a dense target t in [0, 1]  alpha_t * (1 - p_t)^gamma * BCE(x, t), where

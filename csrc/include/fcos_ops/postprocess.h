@@ -31,7 +31,7 @@ struct PostprocessArgs {
   const PostprocessLevel* levels = nullptr;  // [num_levels], in memory of the host
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  std::int64_t num_classes = 0;
+  std::int64_t num_classes = 0;  // at most kMaxClasses
 
   // Heights and widths, contiguous [batch, 2]: boxes are clipped to image_sizes. original_sizes, if
   // not null, are those of the images before they were resized to image_sizes: the boxes that leave

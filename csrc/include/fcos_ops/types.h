@@ -3,7 +3,13 @@
 // The contract of every function declared beside this file:
 //   - it works on memory that the caller owns, allocates nothing, keeps nothing after it returns;
 //   - it throws nothing and has no state; several threads may call it at once;
-//   - it returns a Status; scratch memory comes from the caller, who asks `..._workspace_size`.
+//   - it returns a Status; scratch memory comes from the caller, who asks `..._workspace_size`;
+//   - what its header rules out is kInvalidArgument, before anything is read or written. For all:
+//     unknown enumerators, sizes and counts below 0, products of them beyond kMaxElements, and null
+//     pointers where there are elements. (That pointers reach as far as the sizes say is up to the
+//     caller.)
+// A query looks at sizes, dtypes and context, never at data, so pointers to data may be set later.
+// Where the op would refuse the sizes or dtypes, the query returns 0, and the op says why.
 #pragma once
 
 #include <cstddef>
@@ -45,14 +51,21 @@ struct Context {
   std::int32_t num_threads = 1;      // CPU threads; 1 never enters an OpenMP region
 };
 
-// Scratch memory, aligned to 16 bytes.
+// Scratch memory, aligned to 16 bytes. May be null where the query returns 0.
 struct Workspace {
   void* data = nullptr;
   std::size_t size = 0;  // bytes
 };
 
+// More elements than any memory holds. The sizes of an array (of a level: batch, height, width and
+// channels) multiply to at most this, a 0 among them counted as 1: then no sum of them overflows.
+inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 48;
+
 // More levels than any published pyramid; fixed so that level views can travel as kernel arguments.
 inline constexpr std::int32_t kMaxLevels = 16;
+
+// What 32-bit arithmetic of kernels has room for.
+inline constexpr std::int64_t kMaxClasses = 0x7fff0000;
 
 // One level of a dense [batch, height, width, channels] quantity, anywhere in memory. Strides are
 // in elements. NCHW, channels_last and a plain [rows, channels] matrix (batch 1, height 1, width

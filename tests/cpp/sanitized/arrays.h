@@ -54,6 +54,9 @@ class Array {
   void set(std::int64_t index, double value) {
     fcos_ops::math::write_real(value, data(), dtype_, index);
   }
+  std::int64_t get_integer(std::int64_t index) {
+    return fcos_ops::math::read_integer(data(), dtype_, index);
+  }
   void set_integer(std::int64_t index, std::int64_t value) {
     std::memcpy(at(index), &value, static_cast<std::size_t>(element_size()));  // little-endian
   }

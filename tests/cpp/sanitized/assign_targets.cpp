@@ -1,8 +1,31 @@
 #include "fcos_ops/assign_targets.h"
 
-#include "arrays.h"
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::AssignTargetsArgs& args) {
+  breaks.num_levels(args.num_levels);
+  breaks.levels(args.levels, args.num_levels);
+  breaks.size("batch", args.batch);
+  breaks.size("num_boxes", args.num_boxes);
+  breaks.floating("box_dtype", args.box_dtype);
+  breaks.integral("label_dtype", args.label_dtype);
+  breaks.integral("offset_dtype", args.offset_dtype);
+  breaks.enumerator("center_region", args.center_region);
+  breaks.enumerator("area_rule", args.area_rule);
+  breaks.pointer("boxes", args.boxes, args.num_boxes > 0);
+  breaks.pointer("labels", args.labels, args.num_boxes > 0);
+  breaks.pointer("offsets", args.offsets, args.batch > 0);
+  const bool filled = args.batch > 0 && std::any_of(args.levels, args.levels + args.num_levels,
+                                                    [](const fcos_ops::AssignmentLevel& level) {
+                                                      return level.height * level.width > 0;
+                                                    });
+  breaks.pointer("matched", args.matched, filled && args.matched);
+  breaks.pointer("matched_int32", args.matched_int32, filled && args.matched_int32);
+  breaks.integers("offsets", args.offsets, args.offset_dtype, args.batch + 1, false);
+  breaks.integers("labels", args.labels, args.label_dtype, args.num_boxes, false);
+}
 
 void assign_targets(Random& random) {
   const std::int64_t images = random.integer(0, 3);
@@ -60,9 +83,11 @@ void assign_targets(Random& random) {
   if (random.chance(0.8)) args.centerness_sum = centerness_sum.data();
   if (random.chance(0.5)) args.counts = counts.data();
   if (random.chance(0.5)) args.image_counts = image_counts.data();
-  const fcos_ops::Context context = random.context();
-  Scratch scratch(fcos_ops::assign_targets_workspace_size(args, context));
-  require(fcos_ops::assign_targets(args, scratch.workspace(), context));
+  call(random, args, fcos_ops::assign_targets_workspace_size, fcos_ops::assign_targets);
+  if (is_hostile && images > 0 && random.chance(0.1)) {
+    call_while_written(args, fcos_ops::assign_targets_workspace_size, fcos_ops::assign_targets,
+                       starts);
+  }
 }
 
 }  // namespace fuzz

@@ -1,8 +1,34 @@
 #include "fcos_ops/centerness.h"
 
-#include "arrays.h"
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::CenternessTargetArgs& args) {
+  breaks.pointer("target", args.target, args.batch * args.ltrb->height * args.ltrb->width > 0);
+  breaks.views("ltrb", args.ltrb, args.num_levels, args.batch * 4);
+  breaks.num_levels(args.num_levels);
+  breaks.size("batch", args.batch);
+  breaks.floating("dtype", args.dtype);
+}
+
+void list_breaks(Breaks& breaks, fcos_ops::CenternessLossArgs& args) {
+  const std::int64_t rows = args.batch * args.logits->height * args.logits->width;
+  breaks.views("logits", args.logits, args.num_levels, args.batch);
+  breaks.optional_views("gradient", args.gradient, args.num_levels, args.batch);
+  breaks.same_size("gradient", args.gradient, args.num_levels);
+  breaks.num_levels(args.num_levels);
+  breaks.size("batch", args.batch);
+  breaks.floating("dtype", args.dtype);
+  if (args.gradient) breaks.floating("gradient_dtype", args.gradient_dtype);
+  breaks.pointer("target", args.target, rows > 0);
+  if (args.selection) {
+    breaks.field("selection_dtype", args.selection_dtype,
+                 {DType::kFloat32, DType::kFloat64, DType::kFloat16, DType{7}, DType{-1}});
+  }
+  breaks.normalizer(args.normalizer);
+}
+
 namespace {
 
 void centerness_target(Random& random) {
@@ -18,8 +44,7 @@ void centerness_target(Random& random) {
   args.batch = 1;
   args.dtype = ltrb.dtype();
   args.target = target.data();
-  const fcos_ops::Context context = random.context();
-  require(fcos_ops::centerness_target(args, context));
+  call(random, args, fcos_ops::centerness_target);
 }
 
 void centerness_loss(Random& random) {
@@ -54,9 +79,7 @@ void centerness_loss(Random& random) {
   if (random.chance(0.5)) args.losses = losses.data();
   if (random.chance(0.5)) args.gradient = &slope;
   args.gradient_dtype = gradient.dtype();
-  const fcos_ops::Context context = random.context();
-  Scratch scratch(fcos_ops::centerness_loss_workspace_size(args, context));
-  require(fcos_ops::centerness_loss(args, scratch.workspace(), context));
+  call(random, args, fcos_ops::centerness_loss_workspace_size, fcos_ops::centerness_loss);
 }
 
 }  // namespace

@@ -1,8 +1,63 @@
 #include "fcos_ops/fcos_loss.h"
 
-#include "arrays.h"
+#include <cmath>
+
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::FcosLossArgs& args) {
+  const std::int32_t count = args.num_levels;
+  const std::int64_t elements = args.batch * args.num_classes;
+  std::int64_t rows = 0;
+  for (std::int32_t i = 0; i < count; ++i) {
+    rows += args.batch * args.levels[i].height * args.levels[i].width;
+  }
+  breaks.num_levels(args.num_levels);
+  breaks.levels(args.levels, count);
+  breaks.views("class_logits", args.class_logits, count, elements);
+  breaks.views("ltrb", args.ltrb, count, args.batch * 4);
+  breaks.views("centerness", args.centerness, count, args.batch);
+  breaks.optional_views("class_gradient", args.class_gradient, count, elements);
+  breaks.optional_views("ltrb_gradient", args.ltrb_gradient, count, args.batch * 4);
+  breaks.optional_views("centerness_gradient", args.centerness_gradient, count, args.batch);
+  breaks.same_size("ltrb", args.ltrb, count);
+  breaks.same_size("centerness", args.centerness, count);
+  breaks.same_size("class_gradient", args.class_gradient, count);
+  breaks.same_size("ltrb_gradient", args.ltrb_gradient, count);
+  breaks.same_size("centerness_gradient", args.centerness_gradient, count);
+  breaks.size("batch", args.batch);
+  breaks.size("num_classes", args.num_classes);
+  breaks.size("num_boxes", args.num_boxes);
+  breaks.floating("class_dtype", args.class_dtype);
+  breaks.floating("ltrb_dtype", args.ltrb_dtype);
+  breaks.floating("centerness_dtype", args.centerness_dtype);
+  breaks.floating("box_dtype", args.box_dtype);
+  breaks.integral("label_dtype", args.label_dtype);
+  breaks.enumerator("box_loss", args.box_loss);
+  breaks.enumerator("box_weight", args.box_weight);
+  breaks.field<double>("eps", args.eps, {-1.0, 0.0, 1e-39, 1e39, NAN, INFINITY});
+  breaks.field<double>("gamma", args.gamma, {-1.0, 1e39, NAN, INFINITY});
+  breaks.pointer("matched", args.matched, rows > 0);
+  breaks.pointer("normalizers", args.normalizers, rows > 0);
+  breaks.pointer("boxes", args.boxes, args.num_boxes > 0);
+  breaks.pointer("labels", args.labels, args.num_boxes > 0);
+  breaks.integers("labels", args.labels, args.label_dtype, args.num_boxes, false);
+}
+
+void list_breaks(Breaks& breaks, fcos_ops::FcosScaleArgs& args) {
+  const std::int32_t count = args.num_levels;
+  if (count > 0) breaks.size("batch", args.batch);
+  breaks.num_levels(args.num_levels);
+  for (fcos_ops::HeadGradient& head : args.heads) {
+    if (head.gradient == nullptr) continue;
+    breaks.optional_views("gradient", head.gradient, count, args.batch * head.channels);
+    breaks.size("channels", head.channels);
+    breaks.floating("dtype", head.dtype);
+    breaks.pointer("scale", head.scale, true);
+  }
+}
+
 namespace {
 
 // The outputs of a head and their gradients.
@@ -68,7 +123,9 @@ void fcos_loss(Random& random) {
   Scratch first(fcos_ops::assign_targets_workspace_size(assign, context));
   require(fcos_ops::assign_targets(assign, first.workspace(), context));
   if (random.chance(0.2)) {  // what assignment never writes must not be followed either
-    for (auto& match : matched) match = static_cast<std::int32_t>(random.integer(-9, count + 9));
+    for (auto& match : matched)
+      match = static_cast<std::int32_t>(random.chance(0.1) ? random.integer(INT32_MIN, INT32_MAX)
+                                                           : random.integer(-9, count + 9));
   }
 
   Array normalizers(random, maths, counts.count());
@@ -109,8 +166,7 @@ void fcos_loss(Random& random) {
   if (random.chance(0.7)) args.class_gradient = class_logits.gradients.mutable_views.data();
   if (random.chance(0.7)) args.ltrb_gradient = ltrb.gradients.mutable_views.data();
   if (random.chance(0.7)) args.centerness_gradient = centerness.gradients.mutable_views.data();
-  Scratch second(fcos_ops::fcos_loss_workspace_size(args, context));
-  require(fcos_ops::fcos_loss(args, second.workspace(), context));
+  call(random, args, fcos_ops::fcos_loss_workspace_size, fcos_ops::fcos_loss);
 
   fcos_ops::FcosScaleArgs scale;
   scale.num_levels = args.num_levels;
@@ -120,7 +176,7 @@ void fcos_loss(Random& random) {
   scale.heads[2] = {args.centerness_gradient, 1, dtypes[2], scales.at(2)};
   scale.factor = args.gradient_factor;
   if (random.chance(0.5)) scale.expected = scales.at(3);
-  require(fcos_ops::fcos_scale_gradients(scale, context));
+  call(random, scale, fcos_ops::fcos_scale_gradients);
 }
 
 }  // namespace fuzz

@@ -1,8 +1,33 @@
 #include "fcos_ops/focal_loss.h"
 
-#include "arrays.h"
+#include <cmath>
+
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::FocalLossArgs& args) {
+  const std::int64_t rows = args.batch * args.logits->height * args.logits->width;
+  const std::int64_t elements = args.batch * args.num_classes;
+  breaks.views("logits", args.logits, args.num_levels, elements);
+  breaks.optional_views("targets", args.targets, args.num_levels, elements);
+  breaks.optional_views("losses", args.losses, args.num_levels, elements);
+  breaks.optional_views("gradient", args.gradient, args.num_levels, elements);
+  breaks.same_size("targets", args.targets, args.num_levels);
+  breaks.same_size("losses", args.losses, args.num_levels);
+  breaks.same_size("gradient", args.gradient, args.num_levels);
+  breaks.num_levels(args.num_levels);
+  breaks.size("batch", args.batch);
+  breaks.size("num_classes", args.num_classes);
+  breaks.floating("dtype", args.dtype);
+  if (args.labels) breaks.integral("label_dtype", args.label_dtype);
+  if (args.gradient) breaks.floating("gradient_dtype", args.gradient_dtype);
+  breaks.pointer("labels", args.labels, args.labels && rows > 0);
+  if (args.targets) breaks.field<const void*>("labels", args.labels, {args.logits});
+  breaks.normalizer(args.normalizer);
+  breaks.field<double>("gamma", args.gamma, {-1.0, 1e39, NAN, INFINITY});
+  breaks.integers("labels", args.labels, args.label_dtype, rows, false);
+}
 
 void focal_loss(Random& random) {
   const std::int64_t batch = random.integer(0, 2), classes = random.integer(0, 30);
@@ -45,9 +70,7 @@ void focal_loss(Random& random) {
   if (random.chance(0.5)) args.losses = &loss_view;
   if (random.chance(0.5)) args.gradient = &gradient_view;
   args.gradient_dtype = gradient.dtype();
-  const fcos_ops::Context context = random.context();
-  Scratch scratch(fcos_ops::sigmoid_focal_loss_workspace_size(args, context));
-  require(fcos_ops::sigmoid_focal_loss(args, scratch.workspace(), context));
+  call(random, args, fcos_ops::sigmoid_focal_loss_workspace_size, fcos_ops::sigmoid_focal_loss);
 }
 
 }  // namespace fuzz

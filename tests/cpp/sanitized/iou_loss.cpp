@@ -1,8 +1,34 @@
 #include "fcos_ops/iou_loss.h"
 
-#include "arrays.h"
+#include <cmath>
+
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::IouLossArgs& args) {
+  const std::int64_t elements = args.batch * 4;
+  breaks.views("pred", args.pred, args.num_levels, elements);
+  breaks.views("target", args.target, args.num_levels, elements);
+  breaks.optional_views("gradient", args.gradient, args.num_levels, elements);
+  breaks.same_size("target", args.target, args.num_levels);
+  breaks.same_size("gradient", args.gradient, args.num_levels);
+  breaks.num_levels(args.num_levels);
+  breaks.size("batch", args.batch);
+  breaks.floating("pred_dtype", args.pred_dtype);
+  breaks.floating("target_dtype", args.target_dtype);
+  if (args.gradient) {
+    breaks.floating("gradient_dtype", args.gradient_dtype);
+    const bool is_half = args.pred_dtype == DType::kFloat16;
+    breaks.field("gradient_dtype", args.gradient_dtype,
+                 {is_half ? DType::kBFloat16 : DType::kFloat16});
+  }
+  breaks.enumerator("kind", args.kind);
+  breaks.enumerator("box_format", args.box_format);
+  breaks.field<double>("eps", args.eps, {-1.0, 0.0, 1e-39, 1e39, NAN, INFINITY});
+  breaks.normalizer(args.normalizer);
+}
+
 namespace {
 
 Map box_map(Random& random, const Style& style, DType dtype, std::int64_t count) {
@@ -43,9 +69,7 @@ void iou_loss(Random& random) {
   if (random.chance(0.5)) args.losses = losses.data();
   if (random.chance(0.5)) args.gradient = &slope;
   args.gradient_dtype = gradient.dtype();
-  const fcos_ops::Context context = random.context();
-  Scratch scratch(fcos_ops::iou_loss_workspace_size(args, context));
-  require(fcos_ops::iou_loss(args, scratch.workspace(), context));
+  call(random, args, fcos_ops::iou_loss_workspace_size, fcos_ops::iou_loss);
 }
 
 }  // namespace fuzz

@@ -1,6 +1,12 @@
+// Calls every function on random arguments; run as `fuzz hostile`, on arguments that are then
+// broken.
+#include <cstdio>
+#include <cstring>
+
 #include "random.h"
 
-int main() {
+int main(int argc, char** argv) {
+  fuzz::is_hostile = argc > 1 && std::strcmp(argv[1], "hostile") == 0;
   for (unsigned seed = 0; seed < fuzz::kRounds; ++seed) {
     fuzz::Random random(seed);
     fuzz::assign_targets(random);

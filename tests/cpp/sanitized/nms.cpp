@@ -1,8 +1,32 @@
 #include "fcos_ops/nms.h"
 
-#include "arrays.h"
+#include <cmath>
+
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::NmsArgs& args) {
+  breaks.size("num_boxes", args.num_boxes);
+  breaks.size("num_images", args.num_images);
+  breaks.limit("max_detections", args.max_detections);
+  if (args.num_images > 0) breaks.size("max_detections", args.max_detections);
+  breaks.floating("box_dtype", args.box_dtype);
+  breaks.floating("score_dtype", args.score_dtype);
+  breaks.integral("class_dtype", args.class_dtype);
+  breaks.integral("offset_dtype", args.offset_dtype);
+  breaks.field<double>("iou_threshold", args.iou_threshold, {-1.0, 1.5, NAN, -INFINITY, INFINITY});
+  breaks.pointer("boxes", args.boxes, args.num_boxes > 0);
+  breaks.pointer("scores", args.scores, args.num_boxes > 0);
+  breaks.pointer("offsets", args.offsets, args.num_images != 1);
+  breaks.pointer("keep", args.keep, args.num_images * args.max_detections > 0);
+  breaks.pointer("count", args.count, args.num_images > 0);
+  if (args.num_images > 0) {
+    // Kernels clamp them, as nobody could wait to be told.
+    breaks.integers("offsets", args.offsets, args.offset_dtype, args.num_images + 1,
+                    kDevice == fcos_ops::kCpuDevice);
+  }
+}
 
 void nms(Random& random) {
   const std::int64_t images = random.integer(0, 3);
@@ -34,9 +58,10 @@ void nms(Random& random) {
   args.max_detections = limit;
   args.keep = keep.data();
   args.count = kept.data();
-  const fcos_ops::Context context = random.context();
-  Scratch scratch(fcos_ops::nms_workspace_size(args, context));
-  require(fcos_ops::nms(args, scratch.workspace(), context));
+  call(random, args, fcos_ops::nms_workspace_size, fcos_ops::nms);
+  if (is_hostile && images > 0 && random.chance(0.1)) {
+    call_while_written(args, fcos_ops::nms_workspace_size, fcos_ops::nms, starts);
+  }
 }
 
 }  // namespace fuzz

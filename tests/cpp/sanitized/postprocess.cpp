@@ -1,8 +1,42 @@
 #include "fcos_ops/postprocess.h"
 
-#include "arrays.h"
+#include <cmath>
+
+#include "calls.h"
 
 namespace fuzz {
+
+void list_breaks(Breaks& breaks, fcos_ops::PostprocessArgs& args) {
+  const std::int32_t count = args.num_levels;
+  breaks.num_levels(args.num_levels);
+  breaks.views("class_logits", args.class_logits, count, args.batch * args.num_classes);
+  breaks.views("ltrb", args.ltrb, count, args.batch * 4);
+  breaks.views("centerness", args.centerness, count, args.batch);
+  breaks.same_size("ltrb", args.ltrb, count);
+  breaks.same_size("centerness", args.centerness, count);
+  breaks.pointer("levels", args.levels, count > 0);
+  breaks.size("batch", args.batch);
+  breaks.size("num_classes", args.num_classes);
+  breaks.floating("class_dtype", args.class_dtype);
+  breaks.floating("ltrb_dtype", args.ltrb_dtype);
+  breaks.floating("centerness_dtype", args.centerness_dtype);
+  breaks.integral("image_size_dtype", args.image_size_dtype);
+  breaks.field<double>("iou_threshold", args.iou_threshold, {-1.0, 1.5, NAN, -INFINITY, INFINITY});
+  breaks.limit("candidates_per_level", args.candidates_per_level);
+  breaks.limit("max_detections", args.max_detections);
+  breaks.limit("max_detections_per_class", args.max_detections_per_class);
+  breaks.pointer("image_sizes", args.image_sizes, args.batch > 0);
+  const bool filled = args.batch * args.max_detections > 0;
+  breaks.pointer("boxes", args.boxes, filled);
+  breaks.pointer("scores", args.scores, filled);
+  breaks.pointer("labels", args.labels, filled);
+  breaks.pointer("count", args.count, args.batch > 0);
+  if (args.batch > 0) breaks.size("max_detections", args.max_detections);
+  breaks.integers("image_sizes", args.image_sizes, args.image_size_dtype, 2 * args.batch, false);
+  breaks.integers("original_sizes", args.original_sizes, args.image_size_dtype, 2 * args.batch,
+                  false);
+}
+
 void postprocess(Random& random) {
   const std::int64_t batch = random.integer(0, 2), classes = random.integer(0, 90);
   const std::int64_t num_levels = random.integer(0, 4);
@@ -59,9 +93,7 @@ void postprocess(Random& random) {
   args.scores = scores.data();
   args.labels = labels.data();
   args.count = count.data();
-  const fcos_ops::Context context = random.context();
-  Scratch scratch(fcos_ops::postprocess_workspace_size(args, context));
-  require(fcos_ops::postprocess(args, scratch.workspace(), context));
+  call(random, args, fcos_ops::postprocess_workspace_size, fcos_ops::postprocess);
 }
 
 }  // namespace fuzz
