@@ -1,5 +1,6 @@
 """A call of a public function: what it is made of, and how it is shown."""
 
+import builtins
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -101,11 +102,12 @@ def _shown(value: Any) -> str:
         try:
             return _shown_tensor(value)
         except Exception:  # a nested tensor has no shape, a wrapped one no values
-            return f"<{type(value).__name__} of {value.dtype}>"
+            return f"<{value.layout} {type(value).__name__} of {value.dtype}>"
     if isinstance(value, list):
         return f"[{', '.join(map(_shown, value[:20]))}]"
     try:
-        return repr(value)[:500]
+        shown = repr(value)[:500]
+        return shown if type(value).__name__ in dir(builtins) else f"{type(value).__name__} {shown}"
     except Exception:
         return f"<{type(value).__name__}>"
 

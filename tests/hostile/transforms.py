@@ -14,8 +14,8 @@ from torch.autograd import functional
 import fcos_ops
 from fcos_ops import reference
 from tests.hostile import valid
-from tests.hostile.calls import LOSSES, NUM_LOSSES, Call, slots, with_slot
 from tests.hostile.calls import DIFFERENTIABLE as BY_FUNCTION
+from tests.hostile.calls import LOSSES, NUM_LOSSES, Call, slots, with_slot
 from tests.hostile.compare import Result, difference, exact, flat
 from tests.hostile.findings import DIFFERENCE, Finding, judged
 from tests.hostile.odd import TORCH_SAYS, Case
