@@ -67,9 +67,9 @@ def _judge(op: Any, arguments: Sequence[Any], must_raise: bool) -> list[Finding]
 
 def _wrong(rng: Random, op: str, name: str, value: Any) -> tuple[list[Any] | None, bool]:
     """[a wrong value], or None where there is none; and whether it must be refused. The offsets of
-    images may fit by chance, and one tensor alone cannot be of the wrong length."""
+    images may fit by chance; a tensor alone, or one row of logits, is never of the wrong length."""
     if isinstance(value, Tensor):
-        alone = "centerness_target" in op
+        alone = "centerness_target" in op or (name == "logits" and value.dim() < 2)
         return _wrong_tensor(rng, value, name != "offsets" and not alone)
     if isinstance(value, str):
         return [rng.choice(["foo", "", "SUM"])], True

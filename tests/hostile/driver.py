@@ -1,5 +1,6 @@
 """Starts workers, watches them, starts others behind a call that took one along, and sums up."""
 
+import gc
 import json
 import os
 import selectors
@@ -32,6 +33,7 @@ class Lane:
         self.at: tuple[int, str, str] | None = None  # number, kind and function
         self.heard = time.monotonic()
         self.buffer = b""
+        self.first = self.left[0]
         sys.stdout.flush()
         self.process = os.fork()  # safe: this process runs no op, so it has no pool of threads
         if self.process == 0:
@@ -65,7 +67,7 @@ class Lane:
             code = os.waitstatus_to_exitcode(status)
             killed = -code in (signal.SIGALRM, signal.SIGKILL)
             cause = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-            finding = Finding(HANG if killed else CRASH, cause)
+            finding = Finding(HANG if killed else CRASH, f"{cause}, worker begun at {self.first}")
             self.outcomes.append(Outcome(*self.at, [finding]))
             self.left.remove(self.at[0])
 
@@ -76,6 +78,7 @@ class Lane:
 
 def run(count: int, seed: int, jobs: int, limits: Limits, planted: bool) -> list[Outcome]:
     """The outcomes of calls 0 to count - 1, by number."""
+    gc.freeze()  # what was imported is garbage in no worker
     started = shown = time.monotonic()
     indices = [list(range(job, count, jobs)) for job in range(jobs)]
     lanes = [Lane(seed, part, limits, planted) for part in indices if part]

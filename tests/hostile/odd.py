@@ -95,14 +95,8 @@ def _freed(rng: Random, call: Call) -> Case:
     freed = value.detach().clone().requires_grad_(value.requires_grad)
     freed.untyped_storage().resize_(0)
 
-    def judge(odd: Call) -> list[Finding]:
-        try:
-            run(odd)
-        except Exception as error:
-            return judged(error, odd)
-        return [Finding(DIFFERENCE, "accepted a tensor whose storage is empty")]
-
-    return _case(with_slot(call, slot, freed), f"the storage of {slot} was freed", judge)
+    odd = with_slot(call, slot, freed)
+    return _case(odd, f"the storage of {slot} was freed", lambda c: outcome(c, call))
 
 
 def _negated(rng: Random, call: Call) -> Case:

@@ -19,7 +19,7 @@ def test_no_call_is_answered_wrongly() -> None:
 
 
 def test_every_planted_fault_is_found() -> None:
-    done = _run("--count", "180", "--seed", "0", "--seconds", "3", "--plant", "--show", "1000")
+    done = _run("--count", "90", "--seed", "0", "--seconds", "8", "--plant", "--show", "1000")
     counts = {kind: re.search(rf"^{kind}: (\d+)$", done.stdout, re.MULTILINE) for kind in KINDS}
     missing = [kind for kind, found in counts.items() if found is None or found[1] == "0"]
     assert done.returncode == 1 and not missing, done.stdout + done.stderr

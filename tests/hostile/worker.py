@@ -1,5 +1,6 @@
 """Runs calls in a process of their own, and says which one it is about to run."""
 
+import gc
 import json
 import os
 import resource
@@ -10,11 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch._dynamo  # noqa: F401  what torch imports at need, once here and not in every worker
+import torch._meta_registrations
+import torch.nested._internal.ops  # noqa: F401
+from torch._decomp import decompositions_for_jvp  # noqa: F401
 
 from tests.hostile import plant
 from tests.hostile.calls import Call
 from tests.hostile.cases import draw_case
 from tests.hostile.findings import Finding, unexplained
+
+# Kinds of calls that may leave a damaged process behind.
+ALONE = ("direct", "library", "user_code")
 
 
 class Limits(NamedTuple):
@@ -68,9 +76,20 @@ def serve(pipe: int, seed: int, indices: Sequence[int], limits: Limits, planted:
                     "error of the generator", f"{type(error).__name__}: {error}"[:400]
                 )
                 outcome = Outcome(index, "generator", _where(error), [finding])
+            if outcome.kind in ALONE:
+                _probe_heap()
             signal.alarm(0)
             print(json.dumps(outcome), file=out)
+            if outcome.kind in ALONE:
+                break
     os._exit(0)
+
+
+def _probe_heap() -> None:
+    """Makes what was written past its end show now, and not in a call that did nothing wrong."""
+    gc.collect()
+    for size in (1, 7, 100, 1000, 5000):
+        torch.empty(size)
 
 
 def _where(error: BaseException) -> str:
