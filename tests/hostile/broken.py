@@ -26,7 +26,7 @@ MAY_EXCEED_MEMORY = {"levels", "max_detections", "rule", "offsets"}
 def draw_call(rng: Random) -> Call:
     call = valid.draw_call(rng)
     parameters = inspect.signature(getattr(fcos_ops, call.function)).parameters
-    name = rng.choice(list(parameters))
+    name = rng.choice([n for n in parameters for _ in range(2 if n in ("levels", "rule") else 1)])
     value = call.arguments.get(name)
     broken = name
     if name in NUMBERS and not (isinstance(value, Tensor) and draw.often(rng, 0.5)):
@@ -75,7 +75,9 @@ def _levels(rng: Random, levels: Any) -> Any:
     if how == "all":
         return junk.anything(rng)
     if how == "count":
-        return rng.choice([(), levels[:-1], (*levels, levels[-1]), levels * 17, list(levels), None])
+        huge = levels[0]._replace(height=2**31 - 2, width=2**31 - 2)
+        more = (*levels, levels[-1])
+        return rng.choice([(), levels[:-1], more, levels * 17, (huge,) * 16, list(levels), None])
     items = list(levels)
     index = rng.randrange(len(items))
     if how == "item":

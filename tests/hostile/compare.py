@@ -123,6 +123,9 @@ def differences(call: Call, actual: Result, wanted: Result) -> list[str]:
         return [f"{len(actual.outputs)} outputs, expected {len(wanted.outputs)}"]
     if len(actual.gradients) != len(wanted.gradients):
         return [f"{len(actual.gradients)} gradients, expected {len(wanted.gradients)}"]
+    asks = any(t.requires_grad for t in differentiable_tensors(call))
+    if not asks and any(map(requires_grad, wanted.outputs)):
+        found.append("the reference differentiates what the op does not")
     real = real_dtype(call)
     for index, (one, other) in enumerate(zip(actual.outputs, wanted.outputs, strict=True)):
         text = difference(one, other, real, lambda i=index: eager().outputs[i])

@@ -24,6 +24,11 @@ def in_float64(counts: Tensor) -> Tensor:
     return counts.double() + 0.5
 
 
+def learned(counts: Tensor) -> Tensor:
+    """Times a number that asks for a gradient, which it does not get."""
+    return counts * torch.ones((), requires_grad=True)
+
+
 def _batch_and_classes(rng: Random, grids: list[tuple[int, int]]) -> tuple[int, int]:
     classes = rng.choice([1, 2, 3, 4, 5, 5, 20])
     if sum(h * w for h, w in grids) < 60:
@@ -46,7 +51,7 @@ def fcos_loss(rng: Random) -> Call:
     options = {
         "rule": rule(rng),
         "loss": rng.choice([None, *LOSS_RULES, _loss_rule(rng), _loss_rule(rng)]),
-        "normalize": rng.choice([None, fcos_ops.mean_over_processes, twice, in_float64]),
+        "normalize": rng.choice([None, fcos_ops.mean_over_processes, twice, in_float64, learned]),
         "expected_scale": rng.choice(scales),
     }
     arguments.update({name: value for name, value in options.items() if draw.often(rng, 0.5)})

@@ -26,6 +26,11 @@ def install(index: int) -> None:
         setattr(fcos_ops, name, _wrapped(original, planted))
 
 
+def remove() -> None:
+    for name, original in _ORIGINALS.items():
+        setattr(fcos_ops, name, original)
+
+
 def _wrapped(original: Function, fault: Callable[[Function, dict[str, Any]], Any]) -> Function:
     def planted(*args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(original).bind(*args, **kwargs)

@@ -47,7 +47,10 @@ def perform(seed: int, index: int, planted: bool, announce: Callable[[str, Call]
         announce(kind, call)
         if planted:
             plant.install(index)
-        findings = unexplained(call, judge())
+        try:
+            findings = unexplained(call, judge())
+        finally:
+            plant.remove()
     return Outcome(index, kind, call.function, findings)
 
 
