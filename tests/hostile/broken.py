@@ -123,6 +123,8 @@ def judge(rng: Random, call: Call) -> list[Finding]:
         if call.note.split()[0] in MAY_EXCEED_MEMORY and "t allocate memory" in str(error):
             return [] if type(error) is RuntimeError else [Finding(EXCEPTION, repr(error)[:300])]
         return judged(error, call)
+    if any(tensor.is_meta for tensor in result.tensors()):
+        return []  # shapes only: see odd.py
     return [
         Finding(DIFFERENCE, f"accepted: {text}") for text in valid.unlike_reference(call, result)
     ]
