@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # CPU only unless a GPU is visible.
 export FCOS_OPS_CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
 
-.PHONY: demo test test-simt test-torchvision bench lint format wheel gpu-check clean
+.PHONY: demo test test-simt test-torchvision hostile bench lint format wheel gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test               the test suite"
 	@echo "make test-simt          only the CUDA kernels, run on the CPU; SEED=n sets the schedule"
 	@echo "make test-torchvision   agreement with torchvision, in an environment of its own (5.5 GB)"
+	@echo "make hostile            30,000 calls of a hostile user, each judged; N=, SEED=, JOBS= as you like"
 	@echo "make bench              the benchmark suite: ours, eager, torch.compile, torchvision"
 	@echo "make lint | format      ruff, mypy, clang-format"
 	@echo "make wheel              a manylinux wheel in wheelhouse/, with CUDA kernels where nvcc is"
@@ -30,6 +31,12 @@ test: $(VENV)/.installed
 SEED ?= 0
 test-simt: $(VENV)/.installed
 	FCOS_OPS_SIMT_SEED=$(SEED) $(BIN)/python -m pytest --device simt
+
+# Calls that a hostile user would make, in processes of their own: see tests/hostile/.
+N ?= 30000
+JOBS ?= 2
+hostile: $(VENV)/.installed
+	$(BIN)/python -m tests.hostile --count $(N) --seed $(SEED) --jobs $(JOBS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
