@@ -22,7 +22,8 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def readable(name: str, tensor: Tensor) -> Tensor:
     """`tensor`, whose memory is there to be read."""
-    if tensor.numel() > 0 and tensor.data_ptr() == 0:
+    base = tensor.data_ptr() - tensor.storage_offset() * tensor.element_size()
+    if tensor.numel() > 0 and base == 0:
         raise BufferError(f"{name} must have memory, got a tensor whose data is not allocated")
     return tensor
 

@@ -12,9 +12,15 @@ N = 4
 EACH_ARGUMENT = [(name, i) for name, op in EVERY_OP.items() for i in range(len(op.names))]
 
 
-def without_memory(tensor: Tensor) -> Tensor:
+def without_memory(tensor: Tensor, layout: str) -> Tensor:
     """As torch's sharded training leaves parameters behind."""
-    copy = tensor.clone()
+    if layout == "strided":
+        copy = torch.stack([tensor, tensor], -1)[..., 0]
+    elif layout == "behind an offset":
+        copy = torch.cat([tensor.reshape(-1), tensor.reshape(-1)])[tensor.numel() :]
+        copy = copy.view(tensor.shape)
+    else:
+        copy = tensor.clone()
     copy.untyped_storage().resize_(0)
     return copy
 
@@ -66,19 +72,13 @@ def test_gradients_of_negative_views(name: str) -> None:
 
 
 @pytest.mark.parametrize("name, i", EACH_ARGUMENT)
-@pytest.mark.parametrize("layout", ["contiguous", "strided"])
+@pytest.mark.parametrize("layout", ["contiguous", "strided", "behind an offset"])
 def test_tensors_without_memory_are_refused(name: str, i: int, layout: str) -> None:
     """Also where a copy would be made first, which torch would read from no memory."""
     inputs = EVERY_OP[name].make(N)
-    tensor = inputs[i]
-    if layout == "strided":
-        tensor = torch.stack([tensor, tensor], -1)[..., 0]
-        tensor.untyped_storage().resize_(0)
-    else:
-        tensor = without_memory(tensor)
     argument = EVERY_OP[name].names[i].replace("[", r"\[").replace("]", r"\]")
     with pytest.raises(ValueError, match=f"^{argument} must have memory"):
-        run(name, inputs, i, tensor)
+        run(name, inputs, i, without_memory(inputs[i], layout))
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)

@@ -84,6 +84,18 @@ bool is_negated(PyObject* tensor) {
   return answer == Py_True;
 }
 
+// Whether an address is that of a view into a storage whose memory was freed: its offset from null.
+// Few others are so small that torch has to be asked.
+bool is_offset_from_null(PyObject* tensor, std::uintptr_t address, int bits) {
+  if (address >= std::uintptr_t{1} << 40) return false;
+  static PyObject* const storage_offset = PyUnicode_InternFromString("storage_offset");
+  PyObject* const answer = PyObject_CallMethodNoArgs(tensor, storage_offset);
+  if (answer == nullptr) throw PythonError();
+  const std::size_t offset = PyLong_AsSize_t(answer);
+  Py_DECREF(answer);
+  return address == offset * static_cast<std::size_t>(bits / 8);
+}
+
 }  // namespace
 
 void raise(PyObject* type, const std::string& message) {
@@ -112,7 +124,8 @@ Tensor::Tensor(PyObject* value, const char* name, int index) : name_(name), inde
   sizes_ = tensor.sizes;
   strides_ = tensor.strides;
   data_ = static_cast<char*>(tensor.data) + tensor.byte_offset;
-  if (tensor.data == nullptr && count() > 0) {
+  const auto address = reinterpret_cast<std::uintptr_t>(data_);
+  if (count() > 0 && is_offset_from_null(value, address, tensor.dtype.bits)) {
     raise(PyExc_BufferError, this->name() + " must have memory, got a tensor of shape " + shape() +
                                  " whose data is not allocated");
   }

@@ -1,5 +1,5 @@
-"""The native functions behind the ops with a negative number for every whole one that they take in
-turn: each is a size, an enumeration or a dtype, and none may be negative."""
+"""The native functions behind the ops with one argument that is not as they need it: they check what
+they get, whoever calls."""
 
 import ast
 import inspect
@@ -19,8 +19,7 @@ from tests.hostile.compare import run
 from tests.hostile.findings import DIFFERENCE, Finding
 from tests.hostile.odd import Case
 
-BEHIND = 5  # the last arguments, device, stream, threads and workspace, have rules of their own
-NEGATIVE = -4
+BEHIND = 4  # the last arguments, device, stream, threads and workspace, have rules of their own
 
 
 def _signatures() -> dict[str, list[tuple[str, str]]]:
@@ -37,21 +36,31 @@ _SIGNATURES = _signatures()
 
 
 def draw_case(rng: Random) -> Case:
-    """Records the native calls of a valid call; makes one number of one of them negative. A dtype
-    behind a tensor that is not given says nothing."""
-    while True:
-        if not (recorded := _recorded(valid.draw_call(rng))):
-            continue
-        name, arguments = rng.choice(recorded)
-        signature = _SIGNATURES[name][:-BEHIND]
-        whole = [i for i, (_, annotation) in enumerate(signature) if annotation == "int"]
-        if places := [i for i in whole if i == 0 or arguments[i - 1] is not None]:
-            break
-    index = rng.choice(places)
-    changed = [*arguments[:index], NEGATIVE, *arguments[index + 1 :]]
+    """Records the native calls of a valid call; breaks one argument of one of them."""
+    while not (recorded := _recorded(valid.draw_call(rng))):
+        pass
+    name, arguments = rng.choice(recorded)
+    index = rng.randrange(len(arguments) - BEHIND)
+    what, annotation = _SIGNATURES[name][index]
+    broken = rng.choice(_broken(arguments[index], annotation, is_first=index == 0))
+    changed = [*arguments[:index], broken, *arguments[index + 1 :]]
     shown = dict(zip([n for n, _ in _SIGNATURES[name]], changed, strict=True))
-    call = Call(f"_C.{name}", shown, note=f"{signature[index][0]} is {NEGATIVE}")
+    call = Call(f"_C.{name}", shown, note=f"{what} is broken")
     return call, lambda: _judge(call, getattr(_native._C, name))
+
+
+def _broken(value: Any, annotation: str, is_first: bool) -> list[Any]:
+    """What no argument of that annotation may be."""
+    if isinstance(value, Tensor):
+        choices: list[Any] = [value.to(torch.complex64), torch.zeros(3, 5, 7), 3, "word"]
+        # Of the first tensor a shorter one may be right; a last dimension may be a free one.
+        if not is_first and value.dim() == 1 and value.numel() > 1 and value.dtype != torch.int64:
+            choices.append(value[:-1])
+        return choices
+    if isinstance(value, (list, tuple)):
+        return [3, None, [*value, *value, "word"], ["word"]]
+    by_annotation = {"str": ["no such word", None, 1], "bool": [None, "x"], "float": [None, "x"]}
+    return by_annotation.get(annotation, ["x", -4 if annotation == "int" else "y"])
 
 
 def _recorded(call: Call) -> list[tuple[str, tuple[Any, ...]]]:
@@ -59,7 +68,7 @@ def _recorded(call: Call) -> list[tuple[str, tuple[Any, ...]]]:
     calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def record(name: str, device_of: Tensor, *arguments: Any) -> None:
-        calls.append((name, (*arguments, *_native.place(device_of), None, 0)))
+        calls.append((name, (*arguments, *_native.place(device_of), None)))
         original(name, device_of, *arguments)
 
     original = _native.call
@@ -72,8 +81,8 @@ def _judge(call: Call, function: Any) -> list[Finding]:
     arguments = list(call.arguments.values())
     try:
         size = function(*arguments)
-        if size:  # it asks for a workspace: the number may be refused behind it
-            function(*arguments[:-2], torch.empty(size, dtype=torch.uint8), size)
-    except (ValueError, TypeError, RuntimeError):
+        if size:  # it asks for a workspace: the argument may be refused behind it
+            function(*arguments[:-1], torch.empty(size, dtype=torch.uint8))
+    except (ValueError, TypeError, BufferError):
         return []
     return [Finding(DIFFERENCE, f"accepted: {call.note}")]
