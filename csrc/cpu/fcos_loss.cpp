@@ -16,6 +16,7 @@
 #include "cpu/levels.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "cpu/sums.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
 #include "math/labels.h"
@@ -82,10 +83,10 @@ struct Scales {
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
     constexpr DType dtype = math::DTypeOf<Real>::value;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
-    positives = math::normalized_scale(mean, {numbers, dtype, 1.0});
+    positives = math::normalized_scale<Real>(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform
                ? positives
-               : math::normalized_scale(mean, {numbers + 1, dtype, 1e-6});
+               : math::normalized_scale<Real>(mean, {numbers + 1, dtype, 1e-6});
   }
   double positives, ltrb;
 };
@@ -98,17 +99,16 @@ double gradient_scale(const FcosLossArgs& args, const void* scale) {
 // Cross entropy of the positives.
 struct CenterLoop {
   template <class Real>
-  static FCOS_HD Real run(const Real* __restrict__ logits, const Real* __restrict__ targets,
-                          std::int32_t count, Real factor, Real by_gradient,
-                          Real* __restrict__ gradient) {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
+  static FCOS_HD int run(const Real* __restrict__ logits, const Real* __restrict__ targets,
+                         std::int32_t count, Real factor, Real by_gradient,
+                         Real* __restrict__ losses, Real* __restrict__ gradient) {
+#pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
       const auto term = math::binary_cross_entropy(logits[i], targets[i]);
-      sum += factor * term.loss;
+      losses[i] = factor * term.loss;
       gradient[i] = factor * by_gradient * term.gradient;
     }
-    return sum;
+    return 0;
   }
 };
 
@@ -231,7 +231,7 @@ class FcosRun {
         static_cast<Real>(scales_.ltrb),
         static_cast<Real>(gradient_scale<Real>(args_, args_.ltrb_gradient_scale)),
         static_cast<Real>(args_.eps)};
-    const Real sum =
+    const double sum =
         iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
                         constant(target_.block()), weights, count_, losses_, slopes_.block());
     if (args_.ltrb_gradient) {
@@ -249,14 +249,16 @@ class FcosRun {
     for (std::int32_t i = 0; i < count_; ++i) {
       logits[i] = math::read_real<Real>(view.data, args_.centerness_dtype, offset(view, i, 0));
     }
-    const Real sum = run_best<CenterLoop>(
+    Real* const losses = losses_;
+    run_best<CenterLoop>(
         static_cast<const Real*>(logits), static_cast<const Real*>(center_target_), count_,
         static_cast<Real>(scales_.positives),
-        static_cast<Real>(gradient_scale<Real>(args_, args_.centerness_gradient_scale)), slopes);
+        static_cast<Real>(gradient_scale<Real>(args_, args_.centerness_gradient_scale)), losses,
+        slopes);
     if (args_.centerness_gradient) {
       write(heads_.centerness.gradient, args_.centerness_dtype, 0, slopes);
     }
-    return sum;
+    return sum_of(losses_, count_);
   }
 
   static BoxBlock<const Real> constant(const BoxBlock<Real>& block) {
