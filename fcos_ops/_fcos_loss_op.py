@@ -11,6 +11,7 @@ from fcos_ops.iou_loss import KINDS
 
 # The numbers of BoxWeight in csrc/include/fcos_ops/fcos_loss.h.
 _BOX_WEIGHTS = {"centerness": 0, "uniform": 1}
+_NO_LOSSES = _NO_SCALES = (None,) * 3  # one a head
 
 
 def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
@@ -68,16 +69,20 @@ def _run(
     alpha: float,
     gamma: float,
     eps: float,
-    factor: float = 1.0,
+    factor: float | None = None,
+    expected: Tensor | None = None,
+    only_unexpected: bool = False,
 ) -> None:
-    """Fills the losses that are not None and the gradients that there are."""
+    """Fills the losses that are not None and the gradients that there are, which are multiplied by
+    `gradient_scales`, where there is none by what is expected to be one: a number or a tensor. With
+    `only_unexpected` the gradients hold what a call without scales has written."""
     parts = _split(heads)
     real = _native.maths_dtype(heads[0])
     batch, num_classes = heads[0].shape[:2]
     views: list[Any] = []
     for head in parts:
         views += (_views.level_views(head), _native.DTYPE_CODES[head[0].dtype])
-    scales = [s if s is None else s.detach().to(real).contiguous() for s in gradient_scales]
+    scales = [s if s is None else s.detach().to(real) for s in (expected, *gradient_scales)]
     _native.call(
         "fcos_loss",
         matched,
@@ -101,8 +106,9 @@ def _run(
         gamma,
         normalizers.to(real).contiguous(),
         normalizer == "per_image",
-        factor,
+        1.0 if factor is None else factor,
         *scales,
+        only_unexpected,
         *losses,
         *map(_views.level_views, gradients),
     )
@@ -119,17 +125,8 @@ def _kernel(
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     *rule, store = options
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
-    _run(
-        heads,
-        matched,
-        boxes,
-        labels,
-        normalizers,
-        (expected,) * 3,
-        losses,
-        _by_head(gradients, store),
-        *rule,
-    )
+    parts = _by_head(gradients, store)
+    _run(heads, matched, boxes, labels, normalizers, _NO_SCALES, losses, parts, *rule, expected)
     return (*losses, gradients)
 
 
@@ -153,8 +150,7 @@ def _backward_kernel(
     wanted = [scale is not None for scale in scales]
     gradients = _allocate(heads, wanted)
     parts = _by_head(gradients, wanted)
-    none = (None,) * 3
-    _run(heads, matched, boxes, labels, normalizers, scales, none, parts, *options)
+    _run(heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts, *options)
     return gradients
 
 
@@ -162,26 +158,75 @@ def _backward_fake(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
     return _allocate(heads, [scale is not None for scale in arguments[4:7]])
 
 
-def _chain(
-    gradients: list[Sequence[Tensor]],
+def _correct_kernel(
+    heads: Sequence[Tensor],
+    stored: Sequence[Tensor],
+    matched: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    normalizers: Tensor,
+    expected: Tensor | None,
+    by_classes: Tensor | None,
+    by_ltrb: Tensor | None,
+    by_centerness: Tensor | None,
+    *options: Any,
+) -> list[Tensor]:
+    """Copies of the stored gradients of the heads that have a derivative by their loss, corrected
+    where it is not the expected one."""
+    scales = (by_classes, by_ltrb, by_centerness)
+    gradients = [tensor.clone() for tensor in stored]
+    parts = _by_head(gradients, [scale is not None for scale in scales])
+    arguments = (heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts)
+    _run(*arguments, *options, expected, only_unexpected=True)
+    return gradients
+
+
+def _correct_fake(heads: Sequence[Tensor], stored: Sequence[Tensor], *_: Any) -> list[Tensor]:
+    return [torch.empty_like(tensor) for tensor in stored]
+
+
+def _can_be_changed(stored: Sequence[Tensor]) -> bool:
+    """Whether nobody can ask for the stored gradients again: eager, graph not kept."""
+    kept = torch._C._autograd._get_current_graph_task_keep_graph()
+    return _library.runs_eagerly(stored) and not kept
+
+
+def _correct(
+    kept: list[Sequence[Tensor]],
     grad_losses: Sequence[Tensor | None],
     expected: Tensor | None,
-    factor: float,
+    inputs: Sequence[Tensor],
+    options: Sequence[Any],
 ) -> list[Sequence[Tensor]]:
-    """The stored gradients of each head times the derivative by its loss, over what was expected.
+    """The stored gradients once the derivatives by the losses are known: where one is not what was
+    expected they are computed again, as what was stored may have over- or underflowed.
 
-    Where nobody can ask for them again (eager, graph not kept) they are scaled in place, and not at
-    all where they are as expected; else new tensors are returned.
+    In place where nobody can ask for them again; else new tensors are returned.
     """
-    stored = [tensor for head in gradients for tensor in head]
-    if not _library.runs_eagerly(stored) or torch._C._autograd._get_current_graph_task_keep_graph():
-        return [
-            [] if scale is None else _scaled(head, scale, expected, factor)
-            for head, scale in zip(gradients, grad_losses, strict=True)
-        ]
-    kept = [[] if s is None else h for h, s in zip(gradients, grad_losses, strict=True)]
-    if not any(kept):
+    stored = [tensor for head in kept for tensor in head]
+    truth, heads = inputs[:4], inputs[4:]
+    if _can_be_changed(stored):
+        arguments = (heads, *truth, grad_losses, _NO_LOSSES, kept)
+        _run(*arguments, *options, expected, only_unexpected=True)
         return kept
+    corrected = _CORRECT_OP.forward(heads, stored, *truth, expected, *grad_losses, *options)
+    return _by_head(corrected, [scale is not None for scale in grad_losses])
+
+
+def _chain(
+    kept: list[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
+) -> list[Sequence[Tensor]]:
+    """The stored gradients of each head times the derivative by its loss.
+
+    Where nobody can ask for them again they are scaled in place, and not at all where it is 1; else
+    new tensors are returned.
+    """
+    stored = [tensor for head in kept for tensor in head]
+    if not _can_be_changed(stored):
+        return [
+            [tensor * scale for tensor in head]
+            for head, scale in zip(kept, grad_losses, strict=True)
+        ]
     real = _native.maths_dtype(*stored)
     views: list[Any] = []
     for head, scale in zip(kept, grad_losses, strict=True):
@@ -196,35 +241,24 @@ def _chain(
         stored[0],
         *views,
         stored[0].shape[0],
-        factor,
-        None if expected is None else expected.to(real),
     )
     return kept
-
-
-def _scaled(
-    head: Sequence[Tensor], scale: Tensor, expected: Tensor | None, factor: float
-) -> list[Tensor]:
-    if expected is not None:
-        scale = scale / expected.to(scale.dtype).reshape(())
-    if factor != 1.0:
-        scale = scale / factor
-    return [tensor * scale for tensor in head]
 
 
 class _FcosLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
-        matched, boxes, labels, normalizers, expected = inputs
+        *truth, expected = inputs
         *losses, gradients = LOSS_OP.forward(list(heads), *inputs, *options)
         *ctx.options, ctx.factor, ctx.store = options
         ctx.set_materialize_grads(False)
         needed = _split(ctx.needs_input_grad[_HEADS_AT:])
         ctx.recompute = [any(n) and not s for n, s in zip(needed, ctx.store, strict=True)]
+        ctx.expects = expected is not None or ctx.factor is not None
         saved = [expected, *gradients]
-        if any(ctx.recompute):
-            saved += [matched, boxes, labels, normalizers, *heads]
+        if ctx.expects or any(ctx.recompute):
+            saved += [*truth, *heads]
         ctx.num_gradients = len(gradients)
         ctx.save_for_backward(*saved)
         return (*losses, gradients)
@@ -235,10 +269,13 @@ class _FcosLoss(torch.autograd.Function):
         grad_losses = grad_outputs[:3]
         expected, *saved = ctx.saved_tensors
         gradients, inputs = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
+        stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
         parts = _by_head(gradients, ctx.store)
-        if gradients:
-            stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
-            parts = _chain(parts, stored, expected, ctx.factor)
+        parts = [[] if s is None else h for h, s in zip(parts, stored, strict=True)]
+        if any(parts) and ctx.expects:
+            parts = _correct(parts, stored, expected, inputs, [*ctx.options, ctx.factor])
+        elif any(parts):
+            parts = _chain(parts, stored)
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         wanted = [g is not None for g in late]
         if any(wanted):
@@ -253,14 +290,15 @@ class _FcosLoss(torch.autograd.Function):
 
 
 _HEADS_AT = 17  # index of the first head among the arguments of _FcosLoss
+_TRUTH = "Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
+_DERIVATIVES = "Tensor? by_classes, Tensor? by_ltrb, Tensor? by_centerness, "
 _OPTIONS = (
     "SymInt[] grids, float[] lengths, float location_offset, bool normalize_ltrb, str box_loss, "
     "str box_weight, str normalizer, float alpha, float gamma, float eps"
 )
 LOSS_OP = _library.define(
-    "fcos_loss(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
-    f"Tensor? expected_scale, {_OPTIONS}, float factor, bool[] store) "
-    "-> (Tensor, Tensor, Tensor, Tensor[])",
+    f"fcos_loss(Tensor[] heads, {_TRUTH}Tensor? expected_scale, {_OPTIONS}, float? factor, "
+    "bool[] store) -> (Tensor, Tensor, Tensor, Tensor[])",
     kernel=_kernel,
     fake=_fake,
     autograd=_FcosLoss,
@@ -268,10 +306,15 @@ LOSS_OP = _library.define(
     tensor_lists=1,
 )
 _BACKWARD_OP = _library.define(
-    "fcos_loss_backward(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, "
-    "Tensor normalizers, Tensor? by_classes, Tensor? by_ltrb, Tensor? by_centerness, "
-    f"{_OPTIONS}) -> Tensor[]",
+    f"fcos_loss_backward(Tensor[] heads, {_TRUTH}{_DERIVATIVES}{_OPTIONS}) -> Tensor[]",
     kernel=_backward_kernel,
     fake=_backward_fake,
     tensor_lists=1,
+)
+_CORRECT_OP = _library.define(
+    f"fcos_loss_correct(Tensor[] heads, Tensor[] stored, {_TRUTH}Tensor? expected_scale, "
+    f"{_DERIVATIVES}{_OPTIONS}, float? factor) -> Tensor[]",
+    kernel=_correct_kernel,
+    fake=_correct_fake,
+    tensor_lists=2,
 )

@@ -27,8 +27,8 @@ std::size_t bound_fcos_loss(Arguments& in) {
           args.labels, args.label_dtype, args.location_offset, args.normalize_ltrb);
   in.read(args.box_loss, args.box_weight, args.eps, args.alpha, args.gamma, args.normalizers,
           args.per_image);
-  in.read(args.gradient_factor, args.class_gradient_scale, args.ltrb_gradient_scale,
-          args.centerness_gradient_scale);
+  in.read(args.expected_factor, args.expected_scale, args.class_gradient_scale,
+          args.ltrb_gradient_scale, args.centerness_gradient_scale, args.only_unexpected);
   in.read(args.class_loss, args.ltrb_loss, args.centerness_loss);
   in.read_levels(class_gradient, args.class_gradient);
   in.read_levels(ltrb_gradient, args.ltrb_gradient);
@@ -45,7 +45,7 @@ std::size_t bound_fcos_scale_gradients(Arguments& in) {
     in.read(head.channels, head.dtype, head.scale);
     if (head.gradient) args.num_levels = gradients[i].count;
   }
-  in.read(args.batch, args.factor, args.expected);
+  in.read(args.batch);
   return run(in, args, no_workspace, scale_gradients);
 }
 

@@ -19,6 +19,7 @@
 #include "cpu/sums.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
+#include "math/expected_scale.h"
 #include "math/labels.h"
 #include "math/location_target.h"
 
@@ -92,8 +93,14 @@ struct Scales {
 };
 
 template <class Real>
-double gradient_scale(const FcosLossArgs& args, const void* scale) {
-  return args.gradient_factor * (scale ? *static_cast<const Real*>(scale) : 1.0);
+Real expected_scale(const FcosLossArgs& args) {
+  return math::expected_scale(static_cast<Real>(args.expected_factor),
+                              static_cast<const Real*>(args.expected_scale));
+}
+
+template <class Real>
+Real gradient_scale(const FcosLossArgs& args, const void* scale) {
+  return scale ? *static_cast<const Real*>(scale) : expected_scale<Real>(args);
 }
 
 // Cross entropy of the positives.
@@ -227,10 +234,9 @@ class FcosRun {
     }
     if (args_.box_weight == BoxWeight::kUniform) std::fill(ones_, ones_ + count_, Real(1));
     const Real* const weights = args_.box_weight == BoxWeight::kUniform ? ones_ : center_target_;
-    const IouFactors<Real> factors = {
-        static_cast<Real>(scales_.ltrb),
-        static_cast<Real>(gradient_scale<Real>(args_, args_.ltrb_gradient_scale)),
-        static_cast<Real>(args_.eps)};
+    const IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
+                                      gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
+                                      static_cast<Real>(args_.eps)};
     const double sum =
         iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
                         constant(target_.block()), weights, count_, losses_, slopes_.block());
@@ -250,11 +256,10 @@ class FcosRun {
       logits[i] = math::read_real<Real>(view.data, args_.centerness_dtype, offset(view, i, 0));
     }
     Real* const losses = losses_;
-    run_best<CenterLoop>(
-        static_cast<const Real*>(logits), static_cast<const Real*>(center_target_), count_,
-        static_cast<Real>(scales_.positives),
-        static_cast<Real>(gradient_scale<Real>(args_, args_.centerness_gradient_scale)), losses,
-        slopes);
+    run_best<CenterLoop>(static_cast<const Real*>(logits), static_cast<const Real*>(center_target_),
+                         count_, static_cast<Real>(scales_.positives),
+                         gradient_scale<Real>(args_, args_.centerness_gradient_scale), losses,
+                         slopes);
     if (args_.centerness_gradient) {
       write(heads_.centerness.gradient, args_.centerness_dtype, 0, slopes);
     }
@@ -296,8 +301,24 @@ void write_loss(double sum, void* loss) {
   if (loss) *static_cast<Real*>(loss) = static_cast<Real>(sum);
 }
 
+// Without the gradients that are as was expected.
 template <class Real>
-Status run_fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
+FcosLossArgs unexpected_part(FcosLossArgs args) {
+  const Real expected = expected_scale<Real>(args);
+  const auto keep_unexpected = [&](const MutableLevelView*& gradient, const void* scale) {
+    if (gradient_scale<Real>(args, scale) == expected) gradient = nullptr;
+  };
+  keep_unexpected(args.class_gradient, args.class_gradient_scale);
+  keep_unexpected(args.ltrb_gradient, args.ltrb_gradient_scale);
+  keep_unexpected(args.centerness_gradient, args.centerness_gradient_scale);
+  return args;
+}
+
+template <class Real>
+Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context& context) {
+  const FcosLossArgs args = all.only_unexpected ? unexpected_part<Real>(all) : all;
+  const bool has_gradient = args.class_gradient || args.ltrb_gradient || args.centerness_gradient;
+  if (args.only_unexpected && !has_gradient) return {};
   const RunLevels levels(args);
   const Runs runs(levels.views, args.num_levels, args.batch);
   auto* const partials = static_cast<Sums*>(workspace.data);

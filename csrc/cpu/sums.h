@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpu/isa.h"
+#include "math/qualifiers.h"
 
 namespace fcos_ops::cpu {
 

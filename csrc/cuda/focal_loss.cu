@@ -81,6 +81,7 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
       static_cast<Real>(args.gamma),
       static_cast<const Real*>(args.gradient_scale),
       args.gradient_dtype != args.dtype};
+  result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     result.level[i] = {args.logits[i].width,
                        all_arrays(args, i, [](const auto& view) { return has_planes(view); }),

@@ -56,7 +56,12 @@ class PlaneTile {
         sum += any(channel, logits, at);
       } else {
         Real gradient[kCount];
-        sum += terms_.negatives(logits, Real(1), gradient);
+        const Real loss = terms_.negatives(logits, Real(1), gradient);
+        if (!is_finite(loss)) {
+          sum += any(channel, logits, at);
+          continue;
+        }
+        sum += loss;
         store_gradient(gradient, kCount, at);
       }
     }

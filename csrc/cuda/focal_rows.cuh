@@ -84,9 +84,18 @@ class RowTile {
   __device__ __forceinline__ Real process(const RowVector<T>& vector) const {
     const FocalCursor<T> at = cursor_ + vector.offset;
     Real logits[kCount];
+    read_all(vector.logits, logits);
+    if (is_plain(vector)) {
+      const Real sum = plain(vector, logits, at);
+      if (is_finite(sum)) return sum;
+      read_all(load_vector(at.logits), logits);  // plain() has changed them
+    }
+    return any(vector, logits, at);
+  }
+
+  static __device__ __forceinline__ void read_all(const Vector<T>& vector, Real (&values)[kCount]) {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) logits[i] = read(vector.logits.element(i));
-    return is_plain(vector) ? plain(vector, logits, at) : any(vector, logits, at);
+    for (int i = 0; i < kCount; ++i) values[i] = read(vector.element(i));
   }
 
   __device__ __forceinline__ Real plain(const RowVector<T>& vector, Real (&logits)[kCount],

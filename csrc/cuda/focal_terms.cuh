@@ -68,7 +68,7 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
     const auto value = math::dispatch(math::Numbers{}, normalizer.dtype, [&](auto type) {
       return static_cast<Real>(read(*type.array(normalizer.data)));
     });
-    const auto floor = static_cast<Real>(normalizer.floor);
+    const auto floor = static_cast<Real>(normalizer.floor);  // a normal number
     inverse = Real(1) / (value < floor ? floor : value);
   }
   return {args.positive_scale * inverse, args.negative_scale * inverse,
@@ -118,6 +118,11 @@ __device__ __forceinline__ FocalCursor<T> focal_cursor(const FocalArguments<math
   return cursor;
 }
 
+template <class Real>
+__device__ __forceinline__ bool is_finite(Real x) {
+  return math::absolute(x) <= math::kLargest<Real>;
+}
+
 // What a row's label and weight say. An invalid label is background of weight NaN.
 template <class Real>
 struct FocalRow {
@@ -155,24 +160,29 @@ class FocalTerms {
     return {value, weight};
   }
 
-  // One element of a row; `target` counts where targets are dense, else `is_positive`.
+  // One element of a row, whose logit may be infinite; `target` counts where targets are dense,
+  // else `is_positive`.
   __device__ __forceinline__ math::LossAndGradient<Real> entry(Real logit, Real target,
                                                                bool is_positive,
                                                                const FocalRow<Real>& row) const {
     if constexpr (kDense) {
       const Real e = math::exp_minus_absolute(logit);
-      const auto term = args_.gamma == Real(2)
-                            ? math::focal_dense<Gamma::kTwo>(logit, e, target, args_.gamma)
-                            : math::focal_dense<Gamma::kAny>(logit, e, target, args_.gamma);
+      const auto term =
+          args_.gamma == Real(2)
+              ? math::focal_dense_anywhere<Gamma::kTwo>(logit, e, target, args_.gamma)
+              : math::focal_dense_anywhere<Gamma::kAny>(logit, e, target, args_.gamma);
       const Real alpha = target * factors_.positive + (Real(1) - target) * factors_.negative;
       const Real factor = alpha * row.weight;
-      return {factor * term.loss, factor * factors_.gradient * term.gradient};
+      return {math::weighted_loss(factor, term.loss), factor * factors_.gradient * term.gradient};
     }
     if (row.label == math::kIgnored) return {Real(0), Real(0)};
-    const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
+    const Real x = is_positive ? -logit : logit;
+    const bool is_infinite = x > math::kLargest<Real>;
+    auto term = negative(is_infinite ? math::kLargest<Real> : x, math::exp_minus_absolute(logit));
+    if (is_infinite) term.loss = x;
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
     const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
-    return {factor * term.loss, slope * term.gradient};
+    return {math::weighted_loss(factor, term.loss), slope * term.gradient};
   }
 
   // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
@@ -188,7 +198,8 @@ class FocalTerms {
     return term;
   }
 
-  // The sum of the losses of negative elements of one weight, and their gradients.
+  // The sum of the losses of negative elements of one weight, and their gradients. An infinite
+  // logit makes the sum infinite or NaN; then what this gives does not count, but that of entry().
   __device__ __forceinline__ Real negatives(const Real (&logits)[kCount], Real weight,
                                             Real (&gradient)[kCount]) const {
     const Real factor = factors_.negative * weight, slope = factor * factors_.gradient;
