@@ -9,16 +9,13 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import LossRule, _native, _views
-from fcos_ops._fcos_loss_op import LOSS_OP
-from tests.common import DTYPES, assert_near
+from tests.common import DTYPES
 from tests.fcos_problem import (
     BOX_KINDS,
     LOSSES,
-    assert_matches_reference,
     gradients_of,
     losses_of,
     make_problem,
-    op_arguments,
     run,
     to,
 )
@@ -107,43 +104,6 @@ def test_second_derivative_raises_instead_of_vanishing() -> None:
     gradients = gradients_of(problem, total, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiated only once"):
         sum(g.square().sum() for g in gradients).backward()
-
-
-@pytest.mark.every_device
-@pytest.mark.parametrize("as_tensor", [False, True])
-def test_expected_scale(as_tensor: bool) -> None:
-    """Half gradients far below half's range survive, and unmet expectations change nothing."""
-    problem = make_problem()
-    scale = 2.0**16
-    value: Any = torch.tensor([scale]) if as_tensor else scale
-    enlarge = lambda c: c * 64  # noqa: E731 - as many positives as a large batch has
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        assert_matches_reference(
-            problem, dtype, scale=scale, expected_scale=value, normalize=enlarge
-        )
-    exact = to(problem, torch.float32)
-    weights = (scale, scale, scale)
-    _, expected = run(fcos_ops.fcos_loss, exact, weights)
-    for kept in (False, True):
-        met = to(problem, torch.float32)
-        total = sum(losses_of(met, expected_scale=value)[:LOSSES]) * scale
-        total.backward(retain_graph=kept)
-        for head, tensor in zip(met.heads, expected, strict=True):
-            joined = torch.cat([t.grad.permute(0, 2, 3, 1).flatten(1, 2) for t in head], 1)
-            assert_near(joined, tensor, torch.float32)
-
-
-@pytest.mark.every_device
-def test_met_expectation_leaves_the_gradient_alone() -> None:
-    """The stored gradient is handed over as it is: not one bit of rounding is added."""
-    problem = to(make_problem(), torch.float32)
-    factor = 3.0
-    loss = losses_of(problem, expected_scale=factor)
-    gradients = gradients_of(problem, factor * sum(loss[:LOSSES]))
-    arguments = op_arguments(problem, (True, True, True), factor=factor)
-    assert all(
-        torch.equal(a, b) for a, b in zip(gradients, LOSS_OP.kernel(*arguments)[3], strict=True)
-    )
 
 
 @pytest.mark.every_device
