@@ -46,7 +46,8 @@ def centerness_loss(
     """Binary cross entropy between centerness logits and targets, over the places that count.
 
     -(t log p + (1 - t) log(1 - p)) with p = sigmoid(x): Tian et al., "FCOS" (arXiv 1904.01355),
-    section 3.2. The maths is float32 (float64 for float64 logits).
+    section 3.2. The maths is float32 (float64 for float64 logits). An infinite logit costs nothing
+    where the target is its limit, else infinity; its gradient is p - t as ever.
 
     Args:
         logits: [...], float16, bfloat16, float32 or float64, any strides.

@@ -24,7 +24,9 @@ def sigmoid_focal_loss(
     With p = sigmoid(x), a positive entry costs alpha (1 - p)^gamma (-log p), a negative one
     (1 - alpha) p^gamma (-log(1 - p)): Lin et al., "Focal Loss for Dense Object Detection" (2017),
     eq. 5. The maths is float32 (float64 for float64 logits); the gradient comes out of the same
-    pass over the logits and is finite for every finite logit.
+    pass over the logits and is finite for every finite logit. An infinite logit that is right costs
+    nothing; one that is wrong costs infinity, at the slope of the limit (of a label 1, times alpha
+    and weights), or nothing where its weight is 0.
 
     Args:
         logits: [..., C], float16, bfloat16, float32 or float64, any strides.
