@@ -166,10 +166,34 @@ def _run(
     gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None."""
-    real = _native.maths_dtype(logits)
-    count = logits.numel()
     if reduction == "mean":
-        scale /= max(count, 1)
+        scale /= max(logits.numel(), 1)
+    losses, loss_sum = (loss, None) if reduction == "none" else (None, loss)
+    options = (normalizer, normalizer_floor, scale, gradient_scale)
+    inputs = (logits, target, selection)
+    if logits.numel() > _views.PIECE and not all(t is None or t.is_contiguous() for t in inputs):
+        pieces = _views.pieces((*inputs, losses, gradient), logits.dim())
+        with _views.sum_of_pieces(loss_sum, len(pieces)) as sums:
+            for piece, piece_sum in zip(pieces, sums, strict=True):
+                _run_piece(*piece, piece_sum, *options)
+    else:
+        _run_piece(*inputs, losses, gradient, loss_sum, *options)
+
+
+def _run_piece(
+    logits: Tensor,
+    target: Tensor,
+    selection: Tensor | None,
+    losses: Tensor | None,
+    gradient: Tensor | None,
+    loss_sum: Tensor | None,
+    normalizer: Tensor | None,
+    normalizer_floor: float,
+    scale: float,
+    gradient_scale: Tensor | None,
+) -> None:
+    """All of it, or a piece of tensors whose copies would be large."""
+    real, count = _native.maths_dtype(logits), logits.numel()
     if target.dtype != real:
         target = target.to(real)
     selection = None if selection is None else selection.contiguous()
@@ -185,8 +209,8 @@ def _run(
         _native.normalizer(normalizer, normalizer_floor),
         scale,
         gradient_scale,
-        None if reduction == "none" else loss,
-        loss if reduction == "none" else None,
+        loss_sum,
+        losses,
         None if gradient is None else (gradient, count, 1),
         _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
     )

@@ -158,7 +158,15 @@ def _run(
     losses: Tensor | None,
     gradient: Tensor | None,
 ) -> None:
-    """Fills the outputs that are not None; all tensors are laid out for one level view."""
+    """Fills the outputs that are not None, which are laid out for one level view."""
+    if logits.numel() > _views.PIECE and _is_copied(logits, labels, weight):
+        pieces = _views.pieces((logits, labels, weight, losses, gradient), logits.dim() - 1)
+        if len(pieces) > 1:
+            options = (normalizer, normalizer_floor, scale, alpha, gamma, gradient_scale)
+            with _views.sum_of_pieces(loss_sum, len(pieces)) as sums:
+                for (*inputs, loss, slope), piece_sum in zip(pieces, sums, strict=True):
+                    _run(*inputs, *options, piece_sum, loss, slope)
+            return
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
         logits = logits.contiguous()
@@ -193,6 +201,15 @@ def _run(
         None if gradient is None else _views.row_view(gradient, extents),
         _native.DTYPE_CODES[real if gradient is None else gradient.dtype],
     )
+
+
+def _is_copied(logits: Tensor, labels: Tensor, weight: Tensor | None) -> bool:
+    """Whether one of them lies in memory so that it is copied."""
+    if _views.needs_copy(logits) or not (weight is None or weight.is_contiguous()):
+        return True
+    if labels.is_floating_point() and not logits.is_contiguous():
+        return _views.needs_copy(labels)
+    return not labels.is_contiguous()
 
 
 def _mean_scale(scale: float, reduction: str, logits: Tensor) -> float:

@@ -177,7 +177,9 @@ def test_tiny_normalizers(dtype: torch.dtype) -> None:
         options: Any = {"normalizer_floor": 0.0, "reduction": "none", "normalizer": divisor}
         loss = fcos_ops.centerness_loss(logits, targets, **options)
         assert loss.isfinite().all()
-        assert_near(loss * tiny, reference.centerness_loss(logits, targets, **options) * tiny, dtype)
+        assert_near(
+            loss * tiny, reference.centerness_loss(logits, targets, **options) * tiny, dtype
+        )
 
 
 @pytest.mark.every_device

@@ -266,7 +266,9 @@ def test_tiny_normalizers() -> None:
         options: Any = {"normalizer_floor": 0.0, "reduction": "none", "kind": "linear_iou"}
         for value in (0.0, tiny / 8, tiny):
             divisor = torch.tensor(value, dtype=dtype)
-            loss = fcos_ops.iou_loss(pred.to(dtype), target.to(dtype), normalizer=divisor, **options)
+            loss = fcos_ops.iou_loss(
+                pred.to(dtype), target.to(dtype), normalizer=divisor, **options
+            )
             exact = reference.iou_loss(
                 pred.to(dtype), target.to(dtype), normalizer=divisor, **options
             )

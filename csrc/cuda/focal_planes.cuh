@@ -32,7 +32,8 @@ class PlaneTile {
 
   __device__ __forceinline__ Real sum() const {
     if (count_ == 0) return 0;
-    return level_.has_planes ? contiguous() : strided();
+    const Real sum = level_.has_planes ? contiguous() : strided<false>();
+    return is_finite(sum) ? sum : strided<true>();
   }
 
  private:
@@ -56,12 +57,7 @@ class PlaneTile {
         sum += any(channel, logits, at);
       } else {
         Real gradient[kCount];
-        const Real loss = terms_.negatives(logits, Real(1), gradient);
-        if (!is_finite(loss)) {
-          sum += any(channel, logits, at);
-          continue;
-        }
-        sum += loss;
+        sum += terms_.negatives(logits, Real(1), gradient);
         store_gradient(gradient, kCount, at);
       }
     }
@@ -103,7 +99,9 @@ class PlaneTile {
     return sum;
   }
 
-  // Any strides: one element after the other.
+  // Any strides: one element after the other. Once more with kAnywhere where logits are infinite,
+  // so rarely that they are looked for afterwards.
+  template <bool kAnywhere>
   __device__ __forceinline__ Real strided() const {
     Real sum = 0;
 #pragma unroll 1
@@ -119,11 +117,12 @@ class PlaneTile {
                  channel * array.stride_channel;
         });
         const Real target = kDense ? *at.targets : Real(0);
-        const auto term = terms_.entry(read(*at.logits), target, channel == row.label, row);
+        const Real logit = read(*at.logits);
+        const bool is_positive = channel == row.label;
+        const auto term = kAnywhere ? terms_.entry_anywhere(logit, target, is_positive, row)
+                                    : terms_.entry(logit, target, is_positive, row);
         sum += term.loss;
-        if (at.losses != nullptr) *at.losses = term.loss;
-        if (at.gradient != nullptr) write(term.gradient, *at.gradient);
-        if (at.real_gradient != nullptr) *at.real_gradient = term.gradient;
+        at.write(term);
       }
     }
     return sum;

@@ -50,7 +50,7 @@ class RowTile {
       next = read_vector(vector.offset + kStep);
       sum += process(vector);
     }
-    return sum;
+    return is_finite(sum) ? sum : sum_anywhere();
   }
 
  private:
@@ -84,18 +84,9 @@ class RowTile {
   __device__ __forceinline__ Real process(const RowVector<T>& vector) const {
     const FocalCursor<T> at = cursor_ + vector.offset;
     Real logits[kCount];
-    read_all(vector.logits, logits);
-    if (is_plain(vector)) {
-      const Real sum = plain(vector, logits, at);
-      if (is_finite(sum)) return sum;
-      read_all(load_vector(at.logits), logits);  // plain() has changed them
-    }
-    return any(vector, logits, at);
-  }
-
-  static __device__ __forceinline__ void read_all(const Vector<T>& vector, Real (&values)[kCount]) {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) values[i] = read(vector.element(i));
+    for (int i = 0; i < kCount; ++i) logits[i] = read(vector.logits.element(i));
+    return is_plain(vector) ? plain(vector, logits, at) : any(vector, logits, at);
   }
 
   __device__ __forceinline__ Real plain(const RowVector<T>& vector, Real (&logits)[kCount],
@@ -123,6 +114,30 @@ class RowTile {
       sum += patch(second, second_logit, weight, gradient);
     }
     store_gradient(gradient, kCount, at);
+    return sum;
+  }
+
+  // Once more where logits are infinite, so rarely that they are looked for afterwards: one element
+  // after the other.
+  __device__ __forceinline__ Real sum_anywhere() const {
+    Real sum = 0;
+#pragma unroll 1
+    for (std::int32_t offset = static_cast<std::int32_t>(threadIdx.x) * kCount; offset < size_;
+         offset += static_cast<std::int32_t>(kFocalThreads) * kCount) {
+#pragma unroll 1
+      for (std::int32_t i = offset; i < size_ && i < offset + kCount; ++i) {
+        const auto element = static_cast<std::uint32_t>(channel_ + i);
+        const std::uint32_t rows = args_.by_classes.quotient(element);
+        const auto channel = static_cast<std::int32_t>(element - rows * args_.by_classes.divisor());
+        const FocalRow<Real> row = terms_.row(row_ + rows);
+        const FocalCursor<T> at = cursor_ + i;
+        const Real target = kDense ? *at.targets : Real(0);
+        const auto term =
+            terms_.entry_anywhere(read(*at.logits), target, channel == row.label, row);
+        sum += term.loss;
+        at.write(term);
+      }
+    }
     return sum;
   }
 

@@ -91,6 +91,12 @@ struct FocalCursor {
             losses ? losses + elements : nullptr, gradient ? gradient + elements : nullptr,
             real_gradient ? real_gradient + elements : nullptr};
   }
+
+  __device__ __forceinline__ void write(const math::LossAndGradient<Real>& term) const {
+    if (losses != nullptr) *losses = term.loss;
+    if (gradient != nullptr) cuda::write(term.gradient, *gradient);
+    if (real_gradient != nullptr) *real_gradient = term.gradient;
+  }
 };
 
 // `offset` gives that of the element in an array.
@@ -118,9 +124,10 @@ __device__ __forceinline__ FocalCursor<T> focal_cursor(const FocalArguments<math
   return cursor;
 }
 
+// A sum of losses is not where a logit is infinite on the wrong side, or anything is NaN.
 template <class Real>
-__device__ __forceinline__ bool is_finite(Real x) {
-  return math::absolute(x) <= math::kLargest<Real>;
+__device__ __forceinline__ bool is_finite(Real sum) {
+  return math::absolute(sum) <= math::kLargest<Real>;
 }
 
 // What a row's label and weight say. An invalid label is background of weight NaN.
@@ -160,29 +167,42 @@ class FocalTerms {
     return {value, weight};
   }
 
-  // One element of a row, whose logit may be infinite; `target` counts where targets are dense,
-  // else `is_positive`.
+  // One element of a row; `target` counts where targets are dense, else `is_positive`.
   __device__ __forceinline__ math::LossAndGradient<Real> entry(Real logit, Real target,
                                                                bool is_positive,
                                                                const FocalRow<Real>& row) const {
     if constexpr (kDense) {
       const Real e = math::exp_minus_absolute(logit);
-      const auto term =
-          args_.gamma == Real(2)
-              ? math::focal_dense_anywhere<Gamma::kTwo>(logit, e, target, args_.gamma)
-              : math::focal_dense_anywhere<Gamma::kAny>(logit, e, target, args_.gamma);
+      const auto term = args_.gamma == Real(2)
+                            ? math::focal_dense<Gamma::kTwo>(logit, e, target, args_.gamma)
+                            : math::focal_dense<Gamma::kAny>(logit, e, target, args_.gamma);
       const Real alpha = target * factors_.positive + (Real(1) - target) * factors_.negative;
       const Real factor = alpha * row.weight;
-      return {math::weighted_loss(factor, term.loss), factor * factors_.gradient * term.gradient};
+      return {factor * term.loss, factor * factors_.gradient * term.gradient};
     }
     if (row.label == math::kIgnored) return {Real(0), Real(0)};
-    const Real x = is_positive ? -logit : logit;
-    const bool is_infinite = x > math::kLargest<Real>;
-    auto term = negative(is_infinite ? math::kLargest<Real> : x, math::exp_minus_absolute(logit));
-    if (is_infinite) term.loss = x;
+    const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
     const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
-    return {math::weighted_loss(factor, term.loss), slope * term.gradient};
+    return {factor * term.loss, slope * term.gradient};
+  }
+
+  // entry() for a logit that may be infinite: what its loss and slope tend to.
+  __device__ __forceinline__ math::LossAndGradient<Real> entry_anywhere(
+      Real logit, Real target, bool is_positive, const FocalRow<Real>& row) const {
+    constexpr Real kLargest = math::kLargest<Real>;
+    if (!(math::absolute(logit) > kLargest)) return entry(logit, target, is_positive, row);
+    // At the largest number, sigmoids are 0 and 1 exactly, and products with 0 are 0.
+    auto term = entry(logit > 0 ? kLargest : -kLargest, target, is_positive, row);
+    const Real share = math::wrong_share(logit, kDense ? target : Real(is_positive));
+    const Real factor =
+        (kDense ? target * factors_.positive + (Real(1) - target) * factors_.negative
+                : (is_positive ? factors_.positive : factors_.negative)) *
+        row.weight;
+    if (row.label != math::kIgnored && share > 0 && factor != 0) {
+      term.loss = factor * math::kInfinity<Real>;
+    }
+    return term;
   }
 
   // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
@@ -198,8 +218,7 @@ class FocalTerms {
     return term;
   }
 
-  // The sum of the losses of negative elements of one weight, and their gradients. An infinite
-  // logit makes the sum infinite or NaN; then what this gives does not count, but that of entry().
+  // The sum of the losses of negative elements of one weight, and their gradients.
   __device__ __forceinline__ Real negatives(const Real (&logits)[kCount], Real weight,
                                             Real (&gradient)[kCount]) const {
     const Real factor = factors_.negative * weight, slope = factor * factors_.gradient;
