@@ -70,6 +70,7 @@ def _run(
     gamma: float,
     eps: float,
     factor: float | None = None,
+    *,
     expected: Tensor | None = None,
     only_unexpected: bool = False,
 ) -> None:
@@ -126,7 +127,18 @@ def _kernel(
     *rule, store = options
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
     parts = _by_head(gradients, store)
-    _run(heads, matched, boxes, labels, normalizers, _NO_SCALES, losses, parts, *rule, expected)
+    _run(
+        heads,
+        matched,
+        boxes,
+        labels,
+        normalizers,
+        _NO_SCALES,
+        losses,
+        parts,
+        *rule,
+        expected=expected,
+    )
     return (*losses, gradients)
 
 
@@ -176,8 +188,8 @@ def _correct_kernel(
     scales = (by_classes, by_ltrb, by_centerness)
     gradients = [tensor.clone() for tensor in stored]
     parts = _by_head(gradients, [scale is not None for scale in scales])
-    arguments = (heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts)
-    _run(*arguments, *options, expected, only_unexpected=True)
+    arguments: tuple[Any, ...] = (matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts)
+    _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
     return gradients
 
 
@@ -187,8 +199,10 @@ def _correct_fake(heads: Sequence[Tensor], stored: Sequence[Tensor], *_: Any) ->
 
 def _can_be_changed(stored: Sequence[Tensor]) -> bool:
     """Whether nobody can ask for the stored gradients again: eager, graph not kept."""
-    kept = torch._C._autograd._get_current_graph_task_keep_graph()
-    return _library.runs_eagerly(stored) and not kept
+    return (
+        _library.runs_eagerly(stored)
+        and not torch._C._autograd._get_current_graph_task_keep_graph()
+    )
 
 
 def _correct(
@@ -206,8 +220,8 @@ def _correct(
     stored = [tensor for head in kept for tensor in head]
     truth, heads = inputs[:4], inputs[4:]
     if _can_be_changed(stored):
-        arguments = (heads, *truth, grad_losses, _NO_LOSSES, kept)
-        _run(*arguments, *options, expected, only_unexpected=True)
+        arguments: tuple[Any, ...] = (*truth, grad_losses, _NO_LOSSES, kept)
+        _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
         return kept
     corrected = _CORRECT_OP.forward(heads, stored, *truth, expected, *grad_losses, *options)
     return _by_head(corrected, [scale is not None for scale in grad_losses])
@@ -224,7 +238,7 @@ def _chain(
     stored = [tensor for head in kept for tensor in head]
     if not _can_be_changed(stored):
         return [
-            [tensor * scale for tensor in head]
+            [] if scale is None else [tensor * scale for tensor in head]
             for head, scale in zip(kept, grad_losses, strict=True)
         ]
     real = _native.maths_dtype(*stored)

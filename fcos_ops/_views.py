@@ -68,7 +68,7 @@ def pieces(tensors: Sequence[Tensor | None], dimensions: int) -> list[Any]:
 
 @contextmanager
 def sum_of_pieces(total: Tensor | None, count: int) -> Iterator[Sequence[Tensor | None]]:
-    """Where each of `count` pieces puts its sum; their sum then goes to `total`, if it is wanted."""
+    """Where each of `count` pieces puts its sum; their sum goes to `total`, if it is wanted."""
     if total is None:
         yield [None] * count
         return

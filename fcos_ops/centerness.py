@@ -169,13 +169,13 @@ def _run(
     if reduction == "mean":
         scale /= max(logits.numel(), 1)
     losses, loss_sum = (loss, None) if reduction == "none" else (None, loss)
-    options = (normalizer, normalizer_floor, scale, gradient_scale)
+    options: tuple[Any, ...] = (normalizer, normalizer_floor, scale, gradient_scale)
     inputs = (logits, target, selection)
     if logits.numel() > _views.PIECE and not all(t is None or t.is_contiguous() for t in inputs):
         pieces = _views.pieces((*inputs, losses, gradient), logits.dim())
         with _views.sum_of_pieces(loss_sum, len(pieces)) as sums:
-            for piece, piece_sum in zip(pieces, sums, strict=True):
-                _run_piece(*piece, piece_sum, *options)
+            for (x, t, chosen, piece, slope), piece_sum in zip(pieces, sums, strict=True):
+                _run_piece(x, t, chosen, piece, slope, piece_sum, *options)
     else:
         _run_piece(*inputs, losses, gradient, loss_sum, *options)
 

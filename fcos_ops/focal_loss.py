@@ -164,8 +164,8 @@ def _run(
         if len(pieces) > 1:
             options = (normalizer, normalizer_floor, scale, alpha, gamma, gradient_scale)
             with _views.sum_of_pieces(loss_sum, len(pieces)) as sums:
-                for (*inputs, loss, slope), piece_sum in zip(pieces, sums, strict=True):
-                    _run(*inputs, *options, piece_sum, loss, slope)
+                for (x, y, w, loss, slope), piece_sum in zip(pieces, sums, strict=True):
+                    _run(x, y, w, *options, piece_sum, loss, slope)
             return
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):

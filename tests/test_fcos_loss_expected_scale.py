@@ -1,4 +1,4 @@
-"""expected_scale of fcos_loss: it saves work where it is met, and changes nothing where it is not."""
+"""expected_scale of fcos_loss: it saves work where it is met, else it changes nothing."""
 
 import math
 from collections.abc import Sequence
@@ -130,7 +130,7 @@ def test_only_the_unexpected_is_computed_again(
         stored = [torch.full_like(tensor, 7) for tensor in expected]
         scales = [torch.tensor(value, dtype=real) for value in derivatives]
         parts = op._by_head(stored, (True, True, True))
-        op._run(*inputs, scales, (None,) * 3, parts, *options, 3.0, None, True)
+        op._run(*inputs, scales, (None,) * 3, parts, *options, 3.0, only_unexpected=True)
         return stored
 
     levels = len(problem.levels)

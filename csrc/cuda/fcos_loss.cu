@@ -52,7 +52,7 @@ struct BlockShares {
 };
 
 // One tile of class logits.
-template <class T, Gamma kGamma, bool kRows>
+template <class T, Gamma kGamma, bool kRows, bool kAnywhere>
 __device__ __forceinline__ math::Real<T> class_tile(
     const FocalTiling& tiling, std::int64_t index, const FocalArguments<math::Real<T>>& args,
     const LocationArguments<math::Real<T>>& locations) {
@@ -66,12 +66,12 @@ __device__ __forceinline__ math::Real<T> class_tile(
                                       gradient_scale(locations, args.gradient_scale)};
   const Terms terms(args, factors);
   if constexpr (kRows) {
-    return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).sum();
+    return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).template sum<kAnywhere>();
   } else {
     const auto chunk = static_cast<std::int32_t>(number - piece * tiling.by_chunks.divisor());
     return PlaneTile<T, kGamma, Labels::kMatches>(args, terms, tile, chunk * tiling.channels,
                                                   tiling.channels)
-        .sum();
+        .template sum<kAnywhere>();
   }
 }
 
@@ -118,7 +118,13 @@ __global__ void __launch_bounds__(kFocalThreads, kBlocksAtOnce<T, kRows>)
     const unsigned block = shares.class_block(blockIdx.x);
     double sum = 0;
     for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
-      sum += class_tile<T, kGamma, kRows>(tiling, i, classes, locations);
+      sum += class_tile<T, kGamma, kRows, false>(tiling, i, classes, locations);
+    }
+    if (has_infinite(sum)) {
+      sum = 0;
+      for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
+        sum += class_tile<T, kGamma, kRows, true>(tiling, i, classes, locations);
+      }
     }
     const Real total = block_sum<kFocalThreads, 2>(static_cast<Real>(sum));
     if (threadIdx.x == 0) partials[block] = total;

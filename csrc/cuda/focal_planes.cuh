@@ -30,10 +30,12 @@ class PlaneTile {
     count_ = static_cast<std::int32_t>(left < 0 ? 0 : left < kCount ? left : kCount);
   }
 
+  // kAnywhere: of logits that may be infinite; see has_infinite().
+  template <bool kAnywhere>
   __device__ __forceinline__ Real sum() const {
     if (count_ == 0) return 0;
-    const Real sum = level_.has_planes ? contiguous() : strided<false>();
-    return is_finite(sum) ? sum : strided<true>();
+    if constexpr (kAnywhere) return strided<true>();
+    return level_.has_planes ? contiguous() : strided<false>();
   }
 
  private:
@@ -99,8 +101,7 @@ class PlaneTile {
     return sum;
   }
 
-  // Any strides: one element after the other. Once more with kAnywhere where logits are infinite,
-  // so rarely that they are looked for afterwards.
+  // Any strides: one element after the other.
   template <bool kAnywhere>
   __device__ __forceinline__ Real strided() const {
     Real sum = 0;

@@ -124,10 +124,11 @@ __device__ __forceinline__ FocalCursor<T> focal_cursor(const FocalArguments<math
   return cursor;
 }
 
-// A sum of losses is not where a logit is infinite on the wrong side, or anything is NaN.
-template <class Real>
-__device__ __forceinline__ bool is_finite(Real sum) {
-  return math::absolute(sum) <= math::kLargest<Real>;
+// Logits are infinite so rarely that a thread looks for them after its tiles, when they have made
+// its sum infinite or NaN, and then does all of them again: that costs the first pass nothing, not
+// even a register.
+__device__ __forceinline__ bool has_infinite(double sum) {
+  return !(math::absolute(sum) <= math::kLargest<double>);
 }
 
 // What a row's label and weight say. An invalid label is background of weight NaN.
