@@ -8,6 +8,8 @@ from torch import Tensor
 
 from fcos_ops import _library, _native, _views
 
+_NO_LOSSES = _NO_SCALES = (None,) * 3  # one a head
+
 
 def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
     """The levels of each head."""
@@ -64,11 +66,16 @@ def _run(
     alpha: float,
     gamma: float,
     eps: float,
-    factor: float = 1.0,
+    factor: float | None = None,
+    *,
+    expected: Tensor | None = None,
+    only_unexpected: bool = False,
 ) -> None:
-    """Fills the losses that are not None and the gradients that there are."""
+    """Fills the losses that are not None and the gradients that there are, which are multiplied by
+    `gradient_scales`, where there is none by what is expected to be one: a number or a tensor. With
+    `only_unexpected` the gradients hold what a call without scales has written."""
     real = _native.maths_dtype(heads[0])
-    scales = [s if s is None else s.to(real).contiguous() for s in gradient_scales]
+    scales = [s if s is None else s.to(real) for s in (expected, *gradient_scales)]
     _native.call(
         "fcos_loss",
         matched,
@@ -87,8 +94,9 @@ def _run(
         gamma,
         eps,
         _views.contiguous("normalizers", _views.cast("normalizers", normalizers, real)),
-        factor,
+        1.0 if factor is None else factor,
         *scales,
+        only_unexpected,
         *losses,
         *gradients,
     )
@@ -105,16 +113,18 @@ def _kernel(
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     rule, store = options[:-3], options[-3:]
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
+    parts = _by_head(gradients, store)
     _run(
         heads,
         matched,
         boxes,
         labels,
         normalizers,
-        (expected,) * 3,
+        _NO_SCALES,
         losses,
-        _by_head(gradients, store),
+        parts,
         *rule,
+        expected=expected,
     )
     return (*losses, gradients)
 
@@ -139,8 +149,7 @@ def _backward_kernel(
     wanted = [scale is not None for scale in scales]
     gradients = _allocate(heads, wanted)
     parts = _by_head(gradients, wanted)
-    none = (None,) * 3
-    _run(heads, matched, boxes, labels, normalizers, scales, none, parts, *options)
+    _run(heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts, *options)
     return gradients
 
 
@@ -148,73 +157,94 @@ def _backward_fake(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
     return _allocate(heads, [scale is not None for scale in arguments[4:7]])
 
 
-def _chain(
+def _correct_kernel(
+    heads: Sequence[Tensor],
+    stored: Sequence[Tensor],
+    matched: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    normalizers: Tensor,
+    expected: Tensor | None,
+    by_classes: Tensor | None,
+    by_ltrb: Tensor | None,
+    by_centerness: Tensor | None,
+    *options: Any,
+) -> list[Tensor]:
+    """Copies of the stored gradients of the heads that have a derivative by their loss, corrected
+    where it is not the expected one."""
+    scales = (by_classes, by_ltrb, by_centerness)
+    gradients = [tensor.clone() for tensor in stored]
+    parts = _by_head(gradients, [scale is not None for scale in scales])
+    arguments: tuple[Any, ...] = (matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts)
+    _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
+    return gradients
+
+
+def _correct_fake(heads: Sequence[Tensor], stored: Sequence[Tensor], *_: Any) -> list[Tensor]:
+    return [torch.empty_like(tensor) for tensor in stored]
+
+
+def _correct(
     ctx: Any,
-    gradients: list[Sequence[Tensor]],
+    kept: list[Sequence[Tensor]],
     grad_losses: Sequence[Tensor | None],
     expected: Tensor | None,
+    inputs: Sequence[Tensor],
 ) -> list[Sequence[Tensor]]:
-    """The stored gradients of each head times the derivative by its loss, over what was expected:
-    in place where that is allowed, and there not at all where they are as expected."""
-    kept = [[] if s is None else h for h, s in zip(gradients, grad_losses, strict=True)]
+    """The stored gradients once the derivatives by the losses are known: where one is not what was
+    expected they are computed again, as what was stored may have over- or underflowed.
+
+    In place where that is allowed; else new tensors are returned.
+    """
+    stored = [tensor for head in kept for tensor in head]
+    truth, heads, options = inputs[:4], inputs[4:], [*ctx.options, ctx.factor]
+    if _library.may_overwrite_saved(ctx, [*stored, *grad_losses]):
+        arguments: tuple[Any, ...] = (*truth, grad_losses, _NO_LOSSES, kept)
+        try:
+            _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
+            return kept
+        except BufferError:  # a derivative is a zero tensor or the like
+            pass
+    corrected = _CORRECT_OP.forward(heads, stored, *truth, expected, *grad_losses, *options)
+    return _by_head(corrected, [scale is not None for scale in grad_losses])
+
+
+def _chain(
+    ctx: Any, kept: list[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
+) -> list[Sequence[Tensor]]:
+    """The stored gradients of each head times the derivative by its loss: in place where that is
+    allowed, and there not at all where it is 1."""
     stored = [tensor for head in kept for tensor in head]
     if _library.may_overwrite_saved(ctx, [*stored, *grad_losses]):
+        real = _native.maths_dtype(*stored)
+        views: list[Any] = []
+        for head, scale in zip(kept, grad_losses, strict=True):
+            views += (head, None if scale is None else scale.to(real))
         try:
-            _scale_in_place(kept, grad_losses, expected, ctx.factor)
+            _native.call("fcos_scale_gradients", stored[0], *views)
             return kept
         except BufferError:  # a derivative is a zero tensor or the like
             pass
     return [
-        [] if scale is None else _scaled(head, scale, expected, ctx.factor)
+        [] if scale is None else [tensor * scale for tensor in head]
         for head, scale in zip(kept, grad_losses, strict=True)
     ]
-
-
-def _scale_in_place(
-    kept: list[Sequence[Tensor]],
-    grad_losses: Sequence[Tensor | None],
-    expected: Tensor | None,
-    factor: float,
-) -> None:
-    stored = [tensor for head in kept for tensor in head]
-    if not stored:
-        return
-    real = _native.maths_dtype(*stored)
-    views: list[Any] = []
-    for head, scale in zip(kept, grad_losses, strict=True):
-        views += (head, None if scale is None else scale.to(real))
-    _native.call(
-        "fcos_scale_gradients",
-        stored[0],
-        *views,
-        factor,
-        None if expected is None else expected.to(real),
-    )
-
-
-def _scaled(
-    head: Sequence[Tensor], scale: Tensor, expected: Tensor | None, factor: float
-) -> list[Tensor]:
-    if expected is not None:
-        scale = scale / expected.to(scale.dtype).reshape(())
-    if factor != 1.0:
-        scale = scale / factor
-    return [tensor * scale for tensor in head]
 
 
 class _FcosLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
         inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
-        matched, boxes, labels, normalizers, expected = inputs
+        *truth, expected = inputs
         *losses, gradients = LOSS_OP.forward(list(heads), *inputs, *options)
         *ctx.options, ctx.factor = options[:-3]
         ctx.store = options[-3:]
         needed = _split(ctx.needs_input_grad[_HEADS_AT:])
         ctx.recompute = [any(n) and not s for n, s in zip(needed, ctx.store, strict=True)]
+        ctx.expects = expected is not None or ctx.factor is not None
         saved = [expected, *gradients]
-        if any(ctx.recompute):
-            saved += [matched, boxes, labels, normalizers, *heads]
+        if ctx.expects or any(ctx.recompute):
+            saved += [*truth, *heads]
         ctx.num_gradients = len(gradients)
         return (*losses, gradients, _library.save(ctx, heads[0], *saved))
 
@@ -224,10 +254,13 @@ class _FcosLoss(torch.autograd.Function):
         grad_losses = grad_outputs[:3]
         _, expected, *saved = ctx.saved_tensors
         gradients, inputs = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
+        stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
         parts = _by_head(gradients, ctx.store)
-        if gradients:
-            stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
-            parts = _chain(ctx, parts, stored, expected)
+        parts = [[] if s is None else h for h, s in zip(parts, stored, strict=True)]
+        if any(parts) and ctx.expects:
+            parts = _correct(ctx, parts, stored, expected, inputs)
+        elif any(parts):
+            parts = _chain(ctx, parts, stored)
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         wanted = [g is not None for g in late]
         if any(wanted):
@@ -242,14 +275,15 @@ class _FcosLoss(torch.autograd.Function):
 
 
 _HEADS_AT = 19  # index of the first head among the arguments of _FcosLoss
+_TRUTH = "Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
+_DERIVATIVES = "Tensor? by_classes, Tensor? by_ltrb, Tensor? by_centerness, "
 _OPTIONS = (
     "SymInt[] grids, float[] lengths, float location_offset, bool normalize_ltrb, str box_loss, "
     "str box_weight, str normalizer, float alpha, float gamma, float eps"
 )
 LOSS_OP = _library.define(
-    "fcos_loss(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
-    f"Tensor? expected_scale, {_OPTIONS}, float factor, bool store_classes, bool store_ltrb, "
-    "bool store_centerness) "
+    f"fcos_loss(Tensor[] heads, {_TRUTH}Tensor? expected_scale, {_OPTIONS}, float? factor, "
+    "bool store_classes, bool store_ltrb, bool store_centerness) "
     "-> (Tensor, Tensor, Tensor, Tensor[])",
     kernel=_kernel,
     fake=_fake,
@@ -258,10 +292,15 @@ LOSS_OP = _library.define(
     tensor_lists=1,
 )
 _BACKWARD_OP = _library.define(
-    "fcos_loss_backward(Tensor[] heads, Tensor matched, Tensor boxes, Tensor labels, "
-    "Tensor normalizers, Tensor? by_classes, Tensor? by_ltrb, Tensor? by_centerness, "
-    f"{_OPTIONS}) -> Tensor[]",
+    f"fcos_loss_backward(Tensor[] heads, {_TRUTH}{_DERIVATIVES}{_OPTIONS}) -> Tensor[]",
     kernel=_backward_kernel,
     fake=_backward_fake,
     tensor_lists=1,
+)
+_CORRECT_OP = _library.define(
+    f"fcos_loss_correct(Tensor[] heads, Tensor[] stored, {_TRUTH}Tensor? expected_scale, "
+    f"{_DERIVATIVES}{_OPTIONS}, float? factor) -> Tensor[]",
+    kernel=_correct_kernel,
+    fake=_correct_fake,
+    tensor_lists=2,
 )

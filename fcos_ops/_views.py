@@ -1,6 +1,8 @@
 """Which tensors the native library can read where they lie; new tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +33,41 @@ def readable(name: str, tensor: Tensor) -> Tensor:
 def needs_copy(tensor: Tensor) -> bool:
     """Whether the rows of a [..., C] tensor are too irregular for one level view."""
     return tensor.dim() > 4 and not tensor.is_contiguous()
+
+
+PIECE = 2**22  # elements that an op copies at a time, where it must
+
+
+def pieces(tensors: Sequence[Tensor | None], dimensions: int) -> list[Any]:
+    """Tensors cut alike into pieces of at most PIECE elements of the first, so that their copies
+    stay small however large a tensor was expanded from little.
+
+    They agree in their first `dimensions` dimensions, which alone are cut.
+    """
+    first = tensors[0]
+    assert first is not None
+    if first.numel() <= PIECE or dimensions == 0:
+        return [tensors]
+    length = first.shape[0]
+    if length == 1:
+        return pieces([None if t is None else t[0] for t in tensors], dimensions - 1)
+    step = max(PIECE * length // first.numel(), 1)
+    result = []
+    for start in range(0, length, step):
+        cut = [None if t is None else t[start : start + step] for t in tensors]
+        result += pieces(cut, dimensions)
+    return result
+
+
+@contextmanager
+def sum_of_pieces(total: Tensor | None, count: int) -> Iterator[Sequence[Tensor | None]]:
+    """Where each of `count` pieces puts its sum; their sum goes to `total`, if it is wanted."""
+    if total is None:
+        yield [None] * count
+        return
+    sums = total.new_empty(count)
+    yield sums.unbind()
+    total.copy_(sums.double().sum())
 
 
 def empty(sizes: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -46,7 +46,8 @@ def centerness_loss(
     """Binary cross entropy between centerness logits and targets, over the places that count.
 
     -(t log p + (1 - t) log(1 - p)) with p = sigmoid(x): Tian et al., "FCOS" (arXiv 1904.01355),
-    section 3.2. The maths is float32 (float64 for float64 logits).
+    section 3.2. The maths is float32 (float64 for float64 logits). An infinite logit costs nothing
+    where the target is its limit, else infinity; its gradient is p - t as ever.
 
     Args:
         logits: [...], float16, bfloat16, float32 or float64, any strides.
@@ -160,6 +161,18 @@ def _run(
     gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None."""
+    inputs = (logits, target, mask, labels)
+    if logits.numel() > _views.PIECE and not all(t is None or t.is_contiguous() for t in inputs):
+        if reduction == "mean":
+            scale, reduction = scale / logits.numel(), "sum"
+        each, total = (loss, None) if reduction == "none" else (None, loss)
+        pieces = _views.pieces((*inputs, each, gradient), logits.dim())
+        if len(pieces) > 1:
+            options = (normalizer, normalizer_floor, scale, reduction, gradient_scale)
+            with _views.sum_of_pieces(total, len(pieces)) as sums:
+                for (x, t, m, y, piece, slope), piece_sum in zip(pieces, sums, strict=True):
+                    _run(x, t, m, y, *options, piece if total is None else piece_sum, slope)
+            return
     real = _native.maths_dtype(logits)
     target = _views.cast("target", target, real)
     if mask is not None:

@@ -65,10 +65,12 @@ def fcos_loss(
             moving average another. The losses divide by max(num_pos, 1) and
             max(centerness_sum, 1e-6).
         expected_scale: the derivative that is expected to come back for each loss: loss weight
-            times AMP scale, a number in [1e-30, 1e30] or a one-element tensor. Gradients are stored
-            multiplied by it, so float16 ones do not underflow and need not be computed again in the
-            backward pass, and a derivative that is as expected costs nothing. It never changes a
-            result but by rounding.
+            times AMP scale, a number in [1e-30, 1e30] or a one-element tensor (which is not read
+            back to the host: 1 stands in for a value that is not finite and > 0). Gradients are
+            stored multiplied by it, so float16 ones do not underflow and need not be computed again
+            in the backward pass, and a derivative that is as expected costs nothing. The gradients
+            of a loss whose derivative is another are computed again, from the maps, which are kept
+            for that; so it never changes a result but by rounding.
 
     Returns:
         `FcosLosses(classification, bbox_regression, centerness, num_pos, centerness_sum)`, scalars:
@@ -96,7 +98,7 @@ def fcos_loss(
     normalizers = counts if loss_rule.normalizer == "positives" else image_counts
     if normalize is not None:
         normalizers = _checked(normalize)(normalizers).detach()
-    factor, expected = 1.0, None
+    factor = expected = None
     if isinstance(expected_scale, Tensor):
         expected = expected_scale
     elif expected_scale is not None:

@@ -24,7 +24,9 @@ def sigmoid_focal_loss(
     With p = sigmoid(x), a positive entry costs alpha (1 - p)^gamma (-log p), a negative one
     (1 - alpha) p^gamma (-log(1 - p)): Lin et al., "Focal Loss for Dense Object Detection" (2017),
     eq. 5. The maths is float32 (float64 for float64 logits); the gradient comes out of the same
-    pass over the logits and is finite for every finite logit.
+    pass over the logits and is finite for every finite logit. An infinite logit that is right costs
+    nothing; one that is wrong costs infinity, at the slope of the limit (of a label 1, times alpha
+    and weights), or nothing where its weight is 0.
 
     Args:
         logits: [..., C], float16, bfloat16, float32 or float64, any strides.
@@ -152,7 +154,18 @@ def _run(
     loss: Tensor | None,
     gradient: Tensor | None,
 ) -> None:
-    """Fills the outputs that are not None; all tensors are laid out for one level view."""
+    """Fills the outputs that are not None, which are laid out for one level view."""
+    if logits.numel() > _views.PIECE and _is_copied(logits, labels, weight):
+        if reduction == "mean":
+            scale, reduction = scale / logits.numel(), "sum"
+        each, total = (loss, None) if reduction == "none" else (None, loss)
+        pieces = _views.pieces((logits, labels, weight, each, gradient), logits.dim() - 1)
+        if len(pieces) > 1:
+            options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction, gradient_scale)
+            with _views.sum_of_pieces(total, len(pieces)) as sums:
+                for (x, y, w, piece, slope), piece_sum in zip(pieces, sums, strict=True):
+                    _run(x, y, w, *options, piece if total is None else piece_sum, slope)
+            return
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
         logits = _views.contiguous("logits", logits)
@@ -180,6 +193,15 @@ def _run(
         loss,
         gradient,
     )
+
+
+def _is_copied(logits: Tensor, labels: Tensor, weight: Tensor | None) -> bool:
+    """Whether one of them lies in memory so that it is copied."""
+    if _views.needs_copy(logits) or not (weight is None or weight.is_contiguous()):
+        return True
+    if labels.is_floating_point() and not logits.is_contiguous():
+        return _views.needs_copy(labels)
+    return not labels.is_contiguous()
 
 
 def _kernel(

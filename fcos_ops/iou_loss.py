@@ -39,7 +39,7 @@ def iou_loss(
     The sides of inverted boxes count as 0. Coordinates are clamped to [-2^33, 2^33]. The maths is
     float32 (float64 if pred or target is); the gradient comes out of the same pass, and with the
     default eps it is finite for every finite box. Where both boxes share an edge, the gradient is
-    shared equally.
+    shared equally. A NaN in a pair makes its loss and all of its gradient NaN.
 
     Args:
         pred: [..., 4], float16, bfloat16, float32 or float64, any strides; any unit of length.

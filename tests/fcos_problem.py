@@ -117,7 +117,10 @@ def gradients_of(problem: Problem, loss: Tensor, **options: Any) -> list[Tensor]
 
 
 def op_arguments(
-    problem: Problem, store: Sequence[bool], factor: float = 1.0, expected: Tensor | None = None
+    problem: Problem,
+    store: Sequence[bool],
+    factor: float | None = None,
+    expected: Tensor | None = None,
 ) -> tuple[Any, ...]:
     boxes, labels, _ = problem.truth
     grids = [n for level in problem.levels for n in level[:4]]

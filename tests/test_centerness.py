@@ -140,6 +140,49 @@ def test_finite_at_extreme_logits() -> None:
 
 
 @pytest.mark.every_device
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinite_logits(dtype: torch.dtype) -> None:
+    """Nothing where the target is their limit, else infinity; the gradient is p - t as ever."""
+    targets = torch.tensor([0.0, 0.25, 1.0])
+    for function in (fcos_ops.centerness_loss, reference.centerness_loss):
+        for p in (0.0, 1.0):
+            logits = torch.full((3,), (2 * p - 1) * math.inf, dtype=dtype, requires_grad=True)
+            loss = function(logits, targets, reduction="none")
+            assert loss.tolist() == [0 if t == p else math.inf for t in targets]
+            (gradient,) = torch.autograd.grad(loss.sum(), logits)
+            assert gradient.tolist() == (p - targets).tolist()
+            assert function(logits.detach(), targets) == math.inf
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("count", [511, 80_000, 1_000_000])
+def test_sum_of_many_equal_entries(count: int, device: str) -> None:
+    """No random signs help the rounding errors."""
+    if device == "simt" and count > 100_000:
+        pytest.skip("fibers take a minute for as many")
+    for logit, target in ((-1.7133492, 0.18523103), (0.3, 0.1), (3.1, 0.9)):
+        logits, targets = torch.full((count,), logit), torch.full((count,), target)
+        exact = reference.centerness_loss(logits[:1].double(), targets[:1].double()) * count
+        assert_near(fcos_ops.centerness_loss(logits, targets), exact, torch.float32)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tiny_normalizers(dtype: torch.dtype) -> None:
+    """Nothing is divided by less than the smallest normal number of the maths."""
+    tiny = torch.finfo(dtype).tiny
+    logits, targets = torch.tensor([-30.0, 0.3], dtype=dtype), torch.tensor([0.0, 0.3])
+    for value in (0.0, tiny / 8, tiny):
+        divisor = torch.tensor(value, dtype=dtype)
+        options: Any = {"normalizer_floor": 0.0, "reduction": "none", "normalizer": divisor}
+        loss = fcos_ops.centerness_loss(logits, targets, **options)
+        assert loss.isfinite().all()
+        assert_near(
+            loss * tiny, reference.centerness_loss(logits, targets, **options) * tiny, dtype
+        )
+
+
+@pytest.mark.every_device
 def test_result_does_not_depend_on_threads_or_runs() -> None:
     logits, target = torch.randn(5, 3000), torch.rand(5, 3000)
     results = []

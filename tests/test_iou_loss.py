@@ -223,23 +223,57 @@ def test_float16_gradient_survives_its_loss_scale() -> None:
         assert_near(boxes.grad, exact.grad, torch.float16)
 
 
+@pytest.mark.every_device
+@pytest.mark.parametrize("box_format", ["xyxy", "ltrb"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_nan_stays_in_its_pair(kind: str) -> None:
+def test_nan_stays_in_its_pair(kind: str, box_format: str) -> None:
+    """And fills the loss and both gradients of that, even of boxes inside out or beyond limits."""
     good = make_pairs((9,), "xyxy")[0].float()
-    bad = good.clone()
+    bad = torch.stack([good, good[:, [2, 3, 0, 1]], good[:, [0, 3, 2, 1]], good * 1e30])
+    good = good.expand(4, 9, 4)
     for i in range(4):
-        bad[i, i] = math.nan
+        bad[:, i, i] = math.nan
     expected = [True] * 4 + [False] * 5
+    options: Any = {"kind": kind, "box_format": box_format}
     for pair in ((bad, good), (good, bad)):
-        results = loss_and_gradients(fcos_ops.iou_loss, *pair, kind=kind, reduction="none")
-        for result in results:
-            assert result.reshape(9, -1).isnan().all(1).tolist() == expected
-            assert result.reshape(9, -1).isnan().any(1).tolist() == expected
-        assert fcos_ops.iou_loss(*pair, kind=kind).isnan()
+        for function in (fcos_ops.iou_loss, reference.iou_loss):
+            for result in loss_and_gradients(function, *pair, reduction="none", **options):
+                found = result.reshape(4, 9, -1).isnan()
+                assert found.all(2).tolist() == found.any(2).tolist() == [expected] * 4
+            assert function(*pair, **options).isnan()
     weight = torch.ones(9)
     weight[7] = math.nan
-    loss = fcos_ops.iou_loss(good, good + 1, kind=kind, weight=weight, reduction="none")
+    loss = fcos_ops.iou_loss(good[0], good[0] + 1, kind=kind, weight=weight, reduction="none")
     assert loss.isnan().nonzero().tolist() == [[7]]
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("kind", KINDS)
+def test_sum_of_many_equal_pairs(kind: str) -> None:
+    """No random signs help the rounding errors."""
+    for _ in range(4):
+        pred, target = (boxes.float().expand(9000, 4) for boxes in make_pairs((1,), "xyxy"))
+        exact = reference.iou_loss(pred.double(), target.double(), kind=kind)
+        assert_near(fcos_ops.iou_loss(pred, target, kind=kind), exact, torch.float32)
+
+
+@pytest.mark.every_device
+def test_tiny_normalizers() -> None:
+    """Nothing is divided by less than the smallest normal number of the maths."""
+    pred, target = make_pairs((9,), "xyxy")
+    for dtype in (torch.float32, torch.float64):
+        tiny = torch.finfo(dtype).tiny
+        options: Any = {"normalizer_floor": 0.0, "reduction": "none", "kind": "linear_iou"}
+        for value in (0.0, tiny / 8, tiny):
+            divisor = torch.tensor(value, dtype=dtype)
+            loss = fcos_ops.iou_loss(
+                pred.to(dtype), target.to(dtype), normalizer=divisor, **options
+            )
+            exact = reference.iou_loss(
+                pred.to(dtype), target.to(dtype), normalizer=divisor, **options
+            )
+            assert loss.isfinite().all()
+            assert_near(loss * tiny, exact * tiny, dtype)
 
 
 def test_result_does_not_depend_on_threads_or_runs() -> None:

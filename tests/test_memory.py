@@ -1,8 +1,11 @@
 """What the ops allocate through torch, which is all they allocate: csrc/ has no allocation."""
 
+import functools
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +63,89 @@ def test_fcos_loss_allocates_its_gradients_and_an_index(dtype: torch.dtype) -> N
     size = sum(tensor.numel() * tensor.element_size() for tensor in leaves)
     index = 4 * 2 * sum(height * width for height, width in sizes)
     assert size + index <= allocated_bytes(forward_backward) <= size + index + SMALL
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """The most that torch held at once on the CPU of what it allocated during a call."""
+    function()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        function()
+    assert recorded.profiler is not None and recorded.profiler.kineto_results is not None
+    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate((event.nbytes() for event in events), initial=0))
+
+
+COUNT = 2**24  # four times what is copied at a time
+COPIES = 3 * 2**22 * 8  # at most three inputs of that many elements, in float64 or int64
+
+
+def test_expanded_centerness_is_not_copied_whole() -> None:
+    """Whichever input was expanded, and from what: of 2^31 elements as little would be copied."""
+    one, line = torch.tensor(0.3), torch.rand(1, COUNT // 64)
+    for logits, target, labels in (
+        (one.expand(COUNT), one.expand(COUNT), None),
+        (
+            one.expand(64, COUNT // 64),
+            line.expand(64, -1),
+            torch.ones(64, 1).long().expand(64, COUNT // 64),
+        ),
+        (torch.rand(1, 1, COUNT), one.bfloat16().expand(1, 1, COUNT), None),
+        (torch.rand(COUNT // 64, 64).t(), torch.rand(64, COUNT // 64), None),
+    ):
+        function = functools.partial(fcos_ops.centerness_loss, logits, target, labels=labels)
+        assert peak_bytes(function) <= COPIES + SMALL
+        chosen = slice(None, None, 1024)
+        losses, whole = function(reduction="none"), function()
+        expected = fcos_ops.centerness_loss(
+            logits.flatten()[chosen].clone(), target.flatten()[chosen].float(), reduction="none"
+        )
+        assert torch.equal(losses.flatten()[chosen], expected)
+        assert abs(whole - losses.double().sum()) <= 2e-6 * whole
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+def test_expanded_labels_of_focal_loss_are_not_copied_whole(dense: bool) -> None:
+    classes = 2
+    for logits in (
+        torch.randn(COUNT // 2, classes),
+        torch.zeros(()).expand(3, COUNT // 6, classes),
+    ):
+        rows = logits.shape[:-1]
+        if dense:
+            labels = torch.tensor(0.25).expand(logits.shape)
+            same = labels.new_full((*rows[:-1], 1000, classes), 0.25)
+        else:
+            labels = torch.tensor(1).expand(rows)
+            same = labels.new_ones((*rows[:-1], 1000))
+        weight = torch.tensor(0.5).expand(rows)
+
+        def function(**options: Any) -> Any:
+            return fcos_ops.sigmoid_focal_loss(logits, labels, weight=weight, **options)  # noqa: B023
+
+        assert peak_bytes(function) <= COPIES + SMALL
+        losses, whole = function(reduction="none"), function()
+        expected = fcos_ops.sigmoid_focal_loss(
+            logits[..., -1000:, :], same, weight=weight[..., -1000:], reduction="none"
+        )
+        torch.testing.assert_close(losses[..., -1000:, :], expected, rtol=1e-6, atol=0)
+        assert abs(whole - losses.double().sum()) <= 2e-6 * whole
+
+
+def test_gradients_of_expanded_inputs() -> None:
+    """Of pieces as of the whole."""
+    logits = torch.randn(5, 2**20 + 3, requires_grad=True)
+    target, labels = torch.rand(5, 1).expand(logits.shape), torch.arange(5)[:, None] - 2
+    whole = target.clone(), labels.expand(logits.shape).clone()
+    results = []
+    for t, chosen in ((target, labels.expand(logits.shape)), whole):
+        for x in (logits, logits.half()):
+            loss = fcos_ops.centerness_loss(x, t, labels=chosen)
+            loss += fcos_ops.sigmoid_focal_loss(x[..., None], t[..., None])
+            loss += fcos_ops.sigmoid_focal_loss(x[..., None], chosen.clamp(max=0))
+            results += [loss, *torch.autograd.grad(loss, logits)]
+    for found, expected in zip(results[:4], results[4:], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 
 ALLOCATION = re.compile(r"\b(new|malloc|calloc|realloc|vector|string|make_unique|throw)\b(?!\()")

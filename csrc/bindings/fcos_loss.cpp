@@ -83,10 +83,12 @@ std::size_t bound_fcos_loss(Arguments& in) {
   args.gamma = in.number("gamma");
   args.eps = in.number("eps");
   args.normalizers = in.values("normalizers", maths, args.per_image ? 2 * args.batch : 2);
-  args.gradient_factor = in.number("factor");
+  args.expected_factor = in.number("factor");
+  args.expected_scale = in.optional_values("expected_scale", maths, 1);
   args.class_gradient_scale = in.optional_values("grad_classification", maths, 1);
   args.ltrb_gradient_scale = in.optional_values("grad_bbox_regression", maths, 1);
   args.centerness_gradient_scale = in.optional_values("grad_centerness", maths, 1);
+  args.only_unexpected = in.boolean("only_unexpected");
 
   args.class_loss = in.optional_values("classification", maths, 1);
   args.ltrb_loss = in.optional_values("bbox_regression", maths, 1);
@@ -100,14 +102,11 @@ std::size_t bound_fcos_loss(Arguments& in) {
 std::size_t bound_fcos_scale_gradients(Arguments& in) {
   FcosScaleArgs args;
   std::array<std::array<MutableLevelView, kMaxLevels>, 3> views;
-  DType maths = DType::kFloat32;
   for (std::size_t i = 0; i < views.size(); ++i) {
-    set_gradient(in.tensors("gradients"), views[i], args, args.heads[i]);
-    if (args.heads[i].gradient != nullptr) maths = maths_of(args.heads[i].dtype);
-    args.heads[i].scale = in.optional_values("grad_loss", maths, 1);
+    HeadGradient& head = args.heads[i];
+    set_gradient(in.tensors("gradients"), views[i], args, head);
+    head.scale = in.optional_values("grad_loss", maths_of(head.dtype), 1);
   }
-  args.factor = in.number("factor");
-  args.expected = in.optional_values("expected_scale", maths, 1);
   return run(in, args, no_workspace, scale_gradients);
 }
 

@@ -11,6 +11,7 @@
 #include "cpu/lines.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "cpu/sums.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
@@ -56,21 +57,18 @@ struct Factors {
 
 struct LossLoop {
   template <class Real>
-  static FCOS_HD Real run(const Real* __restrict__ logits, const Real* __restrict__ target,
-                          const std::uint8_t* __restrict__ counts, std::int32_t count,
-                          const Factors<Real>& factors, Real* __restrict__ losses,
-                          Real* __restrict__ gradient) {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
+  static FCOS_HD int run(const Real* __restrict__ logits, const Real* __restrict__ target,
+                         const std::uint8_t* __restrict__ counts, std::int32_t count,
+                         const Factors<Real>& factors, Real* __restrict__ losses,
+                         Real* __restrict__ gradient) {
+#pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
       const auto term = math::binary_cross_entropy(logits[i], target[i]);
       const bool counted = counts[i] != 0;
-      const Real loss = counted ? factors.loss * term.loss : Real(0);
-      sum += loss;
-      losses[i] = loss;
+      losses[i] = counted ? factors.loss * term.loss : Real(0);
       gradient[i] = counted ? factors.gradient * term.gradient : Real(0);
     }
-    return sum;
+    return 0;
   }
 };
 
@@ -89,8 +87,8 @@ void select(const CenternessLossArgs& args, std::int64_t first, std::int64_t cou
 
 // The loss of one run: the logits' type T, the gradient's type G.
 template <class T, class G>
-math::Real<T> run_loss(const CenternessLossArgs& args, const LocationRun& run, std::int64_t first,
-                       const Factors<math::Real<T>>& factors) {
+double run_loss(const CenternessLossArgs& args, const LocationRun& run, std::int64_t first,
+                const Factors<math::Real<T>>& factors) {
   using Real = math::Real<T>;
   alignas(64) Real logits[kRunLength], losses[kRunLength], slopes[kRunLength];
   alignas(64) std::uint8_t counts[kRunLength];
@@ -107,19 +105,19 @@ math::Real<T> run_loss(const CenternessLossArgs& args, const LocationRun& run, s
   select(args, first, run.length, counts);
   Real* const loss_values = writable(loss_line, losses);
   Real* const slope_values = writable(slope_line, slopes);
-  const Real sum = run_best<LossLoop>(
-      load(line, count, logits), static_cast<const Real*>(args.target) + first,
-      static_cast<const std::uint8_t*>(counts), count, factors, loss_values, slope_values);
+  run_best<LossLoop>(load(line, count, logits), static_cast<const Real*>(args.target) + first,
+                     static_cast<const std::uint8_t*>(counts), count, factors, loss_values,
+                     slope_values);
   store(loss_values, count, loss_line);
   store(slope_values, count, slope_line);
-  return sum;
+  return sum_of(loss_values, count);
 }
 
 template <class T, class G>
 Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Context& context) {
   using Real = math::Real<T>;
   const Runs runs(args.logits, args.num_levels, args.batch);
-  const double scale = math::normalized_scale(args.scale, args.normalizer);
+  const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
   const double by_output =
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : 1.0;
   const Factors<Real> factors = {static_cast<Real>(scale), static_cast<Real>(scale * by_output)};

@@ -164,10 +164,10 @@ class ClassLoss {
 
   // body(logits, where the gradient goes), on arrays of the type of the maths.
   template <class Body>
-  Real loop(Line<const T> logits, Line<T> gradient, std::int32_t count, const Body& body) {
+  double loop(Line<const T> logits, Line<T> gradient, std::int32_t count, const Body& body) {
     const Real* const x = load(logits, count, buffer_);
     Real* const slopes = writable(gradient, slopes_);
-    const Real sum = body(x, slopes);
+    const double sum = body(x, slopes);
     store(slopes, count, gradient);
     return sum;
   }

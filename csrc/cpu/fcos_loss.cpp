@@ -16,8 +16,10 @@
 #include "cpu/levels.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "cpu/sums.h"
 #include "math/cross_entropy.h"
 #include "math/dtypes.h"
+#include "math/expected_scale.h"
 #include "math/labels.h"
 #include "math/location_target.h"
 
@@ -82,33 +84,38 @@ struct Scales {
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
     constexpr DType dtype = math::DTypeOf<Real>::value;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
-    positives = math::normalized_scale(mean, {numbers, dtype, 1.0});
+    positives = math::normalized_scale<Real>(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform
                ? positives
-               : math::normalized_scale(mean, {numbers + 1, dtype, 1e-6});
+               : math::normalized_scale<Real>(mean, {numbers + 1, dtype, 1e-6});
   }
   double positives, ltrb;
 };
 
 template <class Real>
-double gradient_scale(const FcosLossArgs& args, const void* scale) {
-  return args.gradient_factor * (scale ? *static_cast<const Real*>(scale) : 1.0);
+Real expected_scale(const FcosLossArgs& args) {
+  return math::expected_scale(static_cast<Real>(args.expected_factor),
+                              static_cast<const Real*>(args.expected_scale));
+}
+
+template <class Real>
+Real gradient_scale(const FcosLossArgs& args, const void* scale) {
+  return scale ? *static_cast<const Real*>(scale) : expected_scale<Real>(args);
 }
 
 // Cross entropy of the positives.
 struct CenterLoop {
   template <class Real>
-  static FCOS_HD Real run(const Real* __restrict__ logits, const Real* __restrict__ targets,
-                          std::int32_t count, Real factor, Real by_gradient,
-                          Real* __restrict__ gradient) {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
+  static FCOS_HD int run(const Real* __restrict__ logits, const Real* __restrict__ targets,
+                         std::int32_t count, Real factor, Real by_gradient,
+                         Real* __restrict__ losses, Real* __restrict__ gradient) {
+#pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
       const auto term = math::binary_cross_entropy(logits[i], targets[i]);
-      sum += factor * term.loss;
+      losses[i] = factor * term.loss;
       gradient[i] = factor * by_gradient * term.gradient;
     }
-    return sum;
+    return 0;
   }
 };
 
@@ -227,11 +234,10 @@ class FcosRun {
     }
     if (args_.box_weight == BoxWeight::kUniform) std::fill(ones_, ones_ + count_, Real(1));
     const Real* const weights = args_.box_weight == BoxWeight::kUniform ? ones_ : center_target_;
-    const IouFactors<Real> factors = {
-        static_cast<Real>(scales_.ltrb),
-        static_cast<Real>(gradient_scale<Real>(args_, args_.ltrb_gradient_scale)),
-        static_cast<Real>(args_.eps)};
-    const Real sum =
+    const IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
+                                      gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
+                                      static_cast<Real>(args_.eps)};
+    const double sum =
         iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
                         constant(target_.block()), weights, count_, losses_, slopes_.block());
     if (args_.ltrb_gradient) {
@@ -249,14 +255,15 @@ class FcosRun {
     for (std::int32_t i = 0; i < count_; ++i) {
       logits[i] = math::read_real<Real>(view.data, args_.centerness_dtype, offset(view, i, 0));
     }
-    const Real sum = run_best<CenterLoop>(
-        static_cast<const Real*>(logits), static_cast<const Real*>(center_target_), count_,
-        static_cast<Real>(scales_.positives),
-        static_cast<Real>(gradient_scale<Real>(args_, args_.centerness_gradient_scale)), slopes);
+    Real* const losses = losses_;
+    run_best<CenterLoop>(static_cast<const Real*>(logits), static_cast<const Real*>(center_target_),
+                         count_, static_cast<Real>(scales_.positives),
+                         gradient_scale<Real>(args_, args_.centerness_gradient_scale), losses,
+                         slopes);
     if (args_.centerness_gradient) {
       write(heads_.centerness.gradient, args_.centerness_dtype, 0, slopes);
     }
-    return sum;
+    return sum_of(losses_, count_);
   }
 
   static BoxBlock<const Real> constant(const BoxBlock<Real>& block) {
@@ -294,8 +301,24 @@ void write_loss(double sum, void* loss) {
   if (loss) *static_cast<Real*>(loss) = static_cast<Real>(sum);
 }
 
+// Without the gradients that are as was expected.
 template <class Real>
-Status run_fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
+FcosLossArgs unexpected_part(FcosLossArgs args) {
+  const Real expected = expected_scale<Real>(args);
+  const auto keep_unexpected = [&](const MutableLevelView*& gradient, const void* scale) {
+    if (gradient_scale<Real>(args, scale) == expected) gradient = nullptr;
+  };
+  keep_unexpected(args.class_gradient, args.class_gradient_scale);
+  keep_unexpected(args.ltrb_gradient, args.ltrb_gradient_scale);
+  keep_unexpected(args.centerness_gradient, args.centerness_gradient_scale);
+  return args;
+}
+
+template <class Real>
+Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context& context) {
+  const FcosLossArgs args = all.only_unexpected ? unexpected_part<Real>(all) : all;
+  const bool has_gradient = args.class_gradient || args.ltrb_gradient || args.centerness_gradient;
+  if (args.only_unexpected && !has_gradient) return {};
   const RunLevels levels(args);
   const Runs runs(levels.views, args.num_levels, args.batch);
   auto* const partials = static_cast<Sums*>(workspace.data);

@@ -45,9 +45,7 @@ void scale_row(const MutableLevelView& view, std::int64_t image, std::int64_t y,
 template <class T>
 void scale_head(const FcosScaleArgs& args, const HeadGradient& head, std::int32_t num_threads) {
   using Real = math::Real<T>;
-  const Real expected = args.expected ? *static_cast<const Real*>(args.expected) : Real(1);
-  const Real factor =
-      *static_cast<const Real*>(head.scale) / (static_cast<Real>(args.factor) * expected);
+  const Real factor = *static_cast<const Real*>(head.scale);
   if (factor == Real(1)) return;
   for (std::int32_t level = 0; level < args.num_levels; ++level) {
     const MutableLevelView& view = head.gradient[level];

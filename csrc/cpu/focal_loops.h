@@ -15,23 +15,23 @@ struct FocalFactors {
 
 // Negative logits of equal weight: background rows, or what lies along x and has no positive.
 template <class Real>
-Real focal_negatives(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                     Real* losses, Real* gradient);
+double focal_negatives(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
+                       Real* losses, Real* gradient);
 
 // A row whose entry `positive` is the labelled class.
 template <class Real>
-Real focal_row(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-               std::int32_t positive, Real* losses, Real* gradient);
+double focal_row(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
+                 std::int32_t positive, Real* losses, Real* gradient);
 
 // One class, `channel`, of many locations.
 template <class Real>
-Real focal_column(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                  const std::int32_t* labels, const Real* weights, std::int32_t channel,
-                  Real* losses, Real* gradient);
+double focal_column(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
+                    const std::int32_t* labels, const Real* weights, std::int32_t channel,
+                    Real* losses, Real* gradient);
 
 // Any logits, each with a target and a weight.
 template <class Real>
-Real focal_dense(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                 const Real* targets, const Real* weights, Real* losses, Real* gradient);
+double focal_dense(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
+                   const Real* targets, const Real* weights, Real* losses, Real* gradient);
 
 }  // namespace fcos_ops::cpu

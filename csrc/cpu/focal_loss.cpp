@@ -41,7 +41,7 @@ class FocalRun {
  public:
   FocalRun(const FocalLossArgs& args, const LocationRun& run, std::int64_t rows_per_image)
       : args_(args), run_(run), row_(run.batch * rows_per_image + run.first_row) {
-    const double scale = math::normalized_scale(args.scale, args.normalizer);
+    const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
     const bool weighted = args.alpha >= 0.0;
     factors_.positive = static_cast<Real>(scale * (weighted ? args.alpha : 1.0));
     factors_.negative = static_cast<Real>(scale * (weighted ? 1.0 - args.alpha : 1.0));
@@ -187,18 +187,18 @@ class FocalRun {
   }
 
   template <class Loop>
-  Real chunk(Line<const T> logits, Line<Real> losses, Line<G> gradient, std::int32_t count,
-             const Loop& loop) {
+  double chunk(Line<const T> logits, Line<Real> losses, Line<G> gradient, std::int32_t count,
+               const Loop& loop) {
     const Real* x = load(logits, count, buffers_.logits);
     Real* loss_values = losses.data ? writable(losses, buffers_.losses) : nullptr;
     Real* gradient_values = writable(gradient, buffers_.gradient);
-    const Real sum = loop(x, loss_values, gradient_values);
+    const double sum = loop(x, loss_values, gradient_values);
     store(loss_values, count, losses);
     store(gradient_values, count, gradient);
     return sum;
   }
 
-  static Real fill_zero(std::int32_t count, Real* losses, Real* gradient) {
+  static double fill_zero(std::int32_t count, Real* losses, Real* gradient) {
     if (losses) std::fill(losses, losses + count, Real(0));
     std::fill(gradient, gradient + count, Real(0));
     return 0;

@@ -17,9 +17,9 @@ struct IouFactors {
 
 // Writes the losses of pairs and their gradient by `pred`; returns the sum of the losses.
 template <class Real>
-Real iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors,
-               const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
-               const Real* weights, std::int32_t count, Real* losses,
-               const BoxBlock<Real>& gradient);
+double iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors,
+                 const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
+                 const Real* weights, std::int32_t count, Real* losses,
+                 const BoxBlock<Real>& gradient);
 
 }  // namespace fcos_ops::cpu

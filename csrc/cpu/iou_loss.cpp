@@ -36,8 +36,8 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
     std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const Real sum = iou_pairs<Real>(args.kind, args.box_format, factors, pred, target, weights,
-                                   count, losses, gradient.block());
+  const double sum = iou_pairs<Real>(args.kind, args.box_format, factors, pred, target, weights,
+                                     count, losses, gradient.block());
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
   }
@@ -48,7 +48,7 @@ template <class Real>
 Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
   const BoxRuns runs(args.pred, args.num_levels, args.batch);
   IouFactors<Real> factors;
-  factors.loss = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
+  factors.loss = static_cast<Real>(math::normalized_scale<Real>(args.scale, args.normalizer));
   factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
   factors.eps = static_cast<Real>(args.eps);
   double sums_of_few[kBlocksWithoutWorkspace];

@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Tile tile = tiles[blockIdx.x];
   const LevelView& view = logits.level[tile.level];
   const MutableLevelView& slopes = gradient.level[tile.level];
-  const double scale = math::normalized_scale(args.scale, args.normalizer);
+  const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
   const auto factor = static_cast<Real>(scale);
   const auto by_output =
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);

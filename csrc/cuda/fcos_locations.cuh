@@ -9,6 +9,7 @@
 #include "cuda/focal_terms.cuh"
 #include "fcos_ops/fcos_loss.h"
 #include "math/cross_entropy.h"
+#include "math/expected_scale.h"
 #include "math/iou.h"
 #include "math/location_target.h"
 
@@ -33,8 +34,8 @@ struct LocationArguments {
   const void *boxes, *labels;
   std::int64_t num_boxes;
   double location_offset;
-  const Real *normalizers, *ltrb_gradient_scale, *centerness_gradient_scale;
-  Real mean, eps, gradient_factor;
+  const Real *normalizers, *ltrb_gradient_scale, *centerness_gradient_scale, *expected_scale;
+  Real mean, eps, expected_factor;
 };
 
 // What everything of an image is multiplied by.
@@ -58,7 +59,8 @@ __device__ __forceinline__ LossScales<Real> loss_scales(const LocationArguments<
 template <class Real>
 __device__ __forceinline__ Real gradient_scale(const LocationArguments<Real>& args,
                                                const Real* scale) {
-  return scale == nullptr ? args.gradient_factor : args.gradient_factor * *scale;
+  return scale == nullptr ? math::expected_scale(args.expected_factor, args.expected_scale)
+                          : *scale;
 }
 
 struct LocationSums {

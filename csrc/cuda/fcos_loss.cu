@@ -23,6 +23,8 @@ namespace {
 
 constexpr std::int64_t kLocations = 4 * kFocalThreads;  // of a tile
 constexpr std::int64_t kMaxLocationBlocks = 1024;       // beyond, a block takes several tiles
+// Where usually there is nothing to do: about as many as run at once.
+constexpr std::int64_t kFewBlocks = 528, kFewLocationBlocks = 132;
 
 // Sums of blocks: of class blocks, then of location blocks the two of each.
 constexpr std::size_t kPartials = kMaxFocalBlocks + 2 * kMaxLocationBlocks;
@@ -30,11 +32,13 @@ constexpr std::size_t kPartials = kMaxFocalBlocks + 2 * kMaxLocationBlocks;
 // Which blocks of a launch take locations: every period-th from block 0 on, until there are enough.
 struct BlockShares {
   unsigned class_blocks, location_blocks, period;
+  bool only_unexpected;  // as in FcosLossArgs
 
-  BlockShares(unsigned classes, unsigned locations)
+  BlockShares(unsigned classes, unsigned locations, bool only_unexpected)
       : class_blocks(classes),
         location_blocks(locations),
-        period(locations == 0 ? 1 : (classes + locations) / locations) {}
+        period(locations == 0 ? 1 : (classes + locations) / locations),
+        only_unexpected(only_unexpected) {}
 
   FCOS_HD unsigned count() const { return class_blocks + location_blocks; }
   FCOS_HD bool takes_locations(unsigned block) const {
@@ -48,7 +52,7 @@ struct BlockShares {
 };
 
 // One tile of class logits.
-template <class T, Gamma kGamma, bool kRows>
+template <class T, Gamma kGamma, bool kRows, bool kAnywhere>
 __device__ __forceinline__ math::Real<T> class_tile(
     const FocalTiling& tiling, std::int64_t index, const FocalArguments<math::Real<T>>& args,
     const LocationArguments<math::Real<T>>& locations) {
@@ -62,12 +66,12 @@ __device__ __forceinline__ math::Real<T> class_tile(
                                       gradient_scale(locations, args.gradient_scale)};
   const Terms terms(args, factors);
   if constexpr (kRows) {
-    return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).sum();
+    return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).template sum<kAnywhere>();
   } else {
     const auto chunk = static_cast<std::int32_t>(number - piece * tiling.by_chunks.divisor());
     return PlaneTile<T, kGamma, Labels::kMatches>(args, terms, tile, chunk * tiling.channels,
                                                   tiling.channels)
-        .sum();
+        .template sum<kAnywhere>();
   }
 }
 
@@ -77,12 +81,29 @@ inline constexpr unsigned kBlocksAtOnce = sizeof(T) == 8            ? 4
                                           : sizeof(T) == 2 && kRows ? 5
                                                                     : 7;
 
+// Whether all gradients that a block would write have the scale that was expected; those of a head
+// without a gradient have none.
+template <class Real>
+__device__ __forceinline__ bool has_expected(const FocalArguments<Real>& classes,
+                                             const LocationArguments<Real>& locations,
+                                             bool takes_locations) {
+  const Real expected = gradient_scale<Real>(locations, nullptr);
+  const auto is_expected = [&](const Real* scale) {
+    return gradient_scale(locations, scale) == expected;
+  };
+  return takes_locations ? is_expected(locations.ltrb_gradient_scale) &&
+                               is_expected(locations.centerness_gradient_scale)
+                         : is_expected(classes.gradient_scale);
+}
+
 template <class T, Gamma kGamma, bool kRows>
 __global__ void __launch_bounds__(kFocalThreads, kBlocksAtOnce<T, kRows>)
     loss_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> classes, Tiles tiles,
                 LocationArguments<math::Real<T>> locations, BlockShares shares, double* partials) {
   using Real = math::Real<T>;
-  if (shares.takes_locations(blockIdx.x)) {
+  const bool takes_locations = shares.takes_locations(blockIdx.x);
+  if (shares.only_unexpected && has_expected(classes, locations, takes_locations)) return;
+  if (takes_locations) {
     const unsigned block = shares.location_block(blockIdx.x);
     LocationSums sums;
     for (std::int64_t i = block; i < tiles.count(); i += shares.location_blocks) {
@@ -97,7 +118,13 @@ __global__ void __launch_bounds__(kFocalThreads, kBlocksAtOnce<T, kRows>)
     const unsigned block = shares.class_block(blockIdx.x);
     double sum = 0;
     for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
-      sum += class_tile<T, kGamma, kRows>(tiling, i, classes, locations);
+      sum += class_tile<T, kGamma, kRows, false>(tiling, i, classes, locations);
+    }
+    if (has_infinite(sum)) {
+      sum = 0;
+      for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
+        sum += class_tile<T, kGamma, kRows, true>(tiling, i, classes, locations);
+      }
     }
     const Real total = block_sum<kFocalThreads, 2>(static_cast<Real>(sum));
     if (threadIdx.x == 0) partials[block] = total;
@@ -197,7 +224,8 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
   result.centerness_gradient_scale = static_cast<const Real*>(args.centerness_gradient_scale);
   result.mean = static_cast<Real>(args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0);
   result.eps = static_cast<Real>(args.eps);
-  result.gradient_factor = static_cast<Real>(args.gradient_factor);
+  result.expected_scale = static_cast<const Real*>(args.expected_scale);
+  result.expected_factor = static_cast<Real>(args.expected_factor);
   return result;
 }
 
@@ -215,8 +243,14 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
   const Tiles tiles(args.class_logits, args.num_levels, args.batch, kLocations);
   const bool wants_classes = args.class_loss || args.class_gradient;
   const bool wants_locations = locations.wants_ltrb || locations.wants_centerness;
-  const BlockShares shares(wants_classes ? tiling.blocks() : 0,
-                           wants_locations ? blocks_of(tiles.count(), kMaxLocationBlocks) : 0);
+  const BlockShares shares(
+      wants_classes
+          ? blocks_of(tiling.blocks(), args.only_unexpected ? kFewBlocks : kMaxFocalBlocks)
+          : 0,
+      wants_locations
+          ? blocks_of(tiles.count(), args.only_unexpected ? kFewLocationBlocks : kMaxLocationBlocks)
+          : 0,
+      args.only_unexpected);
   const auto kernel = are_rows ? loss_kernel<T, kGamma, true> : loss_kernel<T, kGamma, false>;
   const Status status = launch("fcos_loss: loss_kernel", kernel, shares.count(), kFocalThreads,
                                context, tiling, classes, tiles, locations, shares, partials);

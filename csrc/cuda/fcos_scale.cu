@@ -3,7 +3,7 @@
 // One launch takes all levels of all heads. Where a level is one dense piece of memory, in whatever
 // order, a thread takes 16 bytes of it at a time; else an element. Usually every factor is 1, and
 // then all that happens is that the blocks, no more than a GPU runs at once, start and find that
-// out, by divisions in the type of the maths: those of float64 are dear on many a GPU.
+// out.
 #include <algorithm>
 #include <iterator>
 
@@ -37,16 +37,12 @@ struct Gradients {
   std::int32_t count;
   std::int64_t pieces;
   const void* scale[kHeads];
-  const void* expected;
-  double factor;
 };
 
 // What the gradients of a head are multiplied by.
 template <class Real>
 __device__ __forceinline__ Real head_factor(const Gradients& all, std::int32_t head) {
-  if (all.scale[head] == nullptr) return 1;
-  const Real expected = all.expected ? *static_cast<const Real*>(all.expected) : Real(1);
-  return *static_cast<const Real*>(all.scale[head]) / (static_cast<Real>(all.factor) * expected);
+  return all.scale[head] == nullptr ? Real(1) : *static_cast<const Real*>(all.scale[head]);
 }
 
 template <class T>
@@ -128,8 +124,6 @@ bool is_dense(const MutableLevelView& view, std::int64_t batch, std::int64_t cha
 
 Gradients gradients_of(const FcosScaleArgs& args) {
   Gradients all = {};
-  all.expected = args.expected;
-  all.factor = args.factor;
   for (std::int32_t i = 0; i < kHeads; ++i) {
     const HeadGradient& head = args.heads[i];
     if (head.gradient == nullptr) continue;

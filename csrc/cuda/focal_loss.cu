@@ -35,7 +35,13 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
   const FocalTerms<T, kGamma, kLabels<kDense>> terms(args, focal_factors(args));
   double sum = 0;
   for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).sum();
+    sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).template sum<false>();
+  }
+  if (has_infinite(sum)) {
+    sum = 0;
+    for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
+      sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).template sum<true>();
+    }
   }
   write_partial<math::Real<T>>(sum, partials);
 }
@@ -44,13 +50,18 @@ template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
     planes_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args, double* partials) {
   const FocalTerms<T, kGamma, kLabels<kDense>> terms(args, focal_factors(args));
-  double sum = 0;
-  for (auto i = blockIdx.x; i < static_cast<std::uint32_t>(tiling.count); i += gridDim.x) {
+  const auto tile = [&](std::uint32_t i) {
     const std::uint32_t piece = tiling.by_chunks.quotient(i);
     const auto chunk = static_cast<std::int32_t>(i - piece * tiling.by_chunks.divisor());
-    sum += PlaneTile<T, kGamma, kLabels<kDense>>(args, terms, tiling.pieces[piece],
-                                                 chunk * tiling.channels, tiling.channels)
-               .sum();
+    return PlaneTile<T, kGamma, kLabels<kDense>>(args, terms, tiling.pieces[piece],
+                                                 chunk * tiling.channels, tiling.channels);
+  };
+  const auto count = static_cast<std::uint32_t>(tiling.count);
+  double sum = 0;
+  for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<false>();
+  if (has_infinite(sum)) {
+    sum = 0;
+    for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<true>();
   }
   write_partial<math::Real<T>>(sum, partials);
 }
@@ -81,6 +92,7 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
       static_cast<Real>(args.gamma),
       static_cast<const Real*>(args.gradient_scale),
       args.gradient_dtype != args.dtype};
+  result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     result.level[i] = {args.logits[i].width,
                        all_arrays(args, i, [](const auto& view) { return has_planes(view); }),

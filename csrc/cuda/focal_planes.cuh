@@ -30,9 +30,12 @@ class PlaneTile {
     count_ = static_cast<std::int32_t>(left < 0 ? 0 : left < kCount ? left : kCount);
   }
 
+  // kAnywhere: of logits that may be infinite; see has_infinite().
+  template <bool kAnywhere>
   __device__ __forceinline__ Real sum() const {
     if (count_ == 0) return 0;
-    return level_.has_planes ? contiguous() : strided();
+    if constexpr (kAnywhere) return strided<true>();
+    return level_.has_planes ? contiguous() : strided<false>();
   }
 
  private:
@@ -99,6 +102,7 @@ class PlaneTile {
   }
 
   // Any strides: one element after the other.
+  template <bool kAnywhere>
   __device__ __forceinline__ Real strided() const {
     Real sum = 0;
 #pragma unroll 1
@@ -114,11 +118,12 @@ class PlaneTile {
                  channel * array.stride_channel;
         });
         const Real target = kDense ? *at.targets : Real(0);
-        const auto term = terms_.entry(read(*at.logits), target, channel == row.label, row);
+        const Real logit = read(*at.logits);
+        const bool is_positive = channel == row.label;
+        const auto term = kAnywhere ? terms_.entry_anywhere(logit, target, is_positive, row)
+                                    : terms_.entry(logit, target, is_positive, row);
         sum += term.loss;
-        if (at.losses != nullptr) *at.losses = term.loss;
-        if (at.gradient != nullptr) write(term.gradient, *at.gradient);
-        if (at.real_gradient != nullptr) *at.real_gradient = term.gradient;
+        at.write(term);
       }
     }
     return sum;

@@ -41,7 +41,10 @@ class RowTile {
     });
   }
 
-  __device__ __forceinline__ Real sum() {
+  // kAnywhere: of logits that may be infinite; see has_infinite().
+  template <bool kAnywhere>
+  __device__ __forceinline__ Real sum() const {
+    if constexpr (kAnywhere) return sum_anywhere();
     constexpr auto kStep = static_cast<std::int32_t>(kFocalThreads) * kCount;
     Real sum = 0;
     RowVector<T> next = read_vector(static_cast<std::int32_t>(threadIdx.x) * kCount);
@@ -114,6 +117,26 @@ class RowTile {
       sum += patch(second, second_logit, weight, gradient);
     }
     store_gradient(gradient, kCount, at);
+    return sum;
+  }
+
+  // One element after the other.
+  __device__ __forceinline__ Real sum_anywhere() const {
+    constexpr auto kToNext = static_cast<std::int32_t>(kFocalThreads - 1) * kCount;
+    Real sum = 0;
+#pragma unroll 1
+    for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x) * kCount; i < size_;
+         i += i % kCount == kCount - 1 ? 1 + kToNext : 1) {
+      const auto element = static_cast<std::uint32_t>(channel_ + i);
+      const std::uint32_t rows = args_.by_classes.quotient(element);
+      const auto channel = static_cast<std::int32_t>(element - rows * args_.by_classes.divisor());
+      const FocalRow<Real> row = terms_.row(row_ + rows);
+      const FocalCursor<T> at = cursor_ + i;
+      const Real target = kDense ? *at.targets : Real(0);
+      const auto term = terms_.entry_anywhere(read(*at.logits), target, channel == row.label, row);
+      sum += term.loss;
+      at.write(term);
+    }
     return sum;
   }
 

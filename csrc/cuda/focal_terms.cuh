@@ -68,7 +68,7 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
     const auto value = math::dispatch(math::Numbers{}, normalizer.dtype, [&](auto type) {
       return static_cast<Real>(read(*type.array(normalizer.data)));
     });
-    const auto floor = static_cast<Real>(normalizer.floor);
+    const auto floor = static_cast<Real>(normalizer.floor);  // a normal number
     inverse = Real(1) / (value < floor ? floor : value);
   }
   return {args.positive_scale * inverse, args.negative_scale * inverse,
@@ -90,6 +90,12 @@ struct FocalCursor {
     return {logits + elements, targets ? targets + elements : nullptr,
             losses ? losses + elements : nullptr, gradient ? gradient + elements : nullptr,
             real_gradient ? real_gradient + elements : nullptr};
+  }
+
+  __device__ __forceinline__ void write(const math::LossAndGradient<Real>& term) const {
+    if (losses != nullptr) *losses = term.loss;
+    if (gradient != nullptr) cuda::write(term.gradient, *gradient);
+    if (real_gradient != nullptr) *real_gradient = term.gradient;
   }
 };
 
@@ -116,6 +122,13 @@ __device__ __forceinline__ FocalCursor<T> focal_cursor(const FocalArguments<math
     }
   }
   return cursor;
+}
+
+// Logits are infinite so rarely that a thread looks for them after its tiles, when they have made
+// its sum infinite or NaN, and then does all of them again: that costs the first pass nothing, not
+// even a register.
+__device__ __forceinline__ bool has_infinite(double sum) {
+  return !(math::absolute(sum) <= math::kLargest<double>);
 }
 
 // What a row's label and weight say. An invalid label is background of weight NaN.
@@ -173,6 +186,24 @@ class FocalTerms {
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
     const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
     return {factor * term.loss, slope * term.gradient};
+  }
+
+  // entry() for a logit that may be infinite: what its loss and slope tend to.
+  __device__ __forceinline__ math::LossAndGradient<Real> entry_anywhere(
+      Real logit, Real target, bool is_positive, const FocalRow<Real>& row) const {
+    constexpr Real kLargest = math::kLargest<Real>;
+    if (!(math::absolute(logit) > kLargest)) return entry(logit, target, is_positive, row);
+    // At the largest number, sigmoids are 0 and 1 exactly, and products with 0 are 0.
+    auto term = entry(logit > 0 ? kLargest : -kLargest, target, is_positive, row);
+    const Real share = math::wrong_share(logit, kDense ? target : Real(is_positive));
+    const Real factor =
+        (kDense ? target * factors_.positive + (Real(1) - target) * factors_.negative
+                : (is_positive ? factors_.positive : factors_.negative)) *
+        row.weight;
+    if (row.label != math::kIgnored && share > 0 && factor != 0) {
+      term.loss = factor * math::kInfinity<Real>;
+    }
+    return term;
   }
 
   // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even

@@ -61,7 +61,7 @@ template <IouKind kKind, class Real>
 __global__ void __launch_bounds__(kThreads, 1)
     pairs_kernel(Tiles tiles, Views<LevelView> preds, Views<LevelView> targets,
                  Views<MutableLevelView> gradients, IouArguments<Real> args, double* partials) {
-  const auto factor = static_cast<Real>(math::normalized_scale(args.scale, args.normalizer));
+  const auto factor = static_cast<Real>(math::normalized_scale<Real>(args.scale, args.normalizer));
   const Real by_output = args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale;
   double sum = 0;
   for (std::int64_t index = blockIdx.x; index < tiles.count(); index += gridDim.x) {

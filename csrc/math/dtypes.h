@@ -108,11 +108,20 @@ FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t in
                   [&](auto type) -> std::int64_t { return type.array(data)[index]; });
 }
 
+// What maths in Real divides by at least: the inverse of anything smaller would be infinite.
+template <class Real>
+FCOS_HD double normalizer_floor(const Normalizer& normalizer) {
+  constexpr double kSmallest = kSmallestNormal<Real>;
+  return normalizer.floor < kSmallest ? kSmallest : normalizer.floor;
+}
+
 // scale / max(normalizer, floor); a NaN normalizer gives NaN.
+template <class Real>
 FCOS_HD double normalized_scale(double scale, const Normalizer& normalizer) {
   if (normalizer.data == nullptr) return scale;
   const double value = read_number(normalizer.data, normalizer.dtype);
-  return scale / (value < normalizer.floor ? normalizer.floor : value);
+  const double floor = normalizer_floor<Real>(normalizer);
+  return scale / (value < floor ? floor : value);
 }
 
 }  // namespace fcos_ops::math

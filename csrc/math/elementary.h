@@ -14,6 +14,10 @@ template <class Real>
 inline constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
 template <class Real>
 inline constexpr Real kNaN = std::numeric_limits<Real>::quiet_NaN();
+template <class Real>
+inline constexpr Real kLargest = std::numeric_limits<Real>::max();
+template <class Real>
+inline constexpr Real kSmallestNormal = std::numeric_limits<Real>::min();
 
 template <class To, class From>
 FCOS_HD To bit_cast(From value) {

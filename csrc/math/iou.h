@@ -230,8 +230,8 @@ FCOS_HD BoxLoss<Real> iou_loss_within_limit(const Real (&pred)[4], const Real (&
   return {loss, {x_ends.low, y_ends.low, x_ends.high, y_ends.high}};
 }
 
-// Any pair. `limit` is kCoordinateLimit, given at run time: g++ takes a minimum with a constant for
-// two instructions.
+// Any pair: what a NaN makes of the loss is also all of the gradient. `limit` is kCoordinateLimit,
+// given at run time: g++ takes a minimum with a constant for two instructions.
 template <IouKind kKind, BoxFormat kFormat, class Real>
 FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], Real limit,
                                Real eps) {
@@ -239,12 +239,12 @@ FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], R
                      clamp(pred[3], limit)};
   const Real t[4] = {clamp(target[0], limit), clamp(target[1], limit), clamp(target[2], limit),
                      clamp(target[3], limit)};
-  const BoxLoss<Real> pair = iou_loss_within_limit<kKind, kFormat>(p, t, eps);
-  return {pair.loss,
-          {select(absolute(pred[0]) > limit, Real(0), pair.gradient[0]),
-           select(absolute(pred[1]) > limit, Real(0), pair.gradient[1]),
-           select(absolute(pred[2]) > limit, Real(0), pair.gradient[2]),
-           select(absolute(pred[3]) > limit, Real(0), pair.gradient[3])}};
+  BoxLoss<Real> pair = iou_loss_within_limit<kKind, kFormat>(p, t, eps);
+  for (int i = 0; i < 4; ++i) {
+    const Real slope = select(absolute(pred[i]) > limit, Real(0), pair.gradient[i]);
+    pair.gradient[i] = select(pair.loss != pair.loss, pair.loss, slope);
+  }
+  return pair;
 }
 
 }  // namespace fcos_ops::math

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .common import compute_dtype, reduce_loss
+from .common import at_infinity, compute_dtype, reduce_loss
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def centerness_loss(
 
     logits, target: [...]. A place counts where mask ([...] bool) is true, or labels ([...] integer)
     is >= 0; every place does where neither is given. Elsewhere loss and gradient are 0, whatever
-    logits and target hold.
+    logits and target hold. An infinite logit costs 0 where the target is its limit, else infinity.
     normalizer: the result is divided by max(normalizer, normalizer_floor).
     reduction: none ([...]) | sum | mean (sum / number of logits, 0 if there are none).
     Returns float32, float64 for float64 logits.
@@ -48,7 +48,9 @@ def centerness_loss(
         mask = labels >= 0
     if mask is not None:  # masked before the maths too, or a NaN would reach the gradient
         x = torch.where(mask, x, 0.0)
-    loss = -(target * F.logsigmoid(x) + (1 - target) * F.logsigmoid(-x))
+    finite = x.masked_fill(x.isinf(), 0.0)
+    loss = -(target * F.logsigmoid(finite) + (1 - target) * F.logsigmoid(-finite))
+    loss = at_infinity(loss, x, target)
     if mask is not None:
         loss = torch.where(mask, loss, 0.0)
     return reduce_loss(loss, reduction, normalizer, normalizer_floor)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .common import compute_dtype, reduce_loss
+from .common import at_infinity, compute_dtype, reduce_loss, weighted
 
 _SOFTPLUS_THRESHOLD = 40.0  # log(1 + exp(z)) is z beyond it; torch's default of 20 is not exact
 
@@ -32,13 +32,15 @@ def sigmoid_focal_loss(
     weight: [...], or logits' shape with float targets. normalizer: the result is divided by
     max(normalizer, floor).
     reduction: none (logits' shape) | sum | mean (sum / number of logits, 0 if there are none).
-    Returns float32, float64 for float64 logits.
+    Returns float32, float64 for float64 logits. An infinite logit costs 0 where it is right, else
+    infinity, at the slope of the limit.
     """
     x = logits.to(compute_dtype(logits))
     if labels.is_floating_point():
         loss = _loss_of_targets(x, labels.to(x.dtype), alpha, gamma)
         if weight is not None:
-            loss = loss * (weight if weight.dim() == loss.dim() else weight[..., None]).to(x.dtype)
+            weight = weight if weight.dim() == loss.dim() else weight[..., None]
+            loss = weighted(loss, weight.to(x.dtype))
     else:
         loss = _loss_of_labels(x, labels, weight, alpha, gamma)
     return reduce_loss(loss, reduction, normalizer, normalizer_floor)
@@ -57,9 +59,12 @@ def _loss_of_labels(
     if gamma > 0:
         # sigmoid(z)^gamma by its logarithm: pow has no finite gradient where sigmoid(z) is 0, and
         # to a large gamma it matters how far below 1 a sigmoid is that rounds to 1.
-        loss = loss * torch.exp(gamma * F.logsigmoid(z))
+        infinite = z.isposinf()  # where sigmoid(z) is 1, of slope 0
+        power = torch.exp(gamma * F.logsigmoid(z.masked_fill(infinite, 0.0)))
+        loss = loss * power.masked_fill(infinite, 1.0)
     row = _row_factor(labels, weight, x)[..., None]
-    return loss * (row if alpha < 0 else torch.where(is_class, alpha * row, (1 - alpha) * row))
+    factor = row if alpha < 0 else torch.where(is_class, alpha * row, (1 - alpha) * row)
+    return weighted(loss, factor)
 
 
 def _row_factor(labels: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
@@ -71,12 +76,14 @@ def _row_factor(labels: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _loss_of_targets(x: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
-    log_p, log_not_p = F.logsigmoid(x), F.logsigmoid(-x)
+    finite = x.masked_fill(x.isinf(), 0.0)
+    log_p, log_not_p = F.logsigmoid(finite), F.logsigmoid(-finite)
     loss = -(target * log_p + (1 - target) * log_not_p)
     if gamma != 0:
         # 1 - p_t = p (1 - target) + (1 - p) target, by logarithms: see above.
         log_wrong = torch.logaddexp(log_p + torch.log1p(-target), log_not_p + torch.log(target))
         loss = loss * torch.exp(gamma * log_wrong)
+    loss = at_infinity(loss, x, target, gamma)
     if alpha >= 0:
-        loss = loss * (alpha * target + (1 - alpha) * (1 - target))
+        loss = weighted(loss, alpha * target + (1 - alpha) * (1 - target))
     return loss

@@ -63,6 +63,10 @@ def iou_loss(
             loss = 1 - (iou - (dx * dx + dy * dy) / (diagonal2 + eps))
             if kind == "ciou":
                 loss = loss + _aspect_term(p, t, iou, eps)
+    # A NaN makes all of its pair NaN, the gradients of both boxes too.
+    is_nan = (pred.isnan() | target.isnan()).any(-1, keepdim=True)
+    nan = torch.where(is_nan, torch.nan, 0.0).to(dtype)
+    loss = torch.where(is_nan[..., 0], (nan * pred + nan * target).sum(-1), loss)
     if weight is not None:
         loss = loss * weight.to(dtype)
     return reduce_loss(loss, reduction, normalizer, normalizer_floor)

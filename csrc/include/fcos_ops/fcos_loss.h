@@ -56,12 +56,17 @@ struct FcosLossArgs {
   const void* normalizers = nullptr;
   bool per_image = false;
 
-  // What multiplies the gradients (not the losses): a number of the host, and optionally one in the
-  // dtype of the maths for each head.
-  double gradient_factor = 1.0;
+  // What multiplies the gradients (not the losses): for each head optionally one number in the
+  // dtype of the maths, else what is expected to be one: a number of the host, times optionally one
+  // in the dtype of the maths. An expectation that is not finite or not > 0 counts as 1.
+  double expected_factor = 1.0;
+  const void* expected_scale = nullptr;
   const void* class_gradient_scale = nullptr;
   const void* ltrb_gradient_scale = nullptr;
   const void* centerness_gradient_scale = nullptr;
+  // The gradients hold what a call without scales has written: those of heads whose scale is as was
+  // expected are right already. No losses then.
+  bool only_unexpected = false;
 
   // Each output is optional. Losses are one number each, in the dtype of the maths; gradients have
   // shape and dtype of their head, in any layout, and are written everywhere.
@@ -79,8 +84,7 @@ struct FcosLossArgs {
 [[gnu::visibility("default")]] Status fcos_loss(const FcosLossArgs& args, Workspace workspace,
                                                 const Context& context);
 
-// One head's gradients in place: times *scale / (factor * *expected), and left at once where that
-// is 1.
+// One head's gradients in place: times *scale, and left at once where that is 1.
 struct HeadGradient {
   const MutableLevelView* gradient = nullptr;  // [num_levels]; null: a head to leave alone
   std::int64_t channels = 0;
@@ -88,14 +92,12 @@ struct HeadGradient {
   const void* scale = nullptr;    // one number in the dtype of the maths
 };
 
-// The backward pass of fcos_loss: its gradients meet the derivatives by its losses.
+// The backward pass of fcos_loss where nothing was expected: its gradients meet the derivatives by
+// its losses.
 struct FcosScaleArgs {
   HeadGradient heads[3];
   std::int32_t num_levels = 0;
   std::int64_t batch = 0;
-  double factor = 1.0;  // the gradient_factor of the forward pass
-  // Its gradient scale, in the dtype of the maths, where all heads had the same; optional.
-  const void* expected = nullptr;
 };
 
 [[gnu::visibility("default")]] Status fcos_scale_gradients(const FcosScaleArgs& args,

@@ -156,7 +156,8 @@ void fcos_loss(Random& random) {
   args.alpha = random.chance(0.2) ? -1.0 : 0.25;
   args.per_image = per_image;
   args.normalizers = normalizers.data();
-  args.gradient_factor = random.chance(0.5) ? 1.0 : random.nasty(1, 1024);
+  args.expected_factor = random.chance(0.5) ? 1.0 : random.nasty(1, 1024);
+  if (random.chance(0.5)) args.expected_scale = scales.at(3);
   if (random.chance(0.5)) args.class_gradient_scale = scales.at(0);
   if (random.chance(0.5)) args.ltrb_gradient_scale = scales.at(1);
   if (random.chance(0.5)) args.centerness_gradient_scale = scales.at(2);
@@ -167,6 +168,9 @@ void fcos_loss(Random& random) {
   if (random.chance(0.7)) args.ltrb_gradient = ltrb.gradients.mutable_views.data();
   if (random.chance(0.7)) args.centerness_gradient = centerness.gradients.mutable_views.data();
   call(random, args, fcos_ops::fcos_loss_workspace_size, fcos_ops::fcos_loss);
+  args.class_loss = args.ltrb_loss = args.centerness_loss = nullptr;
+  args.only_unexpected = true;
+  call(random, args, fcos_ops::fcos_loss_workspace_size, fcos_ops::fcos_loss);
 
   fcos_ops::FcosScaleArgs scale;
   scale.num_levels = args.num_levels;
@@ -174,8 +178,6 @@ void fcos_loss(Random& random) {
   scale.heads[0] = {args.class_gradient, classes, dtypes[0], scales.at(0)};
   scale.heads[1] = {args.ltrb_gradient, 4, dtypes[1], scales.at(1)};
   scale.heads[2] = {args.centerness_gradient, 1, dtypes[2], scales.at(2)};
-  scale.factor = args.gradient_factor;
-  if (random.chance(0.5)) scale.expected = scales.at(3);
   call(random, scale, fcos_ops::fcos_scale_gradients);
 }
 
