@@ -8,7 +8,6 @@ number, which is checked and which alone is used from there on.
 
 import math
 import reprlib
-import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -20,7 +19,7 @@ FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
 FLOATING_OR_INTEGER = FLOATING + INTEGER
 REDUCTIONS = ("none", "sum", "mean")
-_SMALLEST_NORMAL = sys.float_info.min  # 1 / x is finite from it on
+_SMALLEST_NORMAL = torch.finfo(torch.float32).tiny  # 1 / x is finite from it on
 
 
 def _names(dtypes: tuple[torch.dtype, ...]) -> str:

@@ -38,8 +38,8 @@ def sigmoid_focal_loss(
         weight: [...], floats; multiplies each row.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
-            read back to the host. A plain number must be neither below the floor nor below 2.2e-308
-            (the inverse of a smaller one is no double). Not with "mean".
+            read back to the host. A plain number must be neither below the floor nor below 1.2e-38
+            (the inverse of a smaller one may not be finite). Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all elements of logits (0 when there are none); "none".
 

@@ -50,8 +50,8 @@ def iou_loss(
         weight: [...], floats; multiplies the loss of each pair.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass a sum of weights as a tensor: it is not read
-            back to the host. A plain number must be neither below the floor nor below 2.2e-308 (the
-            inverse of a smaller one is no double). Not with "mean".
+            back to the host. A plain number must be neither below the floor nor below 1.2e-38 (the
+            inverse of a smaller one may not be finite). Not with "mean".
         normalizer_floor: see `normalizer`.
         reduction: "sum"; "mean" over all pairs (0 when there are none); "none".
         eps: in [1.2e-38, 3e38], added to denominators.

@@ -9,8 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import LossRule, _native
-from fcos_ops._fcos_loss_op import LOSS_OP
-from tests.common import DTYPES, assert_near
+from tests.common import DTYPES
 from tests.fcos_problem import (
     BOX_KINDS,
     LOSSES,

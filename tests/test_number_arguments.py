@@ -262,10 +262,9 @@ def test_a_normalizer_whose_inverse_is_no_number(backend: str) -> None:
     ]
     with fcos_ops.backend(backend):
         for loss in losses:
-            for number in (1e-320, 1e-310, 2.2e-308, 0, 0.0, -3.0, math.inf):
-                message = r"^normalizer must be a finite number >= 2.2e-308, .*, got "
+            for number in (1e-320, 1e-310, 1e-39, 1.17e-38, 0, 0.0, -3.0, math.inf):
+                message = r"^normalizer must be a finite number >= 1.2e-38, .*, got "
                 with pytest.raises(ValueError, match=message):
                     loss(normalizer=number, normalizer_floor=0.0)
-            # A little above the smallest normal number, so that these losses are finite.
-            divided = loss(normalizer=2.3e-308, normalizer_floor=0.0)
-            torch.testing.assert_close(divided * 2.3e-308, loss(), rtol=1e-13, atol=0)
+            divided = loss(normalizer=2e-38, normalizer_floor=0.0)
+            torch.testing.assert_close(divided * 2e-38, loss(), rtol=1e-13, atol=0)

@@ -1,5 +1,5 @@
-"""The native functions behind the ops with one argument that is not as they need it: they check what
-they get, whoever calls."""
+"""The native functions behind the ops with one argument that is not as they need it: they check
+what they get, whoever calls."""
 
 import ast
 import inspect
