@@ -9,7 +9,7 @@ from fcos_ops import _checks
 from fcos_ops._flat_levels import flatten_levels
 from fcos_ops.levels import Level
 
-_NAMES = ("cls_logits", "ltrb", "centerness")
+NAMES = ("cls_logits", "ltrb", "centerness")
 
 
 def checked_heads(
@@ -21,10 +21,10 @@ def checked_heads(
     """The maps as lists, once it is sure that they are [B, C, H, W], [B, 4, H, W] and [B, 1, H, W]
     for the H, W of each of `levels`, on one device, each head of one floating dtype."""
     flatten_levels(levels)
-    for name, head in zip(_NAMES, (cls_logits, ltrb, centerness), strict=True):
+    for name, head in zip(NAMES, (cls_logits, ltrb, centerness), strict=True):
         _checks.sequence(name, head)
     heads = list(cls_logits), list(ltrb), list(centerness)
-    for name, head in zip(_NAMES, heads, strict=True):
+    for name, head in zip(NAMES, heads, strict=True):
         if len(head) != len(levels):
             raise ValueError(
                 f"{name} must hold one tensor for each of {len(levels)} levels, got {len(head)}"
@@ -36,7 +36,7 @@ def checked_heads(
             f"cls_logits[0] must have shape [B, C, H, W], got {_checks.describe(first)}"
         )
     batch, num_classes, device = first.shape[0], first.shape[1], first.device
-    for name, head, channels in zip(_NAMES, heads, (num_classes, 4, 1), strict=True):
+    for name, head, channels in zip(NAMES, heads, (num_classes, 4, 1), strict=True):
         dtype = head[0].dtype
         for i, (tensor, level) in enumerate(zip(head, levels, strict=True)):
             shape = (batch, channels, level.height, level.width)

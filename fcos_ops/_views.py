@@ -23,11 +23,16 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def readable(name: str, tensor: Tensor) -> Tensor:
-    """`tensor`, whose memory is there to be read."""
-    base = tensor.data_ptr() - tensor.storage_offset() * tensor.element_size()
-    if tensor.numel() > 0 and base == 0:
+    """`tensor`, which has memory; else BufferError, as of a call of the native library."""
+    if not has_memory(tensor):
         raise BufferError(f"{name} must have memory, got a tensor whose data is not allocated")
     return tensor
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether the address of a plain tensor is more than an offset from null."""
+    base = tensor.data_ptr() - tensor.storage_offset() * tensor.element_size()
+    return base != 0 or tensor.numel() == 0
 
 
 def needs_copy(tensor: Tensor) -> bool:

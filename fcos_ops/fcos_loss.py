@@ -1,14 +1,15 @@
 """The whole training loss of FCOS in one pass over the outputs of the head."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _native
+from fcos_ops import _checks, _library, _native, _views
 from fcos_ops._fcos_loss_op import LOSS_OP
 from fcos_ops._flat_levels import flatten_levels
-from fcos_ops._heads import checked_heads
+from fcos_ops._heads import NAMES, checked_heads
 from fcos_ops.assign_targets import MATCH_OP, assign_targets, check_objects
 from fcos_ops.levels import Level
 from fcos_ops.presets import (
@@ -105,7 +106,7 @@ def fcos_loss(
         factor = float(expected_scale)
     real = _native.maths_dtype(*[head[0] for head in heads])
     if real == torch.float64:
-        heads = tuple([tensor.double() for tensor in head] for head in heads)  # type: ignore
+        heads = _in_double(heads)
     losses = LOSS_OP(
         [*heads[0], *heads[1], *heads[2]],
         matched,
@@ -122,6 +123,17 @@ def fcos_loss(
         *[_stores_gradient(head, expected_scale is not None) for head in heads],
     )
     return FcosLosses(*losses[:3], *counts.to(real).unbind(0))
+
+
+def _in_double(heads: tuple[list[Tensor], ...]) -> Any:
+    """The heads in float64, by copies that torch would make of memory that was freed, too."""
+    for name, head in zip(NAMES, heads, strict=True):
+        for i, tensor in enumerate(head):
+            if _library.runs_eagerly((tensor,)) and not (
+                tensor.is_meta or tensor._is_zerotensor() or _views.has_memory(tensor)
+            ):
+                raise ValueError(f"{name}[{i}] must have memory, got one that is not allocated")
+    return tuple([tensor.double() for tensor in head] for head in heads)
 
 
 def mean_over_processes(counts: Tensor) -> Tensor:

@@ -137,6 +137,7 @@ def _kernel(
     if image_sizes.dtype not in _checks.INTEGER or (
         original_sizes is not None and original_sizes.dtype != image_sizes.dtype
     ):
+        _check_sizes(image_sizes, original_sizes, cls_logits[0])
         image_sizes = _views.cast("image_sizes", image_sizes, torch.int64)
     image_sizes = _views.contiguous("image_sizes", image_sizes)
     if original_sizes is not None:

@@ -81,6 +81,15 @@ def test_tensors_without_memory_are_refused(name: str, i: int, layout: str) -> N
         run(name, inputs, i, without_memory(inputs[i], layout))
 
 
+def test_maps_without_memory_are_not_converted() -> None:
+    """One head in float64 makes float64 of the others: torch would read them from no memory."""
+    *maps, boxes, labels, offsets = EVERY_OP["fcos_loss"].make(N)
+    maps = [t.double() if i < len(maps) // 3 else t for i, t in enumerate(maps)]
+    maps[-1] = without_memory(maps[-1], "contiguous")
+    with pytest.raises(ValueError, match=r"^centerness\[4\] must have memory"):
+        EVERY_OP["fcos_loss"].run(*maps, boxes, labels, offsets)
+
+
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_derivative_that_is_a_zero_tensor(name: str, dtype: torch.dtype) -> None:

@@ -81,6 +81,8 @@ WRONG: list[tuple[Any, tuple[Any, ...], int, Any, str]] = [
     (ops.postprocess, POST, 1, [*heads(4)[:4], torch.ones(2, 4, 1, 1).half()], r"ltrb\[4\] must"),
     (ops.postprocess, POST, 2, heads(4), r"centerness\[0\] must have shape"),
     (ops.postprocess, POST, 3, SIZES[:1], "image_sizes must have shape"),
+    (ops.postprocess, POST, 3, SIZES.to(torch.complex64), "image_sizes must have dtype"),
+    (ops.postprocess, POST, 4, SIZES.float(), "original_sizes must have dtype"),
     (ops.postprocess, POST, 4, SIZES[:1], "original_sizes must have shape"),
     (ops.postprocess, POST, 9, "foo", "threshold_on must be one of"),
     (ops.fcos_loss, LOSS, 0, LOSS[0][:-1], "one tensor for each of|levels"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fcos_ops import reference
+from fcos_ops import Level, reference
 from tests.hostile.calls import LOSSES, NUM_LOSSES, Call, differentiable_tensors, slots
 
 # Relative error by norm. float64 and float32: what the suite asks of every op; half types, in which
@@ -87,6 +87,10 @@ def exact(call: Call, dtype: torch.dtype | None = torch.float64) -> Call:
 
 def _plain(value: Any) -> Any:
     """A number as the public functions hand it to the reference."""
+    if isinstance(value, Level):
+        return Level(*map(_plain, value))
+    if isinstance(value, (list, tuple)) and all(isinstance(level, Level) for level in value):
+        return type(value)(map(_plain, value))
     is_special = isinstance(value, Real) and type(value) not in (bool, int, float)
     return float(value) if is_special and not isinstance(value, Integral) else value
 
