@@ -27,8 +27,8 @@ MANY = ALL._replace(iou_threshold=1.0, max_detections=1500)
 
 
 # Larger and smaller, of other aspects, and such that 102 * (480 / 102) is above 480 in float32.
-RESIZED = torch.tensor([[100, 102], [95, 139]])
-ORIGINAL = torch.tensor([[480, 480], [66, 43]])
+RESIZED = ((100, 102), (95, 139))
+ORIGINAL = ((480, 480), (66, 43))
 
 
 @pytest.mark.every_device
@@ -36,18 +36,19 @@ ORIGINAL = torch.tensor([[480, 480], [66, 43]])
 @pytest.mark.parametrize("clip", ["before_nms", "after_nms"])
 def test_boxes_in_pixels_of_the_original(clip: str, dtype: torch.dtype) -> None:
     heads = to(make_heads(2, 5), dtype)
+    resized, original = torch.tensor(RESIZED), torch.tensor(ORIGINAL)
     rule = CROWDED._replace(clip=clip, drop_empty=True)
-    found = detect(heads, rule, sizes=RESIZED, original_sizes=ORIGINAL)
-    plain = detect(heads, rule, sizes=RESIZED)
+    found = detect(heads, rule, sizes=resized, original_sizes=original)
+    plain = detect(heads, rule, sizes=resized)
     assert plain.count.min() > 50
-    ratio = (ORIGINAL.to(dtype) / RESIZED.to(dtype)).flip(1).repeat(1, 2)[:, None]
-    limit = ORIGINAL.flip(1).repeat(1, 2)[:, None].to(dtype)
+    ratio = (original.to(dtype) / resized.to(dtype)).flip(1).repeat(1, 2)[:, None]
+    limit = original.flip(1).repeat(1, 2)[:, None].to(dtype)
     if dtype == torch.float32:
         assert (plain.boxes * ratio > limit).any()
     assert_equal(found, plain._replace(boxes=torch.minimum(plain.boxes * ratio, limit)))
     assert (found.boxes == limit).any()  # what was clipped to the image ends at its border
     expected = reference.postprocess(
-        *heads, RESIZED, levels=levels_of(heads), original_sizes=ORIGINAL, rule=rule
+        *heads, resized, levels=levels_of(heads), original_sizes=original, rule=rule
     )
     assert_near(found, expected, 1e-6)
 
