@@ -148,6 +148,20 @@ def test_gradients_of_expanded_inputs() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("sizes", [[0, 1, 2, 3] * 25_000, [0] * 2_000_000], ids=["few", "none"])
+def test_nms_padded_asks_for_memory_by_boxes_not_by_images(sizes: list[int]) -> None:
+    """At most 14 MB beyond the outputs, some bytes an image to check offsets included."""
+    offsets = torch.tensor([0, *sizes]).cumsum(0)
+    boxes, scores = torch.rand(int(offsets[-1]), 4), torch.rand(int(offsets[-1]))
+
+    def nms() -> fcos_ops.PaddedKeep:
+        options = {"iou_threshold": 0.5, "score_threshold": None, "max_detections": 3}
+        return fcos_ops.nms_padded(boxes, scores, None, offsets, **options)
+
+    assert (nms().count <= torch.tensor(sizes)).all()
+    assert allocated_bytes(nms) <= len(sizes) * 8 * (3 + 1) + 14e6
+
+
 ALLOCATION = re.compile(r"\b(new|malloc|calloc|realloc|vector|string|make_unique|throw)\b(?!\()")
 
 
