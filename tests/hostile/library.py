@@ -37,21 +37,25 @@ _SIGNATURES = _signatures()
 
 
 def draw_case(rng: Random) -> Case:
-    """Records the native calls of a valid call; makes one number of one of them negative. A dtype
-    behind a tensor that is not given says nothing."""
+    """Records the native calls of a valid call; makes one number of one of them negative. Channels
+    and dtype behind a tensor that is not given say nothing."""
     while True:
         if not (recorded := _recorded(valid.draw_call(rng))):
             continue
         name, arguments = rng.choice(recorded)
         signature = _SIGNATURES[name][:-BEHIND]
         whole = [i for i, (_, annotation) in enumerate(signature) if annotation == "int"]
-        if places := [i for i in whole if i == 0 or arguments[i - 1] is not None]:
+        if places := [i for i in whole if not any(map(_is_absent, arguments[max(i - 2, 0) : i]))]:
             break
     index = rng.choice(places)
     changed = [*arguments[:index], NEGATIVE, *arguments[index + 1 :]]
     shown = dict(zip([n for n, _ in _SIGNATURES[name]], changed, strict=True))
     call = Call(f"_C.{name}", shown, note=f"{signature[index][0]} is {NEGATIVE}")
     return call, lambda: _judge(call, getattr(_native._C, name))
+
+
+def _is_absent(argument: Any) -> bool:
+    return argument is None or (isinstance(argument, tuple) and not argument)
 
 
 def _recorded(call: Call) -> list[tuple[str, tuple[Any, ...]]]:
