@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from .data import CocoDataset, Sample, collate
-from .data.transforms import load_image, resize, to_tensor
+from .data.images import load_image
+from .data.transforms import resize, to_tensor
 from .drawing import DrawnBox, caption, draw_boxes, side_by_side
 from .evaluation import predict
 from .files import atomic_path, write_json
@@ -26,7 +27,7 @@ def detect_file(
 
     The boxes are in pixels of the file as stored, best score first.
     """
-    image = load_image(str(path))
+    image = load_image(path)
     resized, _ = resize(image, torch.zeros(0, 4), *input_size)
     empty = torch.zeros(0, dtype=torch.int64)
     sample = Sample(to_tensor(resized), torch.zeros(0, 4), empty, 0, (image.height, image.width))
@@ -65,7 +66,7 @@ def draw_beside_truth(
     results: COCO results of the whole data set, as from `evaluate`.
     """
     info = dataset.images[index]
-    image = load_image(str(dataset.image_folder / info["file_name"]))
+    image = dataset.load(index)
     boxes, labels = dataset.boxes(index, image.height, image.width)
     truth = []
     for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):

@@ -35,7 +35,7 @@ def image_entry(number: int, width: int, height: int, mode: str = "RGB") -> dict
     return {"id": number, "file_name": name, "width": width, "height": height, "mode": mode}
 
 
-def annotation(image: int, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
+def annotation(image: int | str, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
     return {"id": 0, "image_id": image, "category_id": category, "bbox": bbox, **more}
 
 
