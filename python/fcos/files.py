@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .errors import UserError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -40,12 +42,32 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Make a folder if need be and a file in it: an OSError now, not after hours of work."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def save_torch_file(path: str | os.PathLike[str], content: Any) -> None:
+    """Write a file of torch.save atomically.
+
+    Raises:
+        OSError: it cannot be written; the old file, if there was one, is still there.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what torch's writer makes of a full disk
+            reason = str(error).splitlines()[0]
+            raise OSError(f"cannot write {path}: is the disk full? ({reason})") from error
+
+
 def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
     """Read a file of torch.save onto the CPU. No code in the file is run (weights_only).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file. Both messages call it `kind`.
+        UserError: not such a file. Both messages call it `kind`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{kind} not found: {path}")
@@ -53,4 +75,4 @@ def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever foreign bytes make it stumble on
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a {kind}: {reason}") from error
+        raise UserError(f"{path}: not a {kind}: {reason}") from error

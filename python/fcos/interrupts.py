@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped the work, and what was done up to then is saved."""
+    """A signal stopped the work."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

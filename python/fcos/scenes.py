@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .errors import UserError
 from .files import atomic_path, write_json
 
 Point = tuple[float, float]
@@ -172,10 +173,10 @@ def write_split(
     min_side = max(8, size // 10) if min_side is None else min_side
     max_side = size // 2 if max_side is None else max_side
     if count < 1:
-        raise ValueError(f"count: expected a positive number of images, got {count}")
+        raise UserError(f"count must be a positive number of images, got {count}")
     if not 1 <= min_side <= max_side <= size:
-        raise ValueError(
-            "min_side, max_side: expected 1 <= min_side <= max_side <= size, "
+        raise UserError(
+            "min_side, max_side must be 1 <= min_side <= max_side <= size, "
             f"got {min_side}, {max_side} and size {size}"
         )
     folder = Path(root) / split

@@ -11,6 +11,11 @@ import torch
 from fcos.models import FCOS, ModelConfig
 from PIL import Image
 
+# options of `fcos train` for a network like `small_model`
+SMALL = (
+    "--backbone resnet18 --backbone-width 8 --width 16 --depth 1 --norm gn --size 64 --max-size 96 "
+    "--batch 2 --device cpu"
+).split()
 CATEGORIES = [{"id": 7, "name": "cup"}, {"id": 3, "name": "ball"}, {"id": 40, "name": "hat"}]
 
 

@@ -141,7 +141,10 @@ def test_name_of_a_category_may_be_missing(tmp_path: Path) -> None:
         (_with("images", "width"), r"images\[0\].width must be given where the other side is"),
         (_with("annotations", "bbox", None), r"annotations\[0\].bbox must be .*, got None"),
         (_with("annotations", "bbox", []), r"annotations\[0\].bbox must be four finite numbers"),
-        (_with("annotations", "bbox", [1, 2, -3, 4]), r"annotations\[0\].bbox must be .*width >= 0"),
+        (
+            _with("annotations", "bbox", [1, 2, -3, 4]),
+            r"annotations\[0\].bbox must be .*width >= 0",
+        ),
         (_with("annotations", "bbox", [0, 0, 1, float("nan")]), r"bbox must be .*, got .*nan"),
         (_with("annotations", "area", -1), r"annotations\[0\].area must be .*, got -1"),
         (_with("annotations", "area", "big"), r"annotations\[0\].area must be .*, got 'big'"),
