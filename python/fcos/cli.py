@@ -235,9 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, TrainingError, OSError) as error:
         return _fail(f"error: {error}", 2)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in PACKAGES:
+        package = (error.name or "").split(".")[0]
+        if package not in PACKAGES:
             raise
-        return _fail(f"error: {error.name} is missing: pip install 'fcos_ops[detector]'", 2)
+        return _fail(f"error: {package} is missing: pip install 'fcos_ops[detector]'", 2)
     except Interrupted as error:
         return _fail(f"interrupted by {error}", 128 + error.number)
     except KeyboardInterrupt:

@@ -1,0 +1,43 @@
+"""Commands in processes of their own, to be killed, or given a full disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from fcos.cli import main
+
+# The server imports torch once; a process is then there in milliseconds.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__, "fcos.commands"])
+
+
+def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:
+    os.setsid()  # a process group, as a terminal has one
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if largest_file is not None:  # as a full disk: what is longer cannot be written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    torch.set_num_threads(1)
+    sys.exit(main(arguments))
+
+
+def start(arguments: list[str], log: Path, largest_file: int | None = None) -> BaseProcess:
+    """`fcos` with these arguments; what it prints goes to `log`."""
+    process = _context.Process(target=_command, args=(arguments, log, largest_file))
+    process.start()
+    return process
+
+
+def run(arguments: list[str], log: Path, largest_file: int | None = None) -> tuple[int, str]:
+    """Its exit status and what it printed."""
+    process = start(arguments, log, largest_file)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, log.read_text()
