@@ -77,12 +77,15 @@ def _add_data(parser: argparse.ArgumentParser, split: str, **options: Any) -> No
     parser.add_argument("--limit", type=_POSITIVE, metavar="N", help=help_text, **options)
 
 
-def _add_run(parser: argparse.ArgumentParser, **options: Any) -> None:
+def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu, cuda or cuda:N (default %(default)s)",
     )
+
+
+def _add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
     help_text = "processes that load images (default 0)"
     parser.add_argument("--workers", type=_COUNT, help=help_text, **({"default": 0} | options))
 
@@ -106,7 +109,8 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_model(parser.add_argument_group("model"))
     _add_recipe(parser.add_argument_group("recipe"))
-    _add_run(parser, default=_LEFT_OUT)
+    _add_device(parser)
+    _add_workers(parser, default=_LEFT_OUT)
     parser.set_defaults(command="train")
 
 
@@ -174,7 +178,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--draw", metavar="DIR", help="also draw ground truth beside detections, a picture an image"
     )
     _add_min_score(parser)
-    _add_run(parser)
+    _add_device(parser)
+    _add_workers(parser)
     parser.set_defaults(command="evaluate")
 
     parser = subparsers.add_parser(
@@ -193,7 +198,7 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_min_score(parser)
     parser.add_argument("--size", type=_POSITIVE, help="default: as trained")
     parser.add_argument("--max-size", type=_POSITIVE, help="default: as trained")
-    _add_run(parser)
+    _add_device(parser)
     parser.set_defaults(command="detect")
 
     parser = subparsers.add_parser("scenes", help="write a small data set of shapes")

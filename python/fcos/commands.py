@@ -13,8 +13,8 @@ from . import recipe
 from .data import CocoDataset, find_split
 from .detection import detect_files, draw_dataset
 from .errors import UserError
+from .evaluation import check_categories, format_metrics
 from .evaluation import evaluate as evaluate_model
-from .evaluation import format_metrics
 from .files import check_writable, write_json
 from .inputs import find_images
 from .interrupts import Interrupted
@@ -46,6 +46,8 @@ def train(options: argparse.Namespace) -> None:
         print(f"val: {validation.contents}", flush=True)
     values = recipe.complete(given, stored, len(dataset))
     trainer = _trainer(options, values, dataset, device)
+    if validation is not None:
+        check_categories(trainer.model, validation)
     print(
         f"{len(dataset.class_names)} classes, {values['steps']} steps of {values['batch']} images "
         f"on {device}",

@@ -101,20 +101,21 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
 def evaluate(
     model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Metrics of a model on a data set, and its detections.
+    """Metrics of a model on a data set, and its detections. Errors: as `check_categories`."""
+    check_categories(model, dataset)
+    loader = evaluation_loader(dataset, batch=batch, workers=workers)
+    results = predict(model, loader, progress=progress)
+    return coco_metrics(dataset.ground_truth(), results), results
 
-    Raises:
-        UserError: the model was trained on other categories.
-    """
+
+def check_categories(model: FCOS, dataset: CocoDataset) -> None:
+    """UserError where the data has other categories than the model was made for."""
     if model.config.category_ids != dataset.category_ids:
         raise UserError(
             f"the model knows {model.config.num_classes} categories, "
             f"{_some(model.config.class_names)}; the data has {len(dataset.category_ids)}, "
             f"{_some(dataset.class_names)}"
         )
-    loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    results = predict(model, loader, progress=progress)
-    return coco_metrics(dataset.ground_truth(), results), results
 
 
 def format_metrics(metrics: dict[str, float]) -> str:

@@ -47,7 +47,8 @@ def given_values(options: argparse.Namespace) -> Values:
 def stored_values(checkpoint: Mapping[str, Any]) -> Values:
     """What a checkpoint was trained with."""
     model = {name: checkpoint["config"][name] for name in MODEL}
-    return {**model, **checkpoint["input"], **checkpoint["settings"], **checkpoint["data"]}
+    data = checkpoint.get("data", {})  # not in the first checkpoints of this package
+    return {**model, **checkpoint["input"], **checkpoint["settings"], **data}
 
 
 def complete(given: Values, stored: Values, images: int) -> Values:

@@ -53,6 +53,17 @@ def test_evaluation_during_training(
     assert [json.loads(line)["step"] for line in lines if "AP50" in line] == [2, 4]
 
 
+def test_validation_data_of_other_categories_is_refused_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(data, "val", [image_entry(1, 64, 64)], [])
+    path = data / "annotations" / "instances_val.json"
+    path.write_text(path.read_text().replace('"id": 40', '"id": 41'))
+    assert _train(data, tmp_path / "run", "--steps", "2", "--eval-every", "1") == 2
+    assert "knows 3 categories" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_scenes(tmp_path: Path) -> None:
     options = ["--output", str(tmp_path), "--train", "2", "--val", "1", "--size", "64"]
     assert main(["scenes", *options]) == 0

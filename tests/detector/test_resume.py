@@ -103,3 +103,12 @@ def test_a_checkpoint_whose_parts_do_not_fit(run: Path, capsys: pytest.CaptureFi
         assert main([*arguments, "--split", "train", "--device", "cpu"]) == 2
         err = capsys.readouterr().err
         assert "bad.pth: its parts do not fit together" in err and err.count("\n") == 1
+
+
+def test_a_checkpoint_without_notes_or_window_goes_on(run: Path) -> None:
+    """As the first versions wrote it."""
+    content = load_checkpoint(run / "last.pth")
+    del content["data"], content["window"]
+    torch.save(content, run / "last.pth")
+    assert _resume(run, "--steps", "3", "--limit", "3") == 0
+    assert load_checkpoint(run / "last.pth")["step"] == 3

@@ -157,7 +157,9 @@ class Trainer:
         if self.ema is not None:
             self.ema.load_state_dict(content["ema"])
         self.step = self.saved_step = content["step"]
-        self._window = Window(content["window"].to(self.device))
+        # not in the first checkpoints of this package, which all ended a window
+        window = content.get("window")
+        self._window = Window(None if window is None else window.to(self.device))
         torch.set_rng_state(content["rng"]["torch"])
         if self.device.type == "cuda" and "cuda" in content["rng"]:
             torch.cuda.set_rng_state(content["rng"]["cuda"], self.device)
