@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from .models import FCOS, ModelConfig, load_backbone_weights
 from .scenes import write_scenes
 from .training import InputSize, Trainer, TrainingSettings, load_checkpoint, load_model
 from .training.metrics import cut_metrics
-from .training.trainer import CHECKPOINT_NAME, require_one_process
+from .training.processes import require_one_process
+from .training.trainer import CHECKPOINT_NAME
 
 
 def train(options: argparse.Namespace) -> None:
@@ -31,20 +33,19 @@ def train(options: argparse.Namespace) -> None:
     device, checkpoint = _device(options.device), Path(options.output) / CHECKPOINT_NAME
     stored: recipe.Values = {}
     if options.resume:
-        stored = recipe.stored_values(load_checkpoint(checkpoint))
+        stored = recipe.stored_values(load_checkpoint(checkpoint, to_resume=True))
     elif checkpoint.exists():
         raise UserError(f"{checkpoint} exists: add --resume to go on, or choose another --output")
-    given = recipe.given_values(options)
-    known = {**recipe.DEFAULTS, **stored, **given}
-    size = {"size": known["size"], "max_size": max(known["size"], known["max_size"])}
-    split = find_split(options.data, known["split"])
-    dataset = CocoDataset(*split, limit=known["limit"], **size)
-    print(f"{known['split']}: {dataset.contents}", flush=True)
+    values = recipe.merge(recipe.given_values(options), stored)
+    size = {name: values[name] for name in recipe.INPUT}
+    split = find_split(options.data, values["split"])
+    dataset = CocoDataset(*split, limit=values["limit"], **size)
+    print(f"{values['split']}: {dataset.contents}", flush=True)
     validation = None
-    if known["eval_every"]:
+    if values["eval_every"]:
         validation = CocoDataset(*find_split(options.data, "val"), **size)
         print(f"val: {validation.contents}", flush=True)
-    values = recipe.complete(given, stored, len(dataset))
+    values = recipe.complete(values, len(dataset))
     trainer = _trainer(options, values, dataset, device)
     if validation is not None:
         check_categories(trainer.model, validation)
@@ -94,17 +95,19 @@ def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) ->
     settings = trainer.settings
     lines = cut_metrics(trainer.metrics_path, trainer.step)
     evaluated = max((line["epoch"] for line in lines if "AP" in line), default=0.0)
-    for record in trainer.run():
-        if validation is None:
-            continue
-        due = int(record.epoch / eval_every) > int(evaluated / eval_every)
-        if due or record.step == settings.steps:
-            evaluated = record.epoch
-            trainer.save()  # an evaluation may take long, and be interrupted
-            with trainer.signals.at_once():
-                metrics, _ = evaluate_model(trainer.final_model, validation, batch=settings.batch)
-            print(f"\nepoch {record.epoch:g}: {format_metrics(metrics)}")
-            trainer.write_metrics({"step": record.step, "epoch": record.epoch, **metrics})
+    with closing(trainer.run()) as records:
+        for record in records:
+            if validation is None:
+                continue
+            due = int(record.epoch / eval_every) > int(evaluated / eval_every)
+            if due or record.step == settings.steps:
+                evaluated = record.epoch
+                trainer.save()  # an evaluation may take long, and be interrupted
+                model = trainer.final_model
+                with trainer.signals.at_once():
+                    metrics, _ = evaluate_model(model, validation, batch=settings.batch)
+                print(f"\nepoch {record.epoch:g}: {format_metrics(metrics)}")
+                trainer.write_metrics({"step": record.step, "epoch": record.epoch, **metrics})
 
 
 def evaluate(options: argparse.Namespace) -> None:

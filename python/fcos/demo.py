@@ -20,7 +20,7 @@ from .files import atomic_path
 from .models import FCOS, ModelConfig
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
-from .training.trainer import require_one_process
+from .training.processes import require_one_process
 
 SIZE = 128  # pixels; scenes and training
 TRAIN_IMAGES = 2000

@@ -51,12 +51,18 @@ def stored_values(checkpoint: Mapping[str, Any]) -> Values:
     return {**model, **checkpoint["input"], **checkpoint["settings"], **data}
 
 
-def complete(given: Values, stored: Values, images: int) -> Values:
-    """All values for a run on this many images."""
+def merge(given: Values, stored: Values) -> Values:
+    """The command line's values over those stored over the defaults."""
     values = {**DEFAULTS, **stored, **given}
     values["max_size"] = max(values["size"], values["max_size"])
-    epochs = values.pop("epochs", EPOCHS)
-    if "epochs" in given or "steps" not in values:
+    return values
+
+
+def complete(values: Values, images: int) -> Values:
+    """The merged values and those that depend on others, for a run on this many images."""
+    values = dict(values)
+    if "epochs" in values or "steps" not in values:
+        epochs = values.pop("epochs", EPOCHS)
         values["steps"] = max(1, math.ceil(epochs * images / values["batch"]))
     if "lr" not in values:
         # published: 0.01 for SGD at 16 images a step, in proportion for other batches

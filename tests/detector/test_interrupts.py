@@ -156,7 +156,9 @@ def test_killed_at_ten_random_moments(data: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 2), (signal.SIGTERM, 2)]
+)
 def test_a_signal_to_the_command(data: Path, tmp_path: Path, number: int, workers: int) -> None:
     """To the whole process group, as by Ctrl-C or by a batch system."""
     log, output = tmp_path / "log", tmp_path / "run"
@@ -193,6 +195,18 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
     monkeypatch.setattr(commands, "evaluate_model", evaluate)
     assert main([*arguments, "--resume"]) == 0
     assert [line["step"] for line in _curve(output) if "AP" in line] == [3, 4, 6]
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """A shell starts a job in the background of a script so."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not signals
+            signals.check()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_second_signal_interrupts_at_once() -> None:

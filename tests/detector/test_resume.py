@@ -51,6 +51,14 @@ def test_changes_are_named_and_the_rest_is_kept(
     assert after["data"] == before["data"] and after["data"]["limit"] == 3
 
 
+def test_changes_are_applied(run: Path) -> None:
+    assert _resume(run, "--steps", "3", "--weight-decay", "0.25") == 0
+    decays = [
+        g["weight_decay"] for g in load_checkpoint(run / "last.pth")["optimizer"]["param_groups"]
+    ]
+    assert decays == [0.25, 0]
+
+
 def test_epochs_count_from_the_start(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _resume(run, "--epochs", "2") == 0  # three images by two
     assert "already at step 2 of 3" in capsys.readouterr().out
@@ -103,6 +111,14 @@ def test_a_checkpoint_whose_parts_do_not_fit(run: Path, capsys: pytest.CaptureFi
         assert main([*arguments, "--split", "train", "--device", "cpu"]) == 2
         err = capsys.readouterr().err
         assert "bad.pth: its parts do not fit together" in err and err.count("\n") == 1
+
+
+def test_a_model_alone_cannot_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = load_checkpoint(run / "last.pth")
+    del content["optimizer"], content["rng"]
+    torch.save(content, run / "last.pth")
+    assert _resume(run) == 2
+    assert "last.pth: holds a model, but no optimizer, no rng to resume" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_notes_or_window_goes_on(run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ class Batches:
             _Reporting(dataset),
             num_workers=workers,
             collate_fn=_collate_or_report,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_leave_signals_to_the_main_process,
             **options,
         )
 
@@ -133,9 +134,14 @@ def _collate_or_report(samples: Sequence[Sample | Exception]) -> Batch | Excepti
     return collate(good)
 
 
-def _ignore_interrupts(_worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; when loading ends, the main one decides."""
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """A terminal or a batch system signals every process, but the main one decides when to end.
+
+    A worker that died of SIGTERM would raise an error there in the middle of a step; one that ends
+    by itself only does when the next batch is asked for.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def training_loader(

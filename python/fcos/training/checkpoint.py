@@ -35,17 +35,20 @@ def save_checkpoint(
     save_torch_file(path, content)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: not a checkpoint of this package.
+        UserError: not a checkpoint of this package, or, to resume, one of a model alone.
     """
     content = load_torch_file(path, "checkpoint")
     known = isinstance(content, dict) and content.get("format") == FORMAT
     if not known or not {"config", "input", "model"} <= content.keys():
         raise UserError(f"{path}: not a checkpoint written by `fcos train`")
+    missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
+    if to_resume and missing:
+        raise UserError(f"{path}: holds a model, but no {', no '.join(sorted(missing))} to resume")
     return content
 
 

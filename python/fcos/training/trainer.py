@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,6 @@ from .settings import TrainingSettings, make_optimizer
 CHECKPOINT_NAME = "last.pth"
 METRICS_NAME = "metrics.jsonl"
 _LOG_SECONDS = 15.0
-
-
-def require_one_process() -> None:
-    """Raises UserError under torchrun: every process would train the same model by itself."""
-    if (world := os.environ.get("WORLD_SIZE", "1").strip()) not in ("", "1"):
-        raise UserError(f"WORLD_SIZE must be 1, as training is not distributed yet, got {world}")
 
 
 class Trainer:
@@ -142,7 +136,7 @@ class Trainer:
             UserError: the checkpoint is of another model or optimizer, or lacks the average asked
                 for.
         """
-        content = load_checkpoint(path)
+        content = load_checkpoint(path, to_resume=True)
         ours = {**self.model.config.to_dict(), "optimizer": self.settings.optimizer}
         theirs = {**content["config"], "optimizer": content["settings"]["optimizer"]}
         for name, value in ours.items():
@@ -153,7 +147,10 @@ class Trainer:
         if self.ema is not None and content["ema"] is None:
             raise UserError(f"ema must be 0 to resume {path}, which holds no averaged weights")
         self.model.load_state_dict(content["model"])
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(content["optimizer"])
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay  # the settings', which may be other than before
         if self.ema is not None:
             self.ema.load_state_dict(content["ema"])
         self.step = self.saved_step = content["step"]
@@ -164,7 +161,7 @@ class Trainer:
         if self.device.type == "cuda" and "cuda" in content["rng"]:
             torch.cuda.set_rng_state(content["rng"]["cuda"], self.device)
 
-    def run(self, *, progress: bool = True) -> Iterator[Record]:
+    def run(self, *, progress: bool = True) -> Generator[Record, None, None]:
         """Train up to settings.steps, yielding a record every log_every steps.
 
         Raises:
