@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from fcos.cli import main
 
-# The server imports torch once; a process is then there in milliseconds.
+# The server imports torch once, and what the first step of an optimizer would; a process is then
+# there in milliseconds.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "fcos.commands"])
+_context.set_forkserver_preload([__name__, "fcos.commands", "torch._dynamo"])
 
 
 def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:
