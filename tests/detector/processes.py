@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import resource
 import sys
+import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
 from fcos.cli import main
+from fcos.data.loading import _leave_signals_to_the_main_process
 
 # The server imports torch once, and what the first step of an optimizer would; a process is then
 # there in milliseconds.
@@ -42,3 +44,16 @@ def run(arguments: list[str], log: Path, largest_file: int | None = None) -> tup
     process.join()
     assert process.exitcode is not None
     return process.exitcode, log.read_text()
+
+
+def start_worker(ready: Path) -> BaseProcess:
+    """A process that waits like one that loads images, once the file `ready` is there."""
+    process = _context.Process(target=_worker, args=(ready,))
+    process.start()
+    return process
+
+
+def _worker(ready: Path) -> None:
+    _leave_signals_to_the_main_process(0)
+    ready.touch()
+    time.sleep(600)

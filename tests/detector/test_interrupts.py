@@ -19,10 +19,11 @@ from fcos.data import CocoDataset, find_split, training_loader
 from fcos.errors import UserError
 from fcos.interrupts import Interrupted, StopSignals
 from fcos.training import Trainer, TrainingSettings, load_checkpoint
+from fcos.training.metrics import append_metrics
 from torch import Tensor
 
 from .helpers import SMALL, annotation, image_entry, small_model, write_dataset
-from .processes import run, start
+from .processes import run, start, start_worker
 
 SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000}
 
@@ -81,6 +82,7 @@ def test_a_signal_at_step_7_of_an_epoch(
         _finish(trainer)
     assert raised.value.number == number and signal.getsignal(number) is before
     assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 7
+    append_metrics(ten_images / "run" / "metrics.jsonl", {"step": 9})  # as if killed later
     resumed = _trainer(ten_images, ten_images / "run")
     resumed.resume(ten_images / "run" / "last.pth")
     _finish(resumed)
@@ -177,6 +179,19 @@ def test_a_signal_to_the_command(data: Path, tmp_path: Path, number: int, worker
     assert f"fcos: interrupted by {signal.Signals(number).name}" in printed
 
 
+def test_workers_leave_signals_to_the_main_process(tmp_path: Path) -> None:
+    process = start_worker(tmp_path / "ready")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(0.5)
+    assert process.is_alive()
+    process.terminate()
+    process.join()
+    assert process.exitcode == 0  # any other would raise an error in the main process
+
+
 def test_an_evaluation_that_is_interrupted_loses_no_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,13 +203,14 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("it goes on")
 
-    arguments = _arguments(data, output, "--eval-every", "1", "--steps", "6")
+    more = ["--eval-every", "0.5", "--steps", "4", "--checkpoint-every", "9"]
+    arguments = _arguments(data, output, *more)
     monkeypatch.setattr(commands, "evaluate_model", signalled)
     assert main(arguments) == 128 + signal.SIGTERM
-    assert "last.pth holds step 2" in capsys.readouterr().out
+    assert "last.pth holds step 1" in capsys.readouterr().out
     monkeypatch.setattr(commands, "evaluate_model", evaluate)
     assert main([*arguments, "--resume"]) == 0
-    assert [line["step"] for line in _curve(output) if "AP" in line] == [3, 4, 6]
+    assert [line["step"] for line in _curve(output) if "AP" in line] == [2, 3, 4]
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
