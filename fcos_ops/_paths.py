@@ -18,7 +18,7 @@ def _existing(folder: str) -> str:
 def foreign(module: ModuleType) -> str:
     """Where a part of the package lies elsewhere, a sentence with both places; else ""."""
     path = getattr(module, "__file__", None)
-    if path is None or Path(path).resolve().parent == _PACKAGE:
+    if path is None or Path(path).parent.samefile(Path(__file__).parent):
         return ""
     return f"{_PACKAGE} was imported, which holds no _C of its own, and {path} is of another build"
 

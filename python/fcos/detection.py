@@ -156,18 +156,17 @@ def detect_files(
                 tqdm(paths, unit="image", disable=not progress), pictures, strict=True
             ):
                 stop.check()
-                entry: dict[str, Any] = {"file": str(path)}
-                report.append(entry)
                 try:
                     image, results = detect_file(model, path, input_size, min_score)
                 except (UserError, OSError) as error:
-                    entry["error"] = str(error)
+                    report.append({"file": str(path), "error": str(error)})
                     tqdm.write(f"fcos: {error}", file=sys.stderr)
                     continue
                 with atomic_path(picture) as temporary:
                     draw_results(model, image, results, min_score).save(temporary)
-                entry |= {"picture": picture.name, "width": image.width, "height": image.height}
-                entry["detections"] = results
+                size = {"width": image.width, "height": image.height}
+                entry = {"file": str(path), "picture": picture.name, **size, "detections": results}
+                report.append(entry)
     finally:
         write_json(root / REPORT_NAME, report)
     failed = sum("error" in entry for entry in report)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fcos.cli import main
-from fcos.files import check_writable, save_torch_file
+from fcos.files import atomic_path, check_writable, save_torch_file
 
 from .helpers import SMALL
 from .processes import run
@@ -55,7 +55,9 @@ def test_a_full_disk_ends_detection_with_what_it_has(
     arguments = _commands(data, weights, tmp_path / "out")["detect"]
     status, printed = run(arguments, tmp_path / "log", largest_file=2000)
     assert status == 2 and "Traceback" not in printed
-    assert printed.splitlines()[-1].startswith("fcos: error: [Errno 27]")
+    line = printed.splitlines()[-1]
+    assert line.startswith("fcos: error: [Errno 27]") and f"{tmp_path / 'out' / '11.png'}" in line
+    assert (tmp_path / "out" / "detections.json").read_text() == "[]"
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["detections.json"]
 
 
@@ -80,13 +82,26 @@ def test_a_read_only_folder_is_refused_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: Any, dir: Path, **__: Any) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), f"{dir}/tmp123")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     capsys.readouterr()
     assert main(_commands(data, weights, data / "out")[name]) == 2
     captured = capsys.readouterr()
     assert captured.err == f"fcos: error: [Errno 30] Read-only file system: '{data / 'out'}'\n"
+
+
+def test_errors_name_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a.txt'"):
+        with atomic_path(tmp_path / "a.txt"), open("/dev/full", "w") as full:
+            full.write("x")
+            full.flush()
+    with pytest.raises(FileNotFoundError, match="none.txt"), atomic_path(tmp_path / "a.txt"):
+        open(tmp_path / "none.txt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder'$"), atomic_path(tmp_path / "folder"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_writable_folders_are_left_as_they_are(tmp_path: Path) -> None:
