@@ -12,7 +12,7 @@ import torch
 from . import demo as demo_module
 from . import recipe
 from .data import CocoDataset, find_split
-from .detection import detect_files, draw_dataset
+from .detection import detect_files, draw_dataset, plan_pictures
 from .errors import UserError
 from .evaluation import check_categories, format_metrics
 from .evaluation import evaluate as evaluate_model
@@ -119,6 +119,8 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"{options.split}: {dataset.contents}", flush=True)
     for folder in filter(None, [options.output and Path(options.output).parent, options.draw]):
         check_writable(folder)
+    if options.draw:
+        plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
     metrics, results = evaluate_model(
         model, dataset, batch=options.batch, workers=options.workers, progress=True
     )

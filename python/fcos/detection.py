@@ -112,12 +112,12 @@ def draw_dataset(
     *,
     min_score: float,
 ) -> None:
-    """Write output/<image file name>.png for every image of the data set; see draw_beside_truth."""
-    used: set[str] = set()
-    for index, info in enumerate(dataset.images):
-        name = _unused(Path(info["file_name"]).stem, used)
-        with atomic_path(Path(output) / f"{name}.png") as temporary:
-            draw_beside_truth(model, dataset, index, results, min_score).save(temporary)
+    """Write a picture for every image of the data set: `plan_pictures`, `draw_beside_truth`."""
+    pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], output)
+    for index, picture in enumerate(pictures):
+        sheet = draw_beside_truth(model, dataset, index, results, min_score)
+        with atomic_path(picture) as temporary:
+            sheet.save(temporary)
 
 
 def detect_files(
@@ -147,7 +147,10 @@ def detect_files(
         Interrupted: by SIGINT or SIGTERM.
     """
     root = Path(output)
-    pictures = _plan_pictures(paths, root, overwrite)
+    pictures = plan_pictures(paths, root)
+    there = [path for path in (root / REPORT_NAME, *pictures) if path.exists()]
+    if there and not overwrite:
+        raise UserError(f"{there[0]} is of another run: add --overwrite or choose another --output")
     check_writable(root)
     report: list[dict[str, Any]] = []
     try:
@@ -174,18 +177,20 @@ def detect_files(
     return DetectedFiles(root / REPORT_NAME, len(report) - failed, objects, failed)
 
 
-def _plan_pictures(
-    paths: Sequence[str | os.PathLike[str]], root: Path, overwrite: bool
+def plan_pictures(
+    paths: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]
 ) -> list[Path]:
+    """Where the picture of each image goes: its name as .png, numbered if it was there before.
+
+    Raises:
+        UserError: a picture would take the place of an image.
+    """
     used: set[str] = set()
-    pictures = [root / f"{_unused(Path(path).stem, used)}.png" for path in paths]
+    pictures = [Path(folder) / f"{_unused(Path(path).stem, used)}.png" for path in paths]
     images = {Path(path).resolve() for path in paths}
     for picture in pictures:
         if picture.resolve() in images:
-            raise UserError(f"--output must be another folder: {picture} is one of the images")
-    there = [path for path in (root / REPORT_NAME, *pictures) if path.exists()]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} is of another run: add --overwrite or choose another --output")
+            raise UserError(f"{folder} must be another folder than that of the image {picture}")
     return pictures
 
 

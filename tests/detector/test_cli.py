@@ -66,8 +66,31 @@ def test_validation_data_of_other_categories_is_refused_first(
 
 def test_scenes(tmp_path: Path) -> None:
     options = ["--output", str(tmp_path), "--train", "2", "--val", "1", "--size", "64"]
-    assert main(["scenes", *options]) == 0
+    for _ in range(2):  # the second time over the first
+        assert main(["scenes", *options]) == 0
     assert (tmp_path / "annotations" / "instances_val.json").is_file()
+
+
+def test_scenes_never_replace_another_data_set(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (data / "annotations" / "instances_train.json").read_bytes()
+    assert main(["scenes", "--output", str(data), "--train", "1", "--val", "1"]) == 2
+    assert "instances_train.json is of another data set" in capsys.readouterr().err
+    assert (data / "annotations" / "instances_train.json").read_bytes() == before
+    assert not (data / "train" / "000001.jpg").exists()
+
+
+def test_pictures_of_an_evaluation_never_replace_images(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(data, tmp_path / "run", "--steps", "1") == 0
+    before = (data / "train" / "11.png").read_bytes()
+    weights = ["--weights", str(tmp_path / "run" / "last.pth")]
+    arguments = ["eval", "--data", str(data), "--split", "train", *weights]
+    assert main([*arguments, "--draw", str(data / "train")]) == 2
+    assert "must be another folder than that of the image" in capsys.readouterr().err
+    assert (data / "train" / "11.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
