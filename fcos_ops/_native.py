@@ -13,12 +13,18 @@ from typing import Any
 import torch  # before _C, so that both share torch's OpenMP runtime and its one thread pool
 from torch import Tensor
 
+from fcos_ops import _paths
+
 _C: Any = None
 _IMPORT_ERROR = ""
 try:
     _C = importlib.import_module("fcos_ops._C")
 except ImportError as error:
-    _IMPORT_ERROR = str(error)
+    _IMPORT_ERROR = f"{error}{_paths.other_installation()}"
+else:
+    # An editable install of another checkout lends its _C to this one, whose calls may differ.
+    if other := _paths.foreign(_C):
+        _C, _IMPORT_ERROR = None, other
 
 BACKENDS = ("native", "reference")
 

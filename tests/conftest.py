@@ -68,6 +68,6 @@ def _seed_and_threads() -> None:
 
 @pytest.fixture
 def one_thread(_seed_and_threads: None) -> None:
-    """For tests of NMS: the reference runs many tiny operations, for which threads cost more than
-    they bring."""
+    """For tests of many tiny operations, as of the reference of NMS, for which threads cost more
+    than they bring."""
     torch.set_num_threads(1)

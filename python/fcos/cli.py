@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from . import commands
+from . import recipe
+from .errors import TrainingError, UserError
+from .interrupts import Interrupted
 from .models import VARIANTS
 
 _LAYOUT = """\
@@ -18,86 +22,143 @@ _LAYOUT = """\
 """
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
-    return value
+class _Number:
+    """The type of an option: a finite number in a range, whole or not."""
+
+    def __init__(
+        self,
+        kind: type[int] | type[float],
+        least: float,
+        most: float = math.inf,
+        *,
+        open_ends: bool = False,
+    ) -> None:
+        self.kind, self.least, self.most, self.open = kind, least, most, open_ends
+
+    def __call__(self, text: str) -> float:
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = self.kind(self.least - 1)
+        inside = self.least < value < self.most if self.open else self.least <= value <= self.most
+        if not inside or value == math.inf:
+            raise argparse.ArgumentTypeError(f"must be {self}, got {text!r}")
+        return value
+
+    def __str__(self) -> str:
+        noun = "a whole number" if self.kind is int else "a number"
+        if self.open:
+            return f"{noun} above {self.least:g} and below {self.most:g}"
+        return f"{noun} from {self.least:g} " + (
+            f"to {self.most:g}" if self.most < math.inf else "on"
+        )
 
 
-def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
+_POSITIVE = _Number(int, 1)
+_COUNT = _Number(int, 0)
+_SEED = _Number(int, 0, 2**32 - 1)
+_RATE = _Number(float, 0, 1e6, open_ends=True)
+_AMOUNT = _Number(float, 0)
+_PROBABILITY = _Number(float, 0, 1)
+# those of the extra `detector`
+PACKAGES = ("PIL", "pycocotools", "tqdm")
+_LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
+
+
+def _default(name: str) -> str:
+    return f"(default {recipe.DEFAULTS[name]})"
+
+
+def _add_data(parser: argparse.ArgumentParser, split: str, **options: Any) -> None:
     parser.add_argument("--data", required=True, metavar="DIR", help="data set in COCO format")
-    parser.add_argument("--split", default=split, help="part of the data set (default %(default)s)")
-    parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="use only the first N images of the split"
-    )
+    help_text = f"part of the data set (default {split})"
+    parser.add_argument("--split", help=help_text, **({"default": split} | options))
+    help_text = "use only the first N images of the split"
+    parser.add_argument("--limit", type=_POSITIVE, metavar="N", help=help_text, **options)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu, cuda or cuda:N (default %(default)s)",
     )
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes that load images (default %(default)s)"
-    )
+
+
+def _add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
+    help_text = "processes that load images (default 0)"
+    parser.add_argument("--workers", type=_COUNT, help=help_text, **({"default": 0} | options))
 
 
 def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a detector",
-        description="Train a detector. Writes last.pth and metrics.jsonl into the output folder.",
+        description="Train a detector. Writes last.pth, at least once an epoch and when it is "
+        "interrupted, and metrics.jsonl into the output folder.",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_data(parser, "train")
+    _add_data(parser, "train", default=_LEFT_OUT)
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from last.pth in the output folder"
+        "--resume",
+        action="store_true",
+        help="go on from last.pth in the output folder, with its model and recipe; "
+        "options given as well change the recipe",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--preset", choices=sorted(VARIANTS), default="improved", help="published variant"
-    )
-    model.add_argument(
-        "--backbone", choices=("resnet18", "resnet34", "resnet50"), default="resnet50"
-    )
-    model.add_argument("--backbone-weights", metavar="FILE", help="torchvision ResNet weights")
-    model.add_argument("--backbone-width", type=_positive, default=64, help="channels of the stem")
-    model.add_argument("--norm", choices=("bn", "gn", "frozen_bn"), default="bn")
-    model.add_argument("--width", type=_positive, default=256, help="channels of pyramid and head")
-    model.add_argument("--depth", type=_positive, default=4, help="convolutions in each tower")
-    model.add_argument("--size", type=_positive, default=800, help="short side, pixels")
-    model.add_argument("--max-size", type=_positive, default=1333, help="long side at most")
-    recipe = parser.add_argument_group("recipe")
-    length = recipe.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=float, default=12, help="default %(default)s")
-    length.add_argument("--steps", type=_positive, help="instead of --epochs")
-    recipe.add_argument("--batch", type=_positive, default=16, help="images a step")
-    recipe.add_argument(
-        "--lr", type=float, help="base learning rate (default 0.01 * batch / 16, AdamW 0.0005)"
-    )
-    recipe.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
-    recipe.add_argument("--weight-decay", type=float, default=1e-4)
-    recipe.add_argument("--schedule", choices=("cosine", "step"), default="cosine")
-    recipe.add_argument("--warmup", type=int, help="steps (default 500, a tenth of a short run)")
-    recipe.add_argument("--clip", type=float, default=10.0, help="gradient norm, 0: off")
-    recipe.add_argument("--ema", type=float, default=0.0, metavar="DECAY", help="0: off")
-    recipe.add_argument("--flip", type=float, default=0.5, help="probability of a flip")
-    recipe.add_argument("--amp", choices=("off", "bf16"), default="off")
-    recipe.add_argument("--seed", type=int, default=0)
-    recipe.add_argument("--log-every", type=_positive, default=10, metavar="STEPS")
-    recipe.add_argument("--checkpoint-every", type=_positive, default=1000, metavar="STEPS")
-    recipe.add_argument(
-        "--eval-every", type=float, default=0, metavar="EPOCHS", help="evaluate on val; 0: never"
-    )
-    _add_run(parser)
-    parser.set_defaults(run=commands.train)
+    _add_model(parser.add_argument_group("model"))
+    _add_recipe(parser.add_argument_group("recipe"))
+    _add_device(parser)
+    _add_workers(parser, default=_LEFT_OUT)
+    parser.set_defaults(command="train")
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    def add(name: str, help_text: str, **options: Any) -> None:
+        group.add_argument(f"--{name}", help=help_text, default=_LEFT_OUT, **options)
+
+    add("preset", f"published variant {_default('preset')}", choices=sorted(VARIANTS))
+    backbones = ("resnet18", "resnet34", "resnet50")
+    add("backbone", _default("backbone"), choices=backbones)
+    help_text = "torchvision ResNet weights"
+    group.add_argument("--backbone-weights", metavar="FILE", help=help_text, default=None)
+    add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=_POSITIVE)
+    add("norm", _default("norm"), choices=("bn", "gn", "frozen_bn"))
+    add("width", f"channels of pyramid and head {_default('width')}", type=_POSITIVE)
+    add("depth", f"convolutions in each tower {_default('depth')}", type=_POSITIVE)
+    add("size", f"short side, pixels {_default('size')}", type=_POSITIVE)
+    add("max-size", f"long side at most {_default('max_size')}", type=_POSITIVE)
+
+
+def _add_recipe(group: argparse._ArgumentGroup) -> None:
+    def add(name: str, help_text: str, **options: Any) -> None:
+        group.add_argument(f"--{name}", help=help_text, default=_LEFT_OUT, **options)
+
+    length = group.add_mutually_exclusive_group()
+    help_text = f"passes over the data (default {recipe.EPOCHS:g})"
+    length.add_argument("--epochs", type=_RATE, help=help_text, default=_LEFT_OUT)
+    length.add_argument("--steps", type=_POSITIVE, help="instead of --epochs", default=_LEFT_OUT)
+    add("batch", f"images a step {_default('batch')}", type=_POSITIVE)
+    add("lr", "base learning rate (default 0.01 * batch / 16, AdamW 0.0005)", type=_RATE)
+    add("optimizer", _default("optimizer"), choices=("sgd", "adamw"))
+    add("weight-decay", _default("weight_decay"), type=_AMOUNT)
+    add("schedule", _default("schedule"), choices=("cosine", "step"))
+    add("warmup", "steps (default 500, a tenth of a short run)", type=_COUNT)
+    add("clip", f"gradient norm, 0: off {_default('clip')}", type=_AMOUNT)
+    add("ema", "below 1; 0: off", type=_PROBABILITY, metavar="DECAY")
+    add("flip", f"probability of a flip {_default('flip')}", type=_PROBABILITY)
+    add("amp", _default("amp"), choices=("off", "bf16"))
+    add("seed", _default("seed"), type=_SEED)
+    add("log-every", _default("log_every"), type=_POSITIVE, metavar="STEPS")
+    help_text = f"besides once an epoch {_default('checkpoint_every')}"
+    add("checkpoint-every", help_text, type=_POSITIVE, metavar="STEPS")
+    add("eval-every", "evaluate on val; 0: never (default)", type=_AMOUNT, metavar="EPOCHS")
+
+
+def _add_min_score(parser: argparse.ArgumentParser) -> None:
+    help_text = "shown from this score on (default %(default)s)"
+    parser.add_argument("--min-score", type=_PROBABILITY, default=0.3, help=help_text)
 
 
 def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -109,41 +170,51 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_data(parser, "val")
     parser.add_argument("--weights", required=True, metavar="FILE")
-    parser.add_argument("--batch", type=_positive, default=8)
-    parser.add_argument("--size", type=_positive, help="default: as trained")
-    parser.add_argument("--max-size", type=_positive, help="default: as trained")
+    parser.add_argument("--batch", type=_POSITIVE, default=8)
+    parser.add_argument("--size", type=_POSITIVE, help="default: as trained")
+    parser.add_argument("--max-size", type=_POSITIVE, help="default: as trained")
     parser.add_argument("--output", metavar="FILE", help="also write the detections as COCO JSON")
     parser.add_argument(
         "--draw", metavar="DIR", help="also draw ground truth beside detections, a picture an image"
     )
-    parser.add_argument("--min-score", type=float, default=0.3, help="drawn from this score on")
-    _add_run(parser)
-    parser.set_defaults(run=commands.evaluate)
+    _add_min_score(parser)
+    _add_device(parser)
+    _add_workers(parser)
+    parser.set_defaults(command="evaluate")
 
-    parser = subparsers.add_parser("detect", help="detect on image files and draw the result")
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser = subparsers.add_parser(
+        "detect",
+        help="detect on image files and draw the result",
+        description="Detect on images. Writes detections.json and a picture an image into the "
+        "output folder. An image that cannot be read is listed with its error, and the exit status "
+        "is then 1.",
+    )
+    help_text = "a file, a folder with all images below it, or a pattern in quotes"
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=help_text)
     parser.add_argument("--weights", required=True, metavar="FILE")
     parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--min-score", type=float, default=0.3, help="drawn from this score on")
-    parser.add_argument("--size", type=_positive, help="default: as trained")
-    parser.add_argument("--max-size", type=_positive, help="default: as trained")
-    _add_run(parser)
-    parser.set_defaults(run=commands.detect)
+    help_text = "write into a folder that holds another run"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    _add_min_score(parser)
+    parser.add_argument("--size", type=_POSITIVE, help="default: as trained")
+    parser.add_argument("--max-size", type=_POSITIVE, help="default: as trained")
+    _add_device(parser)
+    parser.set_defaults(command="detect")
 
     parser = subparsers.add_parser("scenes", help="write a small data set of shapes")
     parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--train", type=_positive, default=1000, help="images (default 1000)")
-    parser.add_argument("--val", type=_positive, default=200, help="images (default 200)")
-    parser.add_argument("--size", type=_positive, default=192, help="side, pixels (default 192)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.set_defaults(run=commands.scenes)
+    parser.add_argument("--train", type=_POSITIVE, default=1000, help="images (default 1000)")
+    parser.add_argument("--val", type=_POSITIVE, default=200, help="images (default 200)")
+    parser.add_argument("--size", type=_POSITIVE, default=192, help="side, pixels (default 192)")
+    parser.add_argument("--seed", type=_SEED, default=0)
+    parser.set_defaults(command="scenes")
 
     parser = subparsers.add_parser(
         "demo", help="check the ops, train on scenes, evaluate, draw; minutes on two cores"
     )
     parser.add_argument("--output", default="out", metavar="DIR", help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.set_defaults(run=commands.demo)
+    parser.add_argument("--seed", type=_SEED, default=0)
+    parser.set_defaults(command="demo")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -155,14 +226,30 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 1 with one line on stderr where the input is at fault."""
+    """Run a command.
+
+    Returns:
+        0: done. 1: `detect` could not read some of the images. 2: an error, one line on stderr.
+        128 + the number of the signal that interrupted it.
+    """
     options = make_parser().parse_args(arguments)
     try:
-        options.run(options)
-    except commands.USER_ERRORS as error:
-        print(f"fcos: error: {error}", file=sys.stderr)
-        return 1
+        from . import commands  # here, so that --help needs none of the packages
+
+        return getattr(commands, options.command)(options) or 0
+    except (UserError, TrainingError, OSError) as error:
+        return _fail(f"error: {error}", 2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in PACKAGES:
+            raise
+        return _fail(f"error: {package} is missing: pip install 'fcos_ops[detector]'", 2)
+    except Interrupted as error:
+        return _fail(f"interrupted by {error}", 128 + error.number)
     except KeyboardInterrupt:
-        print("fcos: interrupted", file=sys.stderr)
-        return 130
-    return 0
+        return _fail("interrupted", 130)
+
+
+def _fail(message: str, status: int) -> int:
+    print("fcos:", " ".join(line.strip() for line in message.splitlines()), file=sys.stderr)
+    return status

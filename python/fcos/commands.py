@@ -3,94 +3,111 @@
 from __future__ import annotations
 
 import argparse
-import math
+from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from . import demo as demo_module
+from . import recipe
 from .data import CocoDataset, find_split
-from .detection import detect_files, draw_dataset
+from .detection import detect_files, draw_dataset, plan_pictures
+from .errors import UserError
+from .evaluation import check_categories, format_metrics
 from .evaluation import evaluate as evaluate_model
-from .evaluation import format_metrics
-from .files import write_json
+from .files import check_writable, write_json
+from .inputs import find_images
+from .interrupts import Interrupted
 from .models import FCOS, ModelConfig, load_backbone_weights
 from .scenes import write_scenes
-from .training import InputSize, Trainer, TrainingError, TrainingSettings, load_model
+from .training import InputSize, Trainer, TrainingSettings, load_checkpoint, load_model
+from .training.metrics import cut_metrics
+from .training.processes import require_one_process
 from .training.trainer import CHECKPOINT_NAME
-
-# errors whose message tells a user what to change; shown without a traceback
-USER_ERRORS = (ValueError, OSError, TrainingError)
 
 
 def train(options: argparse.Namespace) -> None:
     """`fcos train`."""
-    device = _device(options.device)
-    annotations, images = find_split(options.data, options.split)
-    size = {"size": options.size, "max_size": max(options.size, options.max_size)}
-    dataset = CocoDataset(annotations, images, limit=options.limit, **size)
+    require_one_process()
+    device, checkpoint = _device(options.device), Path(options.output) / CHECKPOINT_NAME
+    stored: recipe.Values = {}
+    if options.resume:
+        stored = recipe.stored_values(load_checkpoint(checkpoint, to_resume=True))
+    elif checkpoint.exists():
+        raise UserError(f"{checkpoint} exists: add --resume to go on, or choose another --output")
+    values = recipe.merge(recipe.given_values(options), stored)
+    size = {name: values[name] for name in recipe.INPUT}
+    split = find_split(options.data, values["split"])
+    dataset = CocoDataset(*split, limit=values["limit"], **size)
+    print(f"{values['split']}: {dataset.contents}", flush=True)
     validation = None
-    if options.eval_every:
+    if values["eval_every"]:
         validation = CocoDataset(*find_split(options.data, "val"), **size)
-    settings = _settings(options, len(dataset))
-    checkpoint = Path(options.output) / CHECKPOINT_NAME
-    if checkpoint.exists() and not options.resume:
-        raise ValueError(f"{checkpoint} exists: add --resume to go on, or choose another --output")
+        print(f"val: {validation.contents}", flush=True)
+    values = recipe.complete(values, len(dataset))
+    trainer = _trainer(options, values, dataset, device)
+    if validation is not None:
+        check_categories(trainer.model, validation)
+    print(
+        f"{len(dataset.class_names)} classes, {values['steps']} steps of {values['batch']} images "
+        f"on {device}",
+        flush=True,
+    )
+    if options.resume:
+        trainer.resume(checkpoint)
+        print(f"already at step {trainer.step} of {values['steps']}", flush=True)
+        if changed := recipe.changes(stored, values):
+            print(f"other than before: {changed}", flush=True)
+        if trainer.step >= values["steps"]:
+            return
+    try:
+        _run(trainer, validation, values["eval_every"])
+    except Interrupted:
+        if trainer.saved_step:
+            print(f"{checkpoint} holds step {trainer.saved_step}: --resume goes on from there")
+        raise
+    print(f"wrote {checkpoint}")
 
-    torch.manual_seed(options.seed)
+
+def _trainer(
+    options: argparse.Namespace, values: recipe.Values, dataset: CocoDataset, device: torch.device
+) -> Trainer:
+    settings = {f.name: values[f.name] for f in fields(TrainingSettings) if f.name in values}
+    torch.manual_seed(values["seed"])
     model = FCOS(
         ModelConfig(
             class_names=dataset.class_names,
             category_ids=dataset.category_ids,
-            preset=options.preset,
-            backbone=options.backbone,
-            norm=options.norm,
-            backbone_width=options.backbone_width,
-            width=options.width,
-            depth=options.depth,
+            **{name: values[name] for name in recipe.MODEL},
         )
     )
     if options.backbone_weights:
+        if options.resume:
+            raise UserError("--backbone-weights must not be given with --resume, which has weights")
         load_backbone_weights(model.backbone.body, options.backbone_weights)
-    trainer = Trainer(model.to(device), dataset, settings, options.output)
-    if options.resume:
-        trainer.resume(checkpoint)
-    print(
-        f"{len(dataset)} images, {model.config.num_classes} classes, "
-        f"{settings.steps} steps of {settings.batch} images on {device}"
-    )
-    evaluated = 0
-    for record in trainer.run():
-        due = int(record.epoch / options.eval_every) if options.eval_every else 0
-        if validation is not None and (due > evaluated or record.step == settings.steps):
-            evaluated = due
-            metrics, _ = evaluate_model(trainer.final_model, validation, batch=settings.batch)
-            print(f"\nepoch {record.epoch:g}: {format_metrics(metrics)}")
-            trainer.write_metrics({"step": record.step, "epoch": record.epoch, **metrics})
-    print(f"wrote {checkpoint}")
+    notes = {name: values[name] for name in recipe.DATA}
+    return Trainer(model.to(device), dataset, TrainingSettings(**settings), options.output, notes)
 
 
-def _settings(options: argparse.Namespace, images: int) -> TrainingSettings:
-    steps = options.steps or max(1, math.ceil(options.epochs * images / options.batch))
-    # published: 0.01 for SGD at 16 images a step, in proportion for other batches
-    lr = 0.01 * options.batch / 16 if options.optimizer == "sgd" else 5e-4
-    return TrainingSettings(
-        steps=steps,
-        batch=options.batch,
-        lr=lr if options.lr is None else options.lr,
-        optimizer=options.optimizer,
-        weight_decay=options.weight_decay,
-        schedule=options.schedule,
-        warmup=min(500, steps // 10) if options.warmup is None else options.warmup,
-        clip=options.clip,
-        ema=options.ema,
-        amp=options.amp,
-        seed=options.seed,
-        workers=options.workers,
-        flip=options.flip,
-        log_every=options.log_every,
-        checkpoint_every=options.checkpoint_every,
-    )
+def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) -> None:
+    """Train to the end, and evaluate when that is due."""
+    settings = trainer.settings
+    lines = cut_metrics(trainer.metrics_path, trainer.step)
+    evaluated = max((line["epoch"] for line in lines if "AP" in line), default=0.0)
+    with closing(trainer.run()) as records:
+        for record in records:
+            if validation is None:
+                continue
+            due = int(record.epoch / eval_every) > int(evaluated / eval_every)
+            if due or record.step == settings.steps:
+                evaluated = record.epoch
+                trainer.save()  # an evaluation may take long, and be interrupted
+                model = trainer.final_model
+                with trainer.signals.at_once():
+                    metrics, _ = evaluate_model(model, validation, batch=settings.batch)
+                print(f"\nepoch {record.epoch:g}: {format_metrics(metrics)}")
+                trainer.write_metrics({"step": record.step, "epoch": record.epoch, **metrics})
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -99,30 +116,42 @@ def evaluate(options: argparse.Namespace) -> None:
     size, max_size = _input_size(options, input_size)
     annotations, images = find_split(options.data, options.split)
     dataset = CocoDataset(annotations, images, size=size, max_size=max_size, limit=options.limit)
+    print(f"{options.split}: {dataset.contents}", flush=True)
+    for folder in filter(None, [options.output and Path(options.output).parent, options.draw]):
+        check_writable(folder)
+    if options.draw:
+        plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
     metrics, results = evaluate_model(
         model, dataset, batch=options.batch, workers=options.workers, progress=True
     )
+    print(f"{len(dataset)} images, {len(results)} detections")
+    print(format_metrics(metrics))
     if options.output:
         write_json(options.output, results)
         print(f"wrote {options.output}")
     if options.draw:
         draw_dataset(model, dataset, results, options.draw, min_score=options.min_score)
         print(f"drew {len(dataset)} pictures into {options.draw}")
-    print(f"{len(dataset)} images, {len(results)} detections")
-    print(format_metrics(metrics))
 
 
-def detect(options: argparse.Namespace) -> None:
-    """`fcos detect`."""
+def detect(options: argparse.Namespace) -> int:
+    """`fcos detect`; 1 where some of the images could not be read."""
+    paths = find_images(options.images, outside=Path(options.output))
     model, input_size = load_model(options.weights, _device(options.device))
-    report = detect_files(
+    found = detect_files(
         model,
-        options.images,
+        paths,
         _input_size(options, input_size),
         options.output,
         min_score=options.min_score,
+        overwrite=options.overwrite,
+        progress=True,
     )
-    print(f"wrote {report} and {len(options.images)} pictures beside it")
+    print(f"{found.images} images, {found.objects} objects from {options.min_score:g} on")
+    if found.failed:
+        print(f"{found.failed} files could not be read: their errors are in {found.report}")
+    print(f"wrote {found.report} and {found.images} pictures beside it")
+    return 1 if found.failed else 0
 
 
 def scenes(options: argparse.Namespace) -> None:
@@ -147,7 +176,10 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: PyTorch sees no CUDA device here")
+        raise UserError(f"--device must be cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device must be cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise UserError(f"--device must be here, got {name}: PyTorch sees {there} CUDA devices")
     return device

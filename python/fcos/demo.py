@@ -14,11 +14,13 @@ from . import op_report
 from .data import CocoDataset, find_split
 from .detection import draw_beside_truth
 from .drawing import grid
+from .errors import UserError
 from .evaluation import evaluate, format_metrics
 from .files import atomic_path
 from .models import FCOS, ModelConfig
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
+from .training.processes import require_one_process
 
 SIZE = 128  # pixels; scenes and training
 TRAIN_IMAGES = 2000
@@ -44,15 +46,16 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     `AP50 <value>`.
 
     Raises:
-        ValueError: an op disagrees with its reference.
+        UserError: an op disagrees with its reference.
     """
+    require_one_process()
     root = Path(output)
     for name, value in fcos_ops.build_info().items():
         print(f"{name}: {value}")
     print("\nops against their references")
     error = op_report.print_report()
     if not error <= MAX_OP_ERROR:
-        raise ValueError(f"an op differs from its reference by {error:.1e} > {MAX_OP_ERROR:.0e}")
+        raise UserError(f"an op differs from its reference by {error:.1e} > {MAX_OP_ERROR:.0e}")
 
     scenes = root / "scenes"
     print(f"\nscenes: {TRAIN_IMAGES} to train on, {VAL_IMAGES} held out, into {scenes}")

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from tqdm import tqdm
+
+from fcos_ops import POSTPROCESS_RULES
 
 from .data import CocoDataset, Sample, collate
-from .data.transforms import load_image, resize, to_tensor
+from .data.images import load_image
+from .data.transforms import resize, to_tensor
 from .drawing import DrawnBox, caption, draw_boxes, side_by_side
+from .errors import UserError
 from .evaluation import predict
-from .files import atomic_path, write_json
+from .files import atomic_path, check_writable, write_json
+from .interrupts import StopSignals
 from .models import FCOS
 from .training import InputSize
 
+REPORT_NAME = "detections.json"
+
+
+class DetectedFiles(NamedTuple):
+    """The JSON file, how many images were read, the objects on them, how many were not read."""
+
+    report: Path
+    images: int
+    objects: int
+    failed: int
+
 
 def detect_file(
-    model: FCOS, path: str | os.PathLike[str], input_size: InputSize
+    model: FCOS, path: str | os.PathLike[str], input_size: InputSize, min_score: float
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """An image file and its detections: category_id, category, bbox (x y width height), score.
+    """An image file, turned upright, and its detections from `min_score` on, best score first.
 
-    The boxes are in pixels of the file as stored, best score first.
+    Each has category_id, category, bbox (x y width height, in pixels of the upright image), score.
+
+    Raises:
+        OSError, UserError: of `load_image`.
     """
-    image = load_image(str(path))
+    image = load_image(path)
     resized, _ = resize(image, torch.zeros(0, 4), *input_size)
     empty = torch.zeros(0, dtype=torch.int64)
     sample = Sample(to_tensor(resized), torch.zeros(0, 4), empty, 0, (image.height, image.width))
     names = dict(zip(model.config.category_ids, model.config.class_names, strict=True))
-    found = predict(model, [collate([sample])])
+    # a preset may cut off at a higher score than the one that is asked for
+    rule = POSTPROCESS_RULES[model.config.preset]
+    rule = rule._replace(score_threshold=min(rule.score_threshold, min_score))
+    results = predict(model, [collate([sample])], rule=rule)
+    found = [result for result in results if result["score"] >= min_score]
     for result in found:
         del result["image_id"]
         result["category"] = names[result["category_id"]]
@@ -65,7 +90,7 @@ def draw_beside_truth(
     results: COCO results of the whole data set, as from `evaluate`.
     """
     info = dataset.images[index]
-    image = load_image(str(dataset.image_folder / info["file_name"]))
+    image = dataset.load(index)
     boxes, labels = dataset.boxes(index, image.height, image.width)
     truth = []
     for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
@@ -87,12 +112,12 @@ def draw_dataset(
     *,
     min_score: float,
 ) -> None:
-    """Write output/<image file name>.png for every image of the data set; see draw_beside_truth."""
-    used: set[str] = set()
-    for index, info in enumerate(dataset.images):
-        name = _unused(Path(info["file_name"]).stem, used)
-        with atomic_path(Path(output) / f"{name}.png") as temporary:
-            draw_beside_truth(model, dataset, index, results, min_score).save(temporary)
+    """Write a picture for every image of the data set: `plan_pictures`, `draw_beside_truth`."""
+    pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], output)
+    for index, picture in enumerate(pictures):
+        sheet = draw_beside_truth(model, dataset, index, results, min_score)
+        with atomic_path(picture) as temporary:
+            sheet.save(temporary)
 
 
 def detect_files(
@@ -102,22 +127,71 @@ def detect_files(
     output: str | os.PathLike[str],
     *,
     min_score: float,
-) -> Path:
-    """Write output/detections.json and a drawn output/<name>.png each; return the JSON's path.
+    overwrite: bool = False,
+    progress: bool = False,
+) -> DetectedFiles:
+    """Write output/detections.json and a drawn output/<name>.png for each image that can be read.
 
-    The JSON lists every detection; the pictures show those of at least `min_score`.
+    The JSON is a list with an object a file, in order: {"file", "picture", "width", "height",
+    "detections"}, or {"file", "error"}. It is also written when a signal or an error stops the
+    work, with the files up to there. Sizes are those of the upright image.
+
+    Args:
+        model, paths, input_size: see `detect_file`.
+        min_score: of the detections in JSON and pictures.
+        overwrite: whether `output` may hold such files already.
+
+    Raises:
+        UserError: `output` holds another run, or a picture would take the place of an image.
+        OSError: `output` cannot be written.
+        Interrupted: by SIGINT or SIGTERM.
     """
     root = Path(output)
-    report = []
+    pictures = plan_pictures(paths, root)
+    there = [path for path in (root / REPORT_NAME, *pictures) if path.exists()]
+    if there and not overwrite:
+        raise UserError(f"{there[0]} is of another run: add --overwrite or choose another --output")
+    check_writable(root)
+    report: list[dict[str, Any]] = []
+    try:
+        with StopSignals() as stop:
+            for path, picture in zip(
+                tqdm(paths, unit="image", disable=not progress), pictures, strict=True
+            ):
+                stop.check()
+                try:
+                    image, results = detect_file(model, path, input_size, min_score)
+                except (UserError, OSError) as error:
+                    report.append({"file": str(path), "error": str(error)})
+                    tqdm.write(f"fcos: {error}", file=sys.stderr)
+                    continue
+                with atomic_path(picture) as temporary:
+                    draw_results(model, image, results, min_score).save(temporary)
+                size = {"width": image.width, "height": image.height}
+                entry = {"file": str(path), "picture": picture.name, **size, "detections": results}
+                report.append(entry)
+    finally:
+        write_json(root / REPORT_NAME, report)
+    failed = sum("error" in entry for entry in report)
+    objects = sum(len(entry.get("detections", ())) for entry in report)
+    return DetectedFiles(root / REPORT_NAME, len(report) - failed, objects, failed)
+
+
+def plan_pictures(
+    paths: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]
+) -> list[Path]:
+    """Where the picture of each image goes: its name as .png, numbered if it was there before.
+
+    Raises:
+        UserError: a picture would take the place of an image.
+    """
     used: set[str] = set()
-    for path in paths:
-        image, results = detect_file(model, path, input_size)
-        name = _unused(Path(path).stem, used)
-        with atomic_path(root / f"{name}.png") as temporary:
-            draw_results(model, image, results, min_score).save(temporary)
-        report.append({"file": str(path), "picture": f"{name}.png", "detections": results})
-    write_json(root / "detections.json", report)
-    return root / "detections.json"
+    pictures = [Path(folder) / f"{_unused(Path(path).stem, used)}.png" for path in paths]
+    images = {Path(path).resolve() for path in paths}
+    for picture in pictures:
+        if picture.resolve() in images:
+            raise UserError(f"{folder} must be another folder than that of the image {picture}")
+    return pictures
 
 
 def _unused(stem: str, used: set[str]) -> str:

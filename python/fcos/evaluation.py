@@ -13,7 +13,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
+from fcos_ops import PostprocessRule
+
+from .coco_checks import check_ground_truth, check_results
 from .data import Batch, CocoDataset, evaluation_loader
+from .errors import UserError
 from .models import FCOS
 
 METRIC_NAMES = (
@@ -24,19 +28,23 @@ METRIC_NAMES = (
 
 @torch.inference_mode()
 def predict(
-    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
+    model: FCOS,
+    loader: Iterable[Batch],
+    *,
+    rule: PostprocessRule | None = None,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
-    the model into evaluation mode.
+    the model into evaluation mode. rule: see `FCOS.detect`.
     """
     model.eval()
     device = next(model.parameters()).device
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
         images = batch.images.to(device)
-        found = model.detect(images, original_sizes=batch.original_sizes.to(device))
+        found = model.detect(images, original_sizes=batch.original_sizes.to(device), rule=rule)
         corner, size = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
         rows = zip(
             batch.image_ids,
@@ -64,14 +72,21 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
 
     Args:
         ground_truth: as from `CocoDataset.ground_truth`: every annotation with `iscrowd`, `area`
-            and an id of at least 1.
+            and an id of its own, of at least 1.
         results: as from `predict`. May be empty: pycocotools fails there, the metrics are 0.
 
     Returns:
         Values in [0, 1]; -1 where there is nothing to measure (no ground truth of that size).
+
+    Raises:
+        UserError: pycocotools would take a value for another than it is, such as a NaN box for a
+            perfect match, or pass over it; the message names it.
     """
+    check_ground_truth(ground_truth)
+    check_results(ground_truth, results)
     if not results:
-        return dict.fromkeys(METRIC_NAMES, 0.0)
+        measurable = any(not a["iscrowd"] for a in ground_truth["annotations"])
+        return dict.fromkeys(METRIC_NAMES, 0.0 if measurable else -1.0)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress by print
         truth = COCO()
         truth.dataset = copy.deepcopy(ground_truth)  # evaluation writes into it
@@ -86,20 +101,21 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
 def evaluate(
     model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Metrics of a model on a data set, and its detections.
+    """Metrics of a model on a data set, and its detections. Errors: as `check_categories`."""
+    check_categories(model, dataset)
+    loader = evaluation_loader(dataset, batch=batch, workers=workers)
+    results = predict(model, loader, progress=progress)
+    return coco_metrics(dataset.ground_truth(), results), results
 
-    Raises:
-        ValueError: the model was trained on other categories.
-    """
+
+def check_categories(model: FCOS, dataset: CocoDataset) -> None:
+    """UserError where the data has other categories than the model was made for."""
     if model.config.category_ids != dataset.category_ids:
-        raise ValueError(
+        raise UserError(
             f"the model knows {model.config.num_classes} categories, "
             f"{_some(model.config.class_names)}; the data has {len(dataset.category_ids)}, "
             f"{_some(dataset.class_names)}"
         )
-    loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    results = predict(model, loader, progress=progress)
-    return coco_metrics(dataset.ground_truth(), results), results
 
 
 def format_metrics(metrics: dict[str, float]) -> str:

@@ -12,24 +12,40 @@ from typing import Any
 
 import torch
 
+from .errors import UserError
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str], temporary: Path | None = None) -> Iterator[None]:
+    """An OSError names `path` instead of the temporary file or, as a full disk does, nothing."""
+    try:
+        yield
+    except OSError as error:
+        of_another_file = temporary is not None and error.filename not in (None, str(temporary))
+        if error.errno is None or of_another_file:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes that name if the block ends without error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix
-    )
+    with _naming(path):
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix
+        )
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp's file is private to its owner; give it the mode an ordinary new file would have
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, target)
+        with _naming(path, temporary):
+            yield temporary
+            # mkstemp's file is private to its owner; give it the mode of an ordinary new file
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,12 +56,33 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Make a folder if need be and a file in it: an OSError now, not after hours of work."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with _naming(folder):
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+def save_torch_file(path: str | os.PathLike[str], content: Any) -> None:
+    """Write a file of torch.save atomically.
+
+    Raises:
+        OSError: it cannot be written; the old file, if there was one, is still there.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what torch's writer makes of a full disk
+            reason = str(error).splitlines()[0]
+            raise OSError(f"cannot write {path}: is the disk full? ({reason})") from error
+
+
 def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
     """Read a file of torch.save onto the CPU. No code in the file is run (weights_only).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file. Both messages call it `kind`.
+        UserError: not such a file. Both messages call it `kind`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{kind} not found: {path}")
@@ -53,4 +90,6 @@ def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever foreign bytes make it stumble on
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a {kind}: {reason}") from error
+        if "weights_only" in reason:  # torch goes on to advise running what is in the file
+            reason = "it holds other things than tensors and plain values"
+        raise UserError(f"{path}: not a {kind}: {reason}") from error

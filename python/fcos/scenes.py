@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .errors import UserError
 from .files import atomic_path, write_json
 
 Point = tuple[float, float]
 
+_DESCRIPTION = "fcos scenes"
+_OWN_FILE = f'{{"info": {{"description": "{_DESCRIPTION}"'.encode()  # how the annotations begin
 _SUPERSAMPLING = 3  # shapes are drawn on a finer grid and averaged down, for smooth outlines
 _MAX_COVERED = 0.5  # of a shape's box by any other box: what is mostly hidden cannot be found
 
@@ -172,12 +175,15 @@ def write_split(
     min_side = max(8, size // 10) if min_side is None else min_side
     max_side = size // 2 if max_side is None else max_side
     if count < 1:
-        raise ValueError(f"count: expected a positive number of images, got {count}")
+        raise UserError(f"count must be a positive number of images, got {count}")
     if not 1 <= min_side <= max_side <= size:
-        raise ValueError(
-            "min_side, max_side: expected 1 <= min_side <= max_side <= size, "
+        raise UserError(
+            "min_side, max_side must be 1 <= min_side <= max_side <= size, "
             f"got {min_side}, {max_side} and size {size}"
         )
+    target = Path(root) / "annotations" / f"instances_{split}.json"
+    if target.exists() and not target.read_bytes().startswith(_OWN_FILE):
+        raise UserError(f"{target} is of another data set: choose another folder for the scenes")
     folder = Path(root) / split
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -192,11 +198,10 @@ def write_split(
         images.append({"id": image_id, "file_name": name, "width": size, "height": size})
         for label, outline in shapes:
             annotations.append(_annotation(len(annotations) + 1, image_id, label, outline))
-    target = Path(root) / "annotations" / f"instances_{split}.json"
     write_json(
         target,
         {
-            "info": {"description": "fcos scenes", "seed": seed},
+            "info": {"description": _DESCRIPTION, "seed": seed},
             "images": images,
             "annotations": annotations,
             "categories": [{"id": i + 1, "name": n} for i, n in enumerate(CLASS_NAMES)],

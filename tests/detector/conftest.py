@@ -10,6 +10,11 @@ from fcos.data import CocoDataset, find_split
 from .helpers import annotation, image_entry, write_dataset
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread: None) -> None:
+    """The networks here are so small that threads cost more than they bring."""
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Four images: ordinary, grey with a crowd, without boxes, with boxes that need cleaning."""

@@ -11,6 +11,11 @@ import torch
 from fcos.models import FCOS, ModelConfig
 from PIL import Image
 
+# options of `fcos train` for a network like `small_model`
+SMALL = (
+    "--backbone resnet18 --backbone-width 8 --width 16 --depth 1 --norm gn --size 64 --max-size 96 "
+    "--batch 2 --device cpu"
+).split()
 CATEGORIES = [{"id": 7, "name": "cup"}, {"id": 3, "name": "ball"}, {"id": 40, "name": "hat"}]
 
 
@@ -35,7 +40,7 @@ def image_entry(number: int, width: int, height: int, mode: str = "RGB") -> dict
     return {"id": number, "file_name": name, "width": width, "height": height, "mode": mode}
 
 
-def annotation(image: int, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
+def annotation(image: int | str, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
     return {"id": 0, "image_id": image, "category_id": category, "bbox": bbox, **more}
 
 

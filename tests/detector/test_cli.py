@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 from fcos.cli import main
 
-from .helpers import image_entry, write_dataset
-
-SMALL = (
-    "--backbone resnet18 --backbone-width 8 --width 16 --depth 1 --norm gn --size 64 --max-size 96 "
-    "--batch 2 --device cpu"
-).split()
+from .helpers import SMALL, annotation, image_entry, write_dataset
 
 
 def _train(data: Path, output: Path, *more: str) -> int:
@@ -25,7 +20,7 @@ def test_train_resume_evaluate_detect(
 ) -> None:
     run, weights = tmp_path / "run", str(tmp_path / "run" / "last.pth")
     assert _train(data, run, "--steps", "2", "--ema", "0.9") == 0
-    assert _train(data, run, "--steps", "2") == 1
+    assert _train(data, run, "--steps", "2") == 2
     assert "--resume" in capsys.readouterr().err
     assert _train(data, run, "--steps", "4", "--ema", "0.9", "--resume") == 0
     lines = (run / "metrics.jsonl").read_text().splitlines()
@@ -49,35 +44,74 @@ def test_train_resume_evaluate_detect(
 def test_evaluation_during_training(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_dataset(data, "val", [image_entry(1, 64, 64)], [])
+    write_dataset(data, "val", [image_entry(1, 64, 64)], [annotation(1, 3, [8, 8, 20, 20])])
     assert _train(data, tmp_path / "run", "--epochs", "2", "--eval-every", "1") == 0
-    assert "epoch 2: AP " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "val: 1 images, 0 without boxes, 1 boxes; left out: none" in out
+    assert "epoch 2: AP " in out
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert "AP50" in json.loads(lines[-1])
+    assert [json.loads(line)["step"] for line in lines if "AP50" in line] == [2, 4]
+
+
+def test_validation_data_of_other_categories_is_refused_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(data, "val", [image_entry(1, 64, 64)], [])
+    path = data / "annotations" / "instances_val.json"
+    path.write_text(path.read_text().replace('"id": 40', '"id": 41'))
+    assert _train(data, tmp_path / "run", "--steps", "2", "--eval-every", "1") == 2
+    assert "knows 3 categories" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_scenes(tmp_path: Path) -> None:
     options = ["--output", str(tmp_path), "--train", "2", "--val", "1", "--size", "64"]
-    assert main(["scenes", *options]) == 0
+    for _ in range(2):  # the second time over the first
+        assert main(["scenes", *options]) == 0
     assert (tmp_path / "annotations" / "instances_val.json").is_file()
+
+
+def test_scenes_never_replace_another_data_set(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (data / "annotations" / "instances_train.json").read_bytes()
+    assert main(["scenes", "--output", str(data), "--train", "1", "--val", "1"]) == 2
+    assert "instances_train.json is of another data set" in capsys.readouterr().err
+    assert (data / "annotations" / "instances_train.json").read_bytes() == before
+    assert not (data / "train" / "000001.jpg").exists()
+
+
+def test_pictures_of_an_evaluation_never_replace_images(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(data, tmp_path / "run", "--steps", "1") == 0
+    before = (data / "train" / "11.png").read_bytes()
+    weights = ["--weights", str(tmp_path / "run" / "last.pth")]
+    arguments = ["eval", "--data", str(data), "--split", "train", *weights]
+    assert main([*arguments, "--draw", str(data / "train")]) == 2
+    assert "must be another folder than that of the image" in capsys.readouterr().err
+    assert (data / "train" / "11.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--data", "nowhere"], "instances_train2017.json"),
-        (["--device", "tpu9"], "--device: expected cpu"),
+        (["--device", "tpu9"], "--device must be cpu, cuda or cuda:N, got 'tpu9'"),
+        (["--device", "meta"], "--device must be cpu, cuda or cuda:N, got 'meta'"),
         (["--backbone-weights", "none.pth"], "file of backbone weights not found: none.pth"),
-        (["--lr", "-1"], "lr: expected a positive number"),
+        (["--backbone-weights", __file__], "not a file of backbone weights"),
+        (["--ema", "1"], "ema must be at least 0 and less than 1, got 1.0"),
+        (["--norm", "bn", "--batch", "1", "--size", "32", "--max-size", "32"], "take --norm gn"),
         (["--resume"], "checkpoint not found"),
     ],
 )
 def test_train_errors_are_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
 ) -> None:
-    assert _train(data, tmp_path / "run", "--steps", "1", *change) == 1
-    err = capsys.readouterr().err
-    assert message in err and err.startswith("fcos: error:") and "Traceback" not in err
+    assert _train(data, tmp_path / "run", "--steps", "1", *change) == 2
+    (line,) = [s for s in capsys.readouterr().err.splitlines() if "step/s" not in s and s]
+    assert message in line and line.startswith("fcos: error:")
 
 
 def test_eval_errors_are_one_line(
@@ -91,20 +125,106 @@ def test_eval_errors_are_one_line(
     path.write_text(json.dumps({**content, "categories": content["categories"][:2]}))
     weights = str(tmp_path / "run" / "last.pth")
     capsys.readouterr()
-    assert main(["eval", "--data", str(other), "--weights", weights]) == 1
+    assert main(["eval", "--data", str(other), "--weights", weights]) == 2
     assert "knows 3 categories, ball, cup, hat; the data has 2" in capsys.readouterr().err
-    assert main(["eval", "--data", str(data), "--weights", str(path)]) == 1
+    assert main(["eval", "--data", str(data), "--weights", str(path)]) == 2
     assert "not a checkpoint" in capsys.readouterr().err
     picture = str(tmp_path / "none.jpg")
-    assert main(["detect", picture, "--weights", weights, "--output", str(tmp_path)]) == 1
+    assert main(["detect", picture, "--weights", weights, "--output", str(tmp_path)]) == 2
     assert "image not found" in capsys.readouterr().err
 
 
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["train"], ["train", "--steps", "0"], ["train", "--steps", "x"], ["a"]):
+    for arguments in ([], ["train"], ["a"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
-    messages = capsys.readouterr().err
-    for text in ("0", "x"):
-        assert f"expected a positive whole number, got '{text}'" in messages
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value", "expected"),
+    [
+        ("train", "--steps", "0", "a whole number from 1 on"),
+        ("train", "--steps", "x", "a whole number from 1 on"),
+        ("train", "--batch", "2.5", "a whole number from 1 on"),
+        ("train", "--workers", "-1", "a whole number from 0 on"),
+        ("train", "--seed", "-1", "a whole number from 0 to 4.29497e+09"),
+        ("train", "--lr", "nan", "a number above 0 and below 1e+06"),
+        ("train", "--lr", "inf", "a number above 0"),
+        ("train", "--lr", "0", "a number above 0"),
+        ("train", "--epochs", "-1", "a number above 0"),
+        ("train", "--epochs", "1e300", "a number above 0 and below 1e+06"),
+        ("train", "--flip", "2", "a number from 0 to 1"),
+        ("train", "--flip", "nan", "a number from 0 to 1"),
+        ("train", "--ema", "2", "a number from 0 to 1"),
+        ("train", "--clip", "-1", "a number from 0 on"),
+        ("train", "--weight-decay", "inf", "a number from 0 on"),
+        ("train", "--eval-every", "nan", "a number from 0 on"),
+        ("detect", "--min-score", "30", "a number from 0 to 1"),
+        ("eval", "--min-score", "-0.1", "a number from 0 to 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, option, value])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert f"argument {option}: must be {expected}" in err and f"got {value!r}" in err
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "detect", "scenes", "demo"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "SUPPRESS" not in out and "None" not in out
+
+
+def test_contents_are_said_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(data, tmp_path / "run", "--steps", "1") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    expected = "train: 4 images, 1 without boxes, 5 boxes; left out: 1 crowd, 2 under a pixel"
+    assert first == expected
+    weights = str(tmp_path / "run" / "last.pth")
+    assert main(["eval", "--data", str(data), "--split", "train", "--weights", weights]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], "1 under a pixel"),  # in units of the image
+        ([40, 0, 9, 9], "1 outside"),
+        (None, "left out: none"),
+    ],
+)
+def test_nothing_to_train_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], box: list[float] | None, reason: str
+) -> None:
+    entries = [annotation(1, 3, box)] if box else []
+    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], entries)
+    assert _train(tmp_path, tmp_path / "run", "--steps", "1") == 2
+    err = capsys.readouterr().err
+    assert "nothing to train on: 1 images, 1 without boxes, 0 boxes" in err and reason in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_in_several_processes_is_refused(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert _train(data, tmp_path / "run", "--steps", "1") == 2
+    assert main(["demo", "--output", str(tmp_path / "run")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    message = "fcos: error: WORLD_SIZE must be 1, as training is not distributed yet, got 2"
+    assert lines == [message] * 2
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert _train(data, tmp_path / "run", "--steps", "1") == 0

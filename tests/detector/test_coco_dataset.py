@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fcos.data import CocoDataset, collate, find_split, training_loader
+from fcos.data import CocoDataset, collate, evaluation_loader, find_split, training_loader
 from fcos.data.transforms import flip_boxes, resized_size
+from fcos.errors import UserError
 
 from .helpers import annotation, image_entry, write_dataset
 
@@ -59,6 +60,32 @@ def test_missing_iscrowd_and_area_are_filled(dataset: CocoDataset) -> None:
 )
 def test_resized_size(height: int, width: int, expected: tuple[int, int]) -> None:
     assert resized_size(height, width, 800, 1333) == expected
+
+
+def test_contents_say_what_is_left_out_and_why(dataset: CocoDataset) -> None:
+    expected = "4 images, 1 without boxes, 5 boxes; left out: 1 crowd, 2 under a pixel"
+    assert str(dataset.contents) == expected
+    assert sum(len(dataset.sample(i).boxes) for i in range(4)) == dataset.contents.boxes
+
+
+def test_boxes_outside_are_counted_apart(tmp_path: Path) -> None:
+    boxes = [[32, 0, 5, 5], [-9, 0, 9, 5], [0, -9, 5, 9], [0, 40, 5, 5], [31, 31, 5, 5]]
+    entries = [annotation(1, 3, box) for box in boxes]
+    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], entries)
+    dataset = CocoDataset(*find_split(tmp_path, "train"))
+    assert dataset.contents.left_out == {"outside": 4} and dataset.contents.boxes == 1
+    assert dataset.sample(0).boxes.shape == (1, 4)
+
+
+def test_annotations_of_images_that_are_not_listed(tmp_path: Path) -> None:
+    entries = [annotation(1, 3, [0, 0, 9, 9]), annotation("1", 3, [0, 0, 9, 9])]
+    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], entries)
+    split = find_split(tmp_path, "train")
+    message = r"annotations\[1\].image_id .* ints such as 1, got the str '1'; so do 1 of 2"
+    with pytest.raises(UserError, match=message):
+        CocoDataset(*split)
+    contents = CocoDataset(*split, limit=1).contents
+    assert str(contents).endswith("1 boxes; left out: 1 of images not listed")
 
 
 def test_boxes_scale_with_the_image(data: Path) -> None:
@@ -123,48 +150,21 @@ def test_both_layouts_are_found(tmp_path: Path) -> None:
         find_split(tmp_path, "train")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "not a JSON file"),
-        ("[]", "no list 'categories'"),
-        ('{"categories": [], "images": [], "annotations": []}', "holds no category"),
-        ('{"categories": [{"id": 1}], "images": [{"id": 1}]}', r"images\[0\] has no 'file_name'"),
-        (
-            '{"categories": [{"id": 1}, {"id": 1}], "images": [], "annotations": []}',
-            "categories with the same id 1",
-        ),
-        ('{"categories": [{"id": 1}], "images": [], "annotations": []}', "holds no image"),
-    ],
-)
-def test_bad_annotation_files(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "instances.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        CocoDataset(path, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        (annotation(1, 99, [0, 0, 5, 5]), "category 99 is not in"),
-        (annotation(1, 3, [0, 0, 5]), "four finite numbers"),
-        (annotation(1, 3, [0, 0, 5, float("nan")]), "four finite numbers"),
-    ],
-)
-def test_bad_annotations(tmp_path: Path, entry: dict[str, object], message: str) -> None:
-    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], [entry])
-    with pytest.raises(ValueError, match=message):
-        CocoDataset(*find_split(tmp_path, "train"))
-
-
-def test_broken_and_missing_images_are_named(data: Path, dataset: CocoDataset) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_named_in_one_line(
+    data: Path, dataset: CocoDataset, workers: int
+) -> None:
     (data / "train" / "11.png").write_text("not an image")
-    with pytest.raises(ValueError, match="11.png"):
-        dataset.sample(0)
-    (data / "train" / "11.png").unlink()
-    with pytest.raises(FileNotFoundError, match="11.png"):
-        dataset.sample(0)
+    with pytest.raises(UserError, match="cannot read the image .*11.png") as raised:
+        list(evaluation_loader(dataset, batch=2, workers=workers))
+    assert "\n" not in str(raised.value)
+
+
+def test_images_are_checked_to_exist_before_any_is_loaded(data: Path) -> None:
+    for name in ("12.png", "14.png"):
+        (data / "train" / name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"train/12.png \(2 of 4 are missing\)"):
+        CocoDataset(*find_split(data, "train"))
 
 
 def test_annotation_file_is_not_changed_by_use(data: Path, dataset: CocoDataset) -> None:

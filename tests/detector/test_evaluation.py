@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from fcos.data import CocoDataset, find_split
+from fcos.errors import UserError
 from fcos.evaluation import (
     METRIC_NAMES,
     coco_metrics,
@@ -56,6 +60,64 @@ def test_ground_truth_with_a_missing_and_a_false_box(dataset: CocoDataset) -> No
 def test_no_results_give_zeros(dataset: CocoDataset) -> None:
     metrics = coco_metrics(dataset.ground_truth(), [])
     assert metrics == dict.fromkeys(METRIC_NAMES, 0.0) and len(metrics) == 12
+
+
+def test_no_ground_truth_gives_nothing_to_measure(dataset: CocoDataset) -> None:
+    dataset.images = dataset.images[2:3]
+    assert coco_metrics(dataset.ground_truth(), []) == dict.fromkeys(METRIC_NAMES, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"bbox": [1, 2, 3, math.nan]},
+            r"results\[2\].bbox must be four finite numbers, got .*nan",
+        ),
+        ({"bbox": [1, 2, math.inf, 4]}, r"results\[2\].bbox must be"),
+        ({"bbox": [1, 2, 3]}, r"results\[2\].bbox must be"),
+        ({"bbox": None}, r"results\[2\].bbox must be"),
+        ({"score": math.nan}, r"results\[2\].score must be a finite number, got nan"),
+        ({"score": None}, r"results\[2\].score must be"),
+        ({"image_id": 99}, r"results\[2\].image_id must be the id of an image .*, got 99"),
+        ({"image_id": "11"}, r"results\[2\].image_id must be .*, got '11'"),
+        ({"image_id": [11]}, r"results\[2\].image_id must be"),
+        ({"category_id": 99}, r"results\[2\].category_id must be .*, got 99"),
+    ],
+)
+def test_results_that_would_be_misread_are_refused(
+    dataset: CocoDataset, change: dict[str, Any], message: str
+) -> None:
+    results = _truth_as_results(dataset)
+    results[2] |= change
+    with pytest.raises(UserError, match=message):
+        coco_metrics(dataset.ground_truth(), results)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": 0}, "id must be a number of at least 1, got 0"),
+        ({"id": 1}, "id must be that of no annotation before it, got 1"),
+        ({"bbox": [1, 2, 3, math.nan]}, "bbox must be four finite numbers"),
+        ({"area": math.nan}, "area must be a finite number, got nan"),
+        ({"area": None}, "area must be a finite number, got None"),
+        ({"iscrowd": None}, "iscrowd must be 0 or 1, got None"),
+        ({"image_id": 99}, "image_id must be the id of an image of ground_truth, got 99"),
+        ({"category_id": 99}, "category_id must be that of a category of it, got 99"),
+    ],
+)
+def test_ground_truth_that_would_be_misread_is_refused(
+    dataset: CocoDataset, change: dict[str, Any], message: str
+) -> None:
+    truth = dataset.ground_truth()
+    truth["annotations"][1] |= change
+    with pytest.raises(UserError, match=rf"ground_truth annotations\[1\].{message}"):
+        coco_metrics(truth, [])
+    for field in change:
+        del truth["annotations"][1][field]
+    with pytest.raises(UserError, match="got nothing"):
+        coco_metrics(truth, [])
 
 
 def test_arguments_are_left_as_they_were(dataset: CocoDataset) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from fcos.data import CocoDataset
+from fcos.errors import UserError
 from fcos.files import atomic_path
 from fcos.models import FCOS
 from fcos.training import (
@@ -67,9 +68,11 @@ def test_resumed_run_equals_an_uninterrupted_one(
 
 def test_resume_refuses_another_model(dataset: CocoDataset, tmp_path: Path) -> None:
     _finish(_trainer(dataset, tmp_path))
-    with pytest.raises(ValueError, match="another width"):
+    with pytest.raises(UserError, match="width must be 16 to resume .*last.pth, got 8"):
         _trainer(dataset, tmp_path, small_model(width=8)).resume(tmp_path / "last.pth")
-    with pytest.raises(ValueError, match="no averaged weights"):
+    with pytest.raises(UserError, match="optimizer must be 'sgd' to resume .*, got 'adamw'"):
+        _trainer(dataset, tmp_path, optimizer="adamw").resume(tmp_path / "last.pth")
+    with pytest.raises(UserError, match="ema must be 0 .* no averaged weights"):
         _trainer(dataset, tmp_path, ema=0.9).resume(tmp_path / "last.pth")
 
 
@@ -156,9 +159,16 @@ def test_learning_rate_schedules() -> None:
         learning_rate_factor(0, 10, schedule="linear")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": -1.0}, {"clip": -1.0}, {"workers": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"clip": -1.0}),
+        *({"workers": -1}, {"flip": 2.0}, {"flip": float("nan")}, {"ema": 1.0}, {"momentum": 1.0}),
+    ],
+)
 def test_settings_are_checked(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(change))):
+    ((name, value),) = change.items()
+    with pytest.raises(UserError, match=f"{name} must be .*, got {value}"):
         TrainingSettings(**{"steps": 1, **change})
 
 
@@ -190,3 +200,18 @@ def test_gradient_that_is_not_finite_stops_before_a_checkpoint(
     with pytest.raises(TrainingError, match=r"gradient is not finite at step 4"):
         _finish(trainer)
     assert load_checkpoint(tmp_path / "last.pth")["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "labels"), [("bbox_ctrness", True), ("bbox_reg", False), ("cls_logits", True)]
+)
+def test_nan_beside_a_finite_box_loss_may_come_from_labels(
+    dataset: CocoDataset, tmp_path: Path, part: str, labels: bool
+) -> None:
+    trainer = _trainer(dataset, tmp_path)
+    head = trainer.model.head
+    parent = head.classification_head if part == "cls_logits" else head.regression_head
+    torch.nn.init.constant_(getattr(parent, part).bias, torch.nan)
+    with pytest.raises(TrainingError, match="not finite at step 1") as raised:
+        _finish(trainer)
+    assert ("labels that are not in" in str(raised.value)) == labels

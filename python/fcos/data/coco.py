@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -14,9 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .transforms import clip_boxes, flip_boxes, load_image, resize, to_tensor
+from ..errors import UserError
+from .annotations import CocoFile, Entry, brief, read_annotations
+from .images import image_size, load_image
+from .transforms import clip_boxes, flip_boxes, resize, to_tensor
 
 MIN_BOX_SIDE = 1.0  # pixels; COCO holds a few boxes without any area
+NOT_LISTED = "of images not listed"
 
 
 class Sample(NamedTuple):
@@ -27,14 +29,31 @@ class Sample(NamedTuple):
         boxes: float32 [M, 4], x1 y1 x2 y2 in pixels of `image`.
         labels: int64 [M], class channel.
         image_id: as in the annotation file.
-        original_size: (height, width) of the image file.
+        original_size: (height, width) of the image that the annotations refer to.
     """
 
     image: Tensor
     boxes: Tensor
     labels: Tensor
-    image_id: int
+    image_id: int | str
     original_size: tuple[int, int]
+
+
+class Contents(NamedTuple):
+    """What a data set holds: images, those without a box to train on, such boxes, and how many
+    annotations are left out, by reason."""
+
+    images: int
+    without_boxes: int
+    boxes: int
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+        return (
+            f"{self.images} images, {self.without_boxes} without boxes, {self.boxes} boxes; "
+            f"left out: {reasons or 'none'}"
+        )
 
 
 def find_split(data: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
@@ -63,18 +82,21 @@ class CocoDataset(Dataset[Sample]):
 
     Classes are the file's `categories` in the order of their ids. Crowd regions are left out of the
     samples (they are background in training) but stay in `ground_truth()`, where evaluation ignores
-    detections on them. Images without boxes are kept.
+    detections on them. Images without boxes are kept. `contents` says what there is.
 
     Args:
         annotation_file: JSON with images, annotations and categories; annotations without `iscrowd`
             or `area` get 0 and width * height.
-        image_folder: where the images' file names lead.
+        image_folder: where the images' file names lead. `width` and `height` of an entry say
+            whether boxes refer to the pixels as stored or turned upright, as EXIF says; without
+            them: upright.
         size, max_size: see `resized_size`.
         limit: use only this many images, the first by id.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a COCO detection file; the message names what is wrong.
+        FileNotFoundError: no such file, or images that are listed and not there.
+        UserError: not a COCO detection file; the message names what is wrong. Without a limit also:
+            annotations of images that are not listed.
     """
 
     def __init__(
@@ -87,25 +109,26 @@ class CocoDataset(Dataset[Sample]):
         limit: int | None = None,
     ) -> None:
         if size < 1 or max_size < 1:
-            raise ValueError(f"size, max_size: expected positive pixels, got {size}, {max_size}")
+            raise UserError(f"size, max_size must be positive pixels, got {size}, {max_size}")
         if limit is not None and limit < 1:
-            raise ValueError(f"limit: expected a positive number of images, got {limit}")
+            raise UserError(f"limit must be a positive number of images, got {limit}")
         self.image_folder = Path(image_folder)
         self.size, self.max_size = size, max_size
-        content = _read(Path(annotation_file))
-        self.categories = sorted(content["categories"], key=lambda c: c["id"])
-        self.images = sorted(content["images"], key=lambda i: i["id"])[:limit]
+        content = read_annotations(annotation_file)
+        self.categories, self.images = content.categories, content.images[:limit]
         if not self.images:
-            raise ValueError(f"{annotation_file}: holds no image")
-        self.category_ids = tuple(int(c["id"]) for c in self.categories)
-        self.class_names = tuple(str(c.get("name", c["id"])) for c in self.categories)
+            raise UserError(f"{annotation_file} must hold at least one image, got none")
+        self.category_ids = tuple(category["id"] for category in self.categories)
+        self.class_names = tuple(category["name"] for category in self.categories)
         self._channel = {category: i for i, category in enumerate(self.category_ids)}
-        kept = {image["id"] for image in self.images}
-        self._annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in content["annotations"]:
-            if annotation["image_id"] in kept:
-                checked = _checked(annotation, self._channel, annotation_file)
-                self._annotations[checked["image_id"]].append(checked)
+        stray = _stray_annotations(content)
+        if stray and limit is None:
+            raise UserError(f"{annotation_file}: {_describe(stray, content)}")
+        self._annotations: dict[int | str, list[Entry]] = defaultdict(list)
+        for annotation in content.annotations:
+            self._annotations[annotation["image_id"]].append(annotation)
+        self._check_files()
+        self.contents = self._count(len(stray))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,40 +136,50 @@ class CocoDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
 
+    def path(self, index: int) -> Path:
+        """The file of image `index`."""
+        return self.image_folder / self.images[index]["file_name"]
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` in RGB, turned as its boxes are.
+
+        Raises:
+            UserError: it cannot be read, or has another size than the annotation file says.
+        """
+        info = self.images[index]
+        size = (info["width"], info["height"]) if "width" in info else None
+        return load_image(self.path(index), size)
+
     def sample(self, index: int, *, flip: bool = False) -> Sample:
         """Image `index`, resized, mirrored if asked, and normalised."""
-        info = self.images[index]
-        image = load_image(str(self.image_folder / info["file_name"]))
+        image = self.load(index)
         width, height = image.size
         boxes, labels = self.boxes(index, height, width)
         image, boxes = resize(image, boxes, self.size, self.max_size)
         if flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             boxes = flip_boxes(boxes, image.width)
-        return Sample(to_tensor(image), boxes, labels, info["id"], (height, width))
+        return Sample(to_tensor(image), boxes, labels, self.images[index]["id"], (height, width))
 
     def boxes(self, index: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Boxes float32 [M, 4] in original pixels and labels int64 [M] to train on.
 
         No crowd regions; clipped to the image; those then under one pixel wide or high are dropped.
         """
-        annotations = [
-            a for a in self._annotations.get(self.images[index]["id"], ()) if not a["iscrowd"]
-        ]
+        annotations = [a for a in self._of(index) if not _why_left_out(a, height, width)]
         xywh = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float64).reshape(-1, 4)
         labels = torch.tensor(
             [self._channel[a["category_id"]] for a in annotations], dtype=torch.int64
         )
         boxes = clip_boxes(torch.cat((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), 1), height, width)
-        large = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX_SIDE).all(1)
-        return boxes[large].float(), labels[large]
+        return boxes.float(), labels
 
     def ground_truth(self) -> dict[str, Any]:
         """The split as a COCO dictionary for evaluation, crowd regions included.
 
         The annotations are copies, numbered from 1: pycocotools takes id 0 for "unmatched".
         """
-        annotations = [a for image in self.images for a in self._annotations.get(image["id"], ())]
+        annotations = [a for index in range(len(self)) for a in self._of(index)]
         return {
             "info": {},
             "images": [dict(image) for image in self.images],
@@ -154,43 +187,57 @@ class CocoDataset(Dataset[Sample]):
             "annotations": [dict(a, id=i) for i, a in enumerate(annotations, start=1)],
         }
 
+    def _of(self, index: int) -> list[Entry]:
+        return self._annotations.get(self.images[index]["id"], [])
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"annotation file not found: {path}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-    for key, fields in (
-        ("categories", ("id",)),
-        ("images", ("id", "file_name")),
-        ("annotations", ("image_id", "category_id", "bbox")),
-    ):
-        entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise ValueError(f"{path}: not a COCO detection file: it has no list {key!r}")
-        for position, entry in enumerate(entries):
-            missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
-            if missing:
-                raise ValueError(f"{path}: {key}[{position}] has no {missing[0]!r}")
-        ids = [entry["id"] for entry in entries] if key != "annotations" else []
-        if len(set(ids)) != len(ids):
-            ((repeated, _),) = Counter(ids).most_common(1)
-            raise ValueError(f"{path}: {key} with the same id {repeated!r}")
-    if not content["categories"]:
-        raise ValueError(f"{path}: holds no category")
-    return content
+    def _check_files(self) -> None:
+        missing = [p for p in map(self.path, range(len(self))) if not os.path.isfile(p)]
+        if missing:
+            raise FileNotFoundError(
+                f"image not found: {missing[0]} ({len(missing)} of {len(self)} are missing)"
+            )
+
+    def _count(self, stray: int) -> Contents:
+        """Counts boxes; where the file has no size for them to be clipped to, the image has it."""
+        left_out: Counter[str] = Counter()
+        boxes = without = 0
+        for index, info in enumerate(self.images):
+            own = self._of(index)
+            if own and "width" not in info:
+                info["width"], info["height"] = image_size(self.path(index))
+            reasons = [_why_left_out(a, info["height"], info["width"]) for a in own]
+            used = reasons.count("")
+            boxes += used
+            without += not used
+            left_out.update(filter(None, reasons))
+        if stray:
+            left_out[NOT_LISTED] = stray
+        return Contents(len(self), without, boxes, dict(left_out))
 
 
-def _checked(
-    annotation: dict[str, Any], channel: dict[int, int], path: str | os.PathLike[str]
-) -> dict[str, Any]:
-    """A copy with `iscrowd` and `area` filled in; ValueError where the entry makes no sense."""
-    name = f"{path}: annotation of image {annotation['image_id']}"
-    if annotation["category_id"] not in channel:
-        raise ValueError(f"{name}: category {annotation['category_id']!r} is not in `categories`")
-    box = annotation["bbox"]
-    if len(box) != 4 or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
-        raise ValueError(f"{name}: bbox: expected four finite numbers, got {box!r}")
-    return {"iscrowd": 0, "area": float(box[2]) * float(box[3]), **annotation}
+def _why_left_out(annotation: Entry, height: int, width: int) -> str:
+    """Why no one trains on an annotation: "" where it is used."""
+    if annotation["iscrowd"]:
+        return "crowd"
+    x, y, box_width, box_height = annotation["bbox"]
+    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+        return "outside"
+    across = min(x + box_width, width) - max(x, 0)
+    down = min(y + box_height, height) - max(y, 0)
+    return "under a pixel" if min(across, down) < MIN_BOX_SIDE else ""
+
+
+def _stray_annotations(content: CocoFile) -> list[int]:
+    """Positions of the annotations whose image is not listed."""
+    listed = {image["id"] for image in content.images}
+    return [i for i, a in enumerate(content.annotations) if a["image_id"] not in listed]
+
+
+def _describe(stray: list[int], content: CocoFile) -> str:
+    """Names the types, as "1" and 1 look alike in many a viewer."""
+    wrong, listed = content.annotations[stray[0]]["image_id"], content.images[0]["id"]
+    return (
+        f"annotations[{stray[0]}].image_id must be the id of one of the images, whose ids are "
+        f"{type(listed).__name__}s such as {brief(listed)}, got the {type(wrong).__name__} "
+        f"{brief(wrong)}; so do {len(stray)} of {len(content.annotations)} annotations"
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import UserError
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
 from .coco import CocoDataset, Sample
 
@@ -25,7 +28,7 @@ class Batch(NamedTuple):
 
     images: ImageBatch
     truth: GroundTruth
-    image_ids: list[int]
+    image_ids: list[int | str]
     original_sizes: Tensor
 
 
@@ -80,6 +83,67 @@ def _generator(seed: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + stream) % (1 << 63))
 
 
+class Batches:
+    """The `Batch`es of a data set, loaded by `workers` processes or, if 0, by this one.
+
+    An error of the data is raised as it is, whichever process met it.
+    """
+
+    def __init__(self, dataset: Dataset[Sample], workers: int, **options: Any) -> None:
+        self._loader: DataLoader[Sample | Exception] = DataLoader(
+            _Reporting(dataset),
+            num_workers=workers,
+            collate_fn=_collate_or_report,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            **options,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+class _Reporting(Dataset["Sample | Exception"]):
+    """Returns the error of an item instead of raising it: a worker process of the loader would put
+    its whole traceback into the message."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Any) -> Sample | Exception:
+        try:
+            return self.dataset[key]
+        except (UserError, OSError) as error:
+            return error
+
+
+def _collate_or_report(samples: Sequence[Sample | Exception]) -> Batch | Exception:
+    good: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, Exception):
+            return sample
+        good.append(sample)
+    return collate(good)
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """A terminal or a batch system signals every process, but the main one decides when to end.
+
+    A worker that died of SIGTERM would raise an error there in the middle of a step; one that ends
+    by itself only does when the next batch is asked for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+
 def training_loader(
     dataset: CocoDataset,
     *,
@@ -89,18 +153,17 @@ def training_loader(
     start_step: int = 0,
     flip_probability: float = 0.5,
     pin_memory: bool = False,
-) -> DataLoader[Sample]:
-    """An endless loader of training `Batch`es that begins at `start_step`."""
-    return DataLoader(
+) -> Batches:
+    """Endless training `Batch`es that begin at `start_step`."""
+    return Batches(
         TrainingStream(dataset, seed, flip_probability),
+        workers,
         batch_size=batch,
         sampler=EndlessSampler(len(dataset), seed, start_step * batch),
-        num_workers=workers,
-        collate_fn=collate,
         pin_memory=pin_memory,
     )
 
 
-def evaluation_loader(dataset: CocoDataset, *, batch: int, workers: int = 0) -> DataLoader[Sample]:
-    """A loader of `Batch`es over the dataset once, in order."""
-    return DataLoader(dataset, batch_size=batch, num_workers=workers, collate_fn=collate)
+def evaluation_loader(dataset: CocoDataset, *, batch: int, workers: int = 0) -> Batches:
+    """`Batch`es over the dataset once, in order."""
+    return Batches(dataset, workers, batch_size=batch)

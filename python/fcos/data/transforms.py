@@ -50,21 +50,3 @@ def clip_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """Clip boxes [..., 4] to the image."""
     limit = boxes.new_tensor([width, height, width, height])
     return torch.minimum(boxes.clamp(min=0), limit)
-
-
-def load_image(path: str) -> Image.Image:
-    """An image file as RGB, whatever its mode.
-
-    The pixels stay as stored: COCO's boxes refer to them before any EXIF rotation.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image that Pillow can read.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"image not found: {path}") from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"cannot read the image {path}: {error}") from error

@@ -11,6 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..files import load_torch_file
 from .norm import NormName, make_norm
 
@@ -146,11 +147,13 @@ def load_backbone_weights(body: ResNet, path: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, or weights of another network.
+        UserError: not such a file, or weights of another network.
     """
-    weights = load_torch_file(path, "file of backbone weights")
-    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    content = load_torch_file(path, "file of backbone weights")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a dictionary of weights, got {type(content).__name__}")
+    weights = {k: value for k, value in content.items() if not str(k).startswith("fc.")}
     try:
         body.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{path}: does not fit this backbone: {error}") from error
+        raise UserError(f"{path}: does not fit this backbone: {error}") from error

@@ -1,8 +1,9 @@
 """Training and checkpoints."""
 
+from ..errors import TrainingError
 from .checkpoint import InputSize, load_checkpoint, load_model, save_checkpoint
 from .ema import ModelEMA
-from .records import Record, TrainingError
+from .records import Record
 from .settings import TrainingSettings
 from .trainer import Trainer
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..files import atomic_path, load_torch_file
+from ..errors import UserError
+from ..files import load_torch_file, save_torch_file
 from ..models import FCOS, ModelConfig
 
 FORMAT = 1
@@ -31,29 +32,39 @@ def save_checkpoint(
         "model": model.state_dict(),
         **state,
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    save_torch_file(path, content)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this package.
+        UserError: not a checkpoint of this package, or, to resume, one of a model alone.
     """
     content = load_torch_file(path, "checkpoint")
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a checkpoint written by `fcos train`")
+    known = isinstance(content, dict) and content.get("format") == FORMAT
+    if not known or not {"config", "input", "model"} <= content.keys():
+        raise UserError(f"{path}: not a checkpoint written by `fcos train`")
+    missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
+    if to_resume and missing:
+        raise UserError(f"{path}: holds a model, but no {', no '.join(sorted(missing))} to resume")
     return content
 
 
 def load_model(
     path: str | os.PathLike[str], device: torch.device | str = "cpu"
 ) -> tuple[FCOS, InputSize]:
-    """The model of a checkpoint in evaluation mode, with the averaged weights if it has them."""
+    """The model of a checkpoint in evaluation mode, with the averaged weights if it has them.
+
+    Raises: as `load_checkpoint`.
+    """
     content = load_checkpoint(path)
-    model = FCOS(ModelConfig.from_dict(content["config"]))
     ema = content.get("ema")
-    model.load_state_dict(content["model"] if ema is None else ema["model"])
-    return model.eval().to(device), InputSize(**content["input"])
+    try:
+        model = FCOS(ModelConfig.from_dict(content["config"]))
+        model.load_state_dict(content["model"] if ema is None else ema["model"])
+        input_size = InputSize(**content["input"])
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its parts do not fit together: {error}") from error
+    return model.eval().to(device), input_size

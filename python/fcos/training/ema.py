@@ -21,7 +21,7 @@ class ModelEMA:
 
     def __init__(self, model: FCOS, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"decay: expected 0 <= decay < 1, got {decay}")
+            raise ValueError(f"decay must be at least 0 and less than 1, got {decay}")
         self.decay = decay
         self.updates = 0
         self.module = copy.deepcopy(model).eval().requires_grad_(False)

@@ -9,13 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import TrainingError
 from ..models import LOSS_NAMES
 
 _VALUES = (*LOSS_NAMES, "gradient norm")
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to try."""
 
 
 class Record(NamedTuple):
@@ -42,33 +39,38 @@ class Record(NamedTuple):
 
 
 class Window:
-    """Losses and times of the steps since the last record; the losses stay on the device."""
+    """Losses and times of the steps since the last record; the losses stay on the device.
 
-    def __init__(self) -> None:
-        self.values: list[Tensor] = []
+    values: losses and gradient norms [steps, 4] of the steps before a run was interrupted.
+    """
+
+    def __init__(self, values: Tensor | None = None) -> None:
+        self.values: list[Tensor] = [] if values is None else list(values)
+        self.timed_steps = 0
         self.data_seconds = 0.0
         self.begin = time.perf_counter()
 
     def add(self, values: Tensor, data_seconds: float) -> None:
         """Take in losses and gradient norm [4] of a step and how long it waited for its images."""
         self.values.append(values)
+        self.timed_steps += 1
         self.data_seconds += data_seconds
 
-    def close(self, step: int, epoch: float, lr: float) -> Record:
-        """The record of the window, which ends with `step`. Reads the losses from the device.
+    def check(self, step: int) -> Tensor:
+        """Losses and gradient norms [steps, 4] of the window, which ends with `step`, on the CPU.
 
         Raises:
             TrainingError: a loss or the gradient is not finite; the message names the step.
         """
-        values = torch.stack(self.values).cpu()
-        count = len(values)
-        for number, row in enumerate(values.tolist(), start=step - count + 1):
+        values = torch.stack(self.values).cpu() if self.values else torch.zeros(0, len(_VALUES))
+        for number, row in enumerate(values.tolist(), start=step - len(values) + 1):
             if not all(math.isfinite(value) for value in row):
-                named = ", ".join(f"{n} {v:.4g}" for n, v in zip(_VALUES, row, strict=True))
-                raise TrainingError(
-                    f"loss or gradient is not finite at step {number} ({named}): "
-                    "try a lower lr, a longer warmup or a smaller clip"
-                )
+                raise TrainingError(_diagnosis(number, dict(zip(_VALUES, row, strict=True))))
+        return values
+
+    def close(self, step: int, epoch: float, lr: float) -> Record:
+        """The record of the window, which ends with `step`. Errors: as `check`."""
+        values = self.check(step)
         *means, gradient_norm = values.double().mean(0).tolist()
         return Record(
             step=step,
@@ -77,6 +79,15 @@ class Window:
             loss=sum(means),
             losses=dict(zip(LOSS_NAMES, means, strict=True)),
             gradient_norm=gradient_norm,
-            seconds_per_step=(time.perf_counter() - self.begin) / count,
-            data_seconds_per_step=self.data_seconds / count,
+            seconds_per_step=(time.perf_counter() - self.begin) / self.timed_steps,
+            data_seconds_per_step=self.data_seconds / self.timed_steps,
         )
+
+
+def _diagnosis(step: int, values: dict[str, float]) -> str:
+    named = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    remedy = "try a lower lr, a longer warmup or a smaller clip"
+    losses_are_finite = all(math.isfinite(values[name]) for name in LOSS_NAMES)
+    if not losses_are_finite and math.isfinite(values["bbox_regression"]):
+        remedy = f"look for labels that are not in [0, number of classes), or {remedy}"
+    return f"loss or gradient is not finite at step {step} ({named}): {remedy}"

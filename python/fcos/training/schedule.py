@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from ..errors import UserError
+
 ScheduleName = Literal["cosine", "step"]
 
 
@@ -30,4 +32,4 @@ def learning_rate_factor(
         return ramp * 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "step":
         return ramp * gamma ** sum(step >= m * total for m in milestones)
-    raise ValueError(f"schedule: expected 'cosine' or 'step', got {schedule!r}")
+    raise UserError(f"schedule must be 'cosine' or 'step', got {schedule!r}")

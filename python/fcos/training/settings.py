@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import torch
 from torch import nn
 
+from ..errors import UserError
 from .schedule import ScheduleName
 
 
@@ -50,11 +52,17 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "lr", "log_every", "checkpoint_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        for name in ("momentum", "weight_decay", "warmup", "clip", "ema", "workers", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+            self._check(name, "positive", getattr(self, name) > 0)
+        for name in ("weight_decay", "warmup", "clip", "workers", "seed"):
+            self._check(name, "at least 0", getattr(self, name) >= 0)
+        for name in ("momentum", "ema"):
+            self._check(name, "at least 0 and less than 1", 0 <= getattr(self, name) < 1)
+        self._check("flip", "a probability, 0 to 1", 0 <= self.flip <= 1)
+
+    def _check(self, name: str, expected: str, fulfilled: bool) -> None:
+        value = getattr(self, name)
+        if not fulfilled or not math.isfinite(value):
+            raise UserError(f"{name} must be {expected}, got {value}")
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -68,4 +76,4 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.lr)
-    raise ValueError(f"optimizer: expected 'sgd' or 'adamw', got {settings.optimizer!r}")
+    raise UserError(f"optimizer must be 'sgd' or 'adamw', got {settings.optimizer!r}")

@@ -1,0 +1,215 @@
+"""Annotation files in COCO format: every entry is made regular, or refused by its name.
+
+Exporters differ in what they leave out, write as null, or put into quotes. What has one meaning is
+read; for the rest a `UserError` names the entry, the field, and what it must be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import UserError
+
+Entry = dict[str, Any]
+
+
+class CocoFile(NamedTuple):
+    """The lists of an annotation file; other fields of the entries are kept as they were.
+
+    Attributes:
+        images: sorted by `id`, an int or a str; `file_name` is a str; `width` and `height` are
+            positive ints, or absent together.
+        categories: sorted by `id`, an int; `name` is a str.
+        annotations: `image_id` as it was (no image may have it); `category_id` of a category;
+            `bbox` four floats x y width height; `area` a float; `iscrowd` 0 or 1.
+    """
+
+    images: list[Entry]
+    categories: list[Entry]
+    annotations: list[Entry]
+
+
+class _Refused(Exception):
+    def __init__(self, field: str, expected: str) -> None:
+        self.field, self.expected = field, expected
+
+
+def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
+    """Read an annotation file. `annotations` may be missing, as in COCO's test sets.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not such a file, or an entry that makes no sense.
+    """
+    content = _read_json(Path(path))
+    categories = _each(path, content, "categories", _category)
+    ids = {category["id"] for category in categories}
+    images = _each(path, content, "images", _image)
+    annotations = _each(path, content, "annotations", lambda entry: _annotation(entry, ids))
+    if not categories:
+        raise UserError(f"{path} must have at least one category, got none")
+    _check_ids(path, "categories", categories)
+    _check_ids(path, "images", images)
+    return CocoFile(_sorted(images), _sorted(categories), annotations)
+
+
+def brief(value: object, limit: int = 60) -> str:
+    """`value` for a message: the first characters of its repr."""
+    text = repr(value)
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file not found: {path}")
+    try:
+        content = json.loads(path.read_bytes())  # bytes: a byte order mark tells the encoding
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be a COCO detection file, got {brief(content)}")
+    if content.get("annotations") is None:
+        content["annotations"] = []
+    return content
+
+
+def _each(
+    path: str | os.PathLike[str], content: Entry, key: str, check: Callable[[Entry], Entry]
+) -> list[Entry]:
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise UserError(f"{path} must be a COCO detection file: it has no list {key!r}")
+    checked = []
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}: {key}[{position}] must be an object, got {brief(entry)}")
+        try:
+            checked.append(check(entry))
+        except _Refused as refused:
+            got = brief(entry[refused.field]) if refused.field in entry else "nothing"
+            raise UserError(
+                f"{path}: {key}[{position}].{refused.field} must be {refused.expected}, got {got}"
+            ) from None
+    return checked
+
+
+def _check_ids(path: str | os.PathLike[str], key: str, entries: list[Entry]) -> None:
+    """One type and no id twice: `1` and `"1"` are different, whoever meant what."""
+    ids = [entry["id"] for entry in entries]
+    for position, value in enumerate(ids):
+        if type(value) is not type(ids[0]):
+            raise UserError(
+                f"{path}: {key}[{position}].id must be of one type with {key}[0].id, "
+                f"{brief(ids[0])}, got {brief(value)}"
+            )
+    if len(set(ids)) != len(ids):
+        ((repeated, _),) = Counter(ids).most_common(1)
+        raise UserError(f"{path}: {key} with the same id {brief(repeated)}")
+
+
+def _sorted(entries: list[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: entry["id"])
+
+
+def _category(entry: Entry) -> Entry:
+    number = _whole(entry.get("id"))
+    if number is None:
+        raise _Refused("id", "a whole number")
+    name = entry.get("name")
+    name = number if name is None else name
+    if not isinstance(name, str | int | float) or not _is_text(str(name)):
+        raise _Refused("name", "text")
+    return {**entry, "id": number, "name": str(name)}
+
+
+def _image(entry: Entry) -> Entry:
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not _is_text(name) or not name or "\0" in name:
+        raise _Refused("file_name", "the name of a file")
+    checked = {**entry, "id": _id(entry, "id")}
+    for field in ("width", "height"):
+        side = checked.pop(field, None)
+        if side not in (None, ""):
+            checked[field] = _whole(side)
+            if checked[field] is None or checked[field] < 1:
+                raise _Refused(field, "a positive whole number, or null")
+    if ("width" in checked) != ("height" in checked):
+        missing = "height" if "width" in checked else "width"
+        raise _Refused(missing, "given where the other side is")
+    return checked
+
+
+def _annotation(entry: Entry, categories: set[int]) -> Entry:
+    category = _whole(entry.get("category_id"))
+    if category not in categories:
+        raise _Refused("category_id", "one of the ids in `categories`")
+    box = entry.get("bbox")
+    numbers = [_number(value) for value in box] if isinstance(box, list) else []
+    x, y, width, height = numbers if len(numbers) == 4 else [None] * 4
+    if x is None or y is None or width is None or height is None or width < 0 or height < 0:
+        raise _Refused("bbox", "four finite numbers x, y, width >= 0, height >= 0")
+    area = entry.get("area")
+    area = width * height if area in (None, "") else _number(area)
+    if area is None or not 0 <= area < math.inf:
+        raise _Refused("area", "a number of at least 0, or null")
+    crowd = entry.get("iscrowd")
+    crowd = 0 if crowd in (None, "") else _whole(crowd)
+    if crowd not in (0, 1):
+        raise _Refused("iscrowd", "0 or 1, or null")
+    return {
+        **entry,
+        "image_id": _id(entry, "image_id"),
+        "category_id": category,
+        "bbox": [x, y, width, height],
+        "area": area,
+        "iscrowd": crowd,
+    }
+
+
+def _id(entry: Entry, field: str) -> int | str:
+    value = entry.get(field)
+    if isinstance(value, str) and value and _is_text(value):
+        return value
+    number = None if isinstance(value, str | bool) else _whole(value)
+    if number is None:
+        raise _Refused(field, "a whole number or a string")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """A whole number: 3, 3.0, "3", or a truth value; None for anything else."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    number = _number(value)
+    return None if number is None or not number.is_integer() else int(number)
+
+
+def _number(value: object) -> float | None:
+    """A finite number: 2.5 or "2.5"; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _is_text(value: str) -> bool:
+    """False for half a surrogate pair, which JSON can spell and no file name or terminal can."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""Commands in processes of their own, to be killed, or given a full disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from fcos.cli import main
+from fcos.data.loading import _leave_signals_to_the_main_process
+
+# The server imports torch once, and what the first step of an optimizer would; a process is then
+# there in milliseconds.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__, "fcos.commands", "torch._dynamo"])
+
+
+def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:
+    os.setsid()  # a process group, as a terminal has one
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if largest_file is not None:  # as a full disk: what is longer cannot be written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    torch.set_num_threads(1)
+    sys.exit(main(arguments))
+
+
+def start(arguments: list[str], log: Path, largest_file: int | None = None) -> BaseProcess:
+    """`fcos` with these arguments; what it prints goes to `log`."""
+    process = _context.Process(target=_command, args=(arguments, log, largest_file))
+    process.start()
+    return process
+
+
+def run(arguments: list[str], log: Path, largest_file: int | None = None) -> tuple[int, str]:
+    """Its exit status and what it printed."""
+    process = start(arguments, log, largest_file)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, log.read_text()
+
+
+def start_worker(ready: Path) -> BaseProcess:
+    """A process that waits like one that loads images, once the file `ready` is there."""
+    process = _context.Process(target=_worker, args=(ready,))
+    process.start()
+    return process
+
+
+def _worker(ready: Path) -> None:
+    _leave_signals_to_the_main_process(0)
+    ready.touch()
+    time.sleep(600)

@@ -1,0 +1,185 @@
+"""`fcos detect` on what people give it: folders, patterns, broken files, folders in use."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fcos import detection
+from fcos.cli import main
+from fcos.inputs import find_images
+from fcos.training import InputSize
+from fcos.training.checkpoint import save_checkpoint
+from PIL import Image
+
+from .helpers import small_model
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten photos of which two are broken, and what else lies in a folder of photos."""
+    folder = tmp_path / "photos"
+    (folder / "day").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        path = folder / ("day" if i % 2 else "") / f"{i}.png"
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)).save(path)
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
+    (folder / "day" / "7.png").write_text("not an image")
+    (folder / "notes.txt").write_text("x")
+    (folder / "._0.png").write_text("a file of another system")
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    model = small_model()
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
+    save_checkpoint(tmp_path / "model.pth", model, InputSize(40, 64))
+    return str(tmp_path / "model.pth")
+
+
+def _detect(weights: str, output: Path, *more: str) -> int:
+    options = ["--weights", weights, "--output", str(output), "--device", "cpu"]
+    return main(["detect", *options, *more])
+
+
+def _report(output: Path) -> list[dict[str, Any]]:
+    return json.loads((output / "detections.json").read_text())
+
+
+def test_two_broken_photos_of_ten(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _detect(weights, tmp_path / "out", str(photos)) == 1
+    report = _report(tmp_path / "out")
+    assert len(report) == 10 and len(list((tmp_path / "out").glob("*.png"))) == 8
+    errors = {Path(entry["file"]).name: entry["error"] for entry in report if "error" in entry}
+    assert list(errors) == ["2.png", "7.png"]
+    assert all("cannot read the image" in error for error in errors.values())
+    good = [entry for entry in report if "error" not in entry]
+    assert all((entry["width"], entry["height"]) == (48, 40) for entry in good)
+    objects = sum(len(entry["detections"]) for entry in good)
+    captured = capsys.readouterr()
+    assert f"8 images, {objects} objects from 0.3 on\n2 files could not be read" in captured.out
+    assert captured.err.count("fcos: cannot read the image") == 2 and "image/s" in captured.err
+
+
+def test_all_is_well_exits_with_0(photos: Path, weights: str, tmp_path: Path) -> None:
+    assert _detect(weights, tmp_path / "out", str(photos / "0.png"), str(photos / "4.png")) == 0
+
+
+def test_folders_and_patterns(photos: Path, tmp_path: Path) -> None:
+    def names(*arguments: str) -> list[str]:
+        return [path.name for path in find_images(arguments, outside=photos / "day" / "out")]
+
+    everything = [f"{i}.png" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
+    (photos / "day" / "out").mkdir()
+    (photos / "day" / "out" / "0.png").touch()  # of an earlier run
+    assert names(str(photos)) == everything
+    assert names(str(photos / "*.png")) == ["0.png", "2.png", "4.png", "6.png", "8.png"]
+    assert names(str(photos / "**" / "[13].png")) == ["1.png", "3.png"]
+    (photos / "[13].png").touch()  # a file of that name is meant before the pattern
+    assert names(str(photos / "[13].png"), str(photos / "4.png")) == ["[13].png", "4.png"]
+    (photos / "A.JPG").touch()
+    assert "A.JPG" in names(str(photos))
+
+
+def test_paths_are_checked_before_anything_is_done(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even before the weights are read, which are not there."""
+    (tmp_path / "empty").mkdir()
+    for wrong, message in [
+        (["none.jpg", "no*.png"], "image not found: none.jpg (and 1 more)"),
+        ([str(photos / "x*.png")], "image not found: "),
+        ([str(tmp_path / "empty")], "image not found: no images in the folder"),
+    ]:
+        assert _detect("none.pth", tmp_path / "out", str(photos / "0.png"), *wrong) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_and_summary_hold_what_min_score_says(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = []
+    for text in ("0", "0.01", "0.5", "1"):
+        output = tmp_path / text
+        assert _detect(weights, output, str(photos / "0.png"), "--min-score", text) == 0
+        (entry,) = _report(output)
+        assert all(found["score"] >= float(text) for found in entry["detections"])
+        counts.append(len(entry["detections"]))
+        assert f"1 images, {counts[-1]} objects from {text} on" in capsys.readouterr().out
+    assert counts[0] >= counts[2] > counts[3] == 0
+
+
+def test_a_preset_does_not_hide_what_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    """`torchvision` keeps scores above 0.2 only."""
+    model = small_model(preset="torchvision")
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -3.5)
+    arguments = (model, photos / "0.png", InputSize(40, 64))
+    _, found = detection.detect_file(*arguments, min_score=0.05)
+    assert 0.05 <= min(result["score"] for result in found) < 0.2
+
+
+def test_a_folder_that_holds_another_run(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, image = tmp_path / "out", str(photos / "0.png")
+    assert _detect(weights, output, image) == 0
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    assert _detect(weights, output, image, "--min-score", "1") == 2
+    assert "is of another run: add --overwrite" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in output.iterdir()}
+    (output / "detections.json").unlink()  # as left by a run that was killed
+    assert _detect(weights, output, image, "--min-score", "1") == 2
+    assert _detect(weights, output, image, "--min-score", "1", "--overwrite") == 0
+    assert _report(output)[0]["detections"] == []
+
+
+def test_pictures_never_replace_images(
+    photos: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (photos / "0.png").read_bytes()
+    assert _detect(weights, photos, str(photos / "0.png"), "--overwrite") == 2
+    assert "must be another folder than that of the image" in capsys.readouterr().err
+    assert (photos / "0.png").read_bytes() == before
+
+
+def test_a_signal_keeps_what_was_done(
+    photos: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    detect_file = detection.detect_file
+
+    def signalled(model: Any, path: Path, *more: Any) -> Any:
+        if path.name == "4.png":
+            os.kill(os.getpid(), signal.SIGINT)
+        return detect_file(model, path, *more)
+
+    monkeypatch.setattr(detection, "detect_file", signalled)
+    files = [str(photos / f"{i}.png") for i in (0, 4, 6)]
+    assert _detect(weights, tmp_path / "out", *files) == 130
+    assert [Path(entry["file"]).name for entry in _report(tmp_path / "out")] == ["0.png", "4.png"]
+    assert "fcos: interrupted by SIGINT" in capsys.readouterr().err
+
+
+def test_photos_are_turned_upright(weights: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (48, 40)).save(tmp_path / "a.jpg", exif=exif)
+    assert _detect(weights, tmp_path / "out", str(tmp_path / "a.jpg")) == 0
+    (entry,) = _report(tmp_path / "out")
+    assert (entry["width"], entry["height"]) == (40, 48)
+    with Image.open(tmp_path / "out" / "a.png") as picture:
+        assert picture.width < picture.height

@@ -1,0 +1,235 @@
+"""Whatever stops a training, it resumes as if nothing had."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fcos import commands
+from fcos.cli import main
+from fcos.data import CocoDataset, find_split, training_loader
+from fcos.errors import UserError
+from fcos.interrupts import Interrupted, StopSignals
+from fcos.training import Trainer, TrainingSettings, load_checkpoint
+from fcos.training.metrics import append_metrics
+from torch import Tensor
+
+from .helpers import SMALL, annotation, image_entry, small_model, write_dataset
+from .processes import run, start, start_worker
+
+SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000}
+
+
+@pytest.fixture
+def ten_images(tmp_path: Path) -> Path:
+    images = [image_entry(i, 48, 40) for i in range(1, 11)]
+    boxes = [annotation(i, 3, [2 * i, i, 20, 24]) for i in range(1, 11)]
+    write_dataset(tmp_path, "train", images, boxes)
+    return tmp_path
+
+
+def _trainer(data: Path, output: Path, **changes: Any) -> Trainer:
+    dataset = CocoDataset(*find_split(data, "train"), size=40, max_size=64)
+    return Trainer(small_model(), dataset, TrainingSettings(**SETTINGS | changes), output)
+
+
+def _finish(trainer: Trainer) -> None:
+    for _ in trainer.run(progress=False):
+        pass
+
+
+def _curve(output: Path) -> list[dict[str, float]]:
+    """The metrics without the times."""
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "seconds" not in k} for line in lines]
+
+
+def _weights(output: Path) -> dict[str, Tensor]:
+    return load_checkpoint(output / "last.pth")["model"]
+
+
+def _assert_equal(output: Path, whole: Path) -> None:
+    """Curves and weights, bit for bit."""
+    assert _curve(output) == _curve(whole)
+    ours, theirs = _weights(output), _weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_step_7_of_an_epoch(
+    ten_images: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    _finish(_trainer(ten_images, ten_images / "whole"))
+    before = signal.getsignal(number)
+    trainer = _trainer(ten_images, ten_images / "run")
+    step = trainer.train_step
+
+    def signalled(batch: Any) -> Tensor:
+        if trainer.step == 6:
+            os.kill(os.getpid(), number)
+        return step(batch)
+
+    monkeypatch.setattr(trainer, "train_step", signalled)
+    with pytest.raises(Interrupted) as raised:
+        _finish(trainer)
+    assert raised.value.number == number and signal.getsignal(number) is before
+    assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 7
+    append_metrics(ten_images / "run" / "metrics.jsonl", {"step": 9})  # as if killed later
+    resumed = _trainer(ten_images, ten_images / "run")
+    resumed.resume(ten_images / "run" / "last.pth")
+    _finish(resumed)
+    assert [line["step"] for line in _curve(ten_images / "run")] == [5, 10, 12]
+    _assert_equal(ten_images / "run", ten_images / "whole")
+
+
+def test_last_is_written_once_an_epoch(ten_images: Path) -> None:
+    steps = []
+    trainer = _trainer(ten_images, ten_images / "run", steps=9, batch=4, log_every=100)
+    for _ in trainer.run(progress=False):
+        steps.append(load_checkpoint(ten_images / "run" / "last.pth")["step"])
+    assert steps == [3, 5, 8, 9]  # ten images end within steps 3, 5 and 8 of four
+
+
+def test_an_error_of_the_data_loses_nothing(ten_images: Path) -> None:
+    _finish(_trainer(ten_images, ten_images / "whole"))
+    trainer = _trainer(ten_images, ten_images / "run")
+    order = [b.image_ids[0] for b in islice(training_loader(trainer.dataset, batch=1, seed=0), 4)]
+    broken = ten_images / "train" / f"{order[3]}.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:100])
+    with pytest.raises(UserError, match=f"cannot read the image .*{broken.name}"):
+        _finish(trainer)
+    assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 3
+    broken.write_bytes(content)
+    resumed = _trainer(ten_images, ten_images / "run")
+    resumed.resume(ten_images / "run" / "last.pth")
+    _finish(resumed)
+    _assert_equal(ten_images / "run", ten_images / "whole")
+
+
+def test_weights_that_are_not_finite_are_not_saved_on_a_signal(ten_images: Path) -> None:
+    trainer = _trainer(ten_images, ten_images / "run")
+    trainer.train_step = lambda batch: trainer.step or torch.full((4,), torch.nan)  # type: ignore
+    with pytest.raises(Exception, match="not finite"):
+        for _ in trainer.run(progress=False):
+            pass
+    assert not (ten_images / "run" / "last.pth").exists()
+
+
+def _arguments(data: Path, output: Path, *more: str) -> list[str]:
+    options = ["--steps", "16", "--checkpoint-every", "1", "--log-every", "1"]
+    return ["train", "--data", str(data), "--output", str(output), *SMALL, *options, *more]
+
+
+def _last_step(output: Path) -> int:
+    path = output / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
+
+
+def test_killed_at_ten_random_moments(data: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    log, output = tmp_path / "log", tmp_path / "run"
+    for _ in range(10):
+        resume = ["--resume"] if (output / "last.pth").exists() else []
+        process = start(_arguments(data, output, *resume), log)
+        target = _last_step(output) + rng.randrange(3)
+        while process.is_alive() and _last_step(output) < target:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
+        if (output / "last.pth").exists():
+            assert load_checkpoint(output / "last.pth")["step"] >= target - 3
+    assert 0 < load_checkpoint(output / "last.pth")["step"]
+    for arguments in (_arguments(data, output, "--resume"), _arguments(data, tmp_path / "whole")):
+        status, printed = run(arguments, log)
+        assert status == 0, printed
+    _assert_equal(output, tmp_path / "whole")
+    assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 2), (signal.SIGTERM, 2)]
+)
+def test_a_signal_to_the_command(data: Path, tmp_path: Path, number: int, workers: int) -> None:
+    """To the whole process group, as by Ctrl-C or by a batch system."""
+    log, output = tmp_path / "log", tmp_path / "run"
+    more = ["--workers", str(workers), "--steps", "100000", "--checkpoint-every", "99999"]
+    process = start(_arguments(data, output, *more), log)
+    while process.is_alive() and _last_step(output) < 3:
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.killpg(process.pid, number)
+    process.join()
+    printed = log.read_text()
+    assert process.exitcode == 128 + number, printed
+    step = load_checkpoint(output / "last.pth")["step"]
+    assert step == _last_step(output) >= 3 and "Traceback" not in printed
+    assert f"last.pth holds step {step}: --resume goes on from there" in printed
+    assert f"fcos: interrupted by {signal.Signals(number).name}" in printed
+
+
+def test_workers_leave_signals_to_the_main_process(tmp_path: Path) -> None:
+    process = start_worker(tmp_path / "ready")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(0.5)
+    assert process.is_alive()
+    process.terminate()
+    process.join()
+    assert process.exitcode == 0  # any other would raise an error in the main process
+
+
+def test_an_evaluation_that_is_interrupted_loses_no_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signal stops it at once, and the run that resumes evaluates."""
+    write_dataset(data, "val", [image_entry(1, 64, 64)], [annotation(1, 3, [8, 8, 20, 20])])
+    evaluate, output = commands.evaluate_model, tmp_path / "run"
+
+    def signalled(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    more = ["--eval-every", "0.5", "--steps", "4", "--checkpoint-every", "9"]
+    arguments = _arguments(data, output, *more)
+    monkeypatch.setattr(commands, "evaluate_model", signalled)
+    assert main(arguments) == 128 + signal.SIGTERM
+    assert "last.pth holds step 1" in capsys.readouterr().out
+    monkeypatch.setattr(commands, "evaluate_model", evaluate)
+    assert main([*arguments, "--resume"]) == 0
+    assert [line["step"] for line in _curve(output) if "AP" in line] == [2, 3, 4]
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """A shell starts a job in the background of a script so."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not signals
+            signals.check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_interrupts_at_once() -> None:
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted, match="SIGINT"):
+            signals.check()
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)

@@ -1,0 +1,130 @@
+"""`fcos train --resume`: the stored model and recipe, and what the command line makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fcos.cli import main
+from fcos.training import load_checkpoint
+
+from .helpers import SMALL
+
+RECIPE = (
+    "--steps 2 --lr 0.003 --optimizer adamw --flip 0 --ema 0.9 --seed 5 --limit 3 --log-every 1"
+).split()
+
+
+@pytest.fixture
+def run(data: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    output = data / "run"
+    assert main(["train", "--data", str(data), "--output", str(output), *SMALL, *RECIPE]) == 0
+    capsys.readouterr()
+    return output
+
+
+def _resume(run: Path, *more: str) -> int:
+    arguments = ["train", "--data", str(run.parent), "--output", str(run), "--device", "cpu"]
+    return main([*arguments, "--resume", *more])
+
+
+def test_alone_it_takes_everything_stored(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "last.pth").read_bytes()
+    assert _resume(run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("train: 3 images")
+    assert lines[-1] == "already at step 2 of 2" and (run / "last.pth").read_bytes() == before
+
+
+def test_changes_are_named_and_the_rest_is_kept(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = load_checkpoint(run / "last.pth")
+    assert _resume(run, "--steps", "4", "--lr", "0.001", "--flip", "0") == 0
+    out = capsys.readouterr().out
+    assert "already at step 2 of 4\nother than before: steps 2 -> 4, lr 0.003 -> 0.001\n" in out
+    after = load_checkpoint(run / "last.pth")
+    assert after["step"] == 4 and after["config"] == before["config"]
+    assert after["settings"] == {**before["settings"], "steps": 4, "lr": 0.001}
+    assert after["data"] == before["data"] and after["data"]["limit"] == 3
+
+
+def test_changes_are_applied(run: Path) -> None:
+    assert _resume(run, "--steps", "3", "--weight-decay", "0.25") == 0
+    decays = [
+        g["weight_decay"] for g in load_checkpoint(run / "last.pth")["optimizer"]["param_groups"]
+    ]
+    assert decays == [0.25, 0]
+
+
+def test_epochs_count_from_the_start(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _resume(run, "--epochs", "2") == 0  # three images by two
+    assert "already at step 2 of 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--optimizer", "sgd"], "optimizer must be 'adamw' to resume"),
+        (["--width", "8"], "width must be 16 to resume"),
+        (["--norm", "bn"], "norm must be 'gn' to resume"),
+        (["--preset", "paper"], "preset must be 'improved' to resume"),
+        (["--backbone-weights", "a.pth"], "--backbone-weights must not be given with --resume"),
+    ],
+)
+def test_another_model_or_optimizer_is_refused_by_name(
+    run: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
+) -> None:
+    before = (run / "last.pth").read_bytes()
+    assert _resume(run, "--steps", "4", *change) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"fcos: error: {message}") and err.count("\n") == 1
+    assert (run / "last.pth").read_bytes() == before
+
+
+def test_other_classes_are_refused_by_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run.parent / "annotations" / "instances_train.json"
+    path.write_text(path.read_text().replace('"cup"', '"mug"'))
+    assert _resume(run, "--steps", "4") == 2
+    err = capsys.readouterr().err
+    assert "class_names must be ('ball', 'cup', 'hat') to resume" in err and "'mug'" in err
+
+
+def test_metrics_behind_the_checkpoint_are_dropped(run: Path) -> None:
+    """Of a run that was killed after the checkpoint, in the middle of a line."""
+    path = run / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 3, "loss": 99}\n{"step": 4, "AP": 1}\n[]\n{"step": 5, "lo')
+    assert _resume(run, "--steps", "4") == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert all(line["loss"] != 99 for line in lines)
+
+
+def test_a_checkpoint_whose_parts_do_not_fit(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = load_checkpoint(run / "last.pth")
+    for change in ({"config": {**content["config"], "width": 8}}, {"input": {}}, {"config": {}}):
+        torch.save({**content, **change}, run / "bad.pth")
+        arguments = ["eval", "--data", str(run.parent), "--weights", str(run / "bad.pth")]
+        assert main([*arguments, "--split", "train", "--device", "cpu"]) == 2
+        err = capsys.readouterr().err
+        assert "bad.pth: its parts do not fit together" in err and err.count("\n") == 1
+
+
+def test_a_model_alone_cannot_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = load_checkpoint(run / "last.pth")
+    del content["optimizer"], content["rng"]
+    torch.save(content, run / "last.pth")
+    assert _resume(run) == 2
+    assert "last.pth: holds a model, but no optimizer, no rng to resume" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_notes_or_window_goes_on(run: Path) -> None:
+    """As the first versions wrote it."""
+    content = load_checkpoint(run / "last.pth")
+    del content["data"], content["window"]
+    torch.save(content, run / "last.pth")
+    assert _resume(run, "--steps", "3", "--limit", "3") == 0
+    assert load_checkpoint(run / "last.pth")["step"] == 3

@@ -1,0 +1,34 @@
+"""`fcos` as pip installs it without the extra `detector`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+sys.modules.update(dict.fromkeys({missing}))  # None: as if it were not installed
+from fcos.cli import main
+sys.exit(main({arguments}))
+"""
+
+
+def _run(missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = SCRIPT.format(missing=missing, arguments=list(arguments))
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("missing", ["PIL", "pycocotools", "tqdm"])
+def test_one_line_says_what_to_install(missing: str) -> None:
+    result = _run([missing], "detect", "a.jpg", "--weights", "b", "--output", "c")
+    assert result.returncode == 2
+    message = f"fcos: error: {missing} is missing: pip install 'fcos_ops[detector]'\n"
+    assert result.stderr == message
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_needs_none_of_them(arguments: list[str]) -> None:
+    result = _run(["PIL", "pycocotools", "tqdm", "matplotlib"], *arguments)
+    assert result.returncode == 0 and "usage: fcos" in result.stdout and not result.stderr
