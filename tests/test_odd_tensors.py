@@ -97,9 +97,7 @@ def test_a_derivative_that_is_a_zero_tensor(name: str, dtype: torch.dtype) -> No
     inputs = [t.to(dtype) if t.is_floating_point() else t for t in op.make(N)]
     leaves = [t.requires_grad_() for t in inputs[: op.differentiable]]
     results = [r for r in op.run(*inputs) if r.requires_grad]
-    zeros = [
-        torch._efficientzerotensor(r.shape, dtype=r.dtype, device=r.device) for r in results
-    ]
+    zeros = [torch._efficientzerotensor(r.shape, dtype=r.dtype, device=r.device) for r in results]
     for gradient in torch.autograd.grad(results, leaves, zeros):
         assert (gradient == 0).all()
 
