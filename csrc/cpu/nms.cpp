@@ -16,7 +16,7 @@ namespace {
 
 // The images of a piece use the same scratch memory, one after the other. So many pieces a thread
 // keep all threads busy until the end, though images differ.
-constexpr std::int64_t kPiecesOfThread = 16;
+constexpr std::int64_t kPiecesOfThread = 32;
 
 constexpr std::int64_t kMaxCandidates = std::numeric_limits<std::int32_t>::max();  // of an image
 
