@@ -1,4 +1,4 @@
-"""The native library as csrc/bindings bind it. Arguments are positional; the last four say where to
+"""The native library as csrc/bindings binds it. Arguments are positional; the last four say where to
 run, and with which scratch memory.
 
 Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
@@ -72,9 +72,9 @@ def centerness_target(
     /,
 ) -> int: ...
 def fcos_loss(
-    class_logits: Tensors,
+    cls_logits: Tensors,
     ltrb: Tensors,
-    centerness_logits: Tensors,
+    centerness: Tensors,
     grids: Grids,
     lengths: Lengths,
     matched: Tensor,
@@ -91,14 +91,14 @@ def fcos_loss(
     normalizers: Tensor,
     expected_factor: float,
     expected_scale: Tensor | None,
-    class_gradient_scale: Tensor | None,
-    ltrb_gradient_scale: Tensor | None,
-    centerness_gradient_scale: Tensor | None,
+    grad_classification: Tensor | None,
+    grad_bbox_regression: Tensor | None,
+    grad_centerness: Tensor | None,
     only_unexpected: bool,
-    class_loss: Tensor | None,
-    ltrb_loss: Tensor | None,
+    classification: Tensor | None,
+    bbox_regression: Tensor | None,
     centerness_loss: Tensor | None,
-    class_gradient: Tensors,
+    cls_logits_gradient: Tensors,
     ltrb_gradient: Tensors,
     centerness_gradient: Tensors,
     device: int,
@@ -108,12 +108,12 @@ def fcos_loss(
     /,
 ) -> int: ...
 def fcos_scale_gradients(
-    class_gradient: Tensors,
-    class_scale: Tensor | None,
+    cls_logits_gradient: Tensors,
+    grad_classification: Tensor | None,
     ltrb_gradient: Tensors,
-    ltrb_scale: Tensor | None,
+    grad_bbox_regression: Tensor | None,
     centerness_gradient: Tensors,
-    centerness_scale: Tensor | None,
+    grad_centerness: Tensor | None,
     device: int,
     stream: int,
     num_threads: int,
@@ -156,7 +156,7 @@ def nms(
     /,
 ) -> int: ...
 def postprocess(
-    class_logits: Tensors,
+    cls_logits: Tensors,
     ltrb: Tensors,
     centerness: Tensors,
     grids: Grids,

@@ -16,7 +16,7 @@ _is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 _len_torch_dispatch_stack = torch._C._len_torch_dispatch_stack
 _peek_interpreter_stack = torch._C._functorch.peek_interpreter_stack
 _get_tracing_state = torch._C._get_tracing_state
-# Of torch.autograd.grad(is_grads_batched=True), which no interpreter stack shows.
+# torch.autograd.grad(is_grads_batched=True) shows on no interpreter stack.
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
 _top_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
@@ -55,14 +55,12 @@ class Op:
     def __call__(self, *arguments: Any) -> Any:
         if not runs_eagerly(self._flat(arguments)):
             return self._dispatch(arguments)
-        if self.apply is not None:
+        if self.apply is not None and torch.is_grad_enabled():
             if self.differentiable is None:
-                if torch.is_grad_enabled() and any([t.requires_grad for t in arguments[0]]):
+                if any([t.requires_grad for t in arguments[0]]):
                     return self.apply(*arguments[1:], *arguments[0])
-            else:
-                for tensor in arguments[: self.differentiable]:
-                    if tensor.requires_grad and torch.is_grad_enabled():
-                        return self.apply(*arguments)
+            elif any([t.requires_grad for t in arguments[: self.differentiable]]):
+                return self.apply(*arguments)
         try:
             return self.kernel(*arguments)
         except BufferError:

@@ -1,4 +1,4 @@
-"""Which tensors the native library can read where they lie; new tensors."""
+"""Copies of inputs for the native library, checked and small however large a tensor; new tensors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,14 +9,16 @@ from torch import Tensor
 
 
 def contiguous(name: str, tensor: Tensor) -> Tensor:
-    """`tensor`, or a contiguous copy; torch would read one without memory."""
+    """`tensor`, or a contiguous copy. BufferError where it has no memory, which torch's copy would
+    not notice."""
     if tensor.is_contiguous():
         return tensor
     return readable(name, tensor).contiguous()
 
 
 def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor`, or a copy of that dtype; torch would read one without memory."""
+    """`tensor`, or a copy of that dtype. BufferError where it has no memory, which torch's copy would
+    not notice."""
     if tensor.dtype == dtype:
         return tensor
     return readable(name, tensor).to(dtype)

@@ -87,7 +87,7 @@ def fcos_loss(
     loss_rule = resolve_loss_rule(loss, name)
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     _check_ground_truth(heads[0][0], boxes, labels, offsets)
-    _check_expected_scale(expected_scale, boxes)
+    factor, expected = _checked_expected_scale(expected_scale, boxes)
     if normalize is not None and not callable(normalize):
         raise TypeError(f"normalize must be a function or None, got {_checks.describe(normalize)}")
     if not _native.enabled("fcos_loss", heads[0][0]):
@@ -99,11 +99,6 @@ def fcos_loss(
     normalizers = counts if loss_rule.normalizer == "positives" else image_counts
     if normalize is not None:
         normalizers = _checked(normalize)(normalizers).detach()
-    factor = expected = None
-    if isinstance(expected_scale, Tensor):
-        expected = expected_scale
-    elif expected_scale is not None:
-        factor = float(expected_scale)
     real = _native.maths_dtype(*[head[0] for head in heads])
     if real == torch.float64:
         heads = _in_double(heads)
@@ -178,14 +173,15 @@ def _check_ground_truth(first: Tensor, boxes: Tensor, labels: Tensor, offsets: T
     _checks.shape("offsets", offsets, (first.shape[0] + 1,), "one more than images")
 
 
-def _check_expected_scale(value: object, boxes: Tensor) -> None:
+def _checked_expected_scale(value: object, boxes: Tensor) -> tuple[float | None, Tensor | None]:
+    """What is expected as a number, or as a tensor."""
     if value is None:
-        return
+        return None, None
     if isinstance(value, Tensor):
         _checks.tensor("expected_scale", value, _checks.FLOATING)
         if value.numel() != 1:
             raise ValueError(f"expected_scale must hold one number, got {_checks.describe(value)}")
         _checks.same_device("expected_scale", value, "boxes", boxes)
         _checks.no_gradient("expected_scale", value)
-    else:
-        _checks.number("expected_scale", value, 1e-30, 1e30)
+        return None, value
+    return _checks.number("expected_scale", value, 1e-30, 1e30), None

@@ -10,8 +10,8 @@ import torch
 from fcos_ops import _checks
 from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 
-MAX_SIZE = 2**31 - 2  # kMaxSize in csrc/ops/assign_targets.cpp
-MAX_STRIDE = 2**62
+MAX_SIZE = 2**31 - 2  # kMaxCells in csrc/ops/checks.h
+MAX_STRIDE = 2**62  # so that a stride can be added to another in 64 bits
 
 
 class Level(NamedTuple):

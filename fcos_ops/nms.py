@@ -176,6 +176,11 @@ def _nms_kernel(
         if idxs is None:
             return reference.nms(boxes, scores, iou_threshold)
         return reference.batched_nms(boxes, scores, idxs, iou_threshold)
+    if boxes.is_meta:
+        raise ValueError(
+            "boxes must hold values, as the size of the result depends on them, got "
+            f"{_checks.describe(boxes)}"
+        )
     if idxs is not None:
         idxs = _views.readable("idxs", idxs)
     keep = torch.empty(boxes.shape[0], dtype=torch.int64, device=boxes.device)

@@ -108,7 +108,7 @@ def test_meta_tensors_have_the_shapes_of_real_ones(name: str) -> None:
     inputs = op.make(N)
     meta = [t.to("meta") for t in inputs]
     if name in ("nms", "batched_nms"):
-        with pytest.raises(ValueError, match=f"boxes must hold values, .* {name} returns"):
+        with pytest.raises(ValueError, match="boxes must hold values, .* on meta"):
             op.run(*meta)
         return
     for actual, expected in zip(op.run(*meta), op.run(*inputs), strict=True):

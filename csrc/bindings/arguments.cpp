@@ -21,41 +21,40 @@ class Sequence {
   PyObject* value_;
 };
 
-std::int64_t as_integer(PyObject* value) {
-  const std::int64_t result = PyLong_AsLongLong(value);
-  if (result == -1 && PyErr_Occurred()) throw PythonError();
-  return result;
-}
-
-double as_number(PyObject* value) {
-  const double result = PyFloat_AsDouble(value);
-  if (result == -1.0 && PyErr_Occurred()) throw PythonError();
-  return result;
-}
-
-// `error` that Python raised, with the name of the argument in front.
-[[noreturn]] void raise_with_name(const char* name) {
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_Format(type == PyExc_OverflowError ? PyExc_ValueError : type, "%s: %S", name, value);
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
+// Of a number that Python could not convert.
+[[noreturn]] void raise_unlike(const char* name, const char* expected, PyObject* value) {
+  const bool is_out_of_range = PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
+  PyErr_Clear();
+  PyErr_Format(is_out_of_range ? PyExc_ValueError : PyExc_TypeError, "%s must be %s, got %R", name,
+               expected, value);
   throw PythonError();
+}
+
+std::int64_t as_integer(PyObject* value, const char* name) {
+  const std::int64_t result = PyLong_AsLongLong(value);
+  if (result == -1 && PyErr_Occurred()) raise_unlike(name, "an int of 64 bits", value);
+  return result;
+}
+
+double as_number(PyObject* value, const char* name) {
+  const double result = PyFloat_AsDouble(value);
+  if (result == -1.0 && PyErr_Occurred()) raise_unlike(name, "a number", value);
+  return result;
 }
 
 }  // namespace
 
 Arguments::Arguments(PyObject* tuple) : tuple_(tuple), end_(PyTuple_GET_SIZE(tuple) - 4) {
   if (end_ < 0) raise(PyExc_TypeError, "too few arguments");
-  context_.device = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_)));
+  context_.device = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_), "device"));
   context_.stream = PyLong_AsVoidPtr(PyTuple_GET_ITEM(tuple, end_ + 1));
   if (context_.stream == nullptr && PyErr_Occurred()) throw PythonError();
-  context_.num_threads = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_ + 2)));
+  context_.num_threads =
+      static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_ + 2), "num_threads"));
   if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); value != Py_None) {
     const Tensor workspace(value, "workspace");
     workspace.expect_dtype(only(DType::kUInt8));
-    workspace.expect_count(workspace.count());
+    workspace.expect_contiguous();
     workspace_ = {workspace.data(), static_cast<std::size_t>(workspace.count())};
   }
 }
@@ -112,17 +111,9 @@ std::int64_t Arguments::optional_integer(const char* name, std::int64_t absent) 
   return integer(name);
 }
 
-std::int64_t Arguments::integer(const char* name) {
-  const std::int64_t result = PyLong_AsLongLong(next());
-  if (result == -1 && PyErr_Occurred()) raise_with_name(name);
-  return result;
-}
+std::int64_t Arguments::integer(const char* name) { return as_integer(next(), name); }
 
-double Arguments::number(const char* name) {
-  const double result = PyFloat_AsDouble(next());
-  if (result == -1.0 && PyErr_Occurred()) raise_with_name(name);
-  return result;
-}
+double Arguments::number(const char* name) { return as_number(next(), name); }
 
 bool Arguments::boolean(const char* name) {
   PyObject* const value = next();
@@ -134,9 +125,13 @@ bool Arguments::boolean(const char* name) {
 
 int Arguments::word(const char* name, const char* const* words, int count) {
   PyObject* const value = next();
+  if (PyUnicode_Check(value)) {
+    for (int i = 0; i < count; ++i) {
+      if (PyUnicode_CompareWithASCIIString(value, words[i]) == 0) return i;
+    }
+  }
   std::string expected;
   for (int i = 0; i < count; ++i) {
-    if (PyUnicode_Check(value) && PyUnicode_CompareWithASCIIString(value, words[i]) == 0) return i;
     expected += (i > 0 ? ", '" : "'") + std::string(words[i]) + "'";
   }
   PyErr_Format(PyExc_ValueError, "%s must be one of (%s), got %R", name, expected.c_str(), value);
@@ -166,16 +161,37 @@ std::int32_t Arguments::levels(std::array<AssignmentLevel, kMaxLevels>& levels) 
   const Py_ssize_t count = grids.size() / 4;
   if (count < 1 || count > kMaxLevels || grids.size() != 4 * count || lengths.size() != 3 * count) {
     raise(PyExc_ValueError, "levels must be 1 to " + std::to_string(kMaxLevels) +
-                                ", of four integers and three numbers each");
+                                ", of four integers and three numbers each, got " +
+                                std::to_string(grids.size()) + " and " +
+                                std::to_string(lengths.size()));
   }
   for (Py_ssize_t i = 0; i < count; ++i) {
     AssignmentLevel& level = levels[i];
     std::int64_t* const grid[] = {&level.height, &level.width, &level.stride_y, &level.stride_x};
     double* const length[] = {&level.scale, &level.lower, &level.upper};
-    for (int k = 0; k < 4; ++k) *grid[k] = as_integer(grids[4 * i + k]);
-    for (int k = 0; k < 3; ++k) *length[k] = as_number(lengths[3 * i + k]);
+    for (int k = 0; k < 4; ++k) *grid[k] = as_integer(grids[4 * i + k], "levels");
+    for (int k = 0; k < 3; ++k) *length[k] = as_number(lengths[3 * i + k], "levels");
   }
   return static_cast<std::int32_t>(count);
+}
+
+std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& levels,
+                             std::int32_t num_levels) {
+  std::int64_t total = 0;
+  for (std::int32_t i = 0; i < num_levels; ++i) {
+    const std::int64_t height = levels[i].height, width = levels[i].width;
+    // The bound of one side, which the library has, keeps the product within 64 bits.
+    if (std::min(height, width) < 0 || std::max(height, width) > INT32_MAX) {
+      raise(PyExc_ValueError, "levels must have sizes in [0, 2^31), got " + std::to_string(height) +
+                                  " x " + std::to_string(width));
+    }
+    total += height * width;
+  }
+  if (total > kMaxLocations) {
+    raise(PyExc_ValueError,
+          "levels must have at most 2^40 locations together, got " + std::to_string(total));
+  }
+  return total;
 }
 
 void read_heads(Arguments& in, HeadLevels& heads) {
@@ -189,7 +205,8 @@ void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMa
   for (const Tensors* head : {&heads.class_logits, &heads.ltrb, &heads.centerness}) {
     if (head->count != num_levels) {
       raise(PyExc_ValueError, "cls_logits, ltrb and centerness must hold one tensor for each of " +
-                                  std::to_string(num_levels) + " levels");
+                                  std::to_string(num_levels) + " levels, got " +
+                                  std::to_string(head->count));
     }
   }
   const Tensor& first = heads.class_logits.levels[0];
@@ -205,6 +222,14 @@ void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMa
       head->levels[i].expect_dtype(only(head->levels[0].dtype()));
     }
   }
+}
+
+void expect_boxes(const Tensor& boxes, const Tensor& labels) {
+  boxes.expect_dtype(kFloating);
+  boxes.expect_rank(2);
+  boxes.expect_shape({boxes.size(0), 4});
+  labels.expect_dtype(kIntegers);
+  labels.expect_shape({boxes.size(0)});
 }
 
 void expect_offsets(const Tensor& offsets, std::int64_t total) {

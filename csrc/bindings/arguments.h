@@ -104,6 +104,25 @@ void set_heads(HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>&
   args.num_classes = heads.class_logits.levels[0].size(1);
 }
 
+// Locations of an image over all levels. Raises where they cannot be counted.
+inline constexpr std::int64_t kMaxLocations = std::int64_t{1} << 40;  // _MAX_LOCATIONS in Python
+std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& levels,
+                             std::int32_t num_levels);
+
+// Raises unless boxes are [M, 4] and labels [M].
+void expect_boxes(const Tensor& boxes, const Tensor& labels);
+
+// What an op takes of ground truth.
+template <class Args>
+void set_boxes(const Tensor& boxes, const Tensor& labels, Args& args) {
+  expect_boxes(boxes, labels);
+  args.boxes = boxes.data();
+  args.num_boxes = boxes.size(0);
+  args.box_dtype = boxes.dtype();
+  args.labels = labels.data();
+  args.label_dtype = labels.dtype();
+}
+
 // On a CPU: raises unless `offsets`, [B + 1], run from 0 to `total` and never fall. Elsewhere they
 // are not read.
 void expect_offsets(const Tensor& offsets, std::int64_t total);
@@ -123,7 +142,8 @@ class WithoutGil {
 // ValueError for what the checks of the library refuse, RuntimeError for what CUDA does.
 inline void raise_unless_ok(const Status& status) {
   if (status.ok()) return;
-  raise(status.code == kInvalidArgument ? PyExc_ValueError : PyExc_RuntimeError,
+  if (status.code == kInvalidArgument) raise(PyExc_ValueError, status.message);
+  raise(PyExc_RuntimeError,
         std::string(status.message) + " (status " + std::to_string(status.code) + ")");
 }
 

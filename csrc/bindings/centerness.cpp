@@ -37,7 +37,7 @@ std::size_t bound_centerness_target(Arguments& in) {
   args.num_levels = 1;
   args.batch = rows.batch;
   args.dtype = ltrb.dtype();
-  args.target = in.optional_values("target", maths_of(ltrb.dtype()), rows.count());
+  args.target = in.values("target", maths_of(ltrb.dtype()), rows.count());
   return run(in, args, no_workspace, target);
 }
 
@@ -48,7 +48,7 @@ std::size_t bound_centerness_loss(Arguments& in) {
   const Tensor logits = in.tensor("logits");
   logits.expect_dtype(kFloating);
   const std::int64_t count = logits.count();
-  logits.expect_count(count);
+  logits.expect_contiguous();
   const DType maths = maths_of(logits.dtype());
   args.logits = line_view(logits, view);
   args.num_levels = 1;

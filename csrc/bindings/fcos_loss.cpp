@@ -12,13 +12,18 @@ Status scale_gradients(const FcosScaleArgs& args, Workspace, const Context& cont
   return fcos_scale_gradients(args, context);
 }
 
+void expect_count(const Tensors& tensors, const char* name, std::int32_t num_levels) {
+  if (tensors.count == num_levels) return;
+  raise(PyExc_ValueError, std::string(name) + " must hold one tensor for each of " +
+                              std::to_string(num_levels) + " levels, got " +
+                              std::to_string(tensors.count));
+}
+
 // The gradients of a head, of its sizes and dtype; null where there are none.
-const MutableLevelView* read_gradients(Arguments& in, const Tensors& head,
+const MutableLevelView* read_gradients(Arguments& in, const char* name, const Tensors& head,
                                        std::array<MutableLevelView, kMaxLevels>& views) {
-  const Tensors gradients = in.tensors("gradients");
-  if (gradients.count != 0 && gradients.count != head.count) {
-    raise(PyExc_ValueError, "gradients must hold one tensor a level");
-  }
+  const Tensors gradients = in.tensors(name);
+  if (gradients.count != 0) expect_count(gradients, name, head.count);
   for (std::int32_t i = 0; i < gradients.count; ++i) {
     gradients.levels[i].expect_sizes_of(head.levels[i]);
     gradients.levels[i].expect_dtype(only(head.levels[i].dtype()));
@@ -27,8 +32,9 @@ const MutableLevelView* read_gradients(Arguments& in, const Tensors& head,
 }
 
 // The gradients of a head, of one batch, number of channels and dtype.
-void set_gradient(const Tensors& gradients, std::array<MutableLevelView, kMaxLevels>& views,
-                  FcosScaleArgs& args, HeadGradient& head) {
+void set_gradient(const Tensors& gradients, const char* name,
+                  std::array<MutableLevelView, kMaxLevels>& views, FcosScaleArgs& args,
+                  HeadGradient& head) {
   head.gradient = map_views(gradients, views);
   if (head.gradient == nullptr) return;
   const Tensor& first = gradients.levels[0];
@@ -36,9 +42,7 @@ void set_gradient(const Tensors& gradients, std::array<MutableLevelView, kMaxLev
     args.num_levels = gradients.count;
     args.batch = first.size(0);
   }
-  if (gradients.count != args.num_levels) {
-    raise(PyExc_ValueError, "gradients must hold one tensor a level");
-  }
+  expect_count(gradients, name, args.num_levels);
   head.channels = first.size(1);
   head.dtype = first.dtype();
   for (std::int32_t i = 0; i < gradients.count; ++i) {
@@ -58,22 +62,12 @@ std::size_t bound_fcos_loss(Arguments& in) {
   read_heads(in, heads);
   set_heads(heads, levels, in.levels(levels), args);
   args.levels = levels.data();
-  std::int64_t rows = 0;
-  for (std::int32_t i = 0; i < args.num_levels; ++i) rows += levels[i].height * levels[i].width;
+  const std::int64_t rows = args.batch * count_locations(levels, args.num_levels);
   const DType maths = maths_of(args.class_dtype);
 
-  args.matched = in.values<std::int32_t>("matched", DType::kInt32, args.batch * rows);
+  args.matched = in.values<std::int32_t>("matched", DType::kInt32, rows);
   const Tensor boxes = in.tensor("boxes"), labels = in.tensor("labels");
-  boxes.expect_dtype(kFloating);
-  boxes.expect_rank(2);
-  args.num_boxes = boxes.size(0);
-  boxes.expect_shape({args.num_boxes, 4});
-  labels.expect_dtype(kIntegers);
-  labels.expect_shape({args.num_boxes});
-  args.boxes = boxes.data();
-  args.box_dtype = boxes.dtype();
-  args.labels = labels.data();
-  args.label_dtype = labels.dtype();
+  set_boxes(boxes, labels, args);
   args.location_offset = in.number("location_offset");
   args.normalize_ltrb = in.boolean("normalize_ltrb");
   args.box_loss = static_cast<IouKind>(in.word("box_loss", kIouKinds));
@@ -83,7 +77,7 @@ std::size_t bound_fcos_loss(Arguments& in) {
   args.gamma = in.number("gamma");
   args.eps = in.number("eps");
   args.normalizers = in.values("normalizers", maths, args.per_image ? 2 * args.batch : 2);
-  args.expected_factor = in.number("factor");
+  args.expected_factor = in.number("expected_factor");
   args.expected_scale = in.optional_values("expected_scale", maths, 1);
   args.class_gradient_scale = in.optional_values("grad_classification", maths, 1);
   args.ltrb_gradient_scale = in.optional_values("grad_bbox_regression", maths, 1);
@@ -92,20 +86,25 @@ std::size_t bound_fcos_loss(Arguments& in) {
 
   args.class_loss = in.optional_values("classification", maths, 1);
   args.ltrb_loss = in.optional_values("bbox_regression", maths, 1);
-  args.centerness_loss = in.optional_values("centerness", maths, 1);
-  args.class_gradient = read_gradients(in, heads.class_logits, class_views);
-  args.ltrb_gradient = read_gradients(in, heads.ltrb, ltrb_views);
-  args.centerness_gradient = read_gradients(in, heads.centerness, centerness_views);
+  args.centerness_loss = in.optional_values("centerness_loss", maths, 1);
+  args.class_gradient = read_gradients(in, "cls_logits_gradient", heads.class_logits, class_views);
+  args.ltrb_gradient = read_gradients(in, "ltrb_gradient", heads.ltrb, ltrb_views);
+  args.centerness_gradient =
+      read_gradients(in, "centerness_gradient", heads.centerness, centerness_views);
   return run(in, args, fcos_loss_workspace_size, fcos_loss);
 }
 
 std::size_t bound_fcos_scale_gradients(Arguments& in) {
   FcosScaleArgs args;
+  constexpr const char* names[][2] = {{"cls_logits_gradient", "grad_classification"},
+                                      {"ltrb_gradient", "grad_bbox_regression"},
+                                      {"centerness_gradient", "grad_centerness"}};
   std::array<std::array<MutableLevelView, kMaxLevels>, 3> views;
   for (std::size_t i = 0; i < views.size(); ++i) {
     HeadGradient& head = args.heads[i];
-    set_gradient(in.tensors("gradients"), views[i], args, head);
-    head.scale = in.optional_values("grad_loss", maths_of(head.dtype), 1);
+    const auto& [gradient, derivative] = names[i];
+    set_gradient(in.tensors(gradient), gradient, views[i], args, head);
+    head.scale = in.optional_values(derivative, maths_of(head.dtype), 1);
   }
   return run(in, args, no_workspace, scale_gradients);
 }

@@ -1,6 +1,7 @@
 #include "bindings/tensor.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "bindings/dlpack.h"
 
@@ -66,8 +67,8 @@ bool read_dtype(const dlpack::DataType& type, DType& result) {
 }
 
 // The names in the order of DType, as torch has them.
-constexpr const char* kDtypeNames[] = {"float32", "float64", "float16", "bfloat16",
-                                       "int32",   "int64",   "bool"};
+constexpr const char* kDtypeNames[] = {"float32", "float64", "float16",      "bfloat16",
+                                       "int32",   "int64",   "uint8 or bool"};
 
 std::string joined(const std::int64_t* numbers, int count) {
   std::string text = "[";
@@ -84,8 +85,8 @@ bool is_negated(PyObject* tensor) {
   return answer == Py_True;
 }
 
-// Whether an address is that of a view into a storage whose memory was freed: its offset from null.
-// Few others are so small that torch has to be asked.
+// A view into a freed storage reports its offset in bytes as its address. Only an address below
+// 2^40 can be such an offset, so only then is torch asked.
 bool is_offset_from_null(PyObject* tensor, std::uintptr_t address, int bits) {
   if (address >= std::uintptr_t{1} << 40) return false;
   static PyObject* const storage_offset = PyUnicode_InternFromString("storage_offset");
@@ -159,7 +160,7 @@ bool Tensor::shares_device(const Tensor& other) const {
 void Tensor::expect_dtype(DTypes dtypes) const {
   if (!given() || is(dtypes)) return;
   std::string expected;
-  for (int i = 0; i < 7; ++i) {
+  for (int i = 0; i < static_cast<int>(std::size(kDtypeNames)); ++i) {
     if ((dtypes >> i & 1) != 0)
       expected += (expected.empty() ? "" : ", ") + std::string(kDtypeNames[i]);
   }
@@ -198,7 +199,9 @@ void Tensor::expect_count(std::int64_t count) const {
 }
 
 void Tensor::expect_contiguous() const {
-  if (given() && !is_contiguous()) raise(PyExc_ValueError, name() + " must be contiguous");
+  if (given() && !is_contiguous()) {
+    raise(PyExc_ValueError, name() + " must be contiguous, got strides " + joined(strides_, rank_));
+  }
 }
 
 void Tensor::raise_shape(const std::string& expected) const {
@@ -237,7 +240,7 @@ const View* row_view(const Tensor& tensor, const Rows& rows, View& view) {
   view.height = rows.height;
   view.width = rows.width;
   if (rows.is_line) {
-    if (!tensor.is_contiguous()) raise(PyExc_ValueError, tensor.name() + " must be contiguous");
+    tensor.expect_contiguous();
     view.stride_x = tensor.size(channel);
     view.stride_channel = 1;
     return &view;

@@ -59,6 +59,7 @@ class Tensor {
   void expect_sizes_of(const Tensor& other) const;
   void expect_shape(std::initializer_list<std::int64_t> sizes) const;  // and contiguous
   void expect_count(std::int64_t count) const;                         // and contiguous
+  void expect_contiguous() const;
 
   // "labels" or "ltrb[2]".
   std::string name() const;
@@ -66,7 +67,6 @@ class Tensor {
 
  private:
   void raise_shape(const std::string& expected) const;
-  void expect_contiguous() const;
 
   const char* name_ = "";
   int index_ = -1;

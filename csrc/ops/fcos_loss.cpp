@@ -83,7 +83,7 @@ Status check_options(const FcosLossArgs& args) {
   if (!is_enumerator(args.box_weight, BoxWeight::kUniform)) {
     return invalid("fcos_loss: box_weight must be one of BoxWeight");
   }
-  if (!is_iou_eps(args.eps)) return invalid("fcos_loss: eps must be finite and at least 1.2e-38");
+  if (!is_iou_eps(args.eps)) return invalid("fcos_loss: eps must be in [1.17549435e-38, 3e38]");
   if (!is_focal_gamma(args.gamma)) return invalid("fcos_loss: gamma must be in [0, 3e38]");
   return {};
 }

@@ -47,7 +47,7 @@ Status check_data(const IouLossArgs& args) {
   if (!is_enumerator(args.box_format, BoxFormat::kLtrb)) {
     return invalid("iou_loss: box_format must be one of BoxFormat");
   }
-  if (!is_iou_eps(args.eps)) return invalid("iou_loss: eps must be finite and at least 1.2e-38");
+  if (!is_iou_eps(args.eps)) return invalid("iou_loss: eps must be in [1.17549435e-38, 3e38]");
   if (!is_normalizer(args.normalizer)) {
     return invalid("iou_loss: normalizer.dtype must be one of DType");
   }
