@@ -1,5 +1,5 @@
-"""The native library as csrc/bindings binds it. Arguments are positional; the last four say where to
-run, and with which scratch memory.
+"""The native library as csrc/bindings binds it. Arguments are positional; the last four say where
+to run, and with which scratch memory.
 
 Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
 by the argument's name, where they do not fit, and BufferError where the elements of a tensor do not

@@ -198,7 +198,7 @@ def _correct(
     """
     stored = [tensor for head in kept for tensor in head]
     truth, heads, options = inputs[:4], inputs[4:], [*ctx.options, ctx.factor]
-    if _library.may_overwrite_saved(ctx, [*stored, *grad_losses]):
+    if _library.may_overwrite_saved(ctx, stored, grad_losses):
         arguments: tuple[Any, ...] = (*truth, grad_losses, _NO_LOSSES, kept)
         try:
             _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
@@ -215,7 +215,7 @@ def _chain(
     """The stored gradients of each head times the derivative by its loss: in place where that is
     allowed, and there not at all where it is 1."""
     stored = [tensor for head in kept for tensor in head]
-    if _library.may_overwrite_saved(ctx, [*stored, *grad_losses]):
+    if _library.may_overwrite_saved(ctx, stored, grad_losses):
         real = _native.maths_dtype(*stored)
         views: list[Any] = []
         for head, scale in zip(kept, grad_losses, strict=True):

@@ -200,12 +200,12 @@ def save(ctx: Any, like: Tensor, *tensors: Tensor | None) -> Tensor:
     return link
 
 
-def may_overwrite_saved(ctx: Any, tensors: Sequence[Tensor | None]) -> bool:
+def may_overwrite_saved(ctx: Any, saved: Sequence[Tensor], grad_outputs: Sequence[Any]) -> bool:
     """Whether nobody can ask for the saved tensors again: eager, graph not kept, no hooks."""
     return (
         ctx.owns_saved
-        and runs_eagerly(tensors)
-        and not any(t is not None and _is_batched(t) for t in tensors)
+        and runs_eagerly((*saved, *grad_outputs))
+        and not any([t is not None and _is_batched(t) for t in grad_outputs])
         and not torch._C._autograd._get_current_graph_task_keep_graph()
     )
 
@@ -213,7 +213,7 @@ def may_overwrite_saved(ctx: Any, tensors: Sequence[Tensor | None]) -> bool:
 def scale_gradient(ctx: Any, gradient: Tensor, grad_output: Tensor) -> Tensor:
     """`gradient`, saved by a forward pass, times the scalar that came back for its loss: in place
     where that is allowed, and there not at all when the scalar is 1."""
-    if not may_overwrite_saved(ctx, (gradient, grad_output)):
+    if not may_overwrite_saved(ctx, (gradient,), (grad_output,)):
         return gradient * grad_output
     if grad_output.is_cpu and grad_output.item() == 1.0:
         return gradient

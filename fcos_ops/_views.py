@@ -1,4 +1,4 @@
-"""Copies of inputs for the native library, checked and small however large a tensor; new tensors."""
+"""Copies of inputs for the native library, checked, and small however large a tensor; outputs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ def contiguous(name: str, tensor: Tensor) -> Tensor:
 
 
 def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor`, or a copy of that dtype. BufferError where it has no memory, which torch's copy would
-    not notice."""
+    """`tensor`, or a copy of that dtype. BufferError where it has no memory, which torch's copy
+    would not notice."""
     if tensor.dtype == dtype:
         return tensor
     return readable(name, tensor).to(dtype)

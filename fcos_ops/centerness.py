@@ -148,55 +148,9 @@ def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Ten
 
 
 def _run(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    labels: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    reduction: str,
     gradient_scale: Tensor | None,
     loss: Tensor | None,
     gradient: Tensor | None,
-) -> None:
-    """Fills the outputs that are not None."""
-    inputs = (logits, target, mask, labels)
-    if logits.numel() > _views.PIECE and not all(t is None or t.is_contiguous() for t in inputs):
-        if reduction == "mean":
-            scale, reduction = scale / logits.numel(), "sum"
-        each, total = (loss, None) if reduction == "none" else (None, loss)
-        pieces = _views.pieces((*inputs, each, gradient), logits.dim())
-        if len(pieces) > 1:
-            options = (normalizer, normalizer_floor, scale, reduction, gradient_scale)
-            with _views.sum_of_pieces(total, len(pieces)) as sums:
-                for (x, t, m, y, piece, slope), piece_sum in zip(pieces, sums, strict=True):
-                    _run(x, t, m, y, *options, piece if total is None else piece_sum, slope)
-            return
-    real = _native.maths_dtype(logits)
-    target = _views.cast("target", target, real)
-    if mask is not None:
-        mask = _views.contiguous("mask", mask)
-    if labels is not None:
-        labels = _views.contiguous("labels", labels)
-    _native.call(
-        "centerness_loss",
-        logits,
-        _views.contiguous("logits", logits),
-        _views.contiguous("target", target),
-        mask,
-        labels,
-        normalizer,
-        normalizer_floor,
-        scale,
-        reduction,
-        gradient_scale,
-        loss,
-        gradient,
-    )
-
-
-def _kernel(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
@@ -205,22 +159,61 @@ def _kernel(
     normalizer_floor: float,
     scale: float,
     reduction: str,
-    store_gradient: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    loss, gradients = _allocate(logits, reduction, store_gradient)
+) -> None:
+    """Fills the outputs that are not None."""
+    options = (normalizer, normalizer_floor, scale, reduction)
+    if not (
+        target.dtype == _native.maths_dtype(logits)
+        and logits.is_contiguous()
+        and target.is_contiguous()
+        and (mask is None or mask.is_contiguous())
+        and (labels is None or labels.is_contiguous())
+    ):
+        inputs = (logits, target, mask, labels)
+        _run_copies(gradient_scale, loss, gradient, inputs, *options)
+        return
+    outputs = (gradient_scale, loss, gradient)
+    _native.call("centerness_loss", logits, logits, target, mask, labels, *options, *outputs)
+
+
+def _run_copies(
+    gradient_scale: Tensor | None,
+    loss: Tensor | None,
+    gradient: Tensor | None,
+    inputs: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    normalizer: Tensor | None,
+    normalizer_floor: float,
+    scale: float,
+    reduction: str,
+) -> None:
+    """`_run` on copies of the inputs, piece by piece where they would be large."""
+    logits, target, mask, labels = inputs
+    if reduction == "mean":
+        scale, reduction = scale / max(logits.numel(), 1), "sum"
+    options = (normalizer, normalizer_floor, scale, reduction)
+    is_sum = reduction == "sum"
+    pieces = _views.pieces((*inputs, None if is_sum else loss, gradient), logits.dim())
+    if len(pieces) > 1:
+        with _views.sum_of_pieces(loss if is_sum else None, len(pieces)) as sums:
+            for (*piece, each, slope), piece_sum in zip(pieces, sums, strict=True):
+                _run(gradient_scale, piece_sum if is_sum else each, slope, *piece, *options)
+        return
     _run(
-        logits,
-        target,
-        mask,
-        labels,
-        normalizer,
-        normalizer_floor,
-        scale,
-        reduction,
-        None,
+        gradient_scale,
         loss,
-        gradients[0] if store_gradient else None,
+        gradient,
+        _views.contiguous("logits", logits),
+        _views.contiguous("target", _views.cast("target", target, _native.maths_dtype(logits))),
+        None if mask is None else _views.contiguous("mask", mask),
+        None if labels is None else _views.contiguous("labels", labels),
+        *options,
     )
+
+
+def _kernel(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
+    *inputs, store_gradient = arguments
+    loss, gradients = _allocate(inputs[0], inputs[-1], store_gradient)
+    _run(None, loss, gradients[0] if store_gradient else None, *inputs)
     return loss, gradients
 
 
@@ -229,32 +222,15 @@ def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
     return _allocate(logits, reduction, store_gradient)
 
 
-def _backward_kernel(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    labels: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    reduction: str,
-    grad_loss: Tensor,
-) -> Tensor:
+def _backward_kernel(*arguments: Any) -> Tensor:
+    *inputs, grad_loss = arguments
+    logits, reduction = inputs[0], inputs[-1]
     gradient = _allocate_gradient(logits, reduction)
-    _run(
-        logits,
-        target,
-        mask,
-        labels,
-        normalizer,
-        normalizer_floor,
-        scale,
-        reduction,
-        None if reduction == "none" else grad_loss.to(_native.maths_dtype(logits)),
-        None,
-        gradient,
-    )
-    return gradient.mul_(grad_loss) if reduction == "none" else gradient
+    if reduction == "none":
+        _run(None, None, gradient, *inputs)
+        return gradient.mul_(grad_loss)
+    _run(grad_loss.to(_native.maths_dtype(logits)), None, gradient, *inputs)
+    return gradient
 
 
 def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:

@@ -141,6 +141,9 @@ def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Ten
 
 
 def _run(
+    gradient_scale: Tensor | None,
+    loss: Tensor | None,
+    gradient: Tensor | None,
     logits: Tensor,
     labels: Tensor,
     weight: Tensor | None,
@@ -150,21 +153,19 @@ def _run(
     alpha: float,
     gamma: float,
     reduction: str,
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
 ) -> None:
     """Fills the outputs that are not None, which are laid out for one level view."""
     if logits.numel() > _views.PIECE and _is_copied(logits, labels, weight):
         if reduction == "mean":
             scale, reduction = scale / logits.numel(), "sum"
-        each, total = (loss, None) if reduction == "none" else (None, loss)
-        pieces = _views.pieces((logits, labels, weight, each, gradient), logits.dim() - 1)
+        options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction)
+        is_sum = reduction == "sum"
+        inputs = (logits, labels, weight, None if is_sum else loss, gradient)
+        pieces = _views.pieces(inputs, logits.dim() - 1)
         if len(pieces) > 1:
-            options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction, gradient_scale)
-            with _views.sum_of_pieces(total, len(pieces)) as sums:
-                for (x, y, w, piece, slope), piece_sum in zip(pieces, sums, strict=True):
-                    _run(x, y, w, *options, piece if total is None else piece_sum, slope)
+            with _views.sum_of_pieces(loss if is_sum else None, len(pieces)) as sums:
+                for (*piece, each, slope), piece_sum in zip(pieces, sums, strict=True):
+                    _run(gradient_scale, piece_sum if is_sum else each, slope, *piece, *options)
             return
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
@@ -204,33 +205,10 @@ def _is_copied(logits: Tensor, labels: Tensor, weight: Tensor | None) -> bool:
     return not labels.is_contiguous()
 
 
-def _kernel(
-    logits: Tensor,
-    labels: Tensor,
-    weight: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    alpha: float,
-    gamma: float,
-    reduction: str,
-    store_gradient: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    loss, gradients = _allocate(logits, reduction, store_gradient)
-    _run(
-        logits,
-        labels,
-        weight,
-        normalizer,
-        normalizer_floor,
-        scale,
-        alpha,
-        gamma,
-        reduction,
-        None,
-        loss,
-        gradients[0] if store_gradient else None,
-    )
+def _kernel(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
+    *inputs, store_gradient = arguments
+    loss, gradients = _allocate(inputs[0], inputs[-1], store_gradient)
+    _run(None, loss, gradients[0] if store_gradient else None, *inputs)
     return loss, gradients
 
 
@@ -239,34 +217,15 @@ def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
     return _allocate(logits, reduction, store_gradient)
 
 
-def _backward_kernel(
-    logits: Tensor,
-    labels: Tensor,
-    weight: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    alpha: float,
-    gamma: float,
-    reduction: str,
-    grad_loss: Tensor,
-) -> Tensor:
+def _backward_kernel(*arguments: Any) -> Tensor:
+    *inputs, grad_loss = arguments
+    logits, reduction = inputs[0], inputs[-1]
     gradient = _allocate_gradient(logits, reduction)
-    _run(
-        logits,
-        labels,
-        weight,
-        normalizer,
-        normalizer_floor,
-        scale,
-        alpha,
-        gamma,
-        reduction,
-        None if reduction == "none" else grad_loss.to(_native.maths_dtype(logits)),
-        None,
-        gradient,
-    )
-    return gradient.mul_(grad_loss) if reduction == "none" else gradient
+    if reduction == "none":
+        _run(None, None, gradient, *inputs)
+        return gradient.mul_(grad_loss)
+    _run(grad_loss.to(_native.maths_dtype(logits)), None, gradient, *inputs)
+    return gradient
 
 
 def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:

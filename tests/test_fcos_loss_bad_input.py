@@ -90,4 +90,4 @@ def test_gradients_of_mixed_maths_are_not_scaled() -> None:
         scale = torch.tensor(2.0, dtype=dtype)
         views += ([gradient], scale)
     with pytest.raises(ValueError, match="all gradients or none"):
-        _native.call("fcos_scale_gradients", gradient, *views, 1.0, None)
+        _native.call("fcos_scale_gradients", gradient, *views)

@@ -49,6 +49,7 @@ void scale_head(const FcosScaleArgs& args, const HeadGradient& head, std::int32_
   if (factor == Real(1)) return;
   for (std::int32_t level = 0; level < args.num_levels; ++level) {
     const MutableLevelView& view = head.gradient[level];
+    if (view.width == 0 || head.channels == 0) continue;
     parallel_for(args.batch * view.height, num_threads, [&](std::int64_t i) {
       scale_row<T>(view, i / view.height, i % view.height, head.channels, factor);
     });
