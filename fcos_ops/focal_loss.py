@@ -165,7 +165,7 @@ def _run(
         if len(pieces) > 1:
             with _views.sum_of_pieces(loss if is_sum else None, len(pieces)) as sums:
                 for (*piece, each, slope), piece_sum in zip(pieces, sums, strict=True):
-                    _run(gradient_scale, piece_sum if is_sum else each, slope, *piece, *options)
+                    _run(gradient_scale, piece_sum if is_sum else each, slope, *[*piece, *options])
             return
     real = _native.maths_dtype(logits)
     if _views.needs_copy(logits):
