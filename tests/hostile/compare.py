@@ -12,8 +12,8 @@ from torch import Tensor
 from fcos_ops import Level, reference
 from tests.hostile.calls import LOSSES, NUM_LOSSES, Call, differentiable_tensors, slots
 
-# Relative error by norm. float32: what the suite asks of every op; float64: ten times that, as inputs
-# here reach from denormals to 1e30; half types, in which gradients may be stored before they are
+# Relative error by norm. float32: what the suite asks of every op; float64: ten times that, as here
+# inputs reach from denormals to 1e30; half types, in which gradients may be stored before they are
 # scaled: twice their rounding, which is 2^-11 and 2^-8.
 BARS = {
     torch.float64: 1e-12,
