@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from fcos_ops import _library, _native, _views
+from fcos_ops._flat_levels import check_levels
 
 _NO_LOSSES = _NO_SCALES = (None,) * 3  # one a head
+_SCALES = ("expected_scale", "grad_classification", "grad_bbox_regression", "grad_centerness")
 
 
 def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
@@ -75,7 +77,11 @@ def _run(
     `gradient_scales`, where there is none by what is expected to be one: a number or a tensor. With
     `only_unexpected` the gradients hold what a call without scales has written."""
     real = _native.maths_dtype(heads[0])
-    scales = [s if s is None else s.to(real) for s in (expected, *gradient_scales)]
+    check_levels(grids, lengths)
+    scales = [
+        s if s is None else _views.cast(name, s, real)
+        for name, s in zip(_SCALES, (expected, *gradient_scales), strict=True)
+    ]
     _native.call(
         "fcos_loss",
         matched,

@@ -87,14 +87,19 @@ class Op:
         if forward_ad._current_level >= 0 and not self.discrete:
             self._refuse_tangents(arguments)
         try:
-            return self.overload(*arguments)
+            results = self.overload(*arguments)
         except RuntimeError as error:
-            if _peek_interpreter_stack() is None and "Batching rule" not in str(error):
+            if not any(text in str(error) for text in ("Batching rule", "setup_context")):
                 raise
             raise RuntimeError(
                 f"fcos_ops.{self.name} does not support torch.vmap and the other transforms of "
                 "torch.func: pass a batch as further dimensions of the tensors"
             ) from error
+        node = _node_of(results)
+        if node is not None:
+            node.owns_saved = False  # the caller has what was saved, too
+            node.is_traced = _get_tracing_state() is not None
+        return results
 
     def _refuse_tangents(self, arguments: tuple[Any, ...]) -> None:
         for argument, value in zip(self.overload._schema.arguments, arguments, strict=True):
@@ -146,6 +151,13 @@ def define(
         derivative = _without_link(autograd.apply, differentiable is None)
     _LIBRARY.impl(name, derivative, "Autograd")
     return op
+
+
+def _node_of(results: Any) -> Any:
+    """The autograd node of an op's results, in eager mode the ctx of its backward; or None."""
+    first = results[0] if isinstance(results, (tuple, list)) and results else results
+    node = first.grad_fn if isinstance(first, Tensor) else None
+    return node if hasattr(node, "owns_saved") else None
 
 
 def _for_dispatcher(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -232,6 +244,11 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(backward)
     def wrapper(ctx: Any, *grad_outputs: Any) -> Any:
+        if getattr(ctx, "is_traced", False) and _get_tracing_state() is None:
+            raise RuntimeError(
+                f"{type(ctx).__name__} runs on a thread that torch.jit.trace does not see, as every "
+                "backward pass of a GPU does: use torch.export"
+            )
         if not torch.is_grad_enabled():
             return backward(ctx, *grad_outputs)
         with torch.no_grad():

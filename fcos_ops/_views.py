@@ -21,6 +21,8 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     would not notice."""
     if tensor.dtype == dtype:
         return tensor
+    if tensor.is_complex():
+        raise TypeError(f"{name} must have a real dtype, got {tensor.dtype}")
     return readable(name, tensor).to(dtype)
 
 

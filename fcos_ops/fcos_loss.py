@@ -71,7 +71,8 @@ def fcos_loss(
             stored multiplied by it, so float16 ones do not underflow and need not be computed again
             in the backward pass, and a derivative that is as expected costs nothing. The gradients
             of a loss whose derivative is another are computed again, from the maps, which are kept
-            for that; so it never changes a result but by rounding.
+            for that; so it never changes a result but by rounding (and where a derivative is not
+            finite: what has no loss then keeps a gradient of 0).
 
     Returns:
         `FcosLosses(classification, bbox_regression, centerness, num_pos, centerness_sum)`, scalars:

@@ -222,9 +222,11 @@ def _backward_kernel(*arguments: Any) -> Tensor:
     logits, reduction = inputs[0], inputs[-1]
     gradient = _allocate_gradient(logits, reduction)
     if reduction == "none":
+        _checks.shape("grad_loss", grad_loss, logits.shape, "the shape of logits")
         _run(None, None, gradient, *inputs)
         return gradient.mul_(grad_loss)
-    _run(grad_loss.to(_native.maths_dtype(logits)), None, gradient, *inputs)
+    grad_loss = _views.cast("grad_loss", grad_loss, _native.maths_dtype(logits))
+    _run(grad_loss, None, gradient, *inputs)
     return gradient
 
 

@@ -227,9 +227,11 @@ def _backward_kernel(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
     reduction = options[-1]
     gradient = _allocate_gradient(pred, target, reduction)
     if reduction == "none":
+        _checks.shape("grad_loss", grad_loss, pred.shape[:-1], "one number a box of pred")
         _run(pred, target, None, None, gradient, *options)
         return gradient.mul_(grad_loss[..., None])
-    _run(pred, target, grad_loss.to(_native.maths_dtype(pred, target)), None, gradient, *options)
+    grad_loss = _views.cast("grad_loss", grad_loss, _native.maths_dtype(pred, target))
+    _run(pred, target, grad_loss, None, gradient, *options)
     return gradient
 
 

@@ -117,6 +117,8 @@ def _kernel(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rule, native = PostprocessRule(*rule_and_native[:-1]), rule_and_native[-1]
     check_levels(grids, lengths)
+    if not (cls_logits and ltrb and centerness):
+        raise ValueError("cls_logits, ltrb and centerness must hold one tensor a level, got none")
     if not native:
         return reference.postprocess(
             cls_logits,

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -63,6 +64,10 @@ def test_a_traced_backward_pass_replays(name: str, dtype: torch.dtype, device: s
     """Of scalars: torch's own derivative of a sum is recorded with the sizes that it had."""
     run = gradients(name, dtype)
     make = EVERY_OP[name].make
+    if device == "cuda":  # autograd runs it on a thread of its own
+        with pytest.raises(RuntimeError, match="use torch.export"):
+            traced(run, make(SIZES[0]))
+        return
     program = traced(run, make(SIZES[0]))
     for n in SIZES:
         arguments = make(n)
@@ -82,6 +87,20 @@ def test_a_trace_made_without_gradients_is_differentiable(name: str) -> None:
         derivatives.append(torch.autograd.grad(total, leaves))
     for actual, expected in zip(*derivatives, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0)  # scaled early or late
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_a_backward_pass_that_the_tracer_cannot_see_is_refused(name: str) -> None:
+    def elsewhere(*arguments: Tensor) -> Tensor:
+        with ThreadPoolExecutor(1) as pool, torch.enable_grad():
+            leaves = [(t * 1).requires_grad_() for t in arguments[: EVERY_OP[name].differentiable]]
+            total = EVERY_OP[name].run(*leaves, *arguments[len(leaves) :])[0]
+            return pool.submit(torch.autograd.grad, total, leaves[:1]).result()[0]
+
+    inputs = EVERY_OP[name].make(SIZES[0])
+    with pytest.raises(RuntimeError, match="use torch.export"):
+        torch.jit.trace(elsewhere, inputs, check_trace=False)
+    assert torch.equal(elsewhere(*inputs), elsewhere(*inputs))
 
 
 def test_a_trace_checks_what_it_replays() -> None:

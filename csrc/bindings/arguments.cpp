@@ -46,6 +46,7 @@ double as_number(PyObject* value, const char* name) {
 
 Arguments::Arguments(PyObject* tuple) : tuple_(tuple), end_(PyTuple_GET_SIZE(tuple) - 4) {
   if (end_ < 0) raise(PyExc_TypeError, "too few arguments");
+  expect_elements_in_memory(tuple);
   context_.device = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_), "device"));
   context_.stream = PyLong_AsVoidPtr(PyTuple_GET_ITEM(tuple, end_ + 1));
   if (context_.stream == nullptr && PyErr_Occurred()) throw PythonError();

@@ -18,6 +18,10 @@ std::size_t bound_sigmoid_focal_loss(Arguments& in) {
   args.batch = rows.batch;
   args.num_classes = logits.size(logits.rank() - 1);
   args.dtype = logits.dtype();
+  if (args.num_classes > kMaxClasses) {
+    raise(PyExc_ValueError, "logits must have at most " + std::to_string(kMaxClasses) +
+                                " classes, got shape " + logits.shape());
+  }
   if (is_dense) {
     labels.expect_sizes_of(logits);
     labels.expect_dtype(only(maths));

@@ -76,15 +76,6 @@ std::string joined(const std::int64_t* numbers, int count) {
   return text + "]";
 }
 
-// Whether what lies in memory is the negative of the elements (torch's is_neg).
-bool is_negated(PyObject* tensor) {
-  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
-  PyObject* const answer = PyObject_CallMethodNoArgs(tensor, is_neg);
-  if (answer == nullptr) throw PythonError();
-  Py_DECREF(answer);
-  return answer == Py_True;
-}
-
 // A view into a freed storage reports its offset in bytes as its address. Only an address below
 // 2^40 can be such an offset, so only then is torch asked.
 bool is_offset_from_null(PyObject* tensor, std::uintptr_t address, int bits) {
@@ -102,6 +93,26 @@ bool is_offset_from_null(PyObject* tensor, std::uintptr_t address, int bits) {
 void raise(PyObject* type, const std::string& message) {
   PyErr_SetString(type, message.c_str());
   throw PythonError();
+}
+
+void expect_elements_in_memory(PyObject* value) {
+  if (PyTuple_Check(value) || PyList_Check(value)) {
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); ++i) {
+      expect_elements_in_memory(PySequence_Fast_GET_ITEM(value, i));
+    }
+    return;
+  }
+  if (value == Py_None || PyFloat_Check(value) || PyLong_Check(value) || PyUnicode_Check(value) ||
+      exchange_api(Py_TYPE(value)) == nullptr) {
+    return;
+  }
+  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+  PyObject* const answer = PyObject_CallMethodNoArgs(value, is_neg);
+  if (answer == nullptr) throw PythonError();
+  Py_DECREF(answer);
+  if (answer == Py_True) {
+    raise(PyExc_BufferError, "a tensor argument is the negative of what lies in its memory");
+  }
 }
 
 Tensor::Tensor(PyObject* value, const char* name, int index) : name_(name), index_(index) {
@@ -129,9 +140,6 @@ Tensor::Tensor(PyObject* value, const char* name, int index) : name_(name), inde
   if (count() > 0 && is_offset_from_null(value, address, tensor.dtype.bits)) {
     raise(PyExc_BufferError, this->name() + " must have memory, got a tensor of shape " + shape() +
                                  " whose data is not allocated");
-  }
-  if (is_negated(value)) {
-    raise(PyExc_BufferError, this->name() + " is the negative of what lies in its memory");
   }
 }
 

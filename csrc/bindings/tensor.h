@@ -19,6 +19,11 @@ struct PythonError {};
 
 [[noreturn]] void raise(PyObject* type, const std::string& message);
 
+// Raises BufferError where what lies in memory is the negative of the elements (torch's is_neg) of
+// a tensor, or of one in a tuple or list. A mode of torch functions may run any code when it is
+// asked, so it is asked of all arguments before the address of one is read.
+void expect_elements_in_memory(PyObject* value);
+
 // Sets of dtypes, as bits.
 using DTypes = unsigned;
 constexpr DTypes only(DType dtype) { return 1u << static_cast<int>(dtype); }

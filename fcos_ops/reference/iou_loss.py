@@ -88,7 +88,7 @@ def _at_least_0(side: Tensor) -> Tensor:
 
     Neither relu nor clamp: the gradient of clamp at its limit is 1 in torch 2.13 and 0 in 2.15.
     """
-    return side.masked_fill(side < 0, 0.0)
+    return side.masked_fill(side < 0, 0.0) + 0.0  # never -0, whose angle is another
 
 
 def _iou(p: tuple[Tensor, ...], t: tuple[Tensor, ...], eps: float) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ BARS = {
 # Half the distance of the smallest numbers of a type: rounding that no relative bar covers.
 SPACING = {torch.float16: 2.0**-25, torch.bfloat16: 2.0**-134, torch.float32: 2.0**-150}
 # Where rounding alone is worse than the bar, so may the op be: by this much.
-OF_ROUNDING = 4.0
+OF_ROUNDING = 8.0
 
 
 class Result(NamedTuple):
@@ -92,8 +92,9 @@ def _plain(value: Any) -> Any:
         return Level(*map(_plain, value))
     if isinstance(value, (list, tuple)) and all(isinstance(level, Level) for level in value):
         return type(value)(map(_plain, value))
-    is_special = isinstance(value, Real) and type(value) not in (bool, int, float)
-    return float(value) if is_special and not isinstance(value, Integral) else value
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return float(value) if abs(value) >= 2**63 else value
+    return float(value) if isinstance(value, Real) and type(value) is not bool else value
 
 
 def expected(call: Call) -> Result:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 from torch import Tensor
@@ -60,6 +61,19 @@ def _of_a_small_eps(call: Call, finding: Finding) -> bool:
     return finding.kind == DIFFERENCE and ": inf, expected" in finding.detail and eps < 1e-7
 
 
+def _of_an_infinite_normalizer(call: Call, finding: Finding) -> bool:
+    normalizer = call.arguments.get("normalizer")
+    is_infinite = isinstance(normalizer, Tensor) and bool(normalizer.isinf().all())
+    return is_infinite and ": 0, expected nan" in finding.detail
+
+
+def _of_a_large_gamma(call: Call, finding: Finding) -> bool:
+    """Dense targets: u^gamma multiplies the rounding of u by gamma."""
+    labels, gamma = call.arguments.get("labels"), call.arguments.get("gamma", 2.0)
+    is_dense = isinstance(labels, Tensor) and labels.is_floating_point()
+    return finding.kind == DIFFERENCE and is_dense and isinstance(gamma, Real) and gamma > 10
+
+
 KNOWN = (
     Known(
         "under a normalizer of NaN what does not count (an ignored row, a place outside the mask) "
@@ -75,6 +89,8 @@ KNOWN = (
         "IoU losses are finite for every box from the default eps of 1e-7 on, as they say",
         _of_a_small_eps,
     ),
+    Known("a normalizer of infinity makes 0 of an infinite loss", _of_an_infinite_normalizer),
+    Known("dense targets: u^gamma has gamma times the rounding of u", _of_a_large_gamma),
 )
 
 
