@@ -246,8 +246,8 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(ctx: Any, *grad_outputs: Any) -> Any:
         if getattr(ctx, "is_traced", False) and _get_tracing_state() is None:
             raise RuntimeError(
-                f"fcos_ops: {type(ctx).__name__} runs on a thread that torch.jit.trace does not see, "
-                "as backward passes of a GPU do: use torch.export"
+                f"fcos_ops: {type(ctx).__name__} runs on a thread that torch.jit.trace does not "
+                "see, as backward passes of a GPU do: use torch.export"
             )
         if not torch.is_grad_enabled():
             return backward(ctx, *grad_outputs)
