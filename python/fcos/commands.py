@@ -121,10 +121,10 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.draw:
         pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
         check_unused(pictures, overwrite=options.overwrite)
-        check_writable(options.draw)
     if options.output:
         check_results_file(options.output)
-        check_writable(Path(options.output).parent)
+    for folder in filter(None, [options.output and Path(options.output).parent, options.draw]):
+        check_writable(folder)
     metrics, results = evaluate_model(
         model, dataset, batch=options.batch, workers=options.workers, progress=True
     )

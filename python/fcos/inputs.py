@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import UserError
+from .errors import UserError, shorten
 
 # of the files in a folder, those with these names are taken for images
 SUFFIXES = frozenset(
@@ -40,9 +41,9 @@ def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
     for name in names:
         if not name:
             raise UserError("IMAGE must be a file, a folder or a pattern, got an empty name")
-        path, own = Path(name), []
-        if path.is_file():
-            own = [path]
+        own = []
+        if os.path.isfile(name):
+            own = [Path(name)]
         else:
             reasons: Counter[str] = Counter()
             for candidate, reason in sorted(_candidates(name, outside.resolve())):
@@ -52,7 +53,8 @@ def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
                     own.append(candidate)
             left_out += reasons
             if not own:
-                what = f"no images in the folder {name}" if path.is_dir() else name
+                what = shorten(name)
+                what = f"no images in the folder {what}" if os.path.isdir(name) else what
                 missing.append(f"{what} (left out: {describe(reasons)})" if reasons else what)
         for image in own:
             found.setdefault(_place(image), image)
@@ -68,7 +70,7 @@ def describe(left_out: dict[str, int]) -> str:
 
 def _candidates(name: str, outside: Path) -> Iterator[tuple[Path, str]]:
     """What a folder or a pattern holds, each with why it is left out: "" where it is not."""
-    folder = Path(name) if Path(name).is_dir() else None
+    folder = Path(name) if os.path.isdir(name) else None
     root = folder or _fixed_part(name)
     passed_over = outside if root.resolve() in outside.parents else None
     for path in folder.rglob("*") if folder else map(Path, glob.glob(name, recursive=True)):

@@ -188,6 +188,7 @@ def test_paths_are_checked_before_anything_is_done(
     """Even before the weights are read, which are not there."""
     (tmp_path / "empty").mkdir()
     for wrong, message in [
+        (["x" * 5000], "image not found: " + "x" * 300 + "...\n"),
         (["none.jpg", "no*.png"], "image not found: none.jpg (and 1 more)"),
         ([str(photos / "x*.png")], "image not found: "),
         ([str(tmp_path / "empty")], "image not found: no images in the folder"),
