@@ -177,6 +177,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "--draw", metavar="DIR", help="also draw ground truth beside detections, a picture an image"
     )
+    help_text = "draw into a folder that holds such pictures"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
     _add_min_score(parser)
     _add_device(parser)
     _add_workers(parser)

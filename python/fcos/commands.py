@@ -12,12 +12,12 @@ import torch
 from . import demo as demo_module
 from . import recipe
 from .data import CocoDataset, find_split
-from .detection import detect_files, draw_dataset, plan_pictures
+from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .errors import UserError
-from .evaluation import check_categories, format_metrics
+from .evaluation import check_categories, check_results_file, format_metrics
 from .evaluation import evaluate as evaluate_model
 from .files import check_writable, write_json
-from .inputs import find_images
+from .inputs import describe, find_images
 from .interrupts import Interrupted
 from .models import FCOS, ModelConfig, load_backbone_weights
 from .scenes import write_scenes
@@ -117,10 +117,14 @@ def evaluate(options: argparse.Namespace) -> None:
     annotations, images = find_split(options.data, options.split)
     dataset = CocoDataset(annotations, images, size=size, max_size=max_size, limit=options.limit)
     print(f"{options.split}: {dataset.contents}", flush=True)
+    pictures: list[Path] = []
+    if options.draw:
+        pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
+        check_unused(pictures, overwrite=options.overwrite)
+    if options.output:
+        check_results_file(options.output)
     for folder in filter(None, [options.output and Path(options.output).parent, options.draw]):
         check_writable(folder)
-    if options.draw:
-        plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
     metrics, results = evaluate_model(
         model, dataset, batch=options.batch, workers=options.workers, progress=True
     )
@@ -130,13 +134,15 @@ def evaluate(options: argparse.Namespace) -> None:
         write_json(options.output, results)
         print(f"wrote {options.output}")
     if options.draw:
-        draw_dataset(model, dataset, results, options.draw, min_score=options.min_score)
+        draw_dataset(model, dataset, results, pictures, min_score=options.min_score)
         print(f"drew {len(dataset)} pictures into {options.draw}")
 
 
 def detect(options: argparse.Namespace) -> int:
     """`fcos detect`; 1 where some of the images could not be read."""
-    paths = find_images(options.images, outside=Path(options.output))
+    paths, left_out = find_images(options.images, outside=Path(options.output))
+    if left_out:
+        print(f"left out: {describe(left_out)}", flush=True)
     model, input_size = load_model(options.weights, _device(options.device))
     found = detect_files(
         model,

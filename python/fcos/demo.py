@@ -21,6 +21,7 @@ from .models import FCOS, ModelConfig
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
 from .training.processes import require_one_process
+from .training.trainer import CHECKPOINT_NAME
 
 SIZE = 128  # pixels; scenes and training
 TRAIN_IMAGES = 2000
@@ -46,10 +47,13 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     `AP50 <value>`.
 
     Raises:
-        UserError: an op disagrees with its reference.
+        UserError: `output` holds another training; an op disagrees with its reference.
     """
     require_one_process()
     root = Path(output)
+    scenes, checkpoint = root / "scenes", root / CHECKPOINT_NAME
+    if checkpoint.exists() and not scenes.exists():
+        raise UserError(f"{checkpoint} is not of a demo: choose another --output")
     for name, value in fcos_ops.build_info().items():
         print(f"{name}: {value}")
     print("\nops against their references")
@@ -57,7 +61,6 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     if not error <= MAX_OP_ERROR:
         raise UserError(f"an op differs from its reference by {error:.1e} > {MAX_OP_ERROR:.0e}")
 
-    scenes = root / "scenes"
     print(f"\nscenes: {TRAIN_IMAGES} to train on, {VAL_IMAGES} held out, into {scenes}")
     write_scenes(scenes, train=TRAIN_IMAGES, val=VAL_IMAGES, size=SIZE, seed=seed)
     held_out = CocoDataset(*find_split(scenes, "val"), size=SIZE, max_size=SIZE)

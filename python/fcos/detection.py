@@ -20,12 +20,13 @@ from .data.transforms import resize, to_tensor
 from .drawing import DrawnBox, caption, draw_boxes, side_by_side
 from .errors import UserError
 from .evaluation import predict
-from .files import atomic_path, check_writable, write_json
+from .files import atomic_path, check_replaceable, check_writable, write_json
 from .interrupts import StopSignals
 from .models import FCOS
 from .training import InputSize
 
 REPORT_NAME = "detections.json"
+_LONGEST_STEM = 240  # bytes
 
 
 class DetectedFiles(NamedTuple):
@@ -108,12 +109,11 @@ def draw_dataset(
     model: FCOS,
     dataset: CocoDataset,
     results: Sequence[dict[str, Any]],
-    output: str | os.PathLike[str],
+    pictures: Sequence[Path],
     *,
     min_score: float,
 ) -> None:
-    """Write a picture for every image of the data set: `plan_pictures`, `draw_beside_truth`."""
-    pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], output)
+    """Write a picture for every image of the data set: see `draw_beside_truth`."""
     for index, picture in enumerate(pictures):
         sheet = draw_beside_truth(model, dataset, index, results, min_score)
         with atomic_path(picture) as temporary:
@@ -148,9 +148,7 @@ def detect_files(
     """
     root = Path(output)
     pictures = plan_pictures(paths, root)
-    there = [path for path in (root / REPORT_NAME, *pictures) if path.exists()]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} is of another run: add --overwrite or choose another --output")
+    check_unused([root / REPORT_NAME, *pictures], overwrite=overwrite)
     check_writable(root)
     report: list[dict[str, Any]] = []
     try:
@@ -186,12 +184,20 @@ def plan_pictures(
         UserError: a picture would take the place of an image.
     """
     used: set[str] = set()
-    pictures = [Path(folder) / f"{_unused(Path(path).stem, used)}.png" for path in paths]
+    pictures = [Path(folder) / f"{_unused(_short(Path(path).stem), used)}.png" for path in paths]
     images = {Path(path).resolve() for path in paths}
     for picture in pictures:
         if picture.resolve() in images:
             raise UserError(f"{folder} must be another folder than that of the image {picture}")
     return pictures
+
+
+def check_unused(files: Sequence[Path], *, overwrite: bool) -> None:
+    """UserError where one of the files to write is there, and may not or cannot be replaced."""
+    for path in files:
+        check_replaceable(path)
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} is of another run: add --overwrite or choose another folder")
 
 
 def _unused(stem: str, used: set[str]) -> str:
@@ -202,3 +208,9 @@ def _unused(stem: str, used: set[str]) -> str:
         name = f"{stem}-{number}"
     used.add(name)
     return name
+
+
+def _short(stem: str) -> str:
+    """So much of it that a file system takes it with a number and .png, which is 255 bytes."""
+    name = os.fsencode(stem)
+    return stem if len(name) <= _LONGEST_STEM else name[:_LONGEST_STEM].decode(errors="ignore")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import os
 from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +18,13 @@ from tqdm import tqdm
 
 from fcos_ops import PostprocessRule
 
-from .coco_checks import check_ground_truth, check_results
+from .coco_checks import check_ground_truth, check_results, plain_boxes
 from .data import Batch, CocoDataset, evaluation_loader
-from .errors import UserError
+from .errors import UserError, brief, shorten
+from .files import check_replaceable
 from .models import FCOS
 
+_RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
@@ -90,8 +95,9 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress by print
         truth = COCO()
         truth.dataset = copy.deepcopy(ground_truth)  # evaluation writes into it
+        truth.dataset["annotations"] = plain_boxes(ground_truth["annotations"])
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(plain_boxes(results)), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -110,20 +116,39 @@ def evaluate(
 
 def check_categories(model: FCOS, dataset: CocoDataset) -> None:
     """UserError where the data has other categories than the model was made for."""
-    if model.config.category_ids != dataset.category_ids:
-        raise UserError(
-            f"the model knows {model.config.num_classes} categories, "
-            f"{_some(model.config.class_names)}; the data has {len(dataset.category_ids)}, "
-            f"{_some(dataset.class_names)}"
-        )
+    config = model.config
+    known = list(zip(config.category_ids, config.class_names, strict=True))
+    there = list(zip(dataset.category_ids, dataset.class_names, strict=True))
+    for ours, theirs in zip_longest(known, there):
+        if ours != theirs:
+            raise UserError(
+                f"the model knows {len(known)} categories, {_some(config.class_names)}; "
+                f"the data has {len(there)}, {_some(dataset.class_names)}: "
+                f"{_category(ours)} against {_category(theirs)}"
+            )
+
+
+def check_results_file(path: str | os.PathLike[str]) -> None:
+    """UserError where a file is there that does not hold results, and would be lost."""
+    check_replaceable(path)
+    if os.path.exists(path):
+        with Path(path).open("rb") as file:
+            if not file.read(len(_RESULTS[-1])).startswith(_RESULTS):
+                raise UserError(f"{path} is there and holds no detections: choose another --output")
 
 
 def format_metrics(metrics: dict[str, float]) -> str:
-    """The twelve numbers in two lines."""
+    """The twelve numbers in two lines, or why there are none in one."""
+    if metrics["AP"] == -1:
+        return "nothing to measure: the data set has no objects to find (crowds do not count)"
     cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
     return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])
 
 
 def _some(names: Iterable[str], shown: int = 3) -> str:
-    names = list(names)
+    names = [shorten(name, 60) for name in names]
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
+def _category(category: tuple[int, str] | None) -> str:
+    return "none" if category is None else f"{category[0]} {brief(category[1])}"

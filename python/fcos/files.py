@@ -29,12 +29,19 @@ def _naming(path: str | os.PathLike[str], temporary: Path | None = None) -> Iter
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes that name if the block ends without error."""
-    target = Path(path)
+    """Yield a temporary path beside `path`; it takes that name if the block ends without error.
+
+    A link stays: the file that it leads to is written.
+
+    Raises:
+        UserError: a folder, a device or the like has that name.
+    """
+    check_replaceable(path)
+    target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path):
         handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix
+            dir=target.parent, prefix=f".{target.stem[:40]}.", suffix=target.suffix
         )
     os.close(handle)
     temporary = Path(name)
@@ -54,6 +61,13 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """UserError where something has that name that is not an ordinary file."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "a device, a pipe or the like"
+        raise UserError(f"{path} must be an ordinary file, got {kind}")
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

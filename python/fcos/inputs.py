@@ -3,46 +3,101 @@
 from __future__ import annotations
 
 import glob
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from .errors import UserError, shorten
 
 # of the files in a folder, those with these names are taken for images
 SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
 )
 
 
-def find_images(names: Sequence[str], *, outside: Path) -> list[Path]:
+class FoundImages(NamedTuple):
+    """Files, each once, and how many others the folders hold, by why they are no images."""
+
+    paths: list[Path]
+    left_out: dict[str, int]
+
+
+def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
     """The files that `names` mean, each a file, a folder with all below it, or a glob pattern.
 
     Args:
         names: in this order; what a folder or a pattern holds is sorted.
-        outside: a folder whose files are passed over where a name does not say them itself.
+        outside: a folder whose files are passed over where it lies below a folder or pattern.
 
     Raises:
         FileNotFoundError: names that mean no file; the message has the first and their number.
+        UserError: an empty name.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}  # by the place that a path leads to
+    left_out: Counter[str] = Counter()
     missing = []
     for name in names:
-        path = Path(name)
-        if path.is_dir():
-            own = sorted(p for p in _images_below(path) if outside not in p.parents)
-        elif path.is_file():
-            own = [path]
+        if not name:
+            raise UserError("IMAGE must be a file, a folder or a pattern, got an empty name")
+        own = []
+        if os.path.isfile(name):
+            own = [Path(name)]
         else:
-            own = sorted(p for p in map(Path, glob.glob(name, recursive=True)) if p.is_file())
-        found += own
-        if not own:
-            missing.append(f"no images in the folder {name}" if path.is_dir() else name)
+            reasons: Counter[str] = Counter()
+            for candidate, reason in sorted(_candidates(name, outside.resolve())):
+                if reason:
+                    reasons[reason] += 1
+                else:
+                    own.append(candidate)
+            left_out += reasons
+            if not own:
+                what = shorten(name)
+                what = f"no images in the folder {what}" if os.path.isdir(name) else what
+                missing.append(f"{what} (left out: {describe(reasons)})" if reasons else what)
+        for image in own:
+            found.setdefault(_place(image), image)
     if missing:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise FileNotFoundError(f"image not found: {missing[0]}{others}")
-    return found
+    return FoundImages(list(found.values()), dict(left_out))
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
-            yield path
+def describe(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+
+
+def _candidates(name: str, outside: Path) -> Iterator[tuple[Path, str]]:
+    """What a folder or a pattern holds, each with why it is left out: "" where it is not."""
+    folder = Path(name) if os.path.isdir(name) else None
+    root = folder or _fixed_part(name)
+    passed_over = outside if root.resolve() in outside.parents else None
+    for path in folder.rglob("*") if folder else map(Path, glob.glob(name, recursive=True)):
+        if folder and path.is_dir() and path.is_symlink():
+            yield path, "linked folders"
+        elif path.is_file():
+            inside = passed_over is not None and passed_over in _place(path).parents
+            yield path, "in the output folder" if inside else _why_no_image(path, folder)
+
+
+def _why_no_image(path: Path, folder: Path | None) -> str:
+    if folder is None:  # a pattern says itself what it means
+        return ""
+    if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        return "hidden"
+    suffix = path.suffix.lower()
+    return "" if suffix in SUFFIXES else suffix or "without a suffix"
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder that a pattern starts from."""
+    folder = Path(pattern).parent
+    while glob.has_magic(str(folder)):
+        folder = folder.parent
+    return folder
+
+
+def _place(path: Path) -> Path:
+    """One spelling of a path; a link to a file is a file of its own."""
+    return path.parent.resolve() / path.name

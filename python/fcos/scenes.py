@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .errors import UserError
-from .files import atomic_path, write_json
+from .files import atomic_path, check_replaceable, write_json
 
 Point = tuple[float, float]
 
 _DESCRIPTION = "fcos scenes"
-_OWN_FILE = f'{{"info": {{"description": "{_DESCRIPTION}"'.encode()  # how the annotations begin
+_BEGINNING = 100  # bytes; the description is in those of every file of scenes
 _SUPERSAMPLING = 3  # shapes are drawn on a finer grid and averaged down, for smooth outlines
 _MAX_COVERED = 0.5  # of a shape's box by any other box: what is mostly hidden cannot be found
 
@@ -181,21 +181,18 @@ def write_split(
             "min_side, max_side must be 1 <= min_side <= max_side <= size, "
             f"got {min_side}, {max_side} and size {size}"
         )
-    target = Path(root) / "annotations" / f"instances_{split}.json"
-    if target.exists() and not target.read_bytes().startswith(_OWN_FILE):
-        raise UserError(f"{target} is of another data set: choose another folder for the scenes")
-    folder = Path(root) / split
+    check_split(root, split, count)
+    target, *paths = _split_files(root, split, count)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id in range(1, count + 1):
+    for image_id, path in enumerate(paths, start=1):
         rng = np.random.default_rng([seed, *split.encode(), image_id])
         image, shapes = draw_scene(
             rng, size, max_shapes=max_shapes, min_side=min_side, max_side=max_side
         )
-        name = f"{image_id:06d}.jpg"
-        with atomic_path(folder / name) as temporary:
-            image.save(temporary, quality=92)
-        images.append({"id": image_id, "file_name": name, "width": size, "height": size})
+        with atomic_path(path) as temporary:
+            image.save(temporary, quality=92, comment=_DESCRIPTION)
+        images.append({"id": image_id, "file_name": path.name, "width": size, "height": size})
         for label, outline in shapes:
             annotations.append(_annotation(len(annotations) + 1, image_id, label, outline))
     write_json(
@@ -210,9 +207,29 @@ def write_split(
     return target
 
 
+def check_split(root: str | os.PathLike[str], split: str, count: int) -> None:
+    """UserError where a file of the split would take the place of one that is no scene."""
+    for path in _split_files(root, split, count):
+        check_replaceable(path)
+        if path.exists():
+            with path.open("rb") as file:
+                if _DESCRIPTION.encode() not in file.read(_BEGINNING):
+                    raise UserError(
+                        f"{path} is of another data set: choose another folder for the scenes"
+                    )
+
+
+def _split_files(root: str | os.PathLike[str], split: str, count: int) -> list[Path]:
+    """The annotation file and the images of a split."""
+    images = [Path(root) / split / f"{number:06d}.jpg" for number in range(1, count + 1)]
+    return [Path(root) / "annotations" / f"instances_{split}.json", *images]
+
+
 def write_scenes(
     root: str | os.PathLike[str], *, train: int, val: int, size: int = 192, seed: int = 0
 ) -> None:
-    """Write a training and a validation split; see `write_split`."""
+    """Write a training and a validation split, or neither; see `write_split`."""
+    check_split(root, "train", train)
+    check_split(root, "val", val)
     write_split(root, "train", train, size=size, seed=seed)
     write_split(root, "val", val, size=size, seed=seed)

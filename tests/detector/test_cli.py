@@ -93,6 +93,35 @@ def test_pictures_of_an_evaluation_never_replace_images(
     assert (data / "train" / "11.png").read_bytes() == before
 
 
+def test_an_evaluation_replaces_its_own_files_only(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused before anything is evaluated, and again with what may be replaced."""
+    assert _train(data, tmp_path / "run", "--steps", "1") == 0
+    weights = tmp_path / "run" / "last.pth"
+    common = ["--data", str(data), "--split", "train", "--weights", str(weights)]
+    annotations = data / "annotations" / "instances_train.json"
+    (tmp_path / "pictures").mkdir()
+    picture = tmp_path / "pictures" / "11.png"
+    picture.write_text("mine")
+    for option, path, place in [
+        ("--output", weights, weights),
+        ("--output", annotations, annotations),
+        ("--output", tmp_path / "run", None),
+        ("--draw", picture.parent, picture),
+    ]:
+        before = place.read_bytes() if place else None
+        capsys.readouterr()
+        assert main(["eval", *common, option, str(path)]) == 2
+        captured = capsys.readouterr()
+        assert str(place or path) in captured.err and "AP50" not in captured.out
+        assert place is None or place.read_bytes() == before
+    outputs = ["--output", str(tmp_path / "found.json"), "--draw", str(tmp_path / "drawn")]
+    assert main(["eval", *common, *outputs]) == 0
+    assert main(["eval", *common, *outputs]) == 2
+    assert main(["eval", *common, *outputs, "--overwrite"]) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -77,7 +77,7 @@ def test_all_is_well_exits_with_0(photos: Path, weights: str, tmp_path: Path) ->
 
 def test_folders_and_patterns(photos: Path, tmp_path: Path) -> None:
     def names(*arguments: str) -> list[str]:
-        return [path.name for path in find_images(arguments, outside=photos / "day" / "out")]
+        return [path.name for path in find_images(arguments, outside=photos / "day" / "out").paths]
 
     everything = [f"{i}.png" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
     (photos / "day" / "out").mkdir()
@@ -91,12 +91,104 @@ def test_folders_and_patterns(photos: Path, tmp_path: Path) -> None:
     assert "A.JPG" in names(str(photos))
 
 
+def test_only_an_output_below_the_folder_is_passed_over(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the two are spelled; what is left out is counted."""
+    monkeypatch.chdir(photos.parent)
+    for name, outside, count in [
+        ("photos", ".", 10),
+        (str(photos), str(photos.parent), 10),
+        ("photos", "photos", 10),
+        ("photos/**/*.png", "photos", 10),
+        ("photos/day/*.png", "photos/day", 5),
+        (str(photos), "photos/day", 5),
+        ("photos/../photos", str(photos / "day"), 5),
+        ("photos/**/*.png", "photos/day", 5),
+        (str(photos / "**" / "*.png"), "photos/../photos/day", 5),
+        ("*/*/*.png", "photos/night", 5),
+    ]:
+        paths, left_out = find_images([name], outside=Path(outside))
+        assert len(paths) == count, (name, outside)
+        passed_over = left_out.get("in the output folder", 0)
+        assert passed_over == (5 if outside.endswith("day") and name != "photos/day/*.png" else 0)
+    with pytest.raises(FileNotFoundError, match=r"out: 1 in the output folder\)"):
+        (photos / "new" / "out").mkdir(parents=True)
+        (photos / "new" / "out" / "0.png").touch()
+        find_images(["photos/new"], outside=photos / "new" / "out")
+
+
+def test_an_output_above_the_photos(photos: Path, weights: str) -> None:
+    assert _detect(weights, photos.parent, str(photos)) == 1
+    assert len(_report(photos.parent)) == 10
+
+
+def test_a_run_does_not_take_its_own_pictures(
+    photos: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    for names in ([str(photos)], ["photos/**/*.png"]):
+        for _ in range(2):
+            assert _detect(weights, Path("photos/out"), *names, "--overwrite") == 1
+            assert len(_report(photos / "out")) == 10
+
+
+def test_files_are_taken_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    names = ["0.png", str(photos / "0.png"), "day/../0.png", str(photos), "*.png", "day"]
+    assert len(find_images(names, outside=photos / "out").paths) == 10
+    (photos / "copy.png").symlink_to(photos / "0.png")
+    assert len(find_images(["0.png", "copy.png"], outside=photos / "out").paths) == 2
+
+
+def test_what_a_folder_leaves_out_is_said(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    for name in ("a.HEIC", "b.heic", "README"):
+        (photos / name).touch()
+    (photos / "c.jpe").touch()
+    assert _detect(weights, tmp_path / "out", str(photos)) == 1
+    expected = "left out: 2 .heic, 1 .txt, 1 hidden, 1 linked folders, 1 without a suffix\n"
+    assert capsys.readouterr().out.startswith(expected)
+    assert "c.jpe" in {Path(entry["file"]).name for entry in _report(tmp_path / "out")}
+
+
+def test_an_empty_name_is_not_the_current_folder(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _detect(weights, tmp_path / "out", "") == 2
+    assert "IMAGE must be a file, a folder or a pattern" in capsys.readouterr().err
+
+
+def test_names_of_any_length(photos: Path, weights: str, tmp_path: Path) -> None:
+    names = ["a" * 251 + ".png", "a" * 250 + ".tiff", "\N{SNOWMAN}" * 85]
+    for name in names:
+        (photos / name).write_bytes((photos / "0.png").read_bytes())
+    assert _detect(weights, tmp_path / "out", *(str(photos / name) for name in names)) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+
+
+def test_a_folder_in_the_place_of_a_picture(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("4.png", "detections.json"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        files = [str(photos / f"{i}.png") for i in (0, 4)]
+        assert _detect(weights, tmp_path / "out", *files, "--overwrite") == 2
+        assert f"{name} must be an ordinary file, got a folder" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+        (tmp_path / "out" / name).rmdir()
+
+
 def test_paths_are_checked_before_anything_is_done(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Even before the weights are read, which are not there."""
     (tmp_path / "empty").mkdir()
     for wrong, message in [
+        (["x" * 5000], "image not found: " + "x" * 300 + "...\n"),
         (["none.jpg", "no*.png"], "image not found: none.jpg (and 1 more)"),
         ([str(photos / "x*.png")], "image not found: "),
         ([str(tmp_path / "empty")], "image not found: no images in the folder"),

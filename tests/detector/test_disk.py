@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fcos.cli import main
+from fcos.errors import UserError
 from fcos.files import atomic_path, check_writable, save_torch_file
 
 from .helpers import SMALL
@@ -99,7 +100,10 @@ def test_errors_name_the_file_that_was_to_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none.txt"), atomic_path(tmp_path / "a.txt"):
         open(tmp_path / "none.txt")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError, match="folder'$"), atomic_path(tmp_path / "folder"):
+    with (
+        pytest.raises(UserError, match="folder must be .*, got a folder"),
+        atomic_path(tmp_path / "folder"),
+    ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
@@ -114,3 +118,27 @@ def test_torch_files_are_whole_or_old(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         save_torch_file(tmp_path / "a.pth", lambda: 2)  # cannot be pickled
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_links_stay_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    for name in ("there", "new"):
+        (tmp_path / name).symlink_to(tmp_path / "store" / name)
+    (tmp_path / "store" / "there").touch()
+    for name in ("there", "new"):
+        with atomic_path(tmp_path / name) as temporary:
+            temporary.write_text("x")
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "store" / name).read_text() == "x"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe must be an ordinary file"):
+        with atomic_path(tmp_path / "pipe"):
+            pass
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_long_name_has_room_for_a_temporary_file(tmp_path: Path) -> None:
+    for name in ("a" * 251 + ".png", "\N{SNOWMAN}" * 83 + ".png"):
+        with atomic_path(tmp_path / name) as temporary:
+            temporary.write_text("x")
+        assert (tmp_path / name).read_text() == "x"

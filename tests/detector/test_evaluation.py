@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fcos.data import CocoDataset, find_split
@@ -22,6 +23,8 @@ from fcos_ops import POSTPROCESS_RULES
 from tests.repository import PHOTOS, WITHOUT_PHOTOS
 
 from .helpers import small_model
+
+TRUTH_LISTS = ("images", "categories", "annotations")
 
 
 def _truth_as_results(dataset: CocoDataset) -> list[dict]:  # type: ignore[type-arg]
@@ -72,10 +75,12 @@ def test_no_ground_truth_gives_nothing_to_measure(dataset: CocoDataset) -> None:
     [
         (
             {"bbox": [1, 2, 3, math.nan]},
-            r"results\[2\].bbox must be four finite numbers, got .*nan",
+            r"results\[2\].bbox must be four finite numbers .*, got .*nan",
         ),
         ({"bbox": [1, 2, math.inf, 4]}, r"results\[2\].bbox must be"),
         ({"bbox": [1, 2, 3]}, r"results\[2\].bbox must be"),
+        ({"bbox": [1, 2, -3, 4]}, r"results\[2\].bbox must be .* width >= 0"),
+        ({"bbox": [0, 0, 2e5, 2e5]}, r"results\[2\].bbox must be .*, of at most 1e\+10 square"),
         ({"bbox": None}, r"results\[2\].bbox must be"),
         ({"score": math.nan}, r"results\[2\].score must be a finite number, got nan"),
         ({"score": None}, r"results\[2\].score must be"),
@@ -100,8 +105,11 @@ def test_results_that_would_be_misread_are_refused(
         ({"id": 0}, "id must be a number of at least 1, got 0"),
         ({"id": 1}, "id must be that of no annotation before it, got 1"),
         ({"bbox": [1, 2, 3, math.nan]}, "bbox must be four finite numbers"),
-        ({"area": math.nan}, "area must be a finite number, got nan"),
-        ({"area": None}, "area must be a finite number, got None"),
+        ({"area": math.nan}, r"area must be a finite number from 0 to 1e\+10, got nan"),
+        ({"area": None}, "area must be a finite number .*, got None"),
+        ({"area": -1}, "area must be a finite number .*, got -1"),
+        ({"area": 1e11}, "area must be a finite number .*, got 1000"),
+        ({"bbox": [1, 2, -30, 4]}, "bbox must be four finite numbers x, y, width >= 0"),
         ({"iscrowd": None}, "iscrowd must be 0 or 1, got None"),
         ({"image_id": 99}, "image_id must be the id of an image of ground_truth, got 99"),
         ({"category_id": 99}, "category_id must be that of a category of it, got 99"),
@@ -118,6 +126,44 @@ def test_ground_truth_that_would_be_misread_is_refused(
         del truth["annotations"][1][field]
     with pytest.raises(UserError, match="got nothing"):
         coco_metrics(truth, [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        *((key, None, f"ground_truth must have a list '{key}'") for key in TRUTH_LISTS),
+        *(
+            (key, [3], rf"ground_truth {key}\[0\] must be a dictionary, got 3")
+            for key in TRUTH_LISTS
+        ),
+        ("images", [{"id": 1}, {"id": "2"}], r"images\[1\].id must be of one type .* 1, got '2'"),
+        ("images", [{}], r"images\[0\].id must be a whole number or a string, got nothing"),
+        ("categories", [{"id": "3"}], r"categories\[0\].id must be a whole number, got '3'"),
+    ],
+)
+def test_lists_of_the_ground_truth(
+    dataset: CocoDataset, key: str, value: object, message: str
+) -> None:
+    truth = dataset.ground_truth()
+    with pytest.raises(UserError, match=message):
+        coco_metrics({**truth, key: value}, [])
+    del truth[key]
+    with pytest.raises(UserError, match=f"ground_truth must have a list '{key}'"):
+        coco_metrics(truth, [])
+
+
+def test_numbers_and_boxes_of_numpy(dataset: CocoDataset) -> None:
+    truth, results = dataset.ground_truth(), _truth_as_results(dataset)
+    expected = coco_metrics(truth, results)
+    for entry in (*truth["annotations"], *results):
+        entry["image_id"] = np.int64(entry["image_id"])
+        entry["category_id"] = np.int32(entry["category_id"])
+        entry["bbox"] = np.array(entry["bbox"])
+    results[0]["score"] = np.float32(1)
+    assert coco_metrics(truth, results) == expected
+    results[1]["bbox"] = results[1]["bbox"][:3]
+    with pytest.raises(UserError, match=r"results\[1\].bbox must be"):
+        coco_metrics(truth, results)
 
 
 def test_arguments_are_left_as_they_were(dataset: CocoDataset) -> None:
@@ -165,8 +211,29 @@ def test_untrained_model_finds_nothing_and_evaluates_to_zero(dataset: CocoDatase
 
 def test_other_categories_are_refused(dataset: CocoDataset) -> None:
     model = small_model(class_names=("a", "b"), category_ids=(1, 2))
-    with pytest.raises(ValueError, match="knows 2 categories, a, b; the data has 3"):
+    with pytest.raises(
+        ValueError, match="2 categories, a, b; the data has 3, .*: 1 'a' against 3 'ball'"
+    ):
         evaluate(model, dataset)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("cup", "ball", "hat"), "3 'cup' against 3 'ball'"),
+        (("ball", "cup", "cap"), "40 'cap' against 40 'hat'"),
+    ],
+)
+def test_other_names_of_the_same_ids_are_refused(
+    dataset: CocoDataset, names: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate(small_model(class_names=names), dataset)
+
+
+def test_nothing_to_measure_is_said() -> None:
+    (line,) = format_metrics(dict.fromkeys(METRIC_NAMES, -1.0)).splitlines()
+    assert line.startswith("nothing to measure: the data set has no objects")
 
 
 def test_format() -> None:

@@ -42,7 +42,7 @@ def _photo(path: Path, orientation: int) -> None:
     Image.fromarray(np.ascontiguousarray(undo[orientation](_marked()))).save(path, exif=exif)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_turned_upright(tmp_path: Path, orientation: int, name: str) -> None:
     _photo(tmp_path / name, orientation)
@@ -52,8 +52,33 @@ def test_photos_are_turned_upright(tmp_path: Path, orientation: int, name: str) 
     assert np.abs(np.asarray(image).astype(int) - _marked()).mean() < 10
 
 
-def _dataset(folder: Path, width: int | None, height: int | None) -> CocoDataset:
-    image = {"id": 1, "file_name": "a.png", "width": width, "height": height}
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_photos_as_stored(tmp_path: Path, orientation: int) -> None:
+    """A TIFF, which Pillow turns itself, gives the pixels that a PNG gives."""
+    for name in ("a.png", "a.tif"):
+        _photo(tmp_path / name, orientation)
+    with Image.open(tmp_path / "a.png") as image:
+        stored = np.asarray(image)
+    size = (stored.shape[1], stored.shape[0])
+    for name in ("a.png", "a.tif"):
+        assert (np.asarray(load_image(tmp_path / name, size)) == stored).all(), name
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_unknown_orientation_asks_for_nothing(
+    tmp_path: Path, orientation: int, name: str
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(_marked()).save(tmp_path / name, exif=exif)
+    assert load_image(tmp_path / name).size == image_size(tmp_path / name) == (WIDTH, HEIGHT)
+
+
+def _dataset(
+    folder: Path, width: int | None, height: int | None, name: str = "a.png"
+) -> CocoDataset:
+    image = {"id": 1, "file_name": name, "width": width, "height": height}
     box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 6, 6]}
     content = {"images": [image], "annotations": [box], "categories": [{"id": 1}]}
     (folder / "a.json").write_text(json.dumps(content))
@@ -66,10 +91,13 @@ def _red(image: torch.Tensor) -> list[list[int]]:
     return [[int(x.min()), int(x.max())] for x in (rows, columns)]
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (None, None)])
-def test_annotations_of_upright_photos(tmp_path: Path, size: tuple[int | None, ...]) -> None:
-    _photo(tmp_path / "a.png", 6)
-    sample = _dataset(tmp_path, *size).sample(0)
+def test_annotations_of_upright_photos(
+    tmp_path: Path, size: tuple[int | None, ...], name: str
+) -> None:
+    _photo(tmp_path / name, 6)
+    sample = _dataset(tmp_path, *size, name).sample(0)
     assert sample.original_size == (HEIGHT, WIDTH)
     assert _red(sample.image) == [[0, 5], [0, 5]]  # where the box is
 

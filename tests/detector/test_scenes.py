@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fcos.cli import main
 from fcos.data import CocoDataset, find_split
+from fcos.errors import UserError
 from fcos.scenes import CLASS_NAMES, draw_scene, write_scenes, write_split
 
 
@@ -70,3 +72,27 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         write_split(tmp_path, "train", 0, size=64, seed=0)
     with pytest.raises(ValueError, match="min_side"):
         write_split(tmp_path, "train", 1, size=64, seed=0, min_side=50, max_side=20)
+
+
+@pytest.mark.parametrize("name", ["train/000002.jpg", "annotations/instances_val.json"])
+def test_nothing_is_written_where_something_else_is(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(UserError, match=f"{name} is of another data set"):
+        write_scenes(tmp_path, train=2, val=1, size=64)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert path.read_text() == "mine"
+
+
+def test_scenes_that_were_interrupted_may_be_written_again(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", 2, size=64, seed=0).unlink()
+    write_scenes(tmp_path, train=2, val=1, size=64)
+
+
+def test_a_demo_never_replaces_a_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "last.pth").write_text("mine")
+    assert main(["demo", "--output", str(tmp_path)]) == 2
+    assert "last.pth is not of a demo: choose another --output" in capsys.readouterr().err

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from ..errors import brief as brief
 
 Entry = dict[str, Any]
+
+MAX_AREA = 1e10  # COCO's evaluation passes over what is larger
 
 
 class CocoFile(NamedTuple):
@@ -57,12 +60,6 @@ def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
     _check_ids(path, "categories", categories)
     _check_ids(path, "images", images)
     return CocoFile(_sorted(images), _sorted(categories), annotations)
-
-
-def brief(value: object, limit: int = 60) -> str:
-    """`value` for a message: the first characters of its repr."""
-    text = repr(value)
-    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -155,11 +152,15 @@ def _annotation(entry: Entry, categories: set[int]) -> Entry:
     if x is None or y is None or width is None or height is None or width < 0 or height < 0:
         raise _Refused("bbox", "four finite numbers x, y, width >= 0, height >= 0")
     area = entry.get("area")
-    area = width * height if area in (None, "") else _number(area)
-    if area is None or not 0 <= area < math.inf:
-        raise _Refused("area", "a number of at least 0, or null")
+    if area in (None, ""):
+        area = width * height
+        if area > MAX_AREA:
+            raise _Refused("bbox", f"of at most {MAX_AREA:g} square pixels, or have an `area`")
+    area = _number(area)
+    if area is None or not 0 <= area <= MAX_AREA:
+        raise _Refused("area", f"a number from 0 to {MAX_AREA:g}, or null")
     crowd = entry.get("iscrowd")
-    crowd = 0 if crowd in (None, "") else _whole(crowd)
+    crowd = 0 if crowd in (None, "", False) else 1 if crowd is True else _whole(crowd)
     if crowd not in (0, 1):
         raise _Refused("iscrowd", "0 or 1, or null")
     return {
@@ -176,16 +177,16 @@ def _id(entry: Entry, field: str) -> int | str:
     value = entry.get(field)
     if isinstance(value, str) and value and _is_text(value):
         return value
-    number = None if isinstance(value, str | bool) else _whole(value)
+    number = None if isinstance(value, str) else _whole(value)
     if number is None:
         raise _Refused(field, "a whole number or a string")
     return number
 
 
 def _whole(value: object) -> int | None:
-    """A whole number: 3, 3.0, "3", or a truth value; None for anything else."""
-    if isinstance(value, int):
-        return int(value)
+    """A whole number: 3, 3.0 or "3"; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
     if isinstance(value, str):
         try:
             return int(value)

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import UserError
-from .annotations import CocoFile, Entry, brief, read_annotations
+from ..errors import UserError, brief, shorten
+from .annotations import CocoFile, Entry, read_annotations
 from .images import image_size, load_image
 from .transforms import clip_boxes, flip_boxes, resize, to_tensor
 
@@ -193,8 +193,9 @@ class CocoDataset(Dataset[Sample]):
     def _check_files(self) -> None:
         missing = [p for p in map(self.path, range(len(self))) if not os.path.isfile(p)]
         if missing:
+            name = shorten(str(missing[0]))
             raise FileNotFoundError(
-                f"image not found: {missing[0]} ({len(missing)} of {len(self)} are missing)"
+                f"image not found: {name} ({len(missing)} of {len(self)} are missing)"
             )
 
     def _count(self, stray: int) -> Contents:

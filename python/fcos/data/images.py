@@ -24,7 +24,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FIRST_TURN_OF_AXES = 5  # from here on width and height change places
+_TURNS_OF_AXES = range(5, 9)  # width and height change places
+_UNDONE_BY = {6: _TURNS[8], 8: _TURNS[6]}  # the others undo themselves
 
 _limit_lock = threading.Lock()
 
@@ -45,9 +46,12 @@ def load_image(path: _Path, size: tuple[int, int] | None = None) -> Image.Image:
             another size either way.
     """
     with _opened(path) as image:
+        turn = _orientation(image)
         image.load()
-        stored, turn = image.size, _orientation(image)
         rgb = _to_rgb(image, path)
+        if turn in _TURNS and _orientation(image) != turn:  # Pillow turns a TIFF itself
+            rgb = rgb.transpose(_UNDONE_BY.get(turn, _TURNS[turn]))
+    stored = rgb.size
     if turn in _TURNS and stored != size:
         rgb = rgb.transpose(_TURNS[turn])
     if size is not None and rgb.size != size:
@@ -59,10 +63,12 @@ def load_image(path: _Path, size: tuple[int, int] | None = None) -> Image.Image:
 
 
 def image_size(path: _Path) -> tuple[int, int]:
-    """(width, height) of an image file when it is upright; reads no pixels. Errors: `load_image`"""
+    """(width, height) of an image file when it is upright. Errors: `load_image`"""
     with _opened(path) as image:
+        if image.format == "TIFF":  # Pillow turns it itself, some versions when it is loaded only
+            image.load()
         width, height = image.size
-        return (height, width) if _orientation(image) >= _FIRST_TURN_OF_AXES else (width, height)
+        return (height, width) if _orientation(image) in _TURNS_OF_AXES else (width, height)
 
 
 @contextlib.contextmanager
