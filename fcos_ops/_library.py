@@ -95,10 +95,8 @@ class Op:
                 f"fcos_ops.{self.name} does not support torch.vmap and the other transforms of "
                 "torch.func: pass a batch as further dimensions of the tensors"
             ) from error
-        node = _node_of(results)
-        if node is not None:
-            node.owns_saved = False  # the caller has what was saved, too
-            node.is_traced = _get_tracing_state() is not None
+        if _get_tracing_state() is not None and (node := _node_of(results)) is not None:
+            node.is_traced = True
         return results
 
     def _refuse_tangents(self, arguments: tuple[Any, ...]) -> None:
@@ -180,7 +178,10 @@ def _without_link(apply: Callable[..., Any], spread_first: bool) -> Callable[...
         if spread_first:
             tensors, *others = arguments
             arguments = (*others, *tensors)
-        return apply(*arguments)[:-1]
+        results = apply(*arguments)
+        if (node := _node_of(results)) is not None:
+            node.owns_saved = False  # the caller gets what was saved, too
+        return results[:-1]
 
     return derivative
 

@@ -111,6 +111,15 @@ def test_wrong_arguments_raise(
         op(*changed)
 
 
+def test_the_gradients_that_an_op_returns_are_its_callers() -> None:
+    """The backward pass does not scale them in place, as it does what only it knows."""
+    x = X.clone().requires_grad_()
+    loss, (gradient,) = torch.ops.fcos_ops.sigmoid_focal_loss(x, *FOCAL[1:-1], True)
+    before = gradient.clone()
+    (loss * 3).backward()
+    assert torch.equal(gradient, before) and torch.equal(x.grad, 3 * before)
+
+
 @pytest.mark.parametrize("change", ["labels", "heads", "boxes"])
 def test_user_code_that_changes_tensors_between_check_and_use(change: str) -> None:
     """`normalize` runs after the arguments were checked."""
