@@ -55,12 +55,14 @@ class Op:
     def __call__(self, *arguments: Any) -> Any:
         if not runs_eagerly(self._flat(arguments)):
             return self._dispatch(arguments)
-        if self.apply is not None and torch.is_grad_enabled():
+        if self.apply is not None:
             if self.differentiable is None:
-                if any([t.requires_grad for t in arguments[0]]):
+                if torch.is_grad_enabled() and any([t.requires_grad for t in arguments[0]]):
                     return self.apply(*arguments[1:], *arguments[0])
-            elif any([t.requires_grad for t in arguments[: self.differentiable]]):
-                return self.apply(*arguments)
+            else:
+                for tensor in arguments[: self.differentiable]:
+                    if tensor.requires_grad and torch.is_grad_enabled():
+                        return self.apply(*arguments)
         try:
             return self.kernel(*arguments)
         except BufferError:
@@ -179,7 +181,7 @@ def _without_link(apply: Callable[..., Any], spread_first: bool) -> Callable[...
             tensors, *others = arguments
             arguments = (*others, *tensors)
         results = apply(*arguments)
-        if (node := _node_of(results)) is not None:
+        if results[0].requires_grad and (node := _node_of(results)) is not None:
             node.owns_saved = False  # the caller gets what was saved, too
         return results[:-1]
 
@@ -202,9 +204,11 @@ def runs_eagerly(arguments: Iterable[Any]) -> bool:
     )
 
 
-def save(ctx: Any, like: Tensor, *tensors: Tensor | None) -> Tensor:
-    """Saves tensors for the backward pass; returns the link of `differentiable_once`, an empty
-    tensor on the device of `like`, saved before them."""
+def save(ctx: Any, like: Tensor, *tensors: Tensor | None) -> Tensor | None:
+    """Saves tensors for the backward pass, if there will be one; returns the link of
+    `differentiable_once`, an empty tensor on the device of `like`, saved before them."""
+    if not any(ctx.needs_input_grad):
+        return None
     link = like.new_empty(0)
     ctx.save_for_backward(link, *tensors)
     ctx.set_materialize_grads(False)

@@ -161,19 +161,32 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None."""
-    options = (normalizer, normalizer_floor, scale, reduction)
     if not (
-        target.dtype == _native.maths_dtype(logits)
+        target.dtype == (torch.float64 if logits.dtype == torch.float64 else torch.float32)
         and logits.is_contiguous()
         and target.is_contiguous()
         and (mask is None or mask.is_contiguous())
         and (labels is None or labels.is_contiguous())
     ):
         inputs = (logits, target, mask, labels)
+        options = (normalizer, normalizer_floor, scale, reduction)
         _run_copies(gradient_scale, loss, gradient, inputs, *options)
         return
-    outputs = (gradient_scale, loss, gradient)
-    _native.call("centerness_loss", logits, logits, target, mask, labels, *options, *outputs)
+    _native.call(
+        "centerness_loss",
+        logits,
+        logits,
+        target,
+        mask,
+        labels,
+        normalizer,
+        normalizer_floor,
+        scale,
+        reduction,
+        gradient_scale,
+        loss,
+        gradient,
+    )
 
 
 def _run_copies(
@@ -210,10 +223,21 @@ def _run_copies(
     )
 
 
-def _kernel(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
-    *inputs, store_gradient = arguments
-    loss, gradients = _allocate(inputs[0], inputs[-1], store_gradient)
-    _run(None, loss, gradients[0] if store_gradient else None, *inputs)
+def _kernel(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    labels: Tensor | None,
+    normalizer: Tensor | None,
+    normalizer_floor: float,
+    scale: float,
+    reduction: str,
+    store_gradient: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    loss, gradients = _allocate(logits, reduction, store_gradient)
+    gradient = gradients[0] if store_gradient else None
+    inputs = (logits, target, mask, labels, normalizer, normalizer_floor, scale, reduction)
+    _run(None, loss, gradient, *inputs)
     return loss, gradients
 
 
@@ -241,7 +265,9 @@ def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
 
 class _CenternessLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, *arguments: Any
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         target, mask, labels, normalizer, *options, store_gradient = arguments
         loss, gradients = _LOSS_OP.forward(logits, *arguments)
         ctx.options = options

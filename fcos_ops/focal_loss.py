@@ -236,7 +236,9 @@ def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
 
 class _SigmoidFocalLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, *arguments: Any
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         labels, weight, normalizer, *options, store_gradient = arguments
         loss, gradients = _OP.forward(logits, *arguments)
         ctx.options = options

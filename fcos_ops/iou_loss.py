@@ -243,7 +243,7 @@ class _IouLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, pred: Tensor, target: Tensor, *arguments: Any
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         weight, normalizer, *options, store_pred, store_target = arguments
         loss, gradients = _OP.forward(pred, target, *arguments)
         by_pred = gradients[0] if store_pred else None
