@@ -12,3 +12,13 @@ class UserError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to try."""
+
+
+def brief(value: object, limit: int = 60) -> str:
+    """`value` for a message: the first characters of its repr."""
+    return shorten(repr(value), limit)
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    """The first characters of a text that comes from a file, and may be of any length."""
+    return text if len(text) <= limit else text[:limit] + "..."

@@ -16,7 +16,7 @@ import torch
 from fcos import commands
 from fcos.cli import main
 from fcos.data import CocoDataset, find_split, training_loader
-from fcos.errors import UserError
+from fcos.errors import TrainingError, UserError
 from fcos.interrupts import Interrupted, StopSignals
 from fcos.training import Trainer, TrainingSettings, load_checkpoint
 from fcos.training.metrics import append_metrics
@@ -44,6 +44,12 @@ def _trainer(data: Path, output: Path, **changes: Any) -> Trainer:
 def _finish(trainer: Trainer) -> None:
     for _ in trainer.run(progress=False):
         pass
+
+
+def _resume(data: Path, **changes: Any) -> None:
+    trainer = _trainer(data, data / "run", **changes)
+    trainer.resume(load_checkpoint(data / "run" / "last.pth", to_resume=True))
+    _finish(trainer)
 
 
 def _curve(output: Path) -> list[dict[str, float]]:
@@ -83,9 +89,7 @@ def test_a_signal_at_step_7_of_an_epoch(
     assert raised.value.number == number and signal.getsignal(number) is before
     assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 7
     append_metrics(ten_images / "run" / "metrics.jsonl", {"step": 9})  # as if killed later
-    resumed = _trainer(ten_images, ten_images / "run")
-    resumed.resume(ten_images / "run" / "last.pth")
-    _finish(resumed)
+    _resume(ten_images)
     assert [line["step"] for line in _curve(ten_images / "run")] == [5, 10, 12]
     _assert_equal(ten_images / "run", ten_images / "whole")
 
@@ -109,18 +113,23 @@ def test_an_error_of_the_data_loses_nothing(ten_images: Path) -> None:
         _finish(trainer)
     assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 3
     broken.write_bytes(content)
-    resumed = _trainer(ten_images, ten_images / "run")
-    resumed.resume(ten_images / "run" / "last.pth")
-    _finish(resumed)
+    _resume(ten_images)
     _assert_equal(ten_images / "run", ten_images / "whole")
 
 
-def test_weights_that_are_not_finite_are_not_saved_on_a_signal(ten_images: Path) -> None:
-    trainer = _trainer(ten_images, ten_images / "run")
-    trainer.train_step = lambda batch: trainer.step or torch.full((4,), torch.nan)  # type: ignore
-    with pytest.raises(Exception, match="not finite"):
-        for _ in trainer.run(progress=False):
-            pass
+def test_weights_that_are_not_finite_are_not_saved_on_a_signal(
+    ten_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = _trainer(ten_images, ten_images / "run", log_every=100, checkpoint_every=100)
+
+    def signalled(_: Any) -> Tensor:
+        trainer.step += 1
+        os.kill(os.getpid(), signal.SIGINT)
+        return torch.full((4,), torch.nan)
+
+    monkeypatch.setattr(trainer, "train_step", signalled)
+    with pytest.raises(TrainingError, match="not finite at step 1"):
+        _finish(trainer)
     assert not (ten_images / "run" / "last.pth").exists()
 
 
@@ -210,7 +219,54 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
     assert "last.pth holds step 1" in capsys.readouterr().out
     monkeypatch.setattr(commands, "evaluate_model", evaluate)
     assert main([*arguments, "--resume"]) == 0
-    assert [line["step"] for line in _curve(output) if "AP" in line] == [2, 3, 4]
+    assert [line["step"] for line in _curve(output) if "AP" in line] == [1, 2, 3, 4]
+
+
+def _interrupt_evaluation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The evaluation of this number, from 1 on, is interrupted; the others are done."""
+    evaluate, calls = commands.evaluate_model, []
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*arguments, **more)
+
+    monkeypatch.setattr(commands, "evaluate_model", counted)
+
+
+@pytest.mark.parametrize(("every", "stopped"), [("100", 1), ("2.5", 1), ("2.5", 2)])
+def test_an_evaluation_that_was_interrupted_is_made_up(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str, stopped: int
+) -> None:
+    """At its step, be it the last one or not, so that the curve is that of an unbroken run."""
+    write_dataset(data, "val", [image_entry(1, 64, 64)], [annotation(1, 3, [8, 8, 20, 20])])
+    more = ["--eval-every", every, "--steps", "8", "--log-every", "3"]
+    assert main(_arguments(data, tmp_path / "whole", *more)) == 0
+    arguments = _arguments(data, tmp_path / "run", *more)
+    _interrupt_evaluation(monkeypatch, stopped)
+    assert main(arguments) == 130
+    assert main([*arguments, "--resume"]) == 0
+    _assert_equal(tmp_path / "run", tmp_path / "whole")
+    assert main([*arguments, "--resume"]) == 0  # nothing is left to do
+    _assert_equal(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_second_signal_at_the_end_is_not_heard(data: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    more = ["--workers", "2", "--steps", "100000", "--checkpoint-every", "99999"]
+    process = start(_arguments(data, tmp_path / "run", *more), log)
+    while process.is_alive() and _last_step(tmp_path / "run") < 3:
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGINT)
+    while process.is_alive():
+        if "fcos: interrupted" in log.read_text():
+            os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    process.join()
+    assert process.exitcode == 130
+    assert log.read_text().splitlines()[-1] == "fcos: interrupted by SIGINT"
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
@@ -233,3 +289,12 @@ def test_a_second_signal_interrupts_at_once() -> None:
         with pytest.raises(Interrupted, match="SIGTERM"):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
+
+
+def test_signals_open_within_signals() -> None:
+    with StopSignals() as signals:
+        with signals:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            signals.check()
