@@ -92,6 +92,6 @@ def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
         raise
     except Exception as error:  # the unpickler raises whatever foreign bytes make it stumble on
         reason = "it is damaged or of another kind"
-        if "weights_only" in str(error):
+        if "Unsupported global" in str(error):
             reason = "it holds other things than tensors and plain values"
         raise UserError(f"{path}: not a {kind}: {reason}") from error

@@ -106,7 +106,7 @@ def test_metrics_behind_the_checkpoint_are_dropped(run: Path) -> None:
 
 
 def _changed(content: Any, keys: tuple[str, ...], value: Any) -> Any:
-    """A copy in which what lies under these keys, one in the other, is `value`, or gone if ABSENT."""
+    """A copy in which what lies under these keys is `value`, or gone if that is ABSENT."""
     copy = dict(content)
     if keys[1:]:
         copy[keys[0]] = _changed(content[keys[0]], keys[1:], value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -77,6 +77,26 @@ def load_model(
     with reading(path, part):
         load_weights(model, content["model"] if ema is None else ema["model"])
     return model.eval().to(device), InputSize(**content["input"])
+
+
+def check_same(
+    path: str | os.PathLike[str],
+    content: Mapping[str, Any],
+    config: ModelConfig,
+    settings: TrainingSettings,
+) -> None:
+    """UserError where a checkpoint is of another model or optimizer than the run that is to resume
+    it, or lacks the average that is asked for."""
+    ours = {**config.to_dict(), "optimizer": settings.optimizer}
+    stored = TrainingSettings(**content["settings"])
+    theirs = {**content["config"], "optimizer": stored.optimizer}
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise UserError(
+                f"{name} must be {brief(theirs[name])} to resume {path}, got {brief(value)}"
+            )
+    if settings.ema and content["ema"] is None:
+        raise UserError(f"ema must be 0 to resume {path}, which holds no averaged weights")
 
 
 @contextlib.contextmanager

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data import Batch, CocoDataset, training_loader
-from ..data.loading import Batches
-from ..errors import UserError, brief
+from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS, LOSS_NAMES, load_weights
-from ..structures import PAD_MULTIPLE
-from .checkpoint import InputSize, reading, save_checkpoint
+from ..models.norm import check_batch
+from .checkpoint import InputSize, check_same, reading, save_checkpoint
 from .ema import ModelEMA
 from .folder import RunFolder
 from .metrics import append_metrics
@@ -137,16 +136,7 @@ class Trainer:
             UserError: it is of another model or optimizer, or lacks the average asked for.
         """
         path = self.folder.checkpoint
-        ours = {**self.model.config.to_dict(), "optimizer": self.settings.optimizer}
-        stored = TrainingSettings(**content["settings"])
-        theirs = {**content["config"], "optimizer": stored.optimizer}
-        for name, value in ours.items():
-            if value != theirs.get(name, value):
-                raise UserError(
-                    f"{name} must be {brief(theirs[name])} to resume {path}, got {brief(value)}"
-                )
-        if self.ema is not None and content["ema"] is None:
-            raise UserError(f"ema must be 0 to resume {path}, which holds no averaged weights")
+        check_same(path, content, self.model.config, self.settings)
         with reading(path, "model"):
             load_weights(self.model, content["model"])
         with reading(path, "optimizer"):
@@ -172,16 +162,8 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM. last.pth holds the step that was reached.
             UserError, OSError: of the data; likewise.
         """
-        loader = self._loader()
-        bar = tqdm(
-            total=self.settings.steps,
-            initial=self.step,
-            disable=not progress,
-            unit="step",
-            # a log file gets a line now and then, a terminal a moving bar
-            mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
-        )
-        with self.folder.opened(self.step), self.signals, bar, closing(iter(loader)) as batches:
+        opened = self.folder.opened(self.step)
+        with opened, self.signals, self._bar(progress) as bar, closing(self._batches()) as batches:
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
                 if self._window.values and (self._save_due() or self._due(self.settings.log_every)):
@@ -197,9 +179,20 @@ class Trainer:
                 self._window.add(self.train_step(batch), loaded - begin)
                 bar.update()
 
-    def _loader(self) -> Batches:
+    def _bar(self, progress: bool) -> tqdm[Any]:
+        steps = self.settings.steps
+        return tqdm(
+            total=steps,
+            initial=self.step,
+            disable=not progress or self.step >= steps,
+            unit="step",
+            # a log file gets a line now and then, a terminal a moving bar
+            mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
+        )
+
+    def _batches(self) -> Generator[Batch, None, None]:
         settings = self.settings
-        return training_loader(
+        loader = training_loader(
             self.dataset,
             batch=settings.batch,
             seed=settings.seed,
@@ -208,11 +201,11 @@ class Trainer:
             flip_probability=settings.flip,
             pin_memory=self.device.type == "cuda",
         )
+        return iter(loader)
 
     def _close_window(self) -> Record:
         """Write the record of the steps since the last one, and last.pth where it is due."""
-        lr = self.optimizer.param_groups[0]["lr"]
-        record = self._window.close(self.step, self.epoch, lr)
+        record = self._window.close(self.step, self.epoch, self._learning_rate(self.step - 1))
         try:
             self.write_metrics(record.to_dict())
         except OSError:
@@ -232,22 +225,12 @@ class Trainer:
         try:
             self.signals.check()
             batch = next(batches)
-            self._check_norm(batch)
+            check_batch(self.model.config.norm, batch.images.tensor)
         except (Exception, Interrupted):
             self.save()
             self.signals.check()  # it may have reached a worker process and so caused the error
             raise
         return batch
-
-    def _check_norm(self, batch: Batch) -> None:
-        count, _, height, width = batch.images.tensor.shape
-        values = count * (height // PAD_MULTIPLE) * (width // PAD_MULTIPLE)
-        if self.model.config.norm == "bn" and values == 1:
-            raise UserError(
-                "norm bn needs more than one value a channel, and one image of "
-                f"{height} x {width} pixels has one at stride {PAD_MULTIPLE}: "
-                "take --norm gn, a larger --batch or a larger --size"
-            )
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
@@ -257,20 +240,21 @@ class Trainer:
         epoch_ends = images % len(self.dataset) < self.settings.batch
         return epoch_ends or self._due(self.settings.checkpoint_every)
 
+    def _learning_rate(self, step: int) -> float:
+        """Of the optimizer step that follows `step`."""
+        settings = self.settings
+        return settings.lr * learning_rate_factor(
+            step, settings.steps, schedule=settings.schedule, warmup=settings.warmup
+        )
+
     def train_step(self, batch: Batch) -> Tensor:
         """One optimizer step. Returns losses and norm of the gradient [4], on the device.
 
         An error before the weights change, such as out of memory, loses nothing: the steps before
         are saved.
         """
-        factor = learning_rate_factor(
-            self.step,
-            self.settings.steps,
-            schedule=self.settings.schedule,
-            warmup=self.settings.warmup,
-        )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * factor
+            group["lr"] = self._learning_rate(self.step)
         buffers = [buffer.clone() for buffer in self.model.buffers()]  # statistics of the norms
         try:
             values = self._gradients(batch)
