@@ -8,12 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from . import recipe
 from .errors import TrainingError, UserError
-from .interrupts import Interrupted
-from .models import VARIANTS
+from .interrupts import Interrupted, ignore_signals
+from .memory import ADVICE, is_out_of_memory
 
 _LAYOUT = """\
 --data DIR holds a data set in COCO format, in either layout:
@@ -23,25 +21,27 @@ _LAYOUT = """\
 
 
 class _Number:
-    """The type of an option: a finite number in a range, whole or not."""
+    """The type of an option: a number in a range, whole or not."""
 
     def __init__(
         self,
         kind: type[int] | type[float],
         least: float,
-        most: float = math.inf,
+        most: float,
         *,
         open_ends: bool = False,
+        or_zero: bool = False,
     ) -> None:
-        self.kind, self.least, self.most, self.open = kind, least, most, open_ends
+        self.kind, self.least, self.most = kind, least, most
+        self.open, self.or_zero = open_ends, or_zero
 
     def __call__(self, text: str) -> float:
         try:
             value = self.kind(text)
         except ValueError:
-            value = self.kind(self.least - 1)
+            value = math.nan
         inside = self.least < value < self.most if self.open else self.least <= value <= self.most
-        if not inside or value == math.inf:
+        if not inside and not (self.or_zero and value == 0):
             raise argparse.ArgumentTypeError(f"must be {self}, got {text!r}")
         return value
 
@@ -49,19 +49,22 @@ class _Number:
         noun = "a whole number" if self.kind is int else "a number"
         if self.open:
             return f"{noun} above {self.least:g} and below {self.most:g}"
-        return f"{noun} from {self.least:g} " + (
-            f"to {self.most:g}" if self.most < math.inf else "on"
-        )
+        return f"{'0 or ' * self.or_zero}{noun} from {self.least:g} to {self.most:g}"
 
 
-_POSITIVE = _Number(int, 1)
-_COUNT = _Number(int, 0)
+_POSITIVE = _Number(int, 1, 10**9)
+_COUNT = _Number(int, 0, 10**9)
+_WORKERS = _Number(int, 0, 1000)
+_CHANNELS = _Number(int, 1, 1 << 16)
+_DEPTH = _Number(int, 1, 1000)
+_SIDE = _Number(int, 1, 100_000)
 _SEED = _Number(int, 0, 2**32 - 1)
 _RATE = _Number(float, 0, 1e6, open_ends=True)
-_AMOUNT = _Number(float, 0)
+_AMOUNT = _Number(float, 0, 1e6)
+_EPOCHS = _Number(float, 1e-3, 1e6, or_zero=True)
 _PROBABILITY = _Number(float, 0, 1)
-# those of the extra `detector`
-PACKAGES = ("PIL", "pycocotools", "tqdm")
+# those of the extra `detector`, and what fcos_ops needs itself
+PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm")
 _LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
 
 
@@ -78,6 +81,8 @@ def _add_data(parser: argparse.ArgumentParser, split: str, **options: Any) -> No
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
+    import torch  # here, so that `main` can say that it is missing
+
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -87,7 +92,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
     help_text = "processes that load images (default 0)"
-    parser.add_argument("--workers", type=_COUNT, help=help_text, **({"default": 0} | options))
+    parser.add_argument("--workers", type=_WORKERS, help=help_text, **({"default": 0} | options))
 
 
 def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -115,6 +120,8 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
+    from .models import VARIANTS
+
     def add(name: str, help_text: str, **options: Any) -> None:
         group.add_argument(f"--{name}", help=help_text, default=_LEFT_OUT, **options)
 
@@ -123,12 +130,12 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("backbone", _default("backbone"), choices=backbones)
     help_text = "torchvision ResNet weights"
     group.add_argument("--backbone-weights", metavar="FILE", help=help_text, default=None)
-    add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=_POSITIVE)
+    add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=_CHANNELS)
     add("norm", _default("norm"), choices=("bn", "gn", "frozen_bn"))
-    add("width", f"channels of pyramid and head {_default('width')}", type=_POSITIVE)
-    add("depth", f"convolutions in each tower {_default('depth')}", type=_POSITIVE)
-    add("size", f"short side, pixels {_default('size')}", type=_POSITIVE)
-    add("max-size", f"long side at most {_default('max_size')}", type=_POSITIVE)
+    add("width", f"channels of pyramid and head {_default('width')}", type=_CHANNELS)
+    add("depth", f"convolutions in each tower {_default('depth')}", type=_DEPTH)
+    add("size", f"short side, pixels {_default('size')}", type=_SIDE)
+    add("max-size", f"long side at most {_default('max_size')}", type=_SIDE)
 
 
 def _add_recipe(group: argparse._ArgumentGroup) -> None:
@@ -153,7 +160,7 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
     add("log-every", _default("log_every"), type=_POSITIVE, metavar="STEPS")
     help_text = f"besides once an epoch {_default('checkpoint_every')}"
     add("checkpoint-every", help_text, type=_POSITIVE, metavar="STEPS")
-    add("eval-every", "evaluate on val; 0: never (default)", type=_AMOUNT, metavar="EPOCHS")
+    add("eval-every", "evaluate on val; 0: never (default)", type=_EPOCHS, metavar="EPOCHS")
 
 
 def _add_min_score(parser: argparse.ArgumentParser) -> None:
@@ -171,8 +178,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_data(parser, "val")
     parser.add_argument("--weights", required=True, metavar="FILE")
     parser.add_argument("--batch", type=_POSITIVE, default=8)
-    parser.add_argument("--size", type=_POSITIVE, help="default: as trained")
-    parser.add_argument("--max-size", type=_POSITIVE, help="default: as trained")
+    parser.add_argument("--size", type=_SIDE, help="default: as trained")
+    parser.add_argument("--max-size", type=_SIDE, help="default: as trained")
     parser.add_argument("--output", metavar="FILE", help="also write the detections as COCO JSON")
     parser.add_argument(
         "--draw", metavar="DIR", help="also draw ground truth beside detections, a picture an image"
@@ -198,8 +205,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     help_text = "write into a folder that holds another run"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
     _add_min_score(parser)
-    parser.add_argument("--size", type=_POSITIVE, help="default: as trained")
-    parser.add_argument("--max-size", type=_POSITIVE, help="default: as trained")
+    parser.add_argument("--size", type=_SIDE, help="default: as trained")
+    parser.add_argument("--max-size", type=_SIDE, help="default: as trained")
     _add_device(parser)
     parser.set_defaults(command="detect")
 
@@ -207,7 +214,7 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--train", type=_POSITIVE, default=1000, help="images (default 1000)")
     parser.add_argument("--val", type=_POSITIVE, default=200, help="images (default 200)")
-    parser.add_argument("--size", type=_POSITIVE, default=192, help="side, pixels (default 192)")
+    parser.add_argument("--size", type=_SIDE, default=192, help="side, pixels (default 192)")
     parser.add_argument("--seed", type=_SEED, default=0)
     parser.set_defaults(command="scenes")
 
@@ -228,15 +235,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command: arguments, or those of this process, which is then expected to end.
 
     Returns:
         0: done. 1: `detect` could not read some of the images. 2: an error, one line on stderr.
         128 + the number of the signal that interrupted it.
     """
-    options = make_parser().parse_args(arguments)
     try:
-        from . import commands  # here, so that --help needs none of the packages
+        options = make_parser().parse_args(arguments)
+        from . import commands  # here, so that --help needs none of the extra packages
 
         return getattr(commands, options.command)(options) or 0
     except (UserError, TrainingError, OSError) as error:
@@ -246,7 +253,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if package not in PACKAGES:
             raise
         return _fail(f"error: {package} is missing: pip install 'fcos_ops[detector]'", 2)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail(f"error: {ADVICE}", 2)
     except Interrupted as error:
+        if arguments is None:
+            ignore_signals()
         return _fail(f"interrupted by {error}", 128 + error.number)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)

@@ -6,6 +6,7 @@ import argparse
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,18 +23,20 @@ from .interrupts import Interrupted
 from .models import FCOS, ModelConfig, load_backbone_weights
 from .scenes import write_scenes
 from .training import InputSize, Trainer, TrainingSettings, load_checkpoint, load_model
-from .training.metrics import cut_metrics
+from .training.evaluations import EvaluationPlan
+from .training.folder import RunFolder
 from .training.processes import require_one_process
-from .training.trainer import CHECKPOINT_NAME
 
 
 def train(options: argparse.Namespace) -> None:
     """`fcos train`."""
     require_one_process()
-    device, checkpoint = _device(options.device), Path(options.output) / CHECKPOINT_NAME
+    device, checkpoint = _device(options.device), RunFolder(options.output).checkpoint
+    content: dict[str, Any] = {}
     stored: recipe.Values = {}
     if options.resume:
-        stored = recipe.stored_values(load_checkpoint(checkpoint, to_resume=True))
+        content = load_checkpoint(checkpoint, to_resume=True)
+        stored = recipe.stored_values(content)
     elif checkpoint.exists():
         raise UserError(f"{checkpoint} exists: add --resume to go on, or choose another --output")
     values = recipe.merge(recipe.given_values(options), stored)
@@ -55,19 +58,19 @@ def train(options: argparse.Namespace) -> None:
         flush=True,
     )
     if options.resume:
-        trainer.resume(checkpoint)
+        trainer.resume(content)
         print(f"already at step {trainer.step} of {values['steps']}", flush=True)
         if changed := recipe.changes(stored, values):
             print(f"other than before: {changed}", flush=True)
-        if trainer.step >= values["steps"]:
-            return
+    begin = trainer.saved_step
     try:
         _run(trainer, validation, values["eval_every"])
-    except Interrupted:
-        if trainer.saved_step:
+    except (Exception, Interrupted):
+        if trainer.saved_step > begin:
             print(f"{checkpoint} holds step {trainer.saved_step}: --resume goes on from there")
         raise
-    print(f"wrote {checkpoint}")
+    if trainer.saved_step > begin:
+        print(f"wrote {checkpoint}")
 
 
 def _trainer(
@@ -86,28 +89,28 @@ def _trainer(
         if options.resume:
             raise UserError("--backbone-weights must not be given with --resume, which has weights")
         load_backbone_weights(model.backbone.body, options.backbone_weights)
-    notes = {name: values[name] for name in recipe.DATA}
+    notes = {name: values[name] for name in recipe.NOTES}
     return Trainer(model.to(device), dataset, TrainingSettings(**settings), options.output, notes)
 
 
 def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) -> None:
     """Train to the end, and evaluate when that is due."""
-    settings = trainer.settings
-    lines = cut_metrics(trainer.metrics_path, trainer.step)
-    evaluated = max((line["epoch"] for line in lines if "AP" in line), default=0.0)
-    with closing(trainer.run()) as records:
-        for record in records:
-            if validation is None:
-                continue
-            due = int(record.epoch / eval_every) > int(evaluated / eval_every)
-            if due or record.step == settings.steps:
-                evaluated = record.epoch
+    if validation is None:
+        for _ in trainer.run():
+            pass
+        return
+    plan = EvaluationPlan(trainer, eval_every)
+    with trainer.signals, closing(trainer.run()) as records:
+        while True:
+            if plan.due():
                 trainer.save()  # an evaluation may take long, and be interrupted
-                model = trainer.final_model
+                model, batch = trainer.final_model, trainer.settings.batch
                 with trainer.signals.at_once():
-                    metrics, _ = evaluate_model(model, validation, batch=settings.batch)
-                print(f"\nepoch {record.epoch:g}: {format_metrics(metrics)}")
-                trainer.write_metrics({"step": record.step, "epoch": record.epoch, **metrics})
+                    metrics, _ = evaluate_model(model, validation, batch=batch)
+                print(f"\nepoch {trainer.epoch:g}: {format_metrics(metrics)}")
+                plan.write(metrics)
+            if next(records, None) is None:
+                return
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -175,7 +178,9 @@ def demo(options: argparse.Namespace) -> None:
 
 def _input_size(options: argparse.Namespace, trained: InputSize) -> InputSize:
     size = options.size or trained.size
-    return InputSize(size, max(size, options.max_size or trained.max_size))
+    if options.max_size:
+        recipe.check_sides(size, options.max_size)
+    return InputSize(size, options.max_size or max(size, trained.max_size))
 
 
 def _device(name: str) -> torch.device:

@@ -102,8 +102,10 @@ def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
         raise FileNotFoundError(f"{kind} not found: {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # the unpickler raises whatever foreign bytes make it stumble on
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "weights_only" in reason:  # torch goes on to advise running what is in the file
+        reason = "it is damaged or of another kind"
+        if "Unsupported global" in str(error):
             reason = "it holds other things than tensors and plain values"
         raise UserError(f"{path}: not a {kind}: {reason}") from error

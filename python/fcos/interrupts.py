@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal stopped the work."""
@@ -21,25 +23,27 @@ class Interrupted(KeyboardInterrupt):
 class StopSignals:
     """While open, notes a signal instead of dying of it; a second one interrupts at once.
 
+    It may be opened again within; the outer one goes on noting after the inner one is closed.
     In another thread than the main one, where no handler can be set, it notes nothing.
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
         self._at_once = False
-        self._before: dict[int, Any] = {}
+        self._before: list[dict[int, Any]] = []
 
     def __enter__(self) -> StopSignals:
+        before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _NUMBERS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as in a job in the background
-                    self._before[number] = signal.signal(number, self._note)
+                    before[number] = signal.signal(number, self._note)
+        self._before.append(before)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._before.pop().items():
             signal.signal(number, handler)
-        self._before.clear()
 
     def __bool__(self) -> bool:
         """Whether to stop."""
@@ -65,3 +69,9 @@ class StopSignals:
         self._received = number
         if at_once:
             raise Interrupted(number)
+
+
+def ignore_signals() -> None:
+    """For a process that ends: another signal would only break into what torch does at the end."""
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import UserError
+
 Values = dict[str, Any]
 
 MODEL = {
@@ -20,6 +22,7 @@ MODEL = {
 }
 INPUT = {"size": 800, "max_size": 1333}
 DATA = {"split": "train", "limit": None, "eval_every": 0.0}
+NOTES = (*DATA, "images")  # kept in the checkpoint; `images` is how many the data set has
 SETTINGS = {
     "batch": 16,
     "optimizer": "sgd",
@@ -47,20 +50,31 @@ def given_values(options: argparse.Namespace) -> Values:
 def stored_values(checkpoint: Mapping[str, Any]) -> Values:
     """What a checkpoint was trained with."""
     model = {name: checkpoint["config"][name] for name in MODEL}
-    data = checkpoint.get("data", {})  # not in the first checkpoints of this package
+    notes = checkpoint.get("data", {})  # not in the first checkpoints of this package
+    data = {name: notes[name] for name in NOTES if name in notes}
     return {**model, **checkpoint["input"], **checkpoint["settings"], **data}
 
 
 def merge(given: Values, stored: Values) -> Values:
     """The command line's values over those stored over the defaults."""
     values = {**DEFAULTS, **stored, **given}
+    if "max_size" in given:
+        check_sides(values["size"], values["max_size"])
     values["max_size"] = max(values["size"], values["max_size"])
     return values
 
 
+def check_sides(size: int, max_size: int) -> None:
+    """Raises UserError where the long side of an image is to be below the short one."""
+    if max_size < size:
+        raise UserError(
+            f"--max-size must be at least the short side, --size {size}, got {max_size}"
+        )
+
+
 def complete(values: Values, images: int) -> Values:
     """The merged values and those that depend on others, for a run on this many images."""
-    values = dict(values)
+    values = {**values, "images": images}
     if "epochs" in values or "steps" not in values:
         epochs = values.pop("epochs", EPOCHS)
         values["steps"] = max(1, math.ceil(epochs * images / values["batch"]))

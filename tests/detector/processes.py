@@ -28,7 +28,8 @@ def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:
     if largest_file is not None:  # as a full disk: what is longer cannot be written
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     torch.set_num_threads(1)
-    sys.exit(main(arguments))
+    sys.argv = ["fcos", *arguments]
+    sys.exit(main())
 
 
 def start(arguments: list[str], log: Path, largest_file: int | None = None) -> BaseProcess:

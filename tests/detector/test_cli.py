@@ -133,6 +133,7 @@ def test_an_evaluation_replaces_its_own_files_only(
         (["--ema", "1"], "ema must be at least 0 and less than 1, got 1.0"),
         (["--norm", "bn", "--batch", "1", "--size", "32", "--max-size", "32"], "take --norm gn"),
         (["--resume"], "checkpoint not found"),
+        (["--max-size", "63"], "--max-size must be at least the short side, --size 64, got 63"),
     ],
 )
 def test_train_errors_are_one_line(
@@ -158,6 +159,9 @@ def test_eval_errors_are_one_line(
     assert "knows 3 categories, ball, cup, hat; the data has 2" in capsys.readouterr().err
     assert main(["eval", "--data", str(data), "--weights", str(path)]) == 2
     assert "not a checkpoint" in capsys.readouterr().err
+    for command in (["eval", "--data", str(data)], ["detect", str(data), "--output", "out"]):
+        assert main([*command, "--weights", weights, "--max-size", "60"]) == 2
+        assert "--max-size must be at least the short side" in capsys.readouterr().err
     picture = str(tmp_path / "none.jpg")
     assert main(["detect", picture, "--weights", weights, "--output", str(tmp_path)]) == 2
     assert "image not found" in capsys.readouterr().err
@@ -173,10 +177,14 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "option", "value", "expected"),
     [
-        ("train", "--steps", "0", "a whole number from 1 on"),
-        ("train", "--steps", "x", "a whole number from 1 on"),
-        ("train", "--batch", "2.5", "a whole number from 1 on"),
-        ("train", "--workers", "-1", "a whole number from 0 on"),
+        ("train", "--steps", "0", "a whole number from 1 to 1e+09"),
+        ("train", "--steps", "x", "a whole number from 1 to 1e+09"),
+        ("train", "--steps", "1" + 400 * "0", "a whole number from 1 to 1e+09"),
+        ("train", "--warmup", "1" + 400 * "0", "a whole number from 0 to 1e+09"),
+        ("train", "--log-every", "1" + 5000 * "0", "a whole number from 1 to 1e+09"),
+        ("train", "--batch", "2.5", "a whole number from 1 to 1e+09"),
+        ("train", "--width", "1000000", "a whole number from 1 to 65536"),
+        ("train", "--workers", "-1", "a whole number from 0 to 1000"),
         ("train", "--seed", "-1", "a whole number from 0 to 4.29497e+09"),
         ("train", "--lr", "nan", "a number above 0 and below 1e+06"),
         ("train", "--lr", "inf", "a number above 0"),
@@ -186,9 +194,12 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
         ("train", "--flip", "2", "a number from 0 to 1"),
         ("train", "--flip", "nan", "a number from 0 to 1"),
         ("train", "--ema", "2", "a number from 0 to 1"),
-        ("train", "--clip", "-1", "a number from 0 on"),
-        ("train", "--weight-decay", "inf", "a number from 0 on"),
-        ("train", "--eval-every", "nan", "a number from 0 on"),
+        ("train", "--clip", "-1", "a number from 0 to 1e+06"),
+        ("train", "--weight-decay", "1e308", "a number from 0 to 1e+06"),
+        ("train", "--weight-decay", "inf", "a number from 0 to 1e+06"),
+        ("train", "--eval-every", "nan", "0 or a number from 0.001 to 1e+06"),
+        ("train", "--eval-every", "1e-320", "0 or a number from 0.001 to 1e+06"),
+        ("detect", "--size", "1000000000000000000000000000000", "a whole number from 1 to 100000"),
         ("detect", "--min-score", "30", "a number from 0 to 1"),
         ("eval", "--min-score", "-0.1", "a number from 0 to 1"),
     ],

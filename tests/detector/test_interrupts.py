@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -16,8 +17,10 @@ import torch
 from fcos import commands
 from fcos.cli import main
 from fcos.data import CocoDataset, find_split, training_loader
-from fcos.errors import UserError
+from fcos.errors import TrainingError, UserError
 from fcos.interrupts import Interrupted, StopSignals
+from fcos.memory import is_out_of_memory
+from fcos.models import FCOS
 from fcos.training import Trainer, TrainingSettings, load_checkpoint
 from fcos.training.metrics import append_metrics
 from torch import Tensor
@@ -44,6 +47,12 @@ def _trainer(data: Path, output: Path, **changes: Any) -> Trainer:
 def _finish(trainer: Trainer) -> None:
     for _ in trainer.run(progress=False):
         pass
+
+
+def _resume(data: Path, **changes: Any) -> None:
+    trainer = _trainer(data, data / "run", **changes)
+    trainer.resume(load_checkpoint(data / "run" / "last.pth", to_resume=True))
+    _finish(trainer)
 
 
 def _curve(output: Path) -> list[dict[str, float]]:
@@ -83,9 +92,7 @@ def test_a_signal_at_step_7_of_an_epoch(
     assert raised.value.number == number and signal.getsignal(number) is before
     assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 7
     append_metrics(ten_images / "run" / "metrics.jsonl", {"step": 9})  # as if killed later
-    resumed = _trainer(ten_images, ten_images / "run")
-    resumed.resume(ten_images / "run" / "last.pth")
-    _finish(resumed)
+    _resume(ten_images)
     assert [line["step"] for line in _curve(ten_images / "run")] == [5, 10, 12]
     _assert_equal(ten_images / "run", ten_images / "whole")
 
@@ -109,18 +116,106 @@ def test_an_error_of_the_data_loses_nothing(ten_images: Path) -> None:
         _finish(trainer)
     assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 3
     broken.write_bytes(content)
-    resumed = _trainer(ten_images, ten_images / "run")
-    resumed.resume(ten_images / "run" / "last.pth")
-    _finish(resumed)
+    _resume(ten_images)
     _assert_equal(ten_images / "run", ten_images / "whole")
 
 
-def test_weights_that_are_not_finite_are_not_saved_on_a_signal(ten_images: Path) -> None:
+def test_out_of_memory_loses_nothing(
+    ten_images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the forward pass of a step: the statistics of the norms are those of the step before."""
+    options = [*_arguments(ten_images, ten_images / "run")[5:], "--log-every", "3", "--norm", "bn"]
+    options += ["--steps", "4", "--checkpoint-every", "99"]
+    arguments = ["train", "--data", str(ten_images), "--output"]
+    assert main([*arguments, str(ten_images / "whole"), *options]) == 0
+    losses, calls = FCOS.losses, []
+
+    def greedy(*inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return losses(*inputs)
+
+    monkeypatch.setattr(FCOS, "losses", greedy)
+    assert main([*arguments, str(ten_images / "run"), *options]) == 2
+    captured = capsys.readouterr()
+    assert "last.pth holds step 2: --resume goes on from there" in captured.out
+    assert captured.err.splitlines()[-1].startswith("fcos: error: out of memory: take a smaller")
+    assert "Traceback" not in captured.err
+    assert main([*arguments, str(ten_images / "run"), *options, "--resume"]) == 0
+    _assert_equal(ten_images / "run", ten_images / "whole")
+
+
+def test_what_ran_out_in_the_optimizer_is_not_saved(
+    ten_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of the weights may have changed."""
     trainer = _trainer(ten_images, ten_images / "run")
-    trainer.train_step = lambda batch: trainer.step or torch.full((4,), torch.nan)  # type: ignore
-    with pytest.raises(Exception, match="not finite"):
-        for _ in trainer.run(progress=False):
-            pass
+
+    def greedy() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(trainer.optimizer, "step", greedy)
+    with pytest.raises(MemoryError):
+        _finish(trainer)
+    assert not (ten_images / "run" / "last.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_running_out_of_memory_looks_like(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
+
+
+def test_a_metrics_line_that_cannot_be_written_loses_nothing(
+    ten_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _finish(_trainer(ten_images, ten_images / "whole"))
+    trainer = _trainer(ten_images, ten_images / "run")
+
+    def refuse(values: dict[str, float]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(trainer, "write_metrics", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        _finish(trainer)
+    assert load_checkpoint(ten_images / "run" / "last.pth")["step"] == 5
+    _resume(ten_images)
+    _assert_equal(ten_images / "run", ten_images / "whole")
+
+
+def test_a_data_error_says_what_is_kept(
+    ten_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (ten_images / "train" / "3.png").write_bytes(b"broken")
+    arguments = _arguments(ten_images, ten_images / "run")
+    assert main([*arguments, "--batch", "1", "--seed", "1", "--checkpoint-every", "99"]) == 2
+    step = load_checkpoint(ten_images / "run" / "last.pth")["step"]
+    assert f"last.pth holds step {step}: --resume goes on" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_finite_are_not_saved_on_a_signal(
+    ten_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = _trainer(ten_images, ten_images / "run", log_every=100, checkpoint_every=100)
+
+    def signalled(_: Any) -> Tensor:
+        trainer.step += 1
+        os.kill(os.getpid(), signal.SIGINT)
+        return torch.full((4,), torch.nan)
+
+    monkeypatch.setattr(trainer, "train_step", signalled)
+    with pytest.raises(TrainingError, match="not finite at step 1"):
+        _finish(trainer)
     assert not (ten_images / "run" / "last.pth").exists()
 
 
@@ -179,6 +274,44 @@ def test_a_signal_to_the_command(data: Path, tmp_path: Path, number: int, worker
     assert f"fcos: interrupted by {signal.Signals(number).name}" in printed
 
 
+def test_a_worker_that_is_killed(data: Path, tmp_path: Path) -> None:
+    """As by the kernel where memory is short; at any moment, even in the middle of a step."""
+    log, output = tmp_path / "log", tmp_path / "run"
+    more = ["--workers", "1", "--steps", "100000", "--checkpoint-every", "99999"]
+    process = start(_arguments(data, output, *more), log)
+    while process.is_alive() and _last_step(output) < 3:
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    process.join()
+    printed = log.read_text()
+    assert process.exitcode == 2 and "Traceback" not in printed, printed
+    step = load_checkpoint(output / "last.pth")["step"]
+    assert step == _last_step(output) >= 3
+    assert f"last.pth holds step {step}: --resume goes on from there" in printed
+    line = printed.splitlines()[-1]
+    assert line.startswith("fcos: error: a process that loads images was killed, as where memory")
+    assert "/dev/shm" in line and "--workers" in line
+
+
+def test_two_trainings_in_one_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    process = start(_arguments(data, output, "--steps", "100000"), tmp_path / "log")
+    while process.is_alive() and not (output / "last.pth").exists():
+        time.sleep(0.01)
+    assert main(_arguments(data, output, "--resume", "--steps", "100001")) == 2
+    error = f"fcos: error: another training writes into {output}"
+    assert error in capsys.readouterr().err
+    process.kill()
+    process.join()
+    step = load_checkpoint(output / "last.pth")["step"]
+    assert main(_arguments(data, output, "--resume", "--steps", f"{step + 1}")) == 0
+    assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
+
+
 def test_workers_leave_signals_to_the_main_process(tmp_path: Path) -> None:
     process = start_worker(tmp_path / "ready")
     while not (tmp_path / "ready").exists():
@@ -210,7 +343,54 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
     assert "last.pth holds step 1" in capsys.readouterr().out
     monkeypatch.setattr(commands, "evaluate_model", evaluate)
     assert main([*arguments, "--resume"]) == 0
-    assert [line["step"] for line in _curve(output) if "AP" in line] == [2, 3, 4]
+    assert [line["step"] for line in _curve(output) if "AP" in line] == [1, 2, 3, 4]
+
+
+def _interrupt_evaluation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The evaluation of this number, from 1 on, is interrupted; the others are done."""
+    evaluate, calls = commands.evaluate_model, []
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*arguments, **more)
+
+    monkeypatch.setattr(commands, "evaluate_model", counted)
+
+
+@pytest.mark.parametrize(("every", "stopped"), [("100", 1), ("2.5", 1), ("2.5", 2)])
+def test_an_evaluation_that_was_interrupted_is_made_up(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str, stopped: int
+) -> None:
+    """At its step, be it the last one or not, so that the curve is that of an unbroken run."""
+    write_dataset(data, "val", [image_entry(1, 64, 64)], [annotation(1, 3, [8, 8, 20, 20])])
+    more = ["--eval-every", every, "--steps", "8", "--log-every", "3"]
+    assert main(_arguments(data, tmp_path / "whole", *more)) == 0
+    arguments = _arguments(data, tmp_path / "run", *more)
+    _interrupt_evaluation(monkeypatch, stopped)
+    assert main(arguments) == 130
+    assert main([*arguments, "--resume"]) == 0
+    _assert_equal(tmp_path / "run", tmp_path / "whole")
+    assert main([*arguments, "--resume"]) == 0  # nothing is left to do
+    _assert_equal(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_second_signal_at_the_end_is_not_heard(data: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    more = ["--workers", "2", "--steps", "100000", "--checkpoint-every", "99999"]
+    process = start(_arguments(data, tmp_path / "run", *more), log)
+    while process.is_alive() and _last_step(tmp_path / "run") < 3:
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGINT)
+    while process.is_alive():
+        if "fcos: interrupted" in log.read_text():
+            os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    process.join()
+    assert process.exitcode == 130
+    assert log.read_text().splitlines()[-1] == "fcos: interrupted by SIGINT"
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
@@ -233,3 +413,12 @@ def test_a_second_signal_interrupts_at_once() -> None:
         with pytest.raises(Interrupted, match="SIGTERM"):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
+
+
+def test_signals_open_within_signals() -> None:
+    with StopSignals() as signals:
+        with signals:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            signals.check()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fcos.cli import main
+from fcos.models.resnet import ResNet
 from fcos.training import load_checkpoint
 
 from .helpers import SMALL
@@ -103,14 +105,107 @@ def test_metrics_behind_the_checkpoint_are_dropped(run: Path) -> None:
     assert all(line["loss"] != 99 for line in lines)
 
 
-def test_a_checkpoint_whose_parts_do_not_fit(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = load_checkpoint(run / "last.pth")
-    for change in ({"config": {**content["config"], "width": 8}}, {"input": {}}, {"config": {}}):
-        torch.save({**content, **change}, run / "bad.pth")
-        arguments = ["eval", "--data", str(run.parent), "--weights", str(run / "bad.pth")]
+def _changed(content: Any, keys: tuple[str, ...], value: Any) -> Any:
+    """A copy in which what lies under these keys is `value`, or gone if that is ABSENT."""
+    copy = dict(content)
+    if keys[1:]:
+        copy[keys[0]] = _changed(content[keys[0]], keys[1:], value)
+    elif value is ABSENT:
+        del copy[keys[0]]
+    else:
+        copy[keys[0]] = value
+    return copy
+
+
+ABSENT = object()
+IN_EVERY_CHECKPOINT = [
+    (("config",), []),
+    (("config",), {}),
+    (("config", "width"), ABSENT),
+    (("config", "width"), "16"),
+    (("config", "width"), 10**12),
+    (("config", "preset"), "none"),
+    (("config", "norm"), "none"),
+    (("config", "class_names"), [1, 2, 3]),
+    (("input",), None),
+    (("input",), {}),
+    (("input", "size"), "64"),
+    (("input", "size"), 0),
+    (("model",), {}),
+    (("model",), []),
+    (("model",), {1: torch.zeros(1)}),
+    (("model", "head.classification_head.cls_logits.bias"), torch.zeros(7)),
+]
+TO_RESUME = [
+    (("settings",), {}),
+    (("settings",), []),
+    (("settings", "lr"), "0.1"),
+    (("settings", "batch"), 2.5),
+    (("settings", "schedule"), "zigzag"),
+    (("data",), [1]),
+    (("data", "limit"), "3"),
+    (("step",), "3"),
+    (("step",), -3),
+    (("rng",), {}),
+    (("rng", "torch"), torch.zeros(3)),
+    (("window",), [1]),
+    (("window",), torch.zeros(3, 2)),
+    (("optimizer",), {}),
+    (("optimizer", "state"), {0: {"exp_avg": torch.zeros(3)}}),
+    (("ema",), []),
+    (("ema", "updates"), "3"),
+]
+
+
+@pytest.mark.parametrize("change", IN_EVERY_CHECKPOINT + TO_RESUME, ids=str)
+def test_a_checkpoint_that_was_edited(
+    run: Path, capsys: pytest.CaptureFixture[str], change: tuple[tuple[str, ...], Any]
+) -> None:
+    keys, value = change
+    part = keys[0]
+    # without the average, which is what is evaluated where it is there
+    content = {**load_checkpoint(run / "last.pth")}
+    if part == "model":
+        content["ema"] = None
+    torch.save(_changed(content, keys, value), run / "last.pth")
+    more = ["--ema", "0"] if part == "model" else []
+    assert _resume(run, "--steps", "4", *more) == 2
+    errors = [capsys.readouterr().err]
+    if change in IN_EVERY_CHECKPOINT:
+        arguments = ["eval", "--data", str(run.parent), "--weights", str(run / "last.pth")]
         assert main([*arguments, "--split", "train", "--device", "cpu"]) == 2
-        err = capsys.readouterr().err
-        assert "bad.pth: its parts do not fit together" in err and err.count("\n") == 1
+        errors.append(capsys.readouterr().err)
+    start = f"{run / 'last.pth'} must be a checkpoint of `fcos train`, its part {part!r} is not"
+    for error in errors:
+        assert error.startswith(f"fcos: error: {start}: ")
+        assert error.count("\n") == 1 and len(error) < len(start) + 400
+
+
+def test_weights_of_another_network_are_refused_briefly(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run.parent / "backbone.pth"
+
+    def message(weights: Any) -> str:
+        torch.save(weights, path)
+        arguments = ["train", "--data", str(run.parent), "--output", str(run.parent / "other")]
+        assert main([*arguments, *SMALL, "--steps", "1", "--backbone-weights", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and len(error) < len(str(path)) + 300
+        return error
+
+    assert "got a whole checkpoint" in message(load_checkpoint(run / "last.pth"))
+    assert "(are they of another norm?)" in message(ResNet("resnet18", "bn", 8).state_dict())
+    error = message(ResNet("resnet18", "gn", 4).state_dict())
+    assert "size mismatch for conv1.weight" in error and "another width" in error
+    assert "(are they of another network?)" in message({"a": torch.zeros(1)})
+    assert "Tensor under 3" in message({3: torch.zeros(1)})
+    assert "got list" in message([1])
+
+
+def test_another_number_of_images_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _resume(run, "--steps", "3", "--limit", "2") == 0
+    assert "limit 3 -> 2, images 3 -> 2\n" in capsys.readouterr().out
 
 
 def test_a_model_alone_cannot_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
         break  # as if killed after the first checkpoint, in the middle of an epoch
     torch.manual_seed(1)
     resumed = _trainer(dataset, tmp_path / "b", small_model(norm="bn"), **options)
-    resumed.resume(tmp_path / "b" / "last.pth")
+    resumed.resume(load_checkpoint(tmp_path / "b" / "last.pth"))
     assert resumed.step == 2
     _finish(resumed)
     ours, theirs = resumed.final_model.state_dict(), whole.final_model.state_dict()
@@ -68,12 +68,13 @@ def test_resumed_run_equals_an_uninterrupted_one(
 
 def test_resume_refuses_another_model(dataset: CocoDataset, tmp_path: Path) -> None:
     _finish(_trainer(dataset, tmp_path))
+    content = load_checkpoint(tmp_path / "last.pth", to_resume=True)
     with pytest.raises(UserError, match="width must be 16 to resume .*last.pth, got 8"):
-        _trainer(dataset, tmp_path, small_model(width=8)).resume(tmp_path / "last.pth")
+        _trainer(dataset, tmp_path, small_model(width=8)).resume(content)
     with pytest.raises(UserError, match="optimizer must be 'sgd' to resume .*, got 'adamw'"):
-        _trainer(dataset, tmp_path, optimizer="adamw").resume(tmp_path / "last.pth")
+        _trainer(dataset, tmp_path, optimizer="adamw").resume(content)
     with pytest.raises(UserError, match="ema must be 0 .* no averaged weights"):
-        _trainer(dataset, tmp_path, ema=0.9).resume(tmp_path / "last.pth")
+        _trainer(dataset, tmp_path, ema=0.9).resume(content)
 
 
 def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -> None:
@@ -89,9 +90,14 @@ def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="checkpoint not found"):
         load_checkpoint(tmp_path / "none.pth")
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        load_checkpoint(tmp_path / "text.pth")
+    reason = "it is damaged or of another kind"
+    for content in (b"hello", b"", b"\x1b[31m", b"PK\3\4" + bytes(100)):
+        (tmp_path / "text.pth").write_bytes(content)
+        with pytest.raises(UserError, match=f"text.pth: not a checkpoint: {reason}$"):
+            load_checkpoint(tmp_path / "text.pth")
+    torch.save({"model": Path("a")}, tmp_path / "object.pth")
+    with pytest.raises(UserError, match="other things than tensors and plain values$"):
+        load_checkpoint(tmp_path / "object.pth")
     torch.save({"model": {}}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="not a checkpoint written by"):
         load_checkpoint(tmp_path / "other.pth")

@@ -28,6 +28,22 @@ def test_one_line_says_what_to_install(missing: str) -> None:
     assert result.stderr == message
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["demo"]])
+def test_without_torch(arguments: list[str]) -> None:
+    result = _run(["torch"], *arguments)
+    assert result.returncode == 2 and not result.stdout
+    assert result.stderr == "fcos: error: torch is missing: pip install 'fcos_ops[detector]'\n"
+
+
+def test_without_numpy() -> None:
+    """torch can do without, and so can --help."""
+    assert "usage: fcos" in _run(["numpy"], "--help").stdout
+    result = _run(["numpy"], "demo")
+    assert result.returncode == 2
+    message = "fcos: error: numpy is missing: pip install 'fcos_ops[detector]'"
+    assert result.stderr.splitlines()[-1] == message and "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
 def test_help_needs_none_of_them(arguments: list[str]) -> None:
     result = _run(["PIL", "pycocotools", "tqdm", "matplotlib"], *arguments)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..errors import UserError
+from ..errors import TrainingError, UserError
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
 from .coco import CocoDataset, Sample
+
+_WORKER_DIED = (
+    "a process that loads images was killed, as where memory or /dev/shm is full: "
+    "take fewer --workers or a smaller --batch"
+)
 
 
 class Batch(NamedTuple):
@@ -86,7 +91,8 @@ def _generator(seed: int, stream: int) -> torch.Generator:
 class Batches:
     """The `Batch`es of a data set, loaded by `workers` processes or, if 0, by this one.
 
-    An error of the data is raised as it is, whichever process met it.
+    An error of the data is raised as it is, whichever process met it. A TrainingError says that a
+    worker was killed.
     """
 
     def __init__(self, dataset: Dataset[Sample], workers: int, **options: Any) -> None:
@@ -101,11 +107,33 @@ class Batches:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
+    def __iter__(self) -> Generator[Batch, None, None]:
+        batches = _start(self._loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingError(_WORKER_DIED) from error
             if isinstance(batch, Exception):
                 raise batch
             yield batch
+
+
+def _start(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers of a loader.
+
+    Where one is killed, torch's handler of SIGCHLD raises in the middle of whatever this process
+    does, such as a step. Without it, the loader finds out when it waits for the next batch.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return batches
 
 
 class _Reporting(Dataset["Sample | Exception"]):

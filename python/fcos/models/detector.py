@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import fcos_ops
 from fcos_ops import Detections, Level, PostprocessRule
 
+from ..errors import brief
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
 from .fpn import FPN
 from .head import Head, HeadOutput
@@ -19,6 +20,7 @@ from .norm import NormName
 from .resnet import BackboneName, ResNet
 from .variant import VARIANTS
 
+MAX_CHANNELS = 1 << 16
 LOSS_NAMES = ("classification", "bbox_regression", "bbox_ctrness")
 
 
@@ -51,11 +53,26 @@ class ModelConfig:
                 "class_names, category_ids: expected one of each per class and at least one class, "
                 f"got {len(self.class_names)} and {len(self.category_ids)}"
             )
-        if self.preset not in VARIANTS:
-            raise ValueError(f"preset: expected one of {sorted(VARIANTS)}, got {self.preset!r}")
+        choices = {
+            "preset": sorted(VARIANTS),
+            "backbone": get_args(BackboneName),
+            "norm": get_args(NormName),
+        }
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name}: expected one of {list(known)}, got {brief(value)}")
         for name in ("backbone_width", "width", "depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= MAX_CHANNELS:
+                raise ValueError(
+                    f"{name}: expected a whole number from 1 to {MAX_CHANNELS}, got {brief(value)}"
+                )
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError(f"class_names: expected texts, got {brief(self.class_names)}")
+        if not all(isinstance(number, int) for number in self.category_ids):
+            raise ValueError(
+                f"category_ids: expected whole numbers, got {brief(self.category_ids)}"
+            )
 
     @property
     def num_classes(self) -> int:

@@ -7,6 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
+from ..structures import PAD_MULTIPLE
+
 NormName = Literal["bn", "gn", "frozen_bn"]
 
 
@@ -63,3 +66,15 @@ def make_norm(name: NormName, channels: int) -> nn.Module:
     if name == "frozen_bn":
         return FrozenBatchNorm2d(channels)
     raise ValueError(f"norm: expected 'bn', 'gn' or 'frozen_bn', got {name!r}")
+
+
+def check_batch(norm: NormName, images: Tensor) -> None:
+    """UserError where the coarsest map of the images [B, 3, H, W] is too small to train `norm`."""
+    count, _, height, width = images.shape
+    values = count * (height // PAD_MULTIPLE) * (width // PAD_MULTIPLE)
+    if norm == "bn" and values == 1:
+        raise UserError(
+            "norm bn needs more than one value a channel, and one image of "
+            f"{height} x {width} pixels has one at stride {PAD_MULTIPLE}: "
+            "take --norm gn, a larger --batch or a larger --size"
+        )

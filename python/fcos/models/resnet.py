@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..files import load_torch_file
 from .norm import NormName, make_norm
+from .weights import load_weights
 
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 
@@ -150,10 +151,11 @@ def load_backbone_weights(body: ResNet, path: str | os.PathLike[str]) -> None:
         UserError: not such a file, or weights of another network.
     """
     content = load_torch_file(path, "file of backbone weights")
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a dictionary of weights, got {type(content).__name__}")
-    weights = {k: value for k, value in content.items() if not str(k).startswith("fc.")}
+    if isinstance(content, dict):
+        if "model" in content or "state_dict" in content:
+            raise UserError(f"{path} must hold the weights of a ResNet, got a whole checkpoint")
+        content = {k: value for k, value in content.items() if not str(k).startswith("fc.")}
     try:
-        body.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{path}: does not fit this backbone: {error}") from error
+        load_weights(body, content)
+    except ValueError as error:
+        raise UserError(f"{path} does not fit this backbone: {error}") from error

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, brief, shorten
 from ..files import load_torch_file, save_torch_file
-from ..models import FCOS, ModelConfig
+from ..memory import is_out_of_memory
+from ..models import FCOS, ModelConfig, load_weights
+from .records import Window
+from .settings import TrainingSettings
 
 FORMAT = 1
 
@@ -36,7 +43,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU and check all its parts that can be without the network.
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,6 +56,10 @@ def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) ->
     missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
     if to_resume and missing:
         raise UserError(f"{path}: holds a model, but no {', no '.join(sorted(missing))} to resume")
+    for part, read in _PARTS.items():
+        if part in content:
+            with reading(path, part):
+                read(content[part])
     return content
 
 
@@ -61,10 +72,89 @@ def load_model(
     """
     content = load_checkpoint(path)
     ema = content.get("ema")
+    model = FCOS(ModelConfig.from_dict(content["config"]))
+    part = "model" if ema is None else "ema"
+    with reading(path, part):
+        load_weights(model, content["model"] if ema is None else ema["model"])
+    return model.eval().to(device), InputSize(**content["input"])
+
+
+def check_same(
+    path: str | os.PathLike[str],
+    content: Mapping[str, Any],
+    config: ModelConfig,
+    settings: TrainingSettings,
+) -> None:
+    """UserError where a checkpoint is of another model or optimizer than the run that is to resume
+    it, or lacks the average that is asked for."""
+    ours = {**config.to_dict(), "optimizer": settings.optimizer}
+    stored = TrainingSettings(**content["settings"])
+    theirs = {**content["config"], "optimizer": stored.optimizer}
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise UserError(
+                f"{name} must be {brief(theirs[name])} to resume {path}, got {brief(value)}"
+            )
+    if settings.ema and content["ema"] is None:
+        raise UserError(f"ema must be 0 to resume {path}, which holds no averaged weights")
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], part: str) -> Iterator[None]:
+    """Whatever the reader of a part that was edited, or is another program's, stumbles on becomes
+    a UserError that names the part."""
     try:
-        model = FCOS(ModelConfig.from_dict(content["config"]))
-        model.load_state_dict(content["model"] if ema is None else ema["model"])
-        input_size = InputSize(**content["input"])
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: its parts do not fit together: {error}") from error
-    return model.eval().to(device), input_size
+        yield
+    except (
+        *(ArithmeticError, AssertionError, AttributeError, LookupError),
+        *(RuntimeError, TypeError, ValueError),
+    ) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = shorten(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise UserError(
+            f"{path} must be a checkpoint of `fcos train`, its part {part!r} is not: {reason}"
+        ) from error
+
+
+def _expect(fulfilled: bool, expected: str, value: object) -> None:
+    if not fulfilled:
+        raise ValueError(f"must be {expected}, got {brief(value)}")
+
+
+def _config(value: Any) -> None:
+    config = ModelConfig.from_dict(value).to_dict()
+    _expect(config.keys() <= value.keys(), "whole", list(value))
+
+
+def _input(value: Any) -> None:
+    for side in InputSize(**value):
+        _expect(isinstance(side, int) and side >= 1, "positive whole numbers", value)
+
+
+def _step(value: Any) -> None:
+    _expect(isinstance(value, int) and value >= 0, "a whole number from 0 on", value)
+
+
+def _random_state(value: Any) -> None:
+    torch.Generator().set_state(value["torch"])
+    _expect(isinstance(value.get("cuda", value["torch"]), Tensor), "tensors", value)
+
+
+def _notes(value: Any) -> None:
+    """Of `fcos train`; who uses `Trainer` may keep others."""
+    split, limit, every = (value.get(name) for name in ("split", "limit", "eval_every"))
+    _expect(split is None or isinstance(split, str), "a text as split", split)
+    _expect(limit is None or (isinstance(limit, int) and limit > 0), "a count as limit", limit)
+    _expect(every is None or 0 <= every < math.inf, "a number as eval_every", every)
+
+
+_PARTS: dict[str, Callable[[Any], object]] = {
+    "config": _config,
+    "input": _input,
+    "settings": lambda value: TrainingSettings(**value),
+    "data": _notes,
+    "step": _step,
+    "window": Window,
+    "rng": _random_state,
+}

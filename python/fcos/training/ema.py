@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..models import FCOS
+from ..errors import brief
+from ..models import FCOS, load_weights
 
 
 class ModelEMA:
@@ -39,8 +42,9 @@ class ModelEMA:
     def state_dict(self) -> dict[str, object]:
         return {"model": self.module.state_dict(), "updates": self.updates}
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor] | int]) -> None:
-        model, updates = state["model"], state["updates"]
-        assert isinstance(model, dict) and isinstance(updates, int)
-        self.module.load_state_dict(model)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError, or what a mapping does, where `state` is of another model or none."""
+        if not isinstance(updates := state["updates"], int) or updates < 0:
+            raise ValueError(f"updates must be a count, got {brief(updates)}")
+        load_weights(self.module, state["model"])
         self.updates = updates

@@ -15,21 +15,25 @@ def append_metrics(path: Path, values: dict[str, Any]) -> None:
         print(json.dumps(values), file=file)
 
 
-def cut_metrics(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """Drop what lies behind a step: the run that resumes there writes it again. Returns the rest.
-
-    A line that a killed process left unfinished is dropped, too.
-    """
+def read_metrics(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """The lines up to a step. One that a killed process left unfinished is passed over."""
     if not path.exists():
         return []
-    kept = []
+    lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             values = json.loads(line)
         except ValueError:
             continue
-        if isinstance(values, dict) and values.get("step", last_step + 1) <= last_step:
-            kept.append(values)
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(values) + "\n" for values in kept))
-    return kept
+        step = values.get("step") if isinstance(values, dict) else None
+        if isinstance(step, int) and step <= last_step:
+            lines.append(values)
+    return lines
+
+
+def cut_metrics(path: Path, last_step: int) -> None:
+    """Drop what lies behind a step: the run that resumes there writes it again."""
+    if path.exists():
+        kept = read_metrics(path, last_step)
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(values) + "\n" for values in kept))

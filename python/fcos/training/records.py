@@ -41,10 +41,13 @@ class Record(NamedTuple):
 class Window:
     """Losses and times of the steps since the last record; the losses stay on the device.
 
-    values: losses and gradient norms [steps, 4] of the steps before a run was interrupted.
+    values: losses and gradient norms [steps, 4] of the steps before a run was interrupted; a
+    ValueError where they are of another shape.
     """
 
     def __init__(self, values: Tensor | None = None) -> None:
+        if values is not None and (values.ndim != 2 or values.shape[1] != len(_VALUES)):
+            raise ValueError(f"values must be [steps, {len(_VALUES)}], got {list(values.shape)}")
         self.values: list[Tensor] = [] if values is None else list(values)
         self.timed_steps = 0
         self.data_seconds = 0.0
@@ -71,6 +74,7 @@ class Window:
     def close(self, step: int, epoch: float, lr: float) -> Record:
         """The record of the window, which ends with `step`. Errors: as `check`."""
         values = self.check(step)
+        timed = max(1, self.timed_steps)  # 0: all of them were before the run was interrupted
         *means, gradient_norm = values.double().mean(0).tolist()
         return Record(
             step=step,
@@ -79,8 +83,8 @@ class Window:
             loss=sum(means),
             losses=dict(zip(LOSS_NAMES, means, strict=True)),
             gradient_norm=gradient_norm,
-            seconds_per_step=(time.perf_counter() - self.begin) / self.timed_steps,
-            data_seconds_per_step=self.data_seconds / self.timed_steps,
+            seconds_per_step=(time.perf_counter() - self.begin) / timed,
+            data_seconds_per_step=self.data_seconds / timed,
         )
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import UserError, brief
 from .schedule import ScheduleName
+
+_CHOICES = {
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("cosine", "step"),
+    "amp": ("off", "bf16"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +57,17 @@ class TrainingSettings:
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
+        whole = ("steps", "batch", "warmup", "seed", "workers", "log_every", "checkpoint_every")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in whole:
+                self._check(field.name, "a whole number", isinstance(value, int))
+            elif field.name in _CHOICES:
+                known = _CHOICES[field.name]
+                if value not in known:
+                    raise UserError(f"{field.name} must be one of {known}, got {value!r}")
+            else:
+                self._check(field.name, "a number", isinstance(value, int | float))
         for name in ("steps", "batch", "lr", "log_every", "checkpoint_every"):
             self._check(name, "positive", getattr(self, name) > 0)
         for name in ("weight_decay", "warmup", "clip", "workers", "seed"):
@@ -62,7 +79,7 @@ class TrainingSettings:
     def _check(self, name: str, expected: str, fulfilled: bool) -> None:
         value = getattr(self, name)
         if not fulfilled or not math.isfinite(value):
-            raise UserError(f"{name} must be {expected}, got {value}")
+            raise UserError(f"{name} must be {expected}, got {brief(value)}")
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -74,6 +91,23 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr)
-    raise UserError(f"optimizer must be 'sgd' or 'adamw', got {settings.optimizer!r}")
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load what the optimizer remembers; rates and decays stay those of the settings.
+
+    Raises: whatever torch does on a state that is none, ValueError where it is of other weights.
+    """
+    settings = [
+        {k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
+        group.update(values)
+    for weight, remembered in optimizer.state.items():
+        for name, value in remembered.items():
+            if value is not None and value.ndim and value.shape != weight.shape:
+                raise ValueError(
+                    f"{name} must be {list(weight.shape)} as its weight, got {list(value.shape)}"
+                )

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -16,29 +16,27 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data import Batch, CocoDataset, training_loader
-from ..data.annotations import brief
 from ..errors import UserError
-from ..files import check_writable
 from ..interrupts import Interrupted, StopSignals
-from ..models import FCOS, LOSS_NAMES
-from ..structures import PAD_MULTIPLE
-from .checkpoint import InputSize, load_checkpoint, save_checkpoint
+from ..models import FCOS, LOSS_NAMES, load_weights
+from ..models.norm import check_batch
+from .checkpoint import InputSize, check_same, reading, save_checkpoint
 from .ema import ModelEMA
-from .metrics import append_metrics, cut_metrics
+from .folder import RunFolder
+from .metrics import append_metrics
 from .records import Record, Window
 from .schedule import learning_rate_factor
-from .settings import TrainingSettings, make_optimizer
+from .settings import TrainingSettings, load_optimizer, make_optimizer
 
-CHECKPOINT_NAME = "last.pth"
-METRICS_NAME = "metrics.jsonl"
 _LOG_SECONDS = 15.0
 
 
 class Trainer:
     """Trains a model; `run` goes on from wherever `step` stands.
 
-    last.pth is written at least once an epoch, and when a signal or an error of the data stops the
-    run. A run that resumes from it goes on bit for bit as if nothing had stopped it.
+    last.pth is written at least once an epoch, and when a signal, an error of the data or one in
+    the middle of a step, such as out of memory, stops the run. A run that resumes from it goes on
+    bit for bit as if nothing had stopped it.
 
     Args:
         model: on its device already.
@@ -48,6 +46,7 @@ class Trainer:
         notes: kept in the checkpoint for whoever resumes.
 
     Attributes:
+        folder: `output`, and what lies in it.
         signals: noted while `run` works; see `StopSignals`.
 
     Raises:
@@ -70,13 +69,14 @@ class Trainer:
         if not dataset.contents.boxes:
             raise UserError(f"nothing to train on: {dataset.contents}")
         self.model, self.dataset, self.settings = model, dataset, settings
-        self.output = Path(output)
+        self.folder = RunFolder(output)
         self.device = next(model.parameters()).device
         # a step took 4 to 11 % less time so, on two CPU cores with thin and full ResNet-18
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(model, settings)
         self.ema = ModelEMA(model, settings.ema) if settings.ema else None
         self.step = self.saved_step = 0
+        self._saved_window = 0  # steps since the last record in what was saved
         self.signals = StopSignals()
         self._notes = dict(notes or {})
         self._window = Window()
@@ -92,12 +92,9 @@ class Trainer:
         return round(self.step * self.settings.batch / len(self.dataset), 3)
 
     @property
-    def checkpoint_path(self) -> Path:
-        return self.output / CHECKPOINT_NAME
-
-    @property
-    def metrics_path(self) -> Path:
-        return self.output / METRICS_NAME
+    def at_record(self) -> bool:
+        """Whether the step that was reached is one that ends a record."""
+        return self.step > 0 and not self._window.values
 
     def save(self) -> None:
         """Write last.pth, unless it holds this step already.
@@ -106,14 +103,14 @@ class Trainer:
             OSError: it cannot be written. The old one is then still there.
             TrainingError: a loss or gradient since the last record is not finite.
         """
-        if self.saved_step == self.step:
+        if (self.saved_step, self._saved_window) == (self.step, len(self._window.values)):
             return
         window = self._window.check(self.step)
         rng: dict[str, Any] = {"torch": torch.get_rng_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         save_checkpoint(
-            self.checkpoint_path,
+            self.folder.checkpoint,
             self.model,
             InputSize(self.dataset.size, self.dataset.max_size),
             ema=None if self.ema is None else self.ema.state_dict(),
@@ -124,42 +121,38 @@ class Trainer:
             window=window,
             rng=rng,
         )
-        self.saved_step = self.step
+        self.saved_step, self._saved_window = self.step, len(window)
 
-    def resume(self, path: str | os.PathLike[str]) -> None:
-        """Take weights, optimizer, average, step and random state from a checkpoint.
+    def resume(self, content: Mapping[str, Any]) -> None:
+        """Take weights, optimizer, average, step and random state from last.pth.
 
         The learning rate and the order of the images follow from the step, so with the same
         settings the run goes on as if it had not been interrupted.
 
+        Args:
+            content: as `load_checkpoint` reads it from there, to resume.
+
         Raises:
-            UserError: the checkpoint is of another model or optimizer, or lacks the average asked
-                for.
+            UserError: it is of another model or optimizer, or lacks the average asked for.
         """
-        content = load_checkpoint(path, to_resume=True)
-        ours = {**self.model.config.to_dict(), "optimizer": self.settings.optimizer}
-        theirs = {**content["config"], "optimizer": content["settings"]["optimizer"]}
-        for name, value in ours.items():
-            if value != theirs.get(name):
-                raise UserError(
-                    f"{name} must be {brief(theirs.get(name))} to resume {path}, got {brief(value)}"
-                )
-        if self.ema is not None and content["ema"] is None:
-            raise UserError(f"ema must be 0 to resume {path}, which holds no averaged weights")
-        self.model.load_state_dict(content["model"])
-        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(content["optimizer"])
-        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):
-            group["weight_decay"] = decay  # the settings', which may be other than before
+        path = self.folder.checkpoint
+        check_same(path, content, self.model.config, self.settings)
+        with reading(path, "model"):
+            load_weights(self.model, content["model"])
+        with reading(path, "optimizer"):
+            load_optimizer(self.optimizer, content["optimizer"])
         if self.ema is not None:
-            self.ema.load_state_dict(content["ema"])
-        self.step = self.saved_step = content["step"]
+            with reading(path, "ema"):
+                self.ema.load_state_dict(content["ema"])
         # not in the first checkpoints of this package, which all ended a window
         window = content.get("window")
         self._window = Window(None if window is None else window.to(self.device))
+        self.step = self.saved_step = content["step"]
+        self._saved_window = len(self._window.values)
         torch.set_rng_state(content["rng"]["torch"])
         if self.device.type == "cuda" and "cuda" in content["rng"]:
-            torch.cuda.set_rng_state(content["rng"]["cuda"], self.device)
+            with reading(path, "rng"):
+                torch.cuda.set_rng_state(content["rng"]["cuda"], self.device)
 
     def run(self, *, progress: bool = True) -> Generator[Record, None, None]:
         """Train up to settings.steps, yielding a record every log_every steps.
@@ -169,8 +162,36 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM. last.pth holds the step that was reached.
             UserError, OSError: of the data; likewise.
         """
+        opened = self.folder.opened(self.step)
+        with opened, self.signals, self._bar(progress) as bar, closing(self._batches()) as batches:
+            while True:
+                # before the first step, too: its record may have failed in the run that was resumed
+                if self._window.values and (self._save_due() or self._due(self.settings.log_every)):
+                    record = self._close_window()
+                    bar.set_postfix_str(record.summary())
+                    yield record
+                if self.step >= self.settings.steps:
+                    break
+                self.model.train()  # the caller may have evaluated it
+                begin = time.perf_counter()
+                batch = self._next(batches)
+                loaded = time.perf_counter()
+                self._window.add(self.train_step(batch), loaded - begin)
+                bar.update()
+
+    def _bar(self, progress: bool) -> tqdm[Any]:
+        steps = self.settings.steps
+        return tqdm(
+            total=steps,
+            initial=self.step,
+            disable=not progress or self.step >= steps,
+            unit="step",
+            # a log file gets a line now and then, a terminal a moving bar
+            mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
+        )
+
+    def _batches(self) -> Generator[Batch, None, None]:
         settings = self.settings
-        self._prepare_output()
         loader = training_loader(
             self.dataset,
             batch=settings.batch,
@@ -180,88 +201,77 @@ class Trainer:
             flip_probability=settings.flip,
             pin_memory=self.device.type == "cuda",
         )
-        batches = iter(loader)
-        self.model.train()
-        bar = tqdm(
-            total=settings.steps,
-            initial=self.step,
-            disable=not progress,
-            unit="step",
-            # a log file gets a line now and then, a terminal a moving bar
-            mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
-        )
-        with self.signals, bar:
-            while self.step < settings.steps:
-                begin = time.perf_counter()
-                batch = self._next(batches)
-                loaded = time.perf_counter()
-                self._window.add(self.train_step(batch), loaded - begin)
-                bar.update()
-                save = self._due(settings.checkpoint_every) or self._epoch_ends()
-                if not (save or self._due(settings.log_every)):
-                    continue
-                lr = self.optimizer.param_groups[0]["lr"]
-                record = self._window.close(self.step, self.epoch, lr)
-                self._window = Window()
-                self.write_metrics(record.to_dict())
-                bar.set_postfix_str(record.summary())
-                if save:
-                    self.save()
-                yield record
-                self.model.train()  # the caller may have evaluated it
+        return iter(loader)
+
+    def _close_window(self) -> Record:
+        """Write the record of the steps since the last one, and last.pth where it is due."""
+        record = self._window.close(self.step, self.epoch, self._learning_rate(self.step - 1))
+        try:
+            self.write_metrics(record.to_dict())
+        except OSError:
+            self.save()  # with the window: the run that resumes writes the line
+            raise
+        self._window = Window()
+        if self._save_due():
+            self.save()
+        return record
 
     def write_metrics(self, values: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
-        append_metrics(self.metrics_path, values)
-
-    def _prepare_output(self) -> None:
-        """Clear away what a run left that began anew here, or was killed behind its last.pth."""
-        check_writable(self.output)
-        for unfinished in self.output.glob(f".{Path(CHECKPOINT_NAME).stem}.*"):
-            unfinished.unlink()
-        if self.step == 0:
-            self.metrics_path.unlink(missing_ok=True)
-        cut_metrics(self.metrics_path, self.step)
+        append_metrics(self.folder.metrics, values)
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """The next batch; where there is none, or a signal came, saves and raises the reason."""
         try:
             self.signals.check()
             batch = next(batches)
-            self._check_norm(batch)
+            check_batch(self.model.config.norm, batch.images.tensor)
         except (Exception, Interrupted):
             self.save()
             self.signals.check()  # it may have reached a worker process and so caused the error
             raise
         return batch
 
-    def _check_norm(self, batch: Batch) -> None:
-        count, _, height, width = batch.images.tensor.shape
-        values = count * (height // PAD_MULTIPLE) * (width // PAD_MULTIPLE)
-        if self.model.config.norm == "bn" and values == 1:
-            raise UserError(
-                "norm bn needs more than one value a channel, and one image of "
-                f"{height} x {width} pixels has one at stride {PAD_MULTIPLE}: "
-                "take --norm gn, a larger --batch or a larger --size"
-            )
-
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
 
-    def _epoch_ends(self) -> bool:
+    def _save_due(self) -> bool:
         images = self.step * self.settings.batch
-        return images % len(self.dataset) < self.settings.batch
+        epoch_ends = images % len(self.dataset) < self.settings.batch
+        return epoch_ends or self._due(self.settings.checkpoint_every)
+
+    def _learning_rate(self, step: int) -> float:
+        """Of the optimizer step that follows `step`."""
+        settings = self.settings
+        return settings.lr * learning_rate_factor(
+            step, settings.steps, schedule=settings.schedule, warmup=settings.warmup
+        )
 
     def train_step(self, batch: Batch) -> Tensor:
-        """One optimizer step. Returns losses and norm of the gradient [4], on the device."""
-        factor = learning_rate_factor(
-            self.step,
-            self.settings.steps,
-            schedule=self.settings.schedule,
-            warmup=self.settings.warmup,
-        )
+        """One optimizer step. Returns losses and norm of the gradient [4], on the device.
+
+        An error before the weights change, such as out of memory, loses nothing: the steps before
+        are saved.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * factor
+            group["lr"] = self._learning_rate(self.step)
+        buffers = [buffer.clone() for buffer in self.model.buffers()]  # statistics of the norms
+        try:
+            values = self._gradients(batch)
+        except Exception:
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.save()
+            raise
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.model)
+        self.step += 1
+        return values
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Losses and norm of the gradient [4] of a batch; the clipped gradients in the weights."""
         images = batch.images.to(self.device)
         images = images._replace(tensor=images.tensor.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp == "bf16"):
@@ -270,8 +280,4 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         values.sum().backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.model)
-        self.step += 1
         return torch.cat((values.detach(), norm.detach().view(1)))
