@@ -20,8 +20,8 @@ from .files import atomic_path
 from .models import FCOS, ModelConfig
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
+from .training.folder import CHECKPOINT_NAME
 from .training.processes import require_one_process
-from .training.trainer import CHECKPOINT_NAME
 
 SIZE = 128  # pixels; scenes and training
 TRAIN_IMAGES = 2000

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import UserError
-from ..errors import brief as brief
+from ..errors import UserError, brief
 
 Entry = dict[str, Any]
 
