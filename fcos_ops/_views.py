@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fcos_ops import _checks
+
 
 def contiguous(name: str, tensor: Tensor) -> Tensor:
     """`tensor`, or a contiguous copy. BufferError where it has no memory, which torch's copy would
@@ -14,6 +16,13 @@ def contiguous(name: str, tensor: Tensor) -> Tensor:
     if tensor.is_contiguous():
         return tensor
     return readable(name, tensor).contiguous()
+
+
+def check_offsets_to_copy(offsets: Tensor, total: int) -> None:
+    """Checks offsets that are not contiguous, such as those expanded from one number, before they
+    are copied and results for so many images allocated: the native call sees them too late."""
+    if not offsets.is_contiguous():
+        _checks.offsets("offsets", readable("offsets", offsets), total)
 
 
 def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

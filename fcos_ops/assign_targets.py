@@ -110,6 +110,7 @@ def _kernel(
         switches = AssignmentRule._make([*rule, False, ()])
         levels = unflatten_levels(grids, lengths)
         return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
+    _views.check_offsets_to_copy(offsets, boxes.shape[0])
     outputs = _allocate(boxes, offsets, grids)
     _run(boxes, labels, offsets, grids, lengths, rule, (*outputs, None, None, None))
     return outputs
@@ -167,6 +168,7 @@ def _match_kernel(
     *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_levels(grids, lengths)
+    _views.check_offsets_to_copy(offsets, boxes.shape[0])
     matches = _allocate_matches(boxes, offsets, grids)
     _run(boxes, labels, offsets, grids, lengths, rule, (*(None,) * 6, *matches))
     return matches

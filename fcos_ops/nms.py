@@ -217,6 +217,7 @@ def _padded_kernel(
     native: bool,
 ) -> tuple[Tensor, Tensor]:
     if native:
+        _views.check_offsets_to_copy(offsets, boxes.shape[0])
         keep, count = _allocate(boxes, offsets, max_detections)
         threshold = math.nan if score_threshold is None else score_threshold
         _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)

@@ -89,3 +89,22 @@ def test_too_many_boxes() -> None:
     boxes, scores = torch.zeros(1, 4).expand(2**31, 4), torch.zeros(1).expand(2**31)
     with pytest.raises(ValueError, match="boxes must have fewer than"):
         fcos_ops.nms(boxes, scores, 0.5)
+
+
+def test_offsets_of_a_million_millions_are_checked_before_they_are_copied() -> None:
+    boxes, scores = torch.rand(5, 4), torch.rand(5)
+    offsets = torch.tensor([0]).expand(2**40)
+    with pytest.raises(ValueError, match="offsets must rise from 0 to 5"):
+        fcos_ops.nms_padded(
+            boxes,
+            scores,
+            None,
+            offsets,
+            iou_threshold=0.5,
+            score_threshold=None,
+            max_detections=1,
+        )
+    level = fcos_ops.Level(1, 1, 8, 8, 8.0, -1.0, 64.0)
+    labels = torch.zeros(5, dtype=torch.long)
+    with pytest.raises(ValueError, match="offsets must rise from 0 to 5"):
+        fcos_ops.assign_targets([level], boxes, labels, offsets)
