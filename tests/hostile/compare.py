@@ -93,7 +93,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(isinstance(level, Level) for level in value):
         return type(value)(map(_plain, value))
     if isinstance(value, Integral) and not isinstance(value, bool):
-        return float(value) if abs(value) >= 2**63 else value
+        plain = int(value)
+        return float(plain) if abs(plain) >= 2**63 else plain
     return float(value) if isinstance(value, Real) and type(value) is not bool else value
 
 
