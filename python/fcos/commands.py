@@ -21,8 +21,9 @@ from .files import check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
 from .models import FCOS, ModelConfig, load_backbone_weights
+from .preprocessing import PREPROCESSING, Preprocessing
 from .scenes import write_scenes
-from .training import InputSize, Trainer, TrainingSettings, load_checkpoint, load_model
+from .training import Trainer, TrainingSettings, load_checkpoint, load_model
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
@@ -40,13 +41,14 @@ def train(options: argparse.Namespace) -> None:
     elif checkpoint.exists():
         raise UserError(f"{checkpoint} exists: add --resume to go on, or choose another --output")
     values = recipe.merge(recipe.given_values(options), stored)
-    size = {name: values[name] for name in recipe.INPUT}
+    sides = {name: values[name] for name in recipe.INPUT}
+    preprocessing = PREPROCESSING[values["preset"]]._replace(**sides)
     split = find_split(options.data, values["split"])
-    dataset = CocoDataset(*split, limit=values["limit"], **size)
+    dataset = CocoDataset(*split, preprocessing, limit=values["limit"])
     print(f"{values['split']}: {dataset.contents}", flush=True)
     validation = None
     if values["eval_every"]:
-        validation = CocoDataset(*find_split(options.data, "val"), **size)
+        validation = CocoDataset(*find_split(options.data, "val"), preprocessing)
         print(f"val: {validation.contents}", flush=True)
     values = recipe.complete(values, len(dataset))
     trainer = _trainer(options, values, dataset, device)
@@ -115,10 +117,10 @@ def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) ->
 
 def evaluate(options: argparse.Namespace) -> None:
     """`fcos eval`."""
-    model, input_size = load_model(options.weights, _device(options.device))
-    size, max_size = _input_size(options, input_size)
-    annotations, images = find_split(options.data, options.split)
-    dataset = CocoDataset(annotations, images, size=size, max_size=max_size, limit=options.limit)
+    model = load_model(options.weights, _device(options.device))
+    preprocessing = _preprocessing(options, model)
+    split = find_split(options.data, options.split)
+    dataset = CocoDataset(*split, preprocessing, limit=options.limit)
     print(f"{options.split}: {dataset.contents}", flush=True)
     pictures: list[Path] = []
     if options.draw:
@@ -146,11 +148,11 @@ def detect(options: argparse.Namespace) -> int:
     paths, left_out = find_images(options.images, outside=Path(options.output))
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
-    model, input_size = load_model(options.weights, _device(options.device))
+    model = load_model(options.weights, _device(options.device))
     found = detect_files(
         model,
         paths,
-        _input_size(options, input_size),
+        _preprocessing(options, model),
         options.output,
         min_score=options.min_score,
         overwrite=options.overwrite,
@@ -176,11 +178,13 @@ def demo(options: argparse.Namespace) -> None:
     demo_module.run(options.output, seed=options.seed)
 
 
-def _input_size(options: argparse.Namespace, trained: InputSize) -> InputSize:
+def _preprocessing(options: argparse.Namespace, model: FCOS) -> Preprocessing:
+    """The model's, with the sides that the options ask for."""
+    trained = model.config.preprocessing
     size = options.size or trained.size
     if options.max_size:
         recipe.check_sides(size, options.max_size)
-    return InputSize(size, options.max_size or max(size, trained.max_size))
+    return trained._replace(size=size, max_size=options.max_size or max(size, trained.max_size))
 
 
 def _device(name: str) -> torch.device:

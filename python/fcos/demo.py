@@ -18,12 +18,14 @@ from .errors import UserError
 from .evaluation import evaluate, format_metrics
 from .files import atomic_path
 from .models import FCOS, ModelConfig
+from .preprocessing import Preprocessing
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
 from .training.folder import CHECKPOINT_NAME
 from .training.processes import require_one_process
 
 SIZE = 128  # pixels; scenes and training
+PREPROCESSING = Preprocessing(size=SIZE, max_size=SIZE)
 TRAIN_IMAGES = 2000
 VAL_IMAGES = 200
 DRAWN_IMAGES = 6
@@ -63,7 +65,7 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
 
     print(f"\nscenes: {TRAIN_IMAGES} to train on, {VAL_IMAGES} held out, into {scenes}")
     write_scenes(scenes, train=TRAIN_IMAGES, val=VAL_IMAGES, size=SIZE, seed=seed)
-    held_out = CocoDataset(*find_split(scenes, "val"), size=SIZE, max_size=SIZE)
+    held_out = CocoDataset(*find_split(scenes, "val"), PREPROCESSING)
 
     print(f"\ntraining: {SETTINGS.steps} steps of {SETTINGS.batch} scenes")
     begin = time.perf_counter()
@@ -85,7 +87,7 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
 
 
 def _train(root: Path, scenes: Path, seed: int) -> FCOS:
-    dataset = CocoDataset(*find_split(scenes, "train"), size=SIZE, max_size=SIZE)
+    dataset = CocoDataset(*find_split(scenes, "train"), PREPROCESSING)
     torch.manual_seed(seed)
     model = FCOS(
         ModelConfig(

@@ -12,18 +12,15 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from fcos_ops import POSTPROCESS_RULES
-
 from .data import CocoDataset, Sample, collate
 from .data.images import load_image
-from .data.transforms import resize, to_tensor
 from .drawing import DrawnBox, caption, draw_boxes, side_by_side
 from .errors import UserError
 from .evaluation import predict
 from .files import atomic_path, check_replaceable, check_writable, write_json
 from .interrupts import StopSignals
 from .models import FCOS
-from .training import InputSize
+from .preprocessing import Preprocessing
 
 REPORT_NAME = "detections.json"
 _LONGEST_STEM = 240  # bytes
@@ -39,7 +36,10 @@ class DetectedFiles(NamedTuple):
 
 
 def detect_file(
-    model: FCOS, path: str | os.PathLike[str], input_size: InputSize, min_score: float
+    model: FCOS,
+    path: str | os.PathLike[str],
+    preprocessing: Preprocessing,
+    min_score: float,
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
     """An image file, turned upright, and its detections from `min_score` on, best score first.
 
@@ -49,12 +49,12 @@ def detect_file(
         OSError, UserError: of `load_image`.
     """
     image = load_image(path)
-    resized, _ = resize(image, torch.zeros(0, 4), *input_size)
+    pixels = preprocessing.image(image)
     empty = torch.zeros(0, dtype=torch.int64)
-    sample = Sample(to_tensor(resized), torch.zeros(0, 4), empty, 0, (image.height, image.width))
+    sample = Sample(pixels, torch.zeros(0, 4), empty, 0, (image.height, image.width))
     names = dict(zip(model.config.category_ids, model.config.class_names, strict=True))
     # a preset may cut off at a higher score than the one that is asked for
-    rule = POSTPROCESS_RULES[model.config.preset]
+    rule = model.config.postprocess
     rule = rule._replace(score_threshold=min(rule.score_threshold, min_score))
     results = predict(model, [collate([sample])], rule=rule)
     found = [result for result in results if result["score"] >= min_score]
@@ -123,7 +123,7 @@ def draw_dataset(
 def detect_files(
     model: FCOS,
     paths: Sequence[str | os.PathLike[str]],
-    input_size: InputSize,
+    preprocessing: Preprocessing,
     output: str | os.PathLike[str],
     *,
     min_score: float,
@@ -137,7 +137,7 @@ def detect_files(
     work, with the files up to there. Sizes are those of the upright image.
 
     Args:
-        model, paths, input_size: see `detect_file`.
+        model, paths, preprocessing: see `detect_file`.
         min_score: of the detections in JSON and pictures.
         overwrite: whether `output` may hold such files already.
 
@@ -158,7 +158,7 @@ def detect_files(
             ):
                 stop.check()
                 try:
-                    image, results = detect_file(model, path, input_size, min_score)
+                    image, results = detect_file(model, path, preprocessing, min_score)
                 except (UserError, OSError) as error:
                     report.append({"file": str(path), "error": str(error)})
                     tqdm.write(f"fcos: {error}", file=sys.stderr)

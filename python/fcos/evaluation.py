@@ -150,5 +150,5 @@ def _some(names: Iterable[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
 
 
-def _category(category: tuple[int, str] | None) -> str:
+def _category(category: tuple[int | None, str] | None) -> str:
     return "none" if category is None else f"{category[0]} {brief(category[1])}"

@@ -52,7 +52,8 @@ def stored_values(checkpoint: Mapping[str, Any]) -> Values:
     model = {name: checkpoint["config"][name] for name in MODEL}
     notes = checkpoint.get("data", {})  # not in the first checkpoints of this package
     data = {name: notes[name] for name in NOTES if name in notes}
-    return {**model, **checkpoint["input"], **checkpoint["settings"], **data}
+    sides = {name: checkpoint["config"]["preprocessing"][name] for name in INPUT}
+    return {**model, **sides, **checkpoint["settings"], **data}
 
 
 def merge(given: Values, stored: Values) -> Values:

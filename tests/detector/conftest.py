@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fcos.data import CocoDataset, find_split
+from fcos.preprocessing import Preprocessing
 
 from .helpers import annotation, image_entry, write_dataset
 
@@ -40,4 +41,4 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dataset(data: Path) -> CocoDataset:
-    return CocoDataset(*find_split(data, "train"), size=64, max_size=96)
+    return CocoDataset(*find_split(data, "train"), Preprocessing(size=64, max_size=96))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from fcos.data import CocoDataset, collate, evaluation_loader, find_split, training_loader
-from fcos.data.transforms import flip_boxes, resized_size
+from fcos.data.transforms import flip_boxes
 from fcos.errors import UserError
+from fcos.preprocessing import Preprocessing
 
 from .helpers import annotation, image_entry, write_dataset
 
@@ -59,7 +60,7 @@ def test_missing_iscrowd_and_area_are_filled(dataset: CocoDataset) -> None:
     ],
 )
 def test_resized_size(height: int, width: int, expected: tuple[int, int]) -> None:
-    assert resized_size(height, width, 800, 1333) == expected
+    assert Preprocessing().resized_size(height, width) == expected
 
 
 def test_contents_say_what_is_left_out_and_why(dataset: CocoDataset) -> None:
@@ -89,7 +90,7 @@ def test_annotations_of_images_that_are_not_listed(tmp_path: Path) -> None:
 
 
 def test_boxes_scale_with_the_image(data: Path) -> None:
-    dataset = CocoDataset(*find_split(data, "train"), size=96, max_size=200)
+    dataset = CocoDataset(*find_split(data, "train"), Preprocessing(size=96, max_size=200))
     sample = dataset.sample(0)
     assert sample.image.shape == (3, 96, 128)
     assert sample.original_size == (48, 64)

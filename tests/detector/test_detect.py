@@ -14,7 +14,7 @@ import torch
 from fcos import detection
 from fcos.cli import main
 from fcos.inputs import find_images
-from fcos.training import InputSize
+from fcos.preprocessing import Preprocessing
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
 
@@ -39,9 +39,9 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    model = small_model()
+    model = small_model(preprocessing=Preprocessing(40, 64))
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
-    save_checkpoint(tmp_path / "model.pth", model, InputSize(40, 64))
+    save_checkpoint(tmp_path / "model.pth", model)
     return str(tmp_path / "model.pth")
 
 
@@ -216,7 +216,7 @@ def test_a_preset_does_not_hide_what_is_asked_for(photos: Path, tmp_path: Path) 
     """`torchvision` keeps scores above 0.2 only."""
     model = small_model(preset="torchvision")
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -3.5)
-    arguments = (model, photos / "0.png", InputSize(40, 64))
+    arguments = (model, photos / "0.png", Preprocessing(40, 64))
     _, found = detection.detect_file(*arguments, min_score=0.05)
     assert 0.05 <= min(result["score"] for result in found) < 0.2
 

@@ -9,7 +9,7 @@ import torch
 from fcos.data import CocoDataset
 from fcos.detection import detect_files, draw_beside_truth
 from fcos.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
-from fcos.training import InputSize
+from fcos.preprocessing import Preprocessing
 from PIL import Image
 
 from .helpers import small_model
@@ -52,7 +52,7 @@ def test_detect_writes_json_and_pictures(data: Path, tmp_path: Path) -> None:
     model = small_model()
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
     files = [data / "train" / "11.png", data / "train" / "12.png", data / "train" / "11.png"]
-    found = detect_files(model, files, InputSize(64, 96), tmp_path / "out", min_score=0.0)
+    found = detect_files(model, files, Preprocessing(64, 96), tmp_path / "out", min_score=0.0)
     entries = json.loads(found.report.read_text())
     assert [entry["picture"] for entry in entries] == ["11.png", "12.png", "11-2.png"]
     assert entries[0]["detections"] == entries[2]["detections"]

@@ -21,6 +21,7 @@ from fcos.errors import TrainingError, UserError
 from fcos.interrupts import Interrupted, StopSignals
 from fcos.memory import is_out_of_memory
 from fcos.models import FCOS
+from fcos.preprocessing import Preprocessing
 from fcos.training import Trainer, TrainingSettings, load_checkpoint
 from fcos.training.metrics import append_metrics
 from torch import Tensor
@@ -40,7 +41,7 @@ def ten_images(tmp_path: Path) -> Path:
 
 
 def _trainer(data: Path, output: Path, **changes: Any) -> Trainer:
-    dataset = CocoDataset(*find_split(data, "train"), size=40, max_size=64)
+    dataset = CocoDataset(*find_split(data, "train"), Preprocessing(size=40, max_size=64))
     return Trainer(small_model(), dataset, TrainingSettings(**SETTINGS | changes), output)
 
 

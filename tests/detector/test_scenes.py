@@ -10,12 +10,13 @@ import pytest
 from fcos.cli import main
 from fcos.data import CocoDataset, find_split
 from fcos.errors import UserError
+from fcos.preprocessing import Preprocessing
 from fcos.scenes import CLASS_NAMES, draw_scene, write_scenes, write_split
 
 
 def test_scenes_are_a_coco_data_set(tmp_path: Path) -> None:
     write_scenes(tmp_path, train=12, val=5, size=96)
-    dataset = CocoDataset(*find_split(tmp_path, "train"), size=96, max_size=96)
+    dataset = CocoDataset(*find_split(tmp_path, "train"), Preprocessing(size=96, max_size=96))
     assert len(dataset) == 12 and dataset.class_names == CLASS_NAMES
     assert len(CocoDataset(*find_split(tmp_path, "val"))) == 5
     truth = dataset.ground_truth()["annotations"]

@@ -108,8 +108,9 @@ def test_random_heads(pyramid: str, per_image: tuple[int, ...], layout: Any) -> 
 def test_heads_on_photos(batch: int) -> None:
     """Photos and annotations of COCO through torchvision's transform, backbone and head."""
     from fcos.data import CocoDataset, find_split
+    from fcos.preprocessing import Preprocessing
 
-    dataset = CocoDataset(*find_split(PHOTOS, "val"), size=200, max_size=330)
+    dataset = CocoDataset(*find_split(PHOTOS, "val"), Preprocessing(size=200, max_size=330))
     samples = [dataset[i] for i in range(batch)]
     truth = [{"boxes": s.boxes, "labels": s.labels} for s in samples]
     assert all(len(s.boxes) for s in samples)

@@ -106,8 +106,9 @@ def test_random_logits(model: Any, pyramid: str, bias: float) -> None:
 
 def photos(count: int) -> list[Tensor]:
     from fcos.data import CocoDataset, find_split
+    from fcos.preprocessing import Preprocessing
 
-    dataset = CocoDataset(*find_split(PHOTOS, "val"), size=200, max_size=330)
+    dataset = CocoDataset(*find_split(PHOTOS, "val"), Preprocessing(size=200, max_size=330))
     return [dataset[i].image for i in range(count)]
 
 

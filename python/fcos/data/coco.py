@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError, brief, shorten
+from ..preprocessing import Preprocessing
 from .annotations import CocoFile, Entry, read_annotations
 from .images import image_size, load_image
-from .transforms import clip_boxes, flip_boxes, resize, to_tensor
+from .transforms import clip_boxes, flip_boxes
 
 MIN_BOX_SIDE = 1.0  # pixels; COCO holds a few boxes without any area
 NOT_LISTED = "of images not listed"
@@ -90,7 +91,7 @@ class CocoDataset(Dataset[Sample]):
         image_folder: where the images' file names lead. `width` and `height` of an entry say
             whether boxes refer to the pixels as stored or turned upright, as EXIF says; without
             them: upright.
-        size, max_size: see `resized_size`.
+        preprocessing: how images and boxes become samples.
         limit: use only this many images, the first by id.
 
     Raises:
@@ -103,17 +104,14 @@ class CocoDataset(Dataset[Sample]):
         self,
         annotation_file: str | os.PathLike[str],
         image_folder: str | os.PathLike[str],
+        preprocessing: Preprocessing | None = None,
         *,
-        size: int = 800,
-        max_size: int = 1333,
         limit: int | None = None,
     ) -> None:
-        if size < 1 or max_size < 1:
-            raise UserError(f"size, max_size must be positive pixels, got {size}, {max_size}")
         if limit is not None and limit < 1:
             raise UserError(f"limit must be a positive number of images, got {limit}")
         self.image_folder = Path(image_folder)
-        self.size, self.max_size = size, max_size
+        self.preprocessing = preprocessing or Preprocessing()
         content = read_annotations(annotation_file)
         self.categories, self.images = content.categories, content.images[:limit]
         if not self.images:
@@ -153,13 +151,16 @@ class CocoDataset(Dataset[Sample]):
     def sample(self, index: int, *, flip: bool = False) -> Sample:
         """Image `index`, resized, mirrored if asked, and normalised."""
         image = self.load(index)
-        width, height = image.size
-        boxes, labels = self.boxes(index, height, width)
-        image, boxes = resize(image, boxes, self.size, self.max_size)
+        before = (image.height, image.width)
+        boxes, labels = self.boxes(index, *before)
+        pixels = self.preprocessing.image(image)
+        after = (pixels.shape[1], pixels.shape[2])
+        boxes = self.preprocessing.boxes(boxes, before, after)
         if flip:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            boxes = flip_boxes(boxes, image.width)
-        return Sample(to_tensor(image), boxes, labels, self.images[index]["id"], (height, width))
+            pixels = pixels.flip(-1)
+            last_pixel = 1 if self.preprocessing.legacy_boxes else 0
+            boxes = flip_boxes(boxes, after[1] - last_pixel)
+        return Sample(pixels, boxes, labels, self.images[index]["id"], before)
 
     def boxes(self, index: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Boxes float32 [M, 4] in original pixels and labels int64 [M] to train on.

@@ -1,6 +1,7 @@
 """The FCOS network."""
 
-from .detector import FCOS, LOSS_NAMES, ModelConfig
+from .config import ModelConfig
+from .detector import FCOS, LOSS_NAMES
 from .resnet import load_backbone_weights
 from .variant import VARIANTS, Variant
 from .weights import load_weights

@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 import fcos_ops
-from fcos_ops import Detections, Level, PostprocessRule
+from fcos_ops import AssignmentRule, Detections, Level, PostprocessRule
 
-from ..errors import brief
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
+from .config import ModelConfig
 from .fpn import FPN
 from .head import Head, HeadOutput
-from .norm import NormName
-from .resnet import BackboneName, ResNet
-from .variant import VARIANTS
+from .resnet import ResNet
 
-MAX_CHANNELS = 1 << 16
+STRIDES = (8, 16, 32, 64, 128)
 LOSS_NAMES = ("classification", "bbox_regression", "bbox_ctrness")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Everything needed to build the network again; stored in every checkpoint.
-
-    Attributes:
-        class_names: one name per output channel.
-        category_ids: the dataset's id of each channel, for result files.
-        preset: name of the published variant ("paper", "improved", "torchvision", "detectron2",
-            "mmdet").
-        backbone, norm, backbone_width: see `ResNet`; 64 is the published width.
-        width: channels of the pyramid and of the towers, 256 in the published networks.
-        depth: convolutions in each tower, 4 in the published networks.
-    """
-
-    class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    preset: str = "improved"
-    backbone: BackboneName = "resnet50"
-    norm: NormName = "bn"
-    backbone_width: int = 64
-    width: int = 256
-    depth: int = 4
-
-    def __post_init__(self) -> None:
-        if len(self.class_names) != len(self.category_ids) or not self.class_names:
-            raise ValueError(
-                "class_names, category_ids: expected one of each per class and at least one class, "
-                f"got {len(self.class_names)} and {len(self.category_ids)}"
-            )
-        choices = {
-            "preset": sorted(VARIANTS),
-            "backbone": get_args(BackboneName),
-            "norm": get_args(NormName),
-        }
-        for name, known in choices.items():
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name}: expected one of {list(known)}, got {brief(value)}")
-        for name in ("backbone_width", "width", "depth"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= MAX_CHANNELS:
-                raise ValueError(
-                    f"{name}: expected a whole number from 1 to {MAX_CHANNELS}, got {brief(value)}"
-                )
-        if not all(isinstance(name, str) for name in self.class_names):
-            raise ValueError(f"class_names: expected texts, got {brief(self.class_names)}")
-        if not all(isinstance(number, int) for number in self.category_ids):
-            raise ValueError(
-                f"category_ids: expected whole numbers, got {brief(self.category_ids)}"
-            )
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        lists = {name: tuple(values[name]) for name in ("class_names", "category_ids")}
-        return cls(**{**values, **lists})
 
 
 class Backbone(nn.Module):
@@ -92,8 +25,16 @@ class Backbone(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.body = ResNet(config.backbone, config.norm, config.backbone_width)
-        self.fpn = FPN(self.body.out_channels, config.width)
+        self.body = ResNet(
+            config.backbone,
+            config.norm,
+            config.backbone_width,
+            norm_eps=config.norm_eps,
+            stride_in_1x1=config.stride_in_1x1,
+            freeze_at=config.freeze_at,
+        )
+        extra = config.extra_levels if config.num_levels > len(self.body.out_channels) else None
+        self.fpn = FPN(self.body.out_channels, config.width, extra)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return self.fpn(self.body(images))
@@ -111,9 +52,16 @@ class FCOS(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.variant = VARIANTS[config.preset]
+        self.variant = config.variant
         self.backbone = Backbone(config)
-        self.head = Head(config.width, config.depth, config.num_classes, self.variant)
+        self.head = Head(
+            config.width,
+            config.depth,
+            config.num_classes,
+            config.variant,
+            config.num_levels,
+            config.head_norm,
+        )
         if self.variant.normalizer == "moving":
             self.register_buffer("loss_normalizer", torch.tensor(300.0))
 
@@ -155,7 +103,9 @@ class FCOS(nn.Module):
         """Geometry of the maps in `output`."""
         sizes = [(m.shape[2], m.shape[3]) for m in output.classification]
         image_size = (batch.tensor.shape[2], batch.tensor.shape[3])
-        return fcos_ops.pyramid_levels(sizes, image_size=image_size, rule=self.config.preset)
+        strides = STRIDES[: len(sizes)]
+        rule = self.config.assignment
+        return fcos_ops.pyramid_levels(sizes, strides=strides, image_size=image_size, rule=rule)
 
     def detect(
         self,
@@ -170,22 +120,28 @@ class FCOS(nn.Module):
             batch: normalised images.
             original_sizes: int64 [B, 2], (height, width) of the images before they were resized for
                 the batch: boxes are then in pixels of those, else of the batch.
-            rule: how head outputs become detections; None: as the preset has it.
+            rule: how head outputs become detections; None: as the config has it.
         """
         output = self.head(self.backbone(batch.tensor))
-        # Said here, as a rule of the caller's has no name that would bring them.
-        trained = fcos_ops.ASSIGNMENT_RULES[self.config.preset]
-        return fcos_ops.postprocess(
+        trained, legacy = self.config.assignment, self.config.preprocessing.legacy_boxes
+        ltrb = output.ltrb
+        levels = self.levels(output, batch)
+        if legacy:
+            ltrb = [_with_last_pixel(*pair, trained) for pair in zip(ltrb, levels, strict=True)]
+        found = fcos_ops.postprocess(
             output.classification,
-            output.ltrb,
+            ltrb,
             output.centerness,
             batch.sizes,
-            levels=self.levels(output, batch),
+            levels=levels,
             original_sizes=original_sizes,
-            rule=self.config.preset if rule is None else rule,
+            rule=self.config.postprocess if rule is None else rule,
             normalized=trained.normalize_ltrb,
             location_offset=trained.location_offset,
         )
+        if legacy and original_sizes is not None:
+            found = _last_pixel_of_original(found, batch.sizes, original_sizes)
+        return found
 
     def losses(
         self, output: HeadOutput, batch: ImageBatch, truth: GroundTruth
@@ -202,7 +158,8 @@ class FCOS(nn.Module):
             output.centerness,
             *truth,
             levels=self.levels(output, batch),
-            rule=self.config.preset,
+            rule=self.config.assignment,
+            loss=self.config.loss,
             normalize=normalize,
         )
         return dict(zip(LOSS_NAMES, losses[: len(LOSS_NAMES)], strict=True))
@@ -210,3 +167,18 @@ class FCOS(nn.Module):
     def _moving_normalizers(self, counts: Tensor) -> Tensor:
         self.loss_normalizer.lerp_(counts[0].to(torch.float32).clamp(min=1), 0.1)
         return torch.stack([self.loss_normalizer.to(counts.dtype), counts[1]])
+
+
+def _with_last_pixel(ltrb: Tensor, level: Level, trained: AssignmentRule) -> Tensor:
+    """Distances to the end of the last pixel, one pixel behind what `legacy_boxes` measures to."""
+    pixel = 1 / level.scale if trained.normalize_ltrb else 1.0
+    return ltrb + ltrb.new_tensor([0.0, 0.0, pixel, pixel]).view(1, 4, 1, 1)
+
+
+def _last_pixel_of_original(found: Detections, sizes: Tensor, original_sizes: Tensor) -> Detections:
+    """fcos_core resizes boxes before it adds their last pixel, which so is one of the original."""
+    ratio = (original_sizes / sizes).to(found.boxes.dtype).flip(1)
+    there = (found.labels >= 0)[..., None]
+    more = torch.where(there, (1 - ratio)[:, None], 0.0)
+    corner, end = found.boxes[..., :2], found.boxes[..., 2:] + more
+    return found._replace(boxes=torch.cat((corner, end), -1))

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 class LastLevels(nn.Module):
-    """P6 and P7: 3x3 convolutions of stride 2 from P5, with a ReLU between."""
+    """P6 and P7: 3x3 convolutions of stride 2 from P5 or C5, with a ReLU between."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.p6 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.p6 = nn.Conv2d(inputs, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, p5: Tensor) -> tuple[Tensor, Tensor]:
-        p6 = self.p6(p5)
+    def forward(self, coarsest: Tensor) -> tuple[Tensor, Tensor]:
+        p6 = self.p6(coarsest)
         return p6, self.p7(F.relu(p6))
 
 
@@ -25,9 +25,16 @@ class FPN(nn.Module):
     """C3, C4, C5 -> P3 .. P7, each [B, channels, H, W].
 
     The upsampled map takes the lateral's size, so any input size works; sizes halve rounding up.
+
+    Args:
+        in_channels: of C3, C4, C5.
+        channels: of every output.
+        extra_levels: what P6 and P7 are computed from, "p5" or "c5"; None: they are left out.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256) -> None:
+    def __init__(
+        self, in_channels: Sequence[int], channels: int, extra_levels: str | None = "p5"
+    ) -> None:
         super().__init__()
         # each convolution sits in a Sequential for the sake of torchvision's names
         self.inner_blocks = nn.ModuleList(
@@ -36,7 +43,10 @@ class FPN(nn.Module):
         self.layer_blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)) for _ in in_channels
         )
-        self.extra_blocks = LastLevels(channels)
+        self.extra_levels = extra_levels
+        if extra_levels is not None:
+            inputs = in_channels[-1] if extra_levels == "c5" else channels
+            self.extra_blocks = LastLevels(inputs, channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -49,4 +59,7 @@ class FPN(nn.Module):
             size = laterals[index].shape[-2:]
             laterals[index] = laterals[index] + F.interpolate(laterals[index + 1], size=size)
         pyramid = [layer(x) for layer, x in zip(self.layer_blocks, laterals, strict=True)]
-        return [*pyramid, *self.extra_blocks(pyramid[-1])]
+        if self.extra_levels is None:
+            return pyramid
+        coarsest = maps[-1] if self.extra_levels == "c5" else pyramid[-1]
+        return [*pyramid, *self.extra_blocks(coarsest)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .norm import group_norm
+from .norm import HeadNormName, group_norm
 from .variant import Variant
 
 PRIOR_PROBABILITY = 0.01  # of any class at the start: the focal loss paper's pi, bias -4.595
@@ -42,11 +42,11 @@ class Scale(nn.Module):
         return x * self.scale.to(x.dtype)
 
 
-def _tower(channels: int, depth: int) -> nn.Sequential:
+def _tower(channels: int, depth: int, conv_bias: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=conv_bias),
             group_norm(channels),
             nn.ReLU(inplace=True),
         ]
@@ -56,21 +56,21 @@ def _tower(channels: int, depth: int) -> nn.Sequential:
 class ClassificationHead(nn.Module):
     """Tower and class logits."""
 
-    def __init__(self, channels: int, depth: int, num_classes: int) -> None:
+    def __init__(self, channels: int, depth: int, num_classes: int, conv_bias: bool) -> None:
         super().__init__()
-        self.conv = _tower(channels, depth)
+        self.conv = _tower(channels, depth, conv_bias)
         self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
 
 
 class RegressionHead(nn.Module):
     """Tower, distances and centerness. `scales` exists only where the variant has them."""
 
-    def __init__(self, channels: int, depth: int, levels: int, scale: bool) -> None:
+    def __init__(self, channels: int, depth: int, levels: int, variant: Variant) -> None:
         super().__init__()
-        self.conv = _tower(channels, depth)
+        self.conv = _tower(channels, depth, variant.conv_bias)
         self.bbox_reg = nn.Conv2d(channels, 4, 3, padding=1)
         self.bbox_ctrness = nn.Conv2d(channels, 1, 3, padding=1)
-        if scale:
+        if variant.scale:
             self.scales = nn.ModuleList(Scale() for _ in range(levels))
 
 
@@ -83,21 +83,30 @@ class Head(nn.Module):
         num_classes: C.
         variant: see `Variant`.
         levels: pyramid levels, one Scale each.
+        norm: of the towers.
     """
 
     def __init__(
-        self, channels: int, depth: int, num_classes: int, variant: Variant, levels: int = 5
+        self,
+        channels: int,
+        depth: int,
+        num_classes: int,
+        variant: Variant,
+        levels: int = 5,
+        norm: HeadNormName = "gn",
     ) -> None:
         super().__init__()
         self.variant = variant
         self.center_on_classification = variant.centerness_tower == "classification"
-        self.classification_head = ClassificationHead(channels, depth, num_classes)
-        self.regression_head = RegressionHead(channels, depth, levels, variant.scale)
+        self.classification_head = ClassificationHead(
+            channels, depth, num_classes, variant.conv_bias
+        )
+        self.regression_head = RegressionHead(channels, depth, levels, variant)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         prior_bias = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
         cls_bias = self.classification_head.cls_logits.bias
         assert cls_bias is not None

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..structures import PAD_MULTIPLE
 
 NormName = Literal["bn", "gn", "frozen_bn"]
+HeadNormName = Literal["gn"]
 
 
 class FrozenBatchNorm2d(nn.Module):

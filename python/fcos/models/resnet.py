@@ -96,7 +96,16 @@ class ResNet(nn.Module):
         out_channels: channels of C3, C4, C5.
     """
 
-    def __init__(self, name: BackboneName, norm: NormName = "bn", width: int = 64) -> None:
+    def __init__(
+        self,
+        name: BackboneName,
+        norm: NormName = "bn",
+        width: int = 64,
+        *,
+        norm_eps: float = 1e-5,
+        stride_in_1x1: bool = False,
+        freeze_at: int = 0,
+    ) -> None:
         super().__init__()
         if name not in _DEPTHS:
             raise ValueError(f"backbone: expected one of {sorted(_DEPTHS)}, got {name!r}")

@@ -1,7 +1,8 @@
 """What the published FCOS variants do differently in the head and from step to step.
 
 Geometry, assignment, losses and post-processing differ too: fcos_ops.ASSIGNMENT_RULES, LOSS_RULES
-and POSTPROCESS_RULES hold those switches under the same preset names.
+and POSTPROCESS_RULES hold those switches under the same preset names, and PREPROCESSING how images
+are resized.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ class Variant(NamedTuple):
         normalizer: what losses are divided by: "global": counts of this batch, averaged over the
             processes of a distributed run. "local": those of this process. "moving": the moving
             average of its positives (momentum 0.9, starting at 300), for all three losses.
+        conv_bias: whether the convolutions of the towers have a bias.
     """
 
     activation: Literal["exp", "relu"]
     scale: bool
     centerness_tower: Literal["classification", "regression"]
     normalizer: Literal["global", "local", "moving"]
+    conv_bias: bool = True
 
 
 VARIANTS: dict[str, Variant] = {
@@ -33,5 +36,5 @@ VARIANTS: dict[str, Variant] = {
     "improved": Variant("relu", True, "regression", "global"),
     "torchvision": Variant("relu", False, "regression", "local"),
     "detectron2": Variant("relu", False, "regression", "moving"),
-    "mmdet": Variant("exp", True, "classification", "global"),
+    "mmdet": Variant("exp", True, "classification", "global", conv_bias=False),
 }

@@ -1,14 +1,13 @@
 """Training and checkpoints."""
 
 from ..errors import TrainingError
-from .checkpoint import InputSize, load_checkpoint, load_model, save_checkpoint
+from .checkpoint import load_checkpoint, load_model, save_checkpoint
 from .ema import ModelEMA
 from .records import Record
 from .settings import TrainingSettings
 from .trainer import Trainer
 
 __all__ = [
-    "InputSize",
     "ModelEMA",
     "Record",
     "Trainer",

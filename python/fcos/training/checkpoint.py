@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,28 +14,19 @@ from torch import Tensor
 from ..errors import UserError, brief, shorten
 from ..files import load_torch_file, save_torch_file
 from ..memory import is_out_of_memory
-from ..models import FCOS, ModelConfig, load_weights
+from ..models import FCOS, VARIANTS, ModelConfig, load_weights
+from ..preprocessing import Preprocessing
 from .records import Window
 from .settings import TrainingSettings
 
-FORMAT = 1
+FORMAT = 2
 
 
-class InputSize(NamedTuple):
-    """The resize that a model was trained with; see `fcos.data.transforms.resized_size`."""
-
-    size: int
-    max_size: int
-
-
-def save_checkpoint(
-    path: str | os.PathLike[str], model: FCOS, input_size: InputSize, **state: Any
-) -> None:
+def save_checkpoint(path: str | os.PathLike[str], model: FCOS, **state: Any) -> None:
     """Write atomically: whoever reads `path` finds the old file or the new one, whole."""
     content = {
         "format": FORMAT,
         "config": model.config.to_dict(),
-        "input": input_size._asdict(),
         "model": model.state_dict(),
         **state,
     }
@@ -50,12 +41,14 @@ def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) ->
         UserError: not a checkpoint of this package, or, to resume, one of a model alone.
     """
     content = load_torch_file(path, "checkpoint")
-    known = isinstance(content, dict) and content.get("format") == FORMAT
-    if not known or not {"config", "input", "model"} <= content.keys():
+    if not is_checkpoint(content):
         raise UserError(f"{path}: not a checkpoint written by `fcos train`")
     missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
     if to_resume and missing:
         raise UserError(f"{path}: holds a model, but no {', no '.join(sorted(missing))} to resume")
+    if content["format"] == 1:
+        with reading(path, "config"):
+            content["config"] = config_of_format_1(content["config"], content.pop("input"))
     for part, read in _PARTS.items():
         if part in content:
             with reading(path, part):
@@ -63,9 +56,27 @@ def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) ->
     return content
 
 
-def load_model(
-    path: str | os.PathLike[str], device: torch.device | str = "cpu"
-) -> tuple[FCOS, InputSize]:
+def is_checkpoint(content: object) -> bool:
+    """Whether a file that was read holds a checkpoint of this package."""
+    return (
+        isinstance(content, dict)
+        and content.get("format") in (1, FORMAT)
+        and {"config", "model"} <= content.keys()
+        and (content["format"] == FORMAT or "input" in content)
+    )
+
+
+def config_of_format_1(config: Mapping[str, Any], sides: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as it is written today, of a checkpoint that had a preset's name for its rules and
+    the sides of images beside it; its towers all had biases, its images were resized by Pillow."""
+    lists = {name: tuple(config[name]) for name in ("class_names", "category_ids")}
+    variant = VARIANTS[config["preset"]]._replace(conv_bias=True)
+    preprocessing = Preprocessing(**sides)
+    own = {**config, **lists, "variant": variant, "preprocessing": preprocessing}
+    return ModelConfig(**own).to_dict()
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
     """The model of a checkpoint in evaluation mode, with the averaged weights if it has them.
 
     Raises: as `load_checkpoint`.
@@ -76,7 +87,7 @@ def load_model(
     part = "model" if ema is None else "ema"
     with reading(path, part):
         load_weights(model, content["model"] if ema is None else ema["model"])
-    return model.eval().to(device), InputSize(**content["input"])
+    return model.eval().to(device)
 
 
 def check_same(
@@ -91,7 +102,7 @@ def check_same(
     stored = TrainingSettings(**content["settings"])
     theirs = {**content["config"], "optimizer": stored.optimizer}
     for name, value in ours.items():
-        if value != theirs[name]:
+        if name != "preprocessing" and value != theirs[name]:
             raise UserError(
                 f"{name} must be {brief(theirs[name])} to resume {path}, got {brief(value)}"
             )
@@ -127,11 +138,6 @@ def _config(value: Any) -> None:
     _expect(config.keys() <= value.keys(), "whole", list(value))
 
 
-def _input(value: Any) -> None:
-    for side in InputSize(**value):
-        _expect(isinstance(side, int) and side >= 1, "positive whole numbers", value)
-
-
 def _step(value: Any) -> None:
     _expect(isinstance(value, int) and value >= 0, "a whole number from 0 on", value)
 
@@ -151,7 +157,6 @@ def _notes(value: Any) -> None:
 
 _PARTS: dict[str, Callable[[Any], object]] = {
     "config": _config,
-    "input": _input,
     "settings": lambda value: TrainingSettings(**value),
     "data": _notes,
     "step": _step,

@@ -1,0 +1,152 @@
+"""Everything that is needed to build a detector again, stored in every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+from fcos_ops import (
+    ASSIGNMENT_RULES,
+    LOSS_RULES,
+    POSTPROCESS_RULES,
+    AssignmentRule,
+    LossRule,
+    PostprocessRule,
+)
+
+from ..errors import brief
+from ..preprocessing import PREPROCESSING, Preprocessing
+from .norm import HeadNormName, NormName
+from .resnet import BackboneName
+from .variant import VARIANTS, Variant
+
+MAX_CHANNELS = 1 << 16
+MAX_FREEZE_AT = 5
+ExtraLevels = Literal["p5", "c5"]
+
+_OF_PRESET: Any = None  # stands for "as the preset has it" in a field that is never None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network, what it was trained with, and how it reads images and writes detections.
+
+    Attributes:
+        class_names: one name per output channel; "" where it is not known.
+        category_ids: the dataset's id of each channel, for result files; None for a channel that
+            stands for no category, as torchvision's 0 and the holes in COCO's ids.
+        preset: name of the published variant ("paper", "improved", "torchvision", "detectron2",
+            "mmdet"), which the rules below follow where they are not given.
+        backbone, norm, norm_eps, stride_in_1x1, backbone_width: see `ResNet`.
+        freeze_at: how many stages of the backbone are not trained: 1 is the stem, 2 the stem and
+            layer1, up to 5; 0: all are trained.
+        width: channels of the pyramid and of the towers, 256 in the published networks.
+        depth: convolutions in each tower, 4 in the published networks.
+        extra_levels: what P6 is computed from.
+        head_norm: of the towers; see `make_head_norm`.
+        variant, assignment, loss, postprocess: switches of the head, of the targets, of the losses
+            and of the detections. The number of levels is that of assignment.ranges.
+        preprocessing: how images are read.
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int | None, ...]
+    preset: str = "improved"
+    backbone: BackboneName = "resnet50"
+    norm: NormName = "bn"
+    norm_eps: float = 1e-5
+    stride_in_1x1: bool = False
+    freeze_at: int = 0
+    backbone_width: int = 64
+    width: int = 256
+    depth: int = 4
+    extra_levels: ExtraLevels = "p5"
+    head_norm: HeadNormName = "gn"
+    variant: Variant = _OF_PRESET
+    assignment: AssignmentRule = _OF_PRESET
+    loss: LossRule = _OF_PRESET
+    postprocess: PostprocessRule = _OF_PRESET
+    preprocessing: Preprocessing = _OF_PRESET
+
+    def __post_init__(self) -> None:
+        self._check_classes()
+        choices = {
+            "preset": sorted(VARIANTS),
+            "backbone": get_args(BackboneName),
+            "norm": get_args(NormName),
+            "head_norm": get_args(HeadNormName),
+            "extra_levels": get_args(ExtraLevels),
+        }
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name}: expected one of {list(known)}, got {brief(value)}")
+        limits = dict.fromkeys(("backbone_width", "width", "depth"), (1, MAX_CHANNELS))
+        limits["freeze_at"] = (0, MAX_FREEZE_AT)
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(
+                    f"{name}: expected a whole number from {least} to {most}, got {brief(value)}"
+                )
+        for name, presets in _RULES.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, presets[self.preset])
+        self.preprocessing.check()
+        if self.num_levels not in (3, 5):
+            raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
+
+    def _check_classes(self) -> None:
+        if len(self.class_names) != len(self.category_ids) or not self.class_names:
+            raise ValueError(
+                "class_names, category_ids: expected one of each per class and at least one class, "
+                f"got {len(self.class_names)} and {len(self.category_ids)}"
+            )
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError(f"class_names: expected texts, got {brief(self.class_names)}")
+        if not all(isinstance(number, int | None) for number in self.category_ids):
+            raise ValueError(
+                f"category_ids: expected whole numbers, got {brief(self.category_ids)}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.assignment.ranges)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, which a checkpoint can hold."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        rules = {name: values[name]._asdict() for name in _RULES}
+        return {**values, **rules, "preprocessing": self.preprocessing.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """The config that `to_dict` wrote."""
+        lists = {name: tuple(values[name]) for name in ("class_names", "category_ids")}
+        rules = {name: read(values[name]) for name, read in _READ.items()}
+        return cls(**{**values, **lists, **rules})
+
+
+def _assignment(values: Mapping[str, Any]) -> AssignmentRule:
+    ranges = tuple((float(low), float(high)) for low, high in values["ranges"])
+    return AssignmentRule(**{**values, "ranges": ranges})
+
+
+_RULES: dict[str, Mapping[str, Any]] = {
+    "variant": VARIANTS,
+    "assignment": ASSIGNMENT_RULES,
+    "loss": LOSS_RULES,
+    "postprocess": POSTPROCESS_RULES,
+    "preprocessing": PREPROCESSING,
+}
+_READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "variant": lambda values: Variant(**values),
+    "assignment": _assignment,
+    "loss": lambda values: LossRule(**values),
+    "postprocess": lambda values: PostprocessRule(**values),
+    "preprocessing": lambda values: Preprocessing.from_dict(dict(values)),
+}
