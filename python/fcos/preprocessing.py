@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from .errors import brief
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Rounding = Literal["nearest", "floor", "short_side"]
 Interpolation = Literal["pillow", "torch", "opencv"]
@@ -73,9 +74,12 @@ class Preprocessing(NamedTuple):
 
     def image(self, image: Image.Image) -> Tensor:
         """RGB image -> float32 [3, H, W], resized and normalised."""
+        import numpy as np  # here, so that the model's config needs no package but torch
+        from PIL.Image import Resampling
+
         height, width = self.resized_size(image.height, image.width)
         if self.interpolation == "pillow" and (width, height) != image.size:
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = image.resize((width, height), Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         if self.interpolation == "opencv" and pixels.shape[1:] != (height, width):
             pixels = _interpolate(pixels.float(), height, width).add_(0.5).floor_()

@@ -12,6 +12,7 @@ from fcos.data import CocoDataset
 from fcos.errors import UserError
 from fcos.files import atomic_path
 from fcos.models import FCOS
+from fcos.preprocessing import Preprocessing
 from fcos.training import (
     ModelEMA,
     Trainer,
@@ -127,7 +128,7 @@ def test_nan_loss_stops_and_keeps_the_last_sound_checkpoint(
 def test_bf16_autocast_trains(dataset: CocoDataset, tmp_path: Path) -> None:
     # Wide enough for two columns on P6: torch 2.13 and 2.15 leave the bfloat16 gradient of a weight
     # of stride 2 over one column unset on a CPU with AVX-512 (Trainer then stops: not finite).
-    dataset.size, dataset.max_size = 96, 144
+    dataset.preprocessing = Preprocessing(96, 144)
     plain = _finish(_trainer(dataset, tmp_path / "a"))
     mixed = _finish(_trainer(dataset, tmp_path / "b", amp="bf16"))
     assert mixed[0].loss == pytest.approx(plain[0].loss, rel=0.05)

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from fcos_ops import (
+from fcos_ops.presets import (
     ASSIGNMENT_RULES,
     LOSS_RULES,
     POSTPROCESS_RULES,
     AssignmentRule,
     LossRule,
     PostprocessRule,
+    resolve_assignment_rule,
+    resolve_loss_rule,
+    resolve_postprocess_rule,
 )
 
 from ..errors import brief
@@ -92,6 +95,9 @@ class ModelConfig:
         for name, presets in _RULES.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, presets[self.preset])
+        resolve_assignment_rule(self.assignment)
+        resolve_loss_rule(self.loss, self.assignment)
+        resolve_postprocess_rule(self.postprocess)
         self.preprocessing.check()
         if self.num_levels not in (3, 5):
             raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
