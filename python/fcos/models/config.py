@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from fcos_ops.presets import (
-    ASSIGNMENT_RULES,
-    LOSS_RULES,
-    POSTPROCESS_RULES,
+    ASSIGNMENTRULES,
+    LOSSRULES,
+    POSTPROCESSRULES,
     AssignmentRule,
     LossRule,
     PostprocessRule,
@@ -92,7 +92,7 @@ class ModelConfig:
                 raise ValueError(
                     f"{name}: expected a whole number from {least} to {most}, got {brief(value)}"
                 )
-        for name, presets in _RULES.items():
+        for name, presets in RULES.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, presets[self.preset])
         resolve_assignment_rule(self.assignment)
@@ -126,7 +126,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which a checkpoint can hold."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        rules = {name: values[name]._asdict() for name in _RULES}
+        rules = {name: values[name]._asdict() for name in RULES}
         return {**values, **rules, "preprocessing": self.preprocessing.to_dict()}
 
     @classmethod
@@ -142,11 +142,11 @@ def _assignment(values: Mapping[str, Any]) -> AssignmentRule:
     return AssignmentRule(**{**values, "ranges": ranges})
 
 
-_RULES: dict[str, Mapping[str, Any]] = {
+RULES: dict[str, Mapping[str, Any]] = {
     "variant": VARIANTS,
-    "assignment": ASSIGNMENT_RULES,
-    "loss": LOSS_RULES,
-    "postprocess": POSTPROCESS_RULES,
+    "assignment": ASSIGNMENTRULES,
+    "loss": LOSSRULES,
+    "postprocess": POSTPROCESSRULES,
     "preprocessing": PREPROCESSING,
 }
 _READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {
