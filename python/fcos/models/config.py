@@ -18,11 +18,10 @@ from fcos_ops import (
 from ..errors import brief
 from ..preprocessing import PREPROCESSING, Preprocessing
 from .norm import HeadNormName, NormName
-from .resnet import BackboneName
+from .resnet import NUM_STAGES, BackboneName, check_backbone
 from .variant import VARIANTS, Variant
 
 MAX_CHANNELS = 1 << 16
-MAX_FREEZE_AT = 5
 ExtraLevels = Literal["p5", "c5"]
 
 _OF_PRESET: Any = None  # stands for "as the preset has it" in a field that is never None
@@ -44,7 +43,7 @@ class ModelConfig:
         width: channels of the pyramid and of the towers, 256 in the published networks.
         depth: convolutions in each tower, 4 in the published networks.
         extra_levels: what P6 is computed from.
-        head_norm: of the towers; see `make_head_norm`.
+        head_norm: of the towers; see `make_head_norm`. Its eps is 1e-5 whatever norm_eps is.
         variant, assignment, loss, postprocess: switches of the head, of the targets, of the losses
             and of the detections. The number of levels is that of assignment.ranges.
         preprocessing: how images are read.
@@ -82,16 +81,23 @@ class ModelConfig:
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name}: expected one of {list(known)}, got {brief(value)}")
         limits = dict.fromkeys(("backbone_width", "width", "depth"), (1, MAX_CHANNELS))
-        limits["freeze_at"] = (0, MAX_FREEZE_AT)
+        limits["freeze_at"] = (0, NUM_STAGES)
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(
                     f"{name}: expected a whole number from {least} to {most}, got {brief(value)}"
                 )
+        self._check_norm_eps()
+        if not isinstance(self.stride_in_1x1, bool):
+            raise ValueError(
+                f"stride_in_1x1: expected True or False, got {brief(self.stride_in_1x1)}"
+            )
+        check_backbone(self.backbone, self.backbone_width, self.stride_in_1x1)
         for name, presets in _RULES.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, presets[self.preset])
+        self.variant.check()
         self.preprocessing.check()
         if self.num_levels not in (3, 5):
             raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
@@ -108,6 +114,12 @@ class ModelConfig:
             raise ValueError(
                 f"category_ids: expected whole numbers, got {brief(self.category_ids)}"
             )
+
+    def _check_norm_eps(self) -> None:
+        eps, learns = self.norm_eps, self.norm in ("bn", "sync_bn")
+        if not isinstance(eps, int | float) or not 0 <= eps < 1 or (eps == 0 and learns):
+            least = "above 0 with this norm" if learns else "at least 0"
+            raise ValueError(f"norm_eps: expected a number {least} and below 1, got {brief(eps)}")
 
     @property
     def num_classes(self) -> int:

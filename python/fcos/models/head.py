@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .norm import HeadNormName, group_norm
+from .norm import HeadNormName, make_head_norm
 from .variant import Variant
 
 PRIOR_PROBABILITY = 0.01  # of any class at the start: the focal loss paper's pi, bias -4.595
@@ -42,35 +42,45 @@ class Scale(nn.Module):
         return x * self.scale.to(x.dtype)
 
 
-def _tower(channels: int, depth: int, conv_bias: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(depth):
-        layers += [
-            nn.Conv2d(channels, channels, 3, padding=1, bias=conv_bias),
-            group_norm(channels),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+class Tower(nn.Sequential):
+    """Convolutions 3x3, each with its norm and ReLU: [B, channels, H, W] -> the same shape."""
+
+    def __init__(
+        self, channels: int, depth: int, levels: int, norm: HeadNormName, conv_bias: bool
+    ) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [
+                nn.Conv2d(channels, channels, 3, padding=1, bias=conv_bias),
+                make_head_norm(norm, channels, levels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        for layer in self:
+            x = layer[level](x) if isinstance(layer, nn.ModuleList) else layer(x)
+        return x
 
 
 class ClassificationHead(nn.Module):
     """Tower and class logits."""
 
-    def __init__(self, channels: int, depth: int, num_classes: int, conv_bias: bool) -> None:
+    def __init__(self, tower: Tower, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.conv = _tower(channels, depth, conv_bias)
+        self.conv = tower
         self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
 
 
 class RegressionHead(nn.Module):
     """Tower, distances and centerness. `scales` exists only where the variant has them."""
 
-    def __init__(self, channels: int, depth: int, levels: int, variant: Variant) -> None:
+    def __init__(self, tower: Tower, channels: int, levels: int, scale: bool) -> None:
         super().__init__()
-        self.conv = _tower(channels, depth, variant.conv_bias)
+        self.conv = tower
         self.bbox_reg = nn.Conv2d(channels, 4, 3, padding=1)
         self.bbox_ctrness = nn.Conv2d(channels, 1, 3, padding=1)
-        if variant.scale:
+        if scale:
             self.scales = nn.ModuleList(Scale() for _ in range(levels))
 
 
@@ -82,8 +92,8 @@ class Head(nn.Module):
         depth: 3x3 convolutions in each tower; 4 in the published networks.
         num_classes: C.
         variant: see `Variant`.
-        levels: pyramid levels, one Scale each.
-        norm: of the towers.
+        levels: pyramid levels, each with its Scale and its batch norms.
+        norm: of the towers; see `make_head_norm`.
     """
 
     def __init__(
@@ -98,10 +108,9 @@ class Head(nn.Module):
         super().__init__()
         self.variant = variant
         self.center_on_classification = variant.centerness_tower == "classification"
-        self.classification_head = ClassificationHead(
-            channels, depth, num_classes, variant.conv_bias
-        )
-        self.regression_head = RegressionHead(channels, depth, levels, variant)
+        towers = [Tower(channels, depth, levels, norm, variant.conv_bias) for _ in range(2)]
+        self.classification_head = ClassificationHead(towers[0], channels, num_classes)
+        self.regression_head = RegressionHead(towers[1], channels, levels, variant.scale)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
@@ -116,8 +125,8 @@ class Head(nn.Module):
         output = HeadOutput([], [], [])
         regression = self.regression_head
         for level, feature in enumerate(pyramid):
-            cls_feature = self.classification_head.conv(feature)
-            reg_feature = regression.conv(feature)
+            cls_feature = self.classification_head.conv(feature, level)
+            reg_feature = regression.conv(feature, level)
             center_feature = cls_feature if self.center_on_classification else reg_feature
             raw = regression.bbox_reg(reg_feature)
             if self.variant.scale:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..structures import PAD_MULTIPLE
-
-NormName = Literal["bn", "gn", "frozen_bn"]
-HeadNormName = Literal["gn"]
+NormName = Literal["bn", "sync_bn", "gn", "frozen_bn"]
+HeadNormName = Literal["gn", "bn", "sync_bn", "none"]
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -46,36 +43,51 @@ class FrozenBatchNorm2d(nn.Module):
         return x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
     """GroupNorm with the published 32 groups, fewer where a group would hold under 4 channels."""
     groups = min(32, max(1, channels // 4))
     while channels % groups:
         groups -= 1
-    return nn.GroupNorm(groups, channels)
+    return nn.GroupNorm(groups, channels, eps)
 
 
-def make_norm(name: NormName, channels: int) -> nn.Module:
+def make_norm(name: NormName, channels: int, eps: float = 1e-5) -> nn.Module:
     """The backbone's norm layer.
 
-    `bn` learns from the batch: from scratch with batches of 8 or more. `gn` does not depend on the
-    batch: from scratch with smaller ones. `frozen_bn` only applies stored statistics: pretrained.
+    `bn` learns from the batch: from scratch with batches of 8 or more. `sync_bn` learns from the
+    batches of all processes. `gn` does not depend on the batch: from scratch with smaller ones.
+    `frozen_bn` only applies stored statistics: pretrained.
+
+    `eps` is added to the variance. torch trains `bn` and `sync_bn` only where it is above 0.
     """
     if name == "bn":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, eps)
+    if name == "sync_bn":
+        return nn.SyncBatchNorm(channels, eps)
+    if name == "gn":
+        return group_norm(channels, eps)
+    if name == "frozen_bn":
+        return FrozenBatchNorm2d(channels, eps)
+    raise ValueError(f"norm: expected one of {list(get_args(NormName))}, got {name!r}")
+
+
+def frozen(name: NormName) -> NormName:
+    """The norm of a stage that is not trained, with the weights of `name`."""
+    return name if name == "gn" else "frozen_bn"
+
+
+def make_head_norm(name: HeadNormName, channels: int, levels: int) -> nn.Module:
+    """The norm behind a convolution of the towers, which all pyramid levels share.
+
+    Group norms are shared like the convolutions. Batch norms are one a level, in a ModuleList: the
+    levels have features of other statistics, and the running average over all of them would fit
+    none. `none` leaves the features as they are.
+    """
     if name == "gn":
         return group_norm(channels)
-    if name == "frozen_bn":
-        return FrozenBatchNorm2d(channels)
-    raise ValueError(f"norm: expected 'bn', 'gn' or 'frozen_bn', got {name!r}")
-
-
-def check_batch(norm: NormName, images: Tensor) -> None:
-    """UserError where the coarsest map of the images [B, 3, H, W] is too small to train `norm`."""
-    count, _, height, width = images.shape
-    values = count * (height // PAD_MULTIPLE) * (width // PAD_MULTIPLE)
-    if norm == "bn" and values == 1:
-        raise UserError(
-            "norm bn needs more than one value a channel, and one image of "
-            f"{height} x {width} pixels has one at stride {PAD_MULTIPLE}: "
-            "take --norm gn, a larger --batch or a larger --size"
-        )
+    if name in ("bn", "sync_bn"):
+        kind = nn.BatchNorm2d if name == "bn" else nn.SyncBatchNorm
+        return nn.ModuleList(kind(channels) for _ in range(levels))
+    if name == "none":
+        return nn.Identity()
+    raise ValueError(f"head_norm: expected one of {list(get_args(HeadNormName))}, got {name!r}")

@@ -1,26 +1,42 @@
-"""ResNet-18/34/50 without the classifier (He et al., arXiv 1512.03385).
+"""ResNet (He et al., arXiv 1512.03385) and ResNeXt (Xie et al., arXiv 1611.05431), no classifier.
 
-The stride sits in the 3x3 convolution ("v1.5") and the names of the weights are torchvision's, so
-its classification checkpoints load once `fc.*` is dropped.
+The names of the weights are torchvision's, so its classification checkpoints load once `fc.*` is
+dropped.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from ..files import load_torch_file
-from .norm import NormName, make_norm
+from .norm import NormName, frozen, make_norm
 from .weights import load_weights
 
-BackboneName = Literal["resnet18", "resnet34", "resnet50"]
+BackboneName = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+]
+NUM_STAGES = 5  # the stem and layer1 to layer4
+_MakeNorm = Callable[[int], nn.Module]
 
 
-def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+def _conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, groups=groups, bias=False)
 
 
 def _conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -33,14 +49,14 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, inputs: int, planes: int, stride: int, norm: NormName, downsample: nn.Module | None
+        self, inputs: int, planes: int, stride: int, norm: _MakeNorm, downsample: nn.Module | None
     ) -> None:
         super().__init__()
         self.conv1 = _conv3x3(inputs, planes, stride)
-        self.bn1 = make_norm(norm, planes)
+        self.bn1 = norm(planes)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = _conv3x3(planes, planes)
-        self.bn2 = make_norm(norm, planes)
+        self.bn2 = norm(planes)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,20 +67,35 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride), 1x1 to 4 * planes channels, and a shortcut."""
+    """1x1, 3x3, 1x1 to 4 * planes channels, and a shortcut.
+
+    The 3x3 has the stride, unless `stride_in_1x1`. It has planes channels in a ResNet and
+    planes * width_per_group / 64 in each of its groups in a ResNeXt.
+    """
 
     expansion = 4
 
     def __init__(
-        self, inputs: int, planes: int, stride: int, norm: NormName, downsample: nn.Module | None
+        self,
+        inputs: int,
+        planes: int,
+        stride: int,
+        norm: _MakeNorm,
+        downsample: nn.Module | None,
+        *,
+        groups: int,
+        width_per_group: int,
+        stride_in_1x1: bool,
     ) -> None:
         super().__init__()
-        self.conv1 = _conv1x1(inputs, planes)
-        self.bn1 = make_norm(norm, planes)
-        self.conv2 = _conv3x3(planes, planes, stride)
-        self.bn2 = make_norm(norm, planes)
-        self.conv3 = _conv1x1(planes, planes * self.expansion)
-        self.bn3 = make_norm(norm, planes * self.expansion)
+        inner = planes * width_per_group // 64 * groups
+        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = _conv1x1(inputs, inner, stride_1x1)
+        self.bn1 = norm(inner)
+        self.conv2 = _conv3x3(inner, inner, stride_3x3, groups)
+        self.bn2 = norm(inner)
+        self.conv3 = _conv1x1(inner, planes * self.expansion)
+        self.bn3 = norm(planes * self.expansion)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
@@ -76,24 +107,64 @@ class Bottleneck(nn.Module):
         return self.relu(x + shortcut)
 
 
-_DEPTHS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+class _Architecture(NamedTuple):
+    block: type[BasicBlock] | type[Bottleneck]
+    depths: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = 64
+
+
+_ARCHITECTURES: dict[str, _Architecture] = {
+    "resnet18": _Architecture(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": _Architecture(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": _Architecture(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": _Architecture(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": _Architecture(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": _Architecture(Bottleneck, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x8d": _Architecture(Bottleneck, (3, 4, 23, 3), 32, 8),
+    "resnext101_64x4d": _Architecture(Bottleneck, (3, 4, 23, 3), 64, 4),
 }
 
 
+def check_backbone(name: str, width: int, stride_in_1x1: bool) -> None:
+    """ValueError where `ResNet` cannot be built from these, under their names in `ModelConfig`."""
+    if name not in _ARCHITECTURES:
+        raise ValueError(f"backbone: expected one of {list(get_args(BackboneName))}, got {name!r}")
+    architecture = _ARCHITECTURES[name]
+    if width < 1:
+        raise ValueError(f"backbone_width: expected a positive number of channels, got {width}")
+    unit = 64 // architecture.width_per_group
+    if width % unit:
+        raise ValueError(
+            f"backbone_width: expected a multiple of {unit}, which keeps the groups of {name} "
+            f"whole, got {width}"
+        )
+    if stride_in_1x1 and architecture.block is BasicBlock:
+        raise ValueError(f"stride_in_1x1: expected False, as {name} has no 1x1 there, got True")
+
+
 class ResNet(nn.Module):
-    """The body of a ResNet: image [B, 3, H, W] -> maps C3, C4, C5 at strides 8, 16, 32.
+    """The body of a ResNet or ResNeXt: image [B, 3, H, W] -> maps C3, C4, C5 at strides 8, 16, 32.
 
     Args:
-        name: depth of the network.
+        name: one of `BackboneName`.
         norm: see `make_norm`.
         width: channels of the stem; 64 is the published network, 32 a thin one with a quarter of
-            its multiplications.
+            its multiplications. A ResNeXt keeps its number of groups and has thinner ones.
+        norm_eps: added to the variance by every norm.
+        stride_in_1x1: bottlenecks have the stride in their first 1x1 convolution, as in the first
+            publication and the weights that MSRA, Caffe2 and Detectron trained; False: in the 3x3
+            ("v1.5"), as torchvision.
+        freeze_at: how many stages are not trained: 1 is the stem, 2 the stem and layer1, up to 5.
+            Their weights get no gradients, and batch norms there are frozen ones.
 
     Attributes:
         out_channels: channels of C3, C4, C5.
+        activation_checkpointing: in training each residual block keeps only its input, and is
+            computed again for its gradients: less memory for a third more multiplications.
+
+    Raises:
+        ValueError: see `check_backbone`.
     """
 
     def __init__(
@@ -107,49 +178,82 @@ class ResNet(nn.Module):
         freeze_at: int = 0,
     ) -> None:
         super().__init__()
-        if name not in _DEPTHS:
-            raise ValueError(f"backbone: expected one of {sorted(_DEPTHS)}, got {name!r}")
-        if width < 1:
-            raise ValueError(f"width: expected a positive number of channels, got {width}")
-        block, depths = _DEPTHS[name]
+        check_backbone(name, width, stride_in_1x1)
+        self.activation_checkpointing = False
+        block, depths, groups, width_per_group = _ARCHITECTURES[name]
+        make_block: Callable[..., nn.Module] = block
+        if block is Bottleneck:
+            make_block = partial(
+                block, groups=groups, width_per_group=width_per_group, stride_in_1x1=stride_in_1x1
+            )
+        norms = [
+            partial(make_norm, frozen(norm) if stage < freeze_at else norm, eps=norm_eps)
+            for stage in range(NUM_STAGES)
+        ]
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        self.bn1 = make_norm(norm, width)
+        self.bn1 = norms[0](width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = width
-        stages = []
+        layers = []
         for index, depth in enumerate(depths):
             planes = width << index
-            stages.append(_stage(block, channels, planes, depth, 1 if index == 0 else 2, norm))
-            channels = planes * block.expansion
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+            outputs = planes * block.expansion
+            stride = 1 if index == 0 else 2
+            norm_of_stage = norms[index + 1]
+            downsample: nn.Module | None = None
+            if stride != 1 or channels != outputs:
+                downsample = nn.Sequential(
+                    _conv1x1(channels, outputs, stride), norm_of_stage(outputs)
+                )
+            blocks = [make_block(channels, planes, stride, norm_of_stage, downsample)]
+            for _ in range(1, depth):
+                blocks.append(make_block(outputs, planes, 1, norm_of_stage, None))
+            layers.append(nn.Sequential(*blocks))
+            channels = outputs
+        self.layer1, self.layer2, self.layer3, self.layer4 = layers
         self.out_channels = tuple((width << i) * block.expansion for i in (1, 2, 3))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        stages = [nn.ModuleList([self.conv1, self.bn1]), *layers]
+        for stage in stages[:freeze_at]:
+            stage.requires_grad_(False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        c3 = self.layer2(self.layer1(x))
-        c4 = self.layer3(c3)
-        return c3, c4, self.layer4(c4)
+        c3 = self._layer(self.layer2, self._layer(self.layer1, x))
+        c4 = self._layer(self.layer3, c3)
+        return c3, c4, self._layer(self.layer4, c4)
+
+    def _layer(self, layer: nn.Sequential, x: Tensor) -> Tensor:
+        if not (self.activation_checkpointing and self.training):
+            return layer(x)
+        for block in layer:
+            x = _checkpointed(block, x)
+        return x
 
 
-def _stage(
-    block: type[BasicBlock] | type[Bottleneck],
-    inputs: int,
-    planes: int,
-    depth: int,
-    stride: int,
-    norm: NormName,
-) -> nn.Sequential:
-    outputs = planes * block.expansion
-    downsample: nn.Module | None = None
-    if stride != 1 or inputs != outputs:
-        downsample = nn.Sequential(_conv1x1(inputs, outputs, stride), make_norm(norm, outputs))
-    blocks: list[nn.Module] = [block(inputs, planes, stride, norm, downsample)]
-    blocks += [block(outputs, planes, 1, norm, None) for _ in range(1, depth)]
-    return nn.Sequential(*blocks)
+def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+    """block(x), of which only x is kept for the backward pass."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _buffers_kept(block)
+
+    # torch.compile takes no contexts and needs none: it writes statistics in the forward pass only
+    more = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+    return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, **more)
+
+
+@contextmanager
+def _buffers_kept(block: nn.Module) -> Iterator[None]:
+    """Statistics of batch norms, which the same batch must not move twice, are put back."""
+    before = [buffer.clone() for buffer in block.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(block.buffers(), before, strict=True):
+            buffer.copy_(value)
 
 
 def load_backbone_weights(body: ResNet, path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,9 @@ are resized.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args, get_type_hints
+
+from ..errors import brief
 
 
 class Variant(NamedTuple):
@@ -29,6 +31,15 @@ class Variant(NamedTuple):
     centerness_tower: Literal["classification", "regression"]
     normalizer: Literal["global", "local", "moving"]
     conv_bias: bool = True
+
+    def check(self) -> None:
+        """ValueError where a field is none of the above."""
+        for name, kind in get_type_hints(Variant).items():
+            known = get_args(kind) or (True, False)
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(
+                    f"variant: {name}: expected one of {list(known)}, got {brief(value)}"
+                )
 
 
 VARIANTS: dict[str, Variant] = {

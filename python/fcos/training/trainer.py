@@ -19,7 +19,7 @@ from ..data import Batch, CocoDataset, training_loader
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS, LOSS_NAMES, load_weights
-from ..models.norm import check_batch
+from ..models.batch_size import check_batch
 from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
 from .folder import RunFolder
@@ -225,7 +225,7 @@ class Trainer:
         try:
             self.signals.check()
             batch = next(batches)
-            check_batch(self.model.config.norm, batch.images.tensor)
+            check_batch(self.model.config, batch.images.tensor)
         except (Exception, Interrupted):
             self.save()
             self.signals.check()  # it may have reached a worker process and so caused the error

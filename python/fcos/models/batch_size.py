@@ -1,0 +1,43 @@
+"""Whether a batch is large enough for the batch norms that are trained on it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..structures import PAD_MULTIPLE
+from .config import ModelConfig
+from .detector import STRIDES
+from .resnet import NUM_STAGES
+
+
+def check_batch(config: ModelConfig, images: Tensor) -> None:
+    """UserError where a map of the images [B, 3, H, W] is too small to train its batch norm.
+
+    With one value a channel the variance is 0, and torch refuses to normalise.
+    """
+    if config.freeze_at < NUM_STAGES:
+        _check("norm", config.norm, PAD_MULTIPLE, images, "--norm gn, ")
+    _check("head norm", config.head_norm, STRIDES[config.num_levels - 1], images)
+
+
+def _check(what: str, norm: str, stride: int, images: Tensor, remedy: str = "") -> None:
+    count, _, height, width = images.shape
+    values = count * -(-height // stride) * -(-width // stride)
+    if values == 1 and (norm == "bn" or (norm == "sync_bn" and not _synchronised())):
+        raise UserError(
+            f"{what} {norm} needs more than one value a channel, and one image of "
+            f"{height} x {width} pixels has one at stride {stride}: "
+            f"take {remedy}a larger --batch or a larger --size"
+        )
+
+
+def _synchronised() -> bool:
+    """Whether other processes have values, too."""
+    distributed = torch.distributed
+    return (
+        distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
