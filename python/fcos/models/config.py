@@ -166,5 +166,5 @@ _READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "assignment": _assignment,
     "loss": lambda values: LossRule(**values),
     "postprocess": lambda values: PostprocessRule(**values),
-    "preprocessing": lambda values: Preprocessing.from_dict(dict(values)),
+    "preprocessing": Preprocessing.from_dict,
 }
