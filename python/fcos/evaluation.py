@@ -11,17 +11,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
-
-from fcos_ops import PostprocessRule
 
 from .coco_checks import check_ground_truth, check_results, plain_boxes
 from .data import Batch, CocoDataset, evaluation_loader
 from .errors import UserError, brief, shorten
 from .files import check_replaceable
+from .inference import detect_batch
 from .models import FCOS
 
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
@@ -31,44 +29,20 @@ METRIC_NAMES = (
 )
 
 
-@torch.inference_mode()
 def predict(
-    model: FCOS,
-    loader: Iterable[Batch],
-    *,
-    rule: PostprocessRule | None = None,
-    progress: bool = False,
+    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
-    the model into evaluation mode. rule: see `FCOS.detect`.
+    the model into evaluation mode.
     """
     model.eval()
-    device = next(model.parameters()).device
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        images = batch.images.to(device)
-        found = model.detect(images, original_sizes=batch.original_sizes.to(device), rule=rule)
-        corner, size = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
-        rows = zip(
-            batch.image_ids,
-            found.count.tolist(),
-            torch.cat([corner, size], -1).tolist(),
-            found.scores.tolist(),
-            found.labels.tolist(),
-            strict=True,
-        )
-        for image_id, count, image_boxes, scores, labels in rows:
-            results += [
-                {
-                    "image_id": image_id,
-                    "category_id": model.config.category_ids[labels[i]],
-                    "bbox": image_boxes[i],
-                    "score": scores[i],
-                }
-                for i in range(count)
-            ]
+        found = detect_batch(model, batch.images, batch.original_sizes)
+        for image_id, detections in zip(batch.image_ids, found, strict=True):
+            results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
 
 
