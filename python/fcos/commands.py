@@ -6,7 +6,6 @@ import argparse
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -68,7 +67,9 @@ def train(options: argparse.Namespace) -> None:
         _run(trainer, validation, values["eval_every"])
     except (Exception, Interrupted):
         if trainer.saved_step > begin:
-            print(f"{folder.checkpoint} holds step {trainer.saved_step}: --resume goes on from there")
+            print(
+                f"{folder.checkpoint} holds step {trainer.saved_step}: --resume goes on from there"
+            )
         raise
     if trainer.saved_step > begin:
         print(f"wrote {folder.checkpoint}")

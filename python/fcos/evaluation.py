@@ -10,18 +10,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
-
-from fcos_ops import PostprocessRule
 
 from .coco_checks import check_ground_truth, check_results, plain_boxes
 from .data import Batch, CocoDataset, evaluation_loader
 from .errors import UserError, brief, shorten
 from .files import check_replaceable
+<<<<<<< HEAD
 from .models import FCOS, ModelConfig
+=======
+from .inference import detect_batch
+from .models import FCOS
+>>>>>>> python
 
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 METRIC_NAMES = (
@@ -30,8 +32,8 @@ METRIC_NAMES = (
 )
 
 
-@torch.inference_mode()
 def predict(
+<<<<<<< HEAD
     model: FCOS,
     loader: Iterable[Batch],
     *,
@@ -78,6 +80,21 @@ def predict(
                 for i in range(count)
                 if category_ids[labels[i]] is not None
             ]
+=======
+    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
+) -> list[dict[str, Any]]:
+    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
+
+    Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
+    the model into evaluation mode.
+    """
+    model.eval()
+    results: list[dict[str, Any]] = []
+    for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+        found = detect_batch(model, batch.images, batch.original_sizes)
+        for image_id, detections in zip(batch.image_ids, found, strict=True):
+            results += [{"image_id": image_id, **row} for row in detections.to_coco()]
+>>>>>>> python
     return results
 
 

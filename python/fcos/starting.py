@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from . import recipe
 from .data import CocoDataset
 from .errors import UserError

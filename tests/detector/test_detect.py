@@ -13,6 +13,7 @@ import pytest
 import torch
 from fcos import detection
 from fcos.cli import main
+from fcos.inference import Detector
 from fcos.inputs import find_images
 from fcos.preprocessing import Preprocessing
 from fcos.training.checkpoint import save_checkpoint
@@ -216,8 +217,8 @@ def test_a_preset_does_not_hide_what_is_asked_for(photos: Path, tmp_path: Path) 
     """`torchvision` keeps scores above 0.2 only."""
     model = small_model(preset="torchvision")
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -3.5)
-    arguments = (model, photos / "0.png", Preprocessing(40, 64))
-    _, found = detection.detect_file(*arguments, min_score=0.05)
+    detector = Detector(model, Preprocessing(40, 64))
+    _, found = detection.detect_file(detector, photos / "0.png", min_score=0.05)
     assert 0.05 <= min(result["score"] for result in found) < 0.2
 
 
@@ -254,10 +255,10 @@ def test_a_signal_keeps_what_was_done(
 ) -> None:
     detect_file = detection.detect_file
 
-    def signalled(model: Any, path: Path, *more: Any) -> Any:
+    def signalled(detector: Detector, path: Path, *more: Any) -> Any:
         if path.name == "4.png":
             os.kill(os.getpid(), signal.SIGINT)
-        return detect_file(model, path, *more)
+        return detect_file(detector, path, *more)
 
     monkeypatch.setattr(detection, "detect_file", signalled)
     files = [str(photos / f"{i}.png") for i in (0, 4, 6)]

@@ -109,9 +109,7 @@ def test_a_run_that_began_from_weights_resumes(data: Path, tmp_path: Path) -> No
     assert second["config"] == first["config"] and second["step"] == 2
 
 
-def test_backbone_weights(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_backbone_weights(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = ResNet("resnet18", "bn", 8)
     state = {**source.state_dict(), "fc.weight": torch.zeros(1000, 64)}
     torch.save(state, tmp_path / "r18.pth")

@@ -123,7 +123,9 @@ def test_losses(theirs: Any, file: Path) -> None:
         with torch.no_grad():
             expected = theirs(*their_samples(indices))
             batch = collate([dataset[i] for i in indices])
-            truth = GroundTruth(batch.truth.boxes, channels[batch.truth.labels], batch.truth.offsets)
+            truth = GroundTruth(
+                batch.truth.boxes, channels[batch.truth.labels], batch.truth.offsets
+            )
             found = ours(batch.images, truth)
         for name in LOSS_NAMES:
             assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5), name

@@ -135,6 +135,10 @@ class ModelConfig:
     def num_levels(self) -> int:
         return len(self.assignment.ranges)
 
+    def category_name(self, channel: int) -> str:
+        """The name of a channel's category; "category <id>" where it is not known."""
+        return self.class_names[channel] or f"category {self.category_ids[channel]}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which a checkpoint can hold."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

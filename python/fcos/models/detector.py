@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -64,6 +65,20 @@ class FCOS(nn.Module):
         )
         if self.variant.normalizer == "moving":
             self.register_buffer("loss_normalizer", torch.tensor(300.0))
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike[str], device: torch.device | str = "cpu"
+    ) -> FCOS:
+        """The model of a file in evaluation mode, with the averaged weights if it has them.
+
+        Raises:
+            FileNotFoundError: no such file.
+            UserError: not a checkpoint.
+        """
+        from ..training.checkpoint import load_model  # here, as it imports this module
+
+        return load_model(path, device)
 
     def forward(
         self,

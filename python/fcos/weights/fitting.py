@@ -53,9 +53,7 @@ def _same_categories(ours: ModelConfig, theirs: ModelConfig) -> list[tuple[int, 
         if number is not None and not name
     }
     found = []
-    for channel, (number, name) in enumerate(
-        zip(ours.category_ids, ours.class_names, strict=True)
-    ):
+    for channel, (number, name) in enumerate(zip(ours.category_ids, ours.class_names, strict=True)):
         other = by_name.get(name, by_id.get(number))
         if other is not None:
             found.append((channel, other))

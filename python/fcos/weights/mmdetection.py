@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from fcos_ops import ASSIGNMENT_RULES, LOSS_RULES, POSTPROCESS_RULES, PostprocessRule
 
 from ..errors import UserError, brief
@@ -219,9 +217,7 @@ def _preprocessing(
     return result._replace(size=both[0], max_size=both[1])
 
 
-def _colours(
-    values: Any, found: Architecture, preset: str, notes: list[str]
-) -> Preprocessing:
+def _colours(values: Any, found: Architecture, preset: str, notes: list[str]) -> Preprocessing:
     if isinstance(values, dict) and "mean" in values and "std" in values:
         rgb = choice(values, "bgr_to_rgb", (True, False), False)
         mean, std = (_three(values[name], name) for name in ("mean", "std"))
