@@ -1,4 +1,4 @@
-"""The command line: fcos train | eval | detect | scenes | demo."""
+"""The command line: fcos train | eval | detect | convert | scenes | demo."""
 
 from __future__ import annotations
 
@@ -103,6 +103,27 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--max-size", type=SIDE, help="default: as trained")
     add_device(parser)
     parser.set_defaults(command="detect")
+
+    from .models import VARIANTS
+    from .weights.layouts import LAYOUTS
+
+    parser = subparsers.add_parser(
+        "convert",
+        help="make a checkpoint of another program's FCOS",
+        description="Convert weights of torchvision, fcos_core, AdelaiDet, detectron2 or "
+        "mmdetection. The checkpoint holds all that the network needs to detect as it did there; "
+        "what is assumed, as the file does not say it, is printed.",
+    )
+    parser.add_argument("input", metavar="IN", help="file of weights")
+    parser.add_argument("output", metavar="OUT", help="checkpoint to write")
+    parser.add_argument("--layout", choices=list(LAYOUTS), help="default: recognised")
+    help_text = "published variant, where the layout has several"
+    parser.add_argument("--preset", choices=sorted(VARIANTS), help=help_text)
+    help_text = "annotation file that it was trained with (default COCO's 80)"
+    parser.add_argument("--categories", metavar="FILE", help=help_text)
+    help_text = "replace a file OUT"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    parser.set_defaults(command="convert")
 
     parser = subparsers.add_parser("scenes", help="write a small data set of shapes")
     parser.add_argument("--output", required=True, metavar="DIR")

@@ -12,6 +12,7 @@ import torch
 from . import demo as demo_module
 from . import recipe
 from .data import CocoDataset, find_split
+from .data.annotations import read_categories
 from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .errors import UserError
 from .evaluation import check_results_file, describe_unused, format_metrics, match_categories

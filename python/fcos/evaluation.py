@@ -18,12 +18,8 @@ from .coco_checks import check_ground_truth, check_results, plain_boxes
 from .data import Batch, CocoDataset, evaluation_loader
 from .errors import UserError, brief, shorten
 from .files import check_replaceable
-<<<<<<< HEAD
-from .models import FCOS, ModelConfig
-=======
 from .inference import detect_batch
-from .models import FCOS
->>>>>>> python
+from .models import FCOS, ModelConfig
 
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 METRIC_NAMES = (
@@ -33,54 +29,6 @@ METRIC_NAMES = (
 
 
 def predict(
-<<<<<<< HEAD
-    model: FCOS,
-    loader: Iterable[Batch],
-    *,
-    rule: PostprocessRule | None = None,
-    category_ids: Sequence[int | None] | None = None,
-    progress: bool = False,
-) -> list[dict[str, Any]]:
-    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
-
-    Boxes are in pixels of the image files. Puts the model into evaluation mode.
-
-    Args:
-        model, loader: network and images.
-        rule: see `FCOS.detect`.
-        category_ids: of each channel; detections of a channel that has None are left out. None: as
-            the model's config has them.
-        progress: whether to show a bar.
-    """
-    model.eval()
-    if category_ids is None:
-        category_ids = model.config.category_ids
-    device = next(model.parameters()).device
-    results: list[dict[str, Any]] = []
-    for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        images = batch.images.to(device)
-        found = model.detect(images, original_sizes=batch.original_sizes.to(device), rule=rule)
-        corner, size = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
-        rows = zip(
-            batch.image_ids,
-            found.count.tolist(),
-            torch.cat([corner, size], -1).tolist(),
-            found.scores.tolist(),
-            found.labels.tolist(),
-            strict=True,
-        )
-        for image_id, count, image_boxes, scores, labels in rows:
-            results += [
-                {
-                    "image_id": image_id,
-                    "category_id": category_ids[labels[i]],
-                    "bbox": image_boxes[i],
-                    "score": scores[i],
-                }
-                for i in range(count)
-                if category_ids[labels[i]] is not None
-            ]
-=======
     model: FCOS, loader: Iterable[Batch], *, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
@@ -94,7 +42,6 @@ def predict(
         found = detect_batch(model, batch.images, batch.original_sizes)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
->>>>>>> python
     return results
 
 
@@ -137,9 +84,10 @@ def evaluate(
 
     Raises: as `match_categories`.
     """
-    category_ids = match_categories(model.config, dataset)
+    matched = set(match_categories(model.config, dataset))
     loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    results = predict(model, loader, category_ids=category_ids, progress=progress)
+    found = predict(model, loader, progress=progress)
+    results = [result for result in found if result["category_id"] in matched]
     return coco_metrics(dataset.ground_truth(), results), results
 
 

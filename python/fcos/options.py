@@ -84,7 +84,9 @@ def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
 
 def add_model(group: argparse._ArgumentGroup) -> None:
     from .models import VARIANTS
-    from .models.config import MAX_FREEZE_AT, BackboneName, ExtraLevels, HeadNormName, NormName
+    from .models.config import ExtraLevels
+    from .models.norm import HeadNormName, NormName
+    from .models.resnet import NUM_STAGES, BackboneName
 
     def add(name: str, help_text: str, **options: Any) -> None:
         group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
@@ -100,7 +102,7 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     help_text = "of bottlenecks, instead of the 3x3"
     add("stride-in-1x1", help_text, action=argparse.BooleanOptionalAction)
     help_text = f"stages not trained: 1 the stem, 2 also layer1, ... {_default('freeze_at')}"
-    add("freeze-at", help_text, type=Number(int, 0, MAX_FREEZE_AT), metavar="N")
+    add("freeze-at", help_text, type=Number(int, 0, NUM_STAGES), metavar="N")
     help_text = f"what P6 is computed from {_default('extra_levels')}"
     add("extra-levels", help_text, choices=get_args(ExtraLevels))
     add("width", f"channels of pyramid and head {_default('width')}", type=CHANNELS)

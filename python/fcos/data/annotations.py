@@ -50,15 +50,25 @@ def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
         UserError: not such a file, or an entry that makes no sense.
     """
     content = _read_json(Path(path))
-    categories = _each(path, content, "categories", _category)
+    categories = _categories(path, content)
     ids = {category["id"] for category in categories}
     images = _each(path, content, "images", _image)
     annotations = _each(path, content, "annotations", lambda entry: _annotation(entry, ids))
+    _check_ids(path, "images", images)
+    return CocoFile(_sorted(images), _sorted(categories), annotations)
+
+
+def read_categories(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """(id, name) of each category in the order of an annotation file. Errors: `read_annotations`"""
+    return [(entry["id"], entry["name"]) for entry in _categories(path, _read_json(Path(path)))]
+
+
+def _categories(path: str | os.PathLike[str], content: Entry) -> list[Entry]:
+    categories = _each(path, content, "categories", _category)
     if not categories:
         raise UserError(f"{path} must have at least one category, got none")
     _check_ids(path, "categories", categories)
-    _check_ids(path, "images", images)
-    return CocoFile(_sorted(images), _sorted(categories), annotations)
+    return categories
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class TrainingSettings:
         clip: largest norm of the gradient of all weights; 0: no clipping.
         ema: decay of the averaged weights; 0: none.
         amp: "bf16" runs the network under autocast; losses stay float32.
-        activation_checkpointing: see `ResNet`.
+        activation_checkpointing: of the backbone; see `ResNet`.
         seed: of the order of the images and of the flips.
         workers: processes that load images; 0: none.
         flip: probability of a horizontal flip.
