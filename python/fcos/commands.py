@@ -28,7 +28,7 @@ from .training import Trainer, TrainingSettings, save_checkpoint
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
-from .weights import convert_file, load_model
+from .weights.detectors import convert_file, load_model
 
 
 def train(options: argparse.Namespace) -> None:

@@ -16,7 +16,9 @@ from .models.config import RULES
 from .preprocessing import Preprocessing
 from .training import TrainingSettings, load_checkpoint
 from .training.folder import RunFolder
-from .weights import BackboneWeights, fit_backbone, fit_detector, load_model, read_backbone_weights
+from .weights import BackboneWeights, load_backbone, read_backbone_weights
+from .weights.detectors import load_model
+from .weights.fitting import fit_detector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Start:
         checkpoint: content of last.pth where a run is resumed, else empty.
         config: of the checkpoint or the detector.
         detector, backbone: weights to begin with.
+        path: of the file that holds them.
     """
 
     values: recipe.Values
@@ -35,6 +38,7 @@ class Start:
     config: ModelConfig | None = None
     detector: FCOS | None = None
     backbone: BackboneWeights | None = None
+    path: str = ""
 
     def preprocessing(self, values: recipe.Values) -> Preprocessing:
         """How the run reads images."""
@@ -46,7 +50,7 @@ class Start:
         if self.detector is not None:
             print(fit_detector(model, self.detector), flush=True)
         if self.backbone is not None:
-            print(fit_backbone(model.backbone.body, self.backbone), flush=True)
+            load_backbone(model.backbone.body, self.backbone, self.path)
         return model
 
 
@@ -70,10 +74,11 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
         )
     if options.weights:
         detector = load_model(options.weights)
-        return Start(_of(detector.config), config=detector.config, detector=detector)
+        config = detector.config
+        return Start(_of(config), config=config, detector=detector, path=options.weights)
     if options.backbone_weights:
         backbone = read_backbone_weights(options.backbone_weights)
-        return Start(backbone.options, backbone=backbone)
+        return Start(_asked_by(backbone), backbone=backbone, path=options.backbone_weights)
     return Start({})
 
 
@@ -81,6 +86,16 @@ def _of(config: ModelConfig) -> recipe.Values:
     """The options that make a model like this one."""
     model = {name: getattr(config, name) for name in recipe.MODEL}
     return {**model, **{name: getattr(config.preprocessing, name) for name in recipe.INPUT}}
+
+
+def _asked_by(backbone: BackboneWeights) -> recipe.Values:
+    """The options that a backbone's weights need."""
+    values: recipe.Values = {}
+    if backbone.stride_in_1x1:
+        values["stride_in_1x1"] = True
+    if backbone.folded:
+        values["norm"] = "frozen_bn"
+    return values
 
 
 def _stored(checkpoint: Mapping[str, Any], config: ModelConfig) -> recipe.Values:
@@ -108,6 +123,6 @@ def _config(
         config = dataclasses.replace(start.config, **own)
     preprocessing = config.preprocessing
     if start.backbone is not None:
-        preprocessing = preprocessing._replace(**start.backbone.colours)
+        preprocessing = start.backbone.applied_to(preprocessing)
     sides = {name: values[name] for name in recipe.INPUT}
     return dataclasses.replace(config, preprocessing=preprocessing._replace(**sides))
