@@ -20,13 +20,14 @@ from .evaluation import evaluate as evaluate_model
 from .files import check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
-from .models import FCOS, ModelConfig, load_backbone_weights
+from .models import FCOS, ModelConfig
 from .preprocessing import PREPROCESSING, Preprocessing
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings, load_checkpoint, load_model
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
+from .weights import load_backbone, read_backbone_weights
 
 
 def train(options: argparse.Namespace) -> None:
@@ -90,7 +91,8 @@ def _trainer(
     if options.backbone_weights:
         if options.resume:
             raise UserError("--backbone-weights must not be given with --resume, which has weights")
-        load_backbone_weights(model.backbone.body, options.backbone_weights)
+        path = options.backbone_weights
+        load_backbone(model.backbone.body, read_backbone_weights(path), path)
     notes = {name: values[name] for name in recipe.NOTES}
     return Trainer(model.to(device), dataset, TrainingSettings(**settings), options.output, notes)
 

@@ -6,15 +6,11 @@ its classification checkpoints load once `fc.*` is dropped.
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..files import load_torch_file
 from .norm import NormName, make_norm
-from .weights import load_weights
 
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 
@@ -150,21 +146,3 @@ def _stage(
     blocks: list[nn.Module] = [block(inputs, planes, stride, norm, downsample)]
     blocks += [block(outputs, planes, 1, norm, None) for _ in range(1, depth)]
     return nn.Sequential(*blocks)
-
-
-def load_backbone_weights(body: ResNet, path: str | os.PathLike[str]) -> None:
-    """Load ResNet weights in torchvision's layout (its ImageNet checkpoints; `fc.*` is ignored).
-
-    Raises:
-        FileNotFoundError: no such file.
-        UserError: not such a file, or weights of another network.
-    """
-    content = load_torch_file(path, "file of backbone weights")
-    if isinstance(content, dict):
-        if "model" in content or "state_dict" in content:
-            raise UserError(f"{path} must hold the weights of a ResNet, got a whole checkpoint")
-        content = {k: value for k, value in content.items() if not str(k).startswith("fc.")}
-    try:
-        load_weights(body, content)
-    except ValueError as error:
-        raise UserError(f"{path} does not fit this backbone: {error}") from error
