@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from fcos.models import FCOS, LOSS_NAMES, VARIANTS, ModelConfig, load_backbone_weights
+from fcos.models import FCOS, LOSS_NAMES, VARIANTS, ModelConfig
 from fcos.models.norm import FrozenBatchNorm2d
 from fcos.models.resnet import ResNet
 from fcos.structures import join_ground_truth, pad_images
@@ -71,15 +71,6 @@ def test_backbones(name: str, blocks: tuple[int, ...], channels: tuple[int, ...]
     assert [m.shape[1:] for m in maps] == [
         (c, 64 // s, 96 // s) for c, s in zip(channels, (8, 16, 32), strict=True)
     ]
-
-
-def test_backbone_weights_with_a_classifier_load(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    source, target = ResNet("resnet18", "bn", 8), ResNet("resnet18", "frozen_bn", 8)
-    torch.save({**source.state_dict(), "fc.weight": torch.zeros(1)}, tmp_path / "r18.pth")
-    load_backbone_weights(target, tmp_path / "r18.pth")
-    assert torch.equal(target.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
-    with pytest.raises(ValueError, match="does not fit"):
-        load_backbone_weights(ResNet("resnet34", "bn", 8), tmp_path / "r18.pth")
 
 
 def test_frozen_batch_norm_equals_batch_norm_in_evaluation() -> None:

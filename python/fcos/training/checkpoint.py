@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, brief, shorten
-from ..files import load_torch_file, save_torch_file
+from ..files import save_torch_file
 from ..memory import is_out_of_memory
-from ..models import FCOS, VARIANTS, ModelConfig, load_weights
+from ..models import FCOS, VARIANTS, ModelConfig
 from ..preprocessing import Preprocessing
+from ..weights import build, read_weights_file
 from .records import Window
 from .settings import TrainingSettings
 
@@ -40,7 +41,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) ->
         FileNotFoundError: no such file.
         UserError: not a checkpoint of this package, or, to resume, one of a model alone.
     """
-    content = load_torch_file(path, "checkpoint")
+    content = read_weights_file(path, "checkpoint", foreign=False)
     if not is_checkpoint(content):
         raise UserError(f"{path}: not a checkpoint written by `fcos train`")
     missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
@@ -83,10 +84,10 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     """
     content = load_checkpoint(path)
     ema = content.get("ema")
-    model = FCOS(ModelConfig.from_dict(content["config"]))
     part = "model" if ema is None else "ema"
     with reading(path, part):
-        load_weights(model, content["model"] if ema is None else ema["model"])
+        weights = content["model"] if ema is None else ema["model"]
+        model = build(ModelConfig.from_dict(content["config"]), weights)
     return model.eval().to(device)
 
 

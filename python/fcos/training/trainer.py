@@ -18,8 +18,9 @@ from tqdm import tqdm
 from ..data import Batch, CocoDataset, training_loader
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
-from ..models import FCOS, LOSS_NAMES, load_weights
+from ..models import FCOS, LOSS_NAMES
 from ..models.batch_size import check_batch
+from ..weights import load_weights
 from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
 from .folder import RunFolder
