@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from fcos.inference import ImageDetections
 from fcos.models import FCOS, ModelConfig
+from fcos.preprocessing import Preprocessing
 from PIL import Image
 
 # options of `fcos train` for a network like `small_model`
@@ -57,3 +59,20 @@ def small_model(**changes: Any) -> FCOS:
         "norm": "gn",
     }
     return FCOS(ModelConfig(**{**values, **changes}))
+
+
+def decided_model(**changes: Any) -> FCOS:
+    """A `small_model` for small images that finds much, with scores that differ widely."""
+    model = small_model(**{"preprocessing": Preprocessing(40, 64), **changes})
+    logits = model.head.classification_head.cls_logits
+    torch.nn.init.normal_(logits.weight, std=0.2)
+    torch.nn.init.constant_(logits.bias, 0.0)
+    return model
+
+
+def same_detections(found: ImageDetections, expected: ImageDetections) -> None:
+    """Of two runs of one network; convolutions of another batch may round the last bits otherwise."""
+    assert found.names == expected.names and found.category_ids == expected.category_ids
+    assert torch.equal(found.labels, expected.labels) and len(found.names)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
