@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from fcos.models import FCOS, ModelConfig
 from PIL import Image
+from torch import Tensor, nn
 
 # options of `fcos train` for a network like `small_model`
 SMALL = (
@@ -57,3 +58,20 @@ def small_model(**changes: Any) -> FCOS:
         "norm": "gn",
     }
     return FCOS(ModelConfig(**{**values, **changes}))
+
+
+def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
+    """Multiplications of the convolutions in a forward pass, on any device, the meta one too."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += output.numel() * module.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return total
