@@ -308,7 +308,9 @@ def maps(
             x = (x + y).relu()
         stages.append(x)
     laterals = [
-        F.conv2d(stages[level + 1], *weight_and_bias(names.lateral, level=level + names.first_level))
+        F.conv2d(
+            stages[level + 1], *weight_and_bias(names.lateral, level=level + names.first_level)
+        )
         for level in range(3)
     ]
     for level in (1, 0):

@@ -12,6 +12,7 @@ from fcos.inference import ImageDetections
 from fcos.models import FCOS, ModelConfig
 from fcos.preprocessing import Preprocessing
 from PIL import Image
+from torch import Tensor, nn
 
 # options of `fcos train` for a network like `small_model`
 SMALL = (
@@ -61,6 +62,7 @@ def small_model(**changes: Any) -> FCOS:
     return FCOS(ModelConfig(**{**values, **changes}))
 
 
+<<<<<<< HEAD
 def decided_model(**changes: Any) -> FCOS:
     """A `small_model` for small images that finds much, with scores that differ widely."""
     model = small_model(**{"preprocessing": Preprocessing(40, 64), **changes})
@@ -76,3 +78,20 @@ def same_detections(found: ImageDetections, expected: ImageDetections) -> None:
     assert torch.equal(found.labels, expected.labels) and len(found.names)
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
+=======
+def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
+    """Multiplications of the convolutions in a forward pass, on any device, the meta one too."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += output.numel() * module.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return total
+>>>>>>> backbones

@@ -67,9 +67,7 @@ _CASES = {
     ),
     "adelaidet, no scale": _Case(foreign.ADELAIDET._replace(scale=None), _DETECTRON2),
     "detectron2": _Case(foreign.DETECTRON2, _DETECTRON2._replace(**_ON_SCORE)),
-    "mmdetection": _Case(
-        foreign.MMDETECTION, _MMDETECTION, {"bias": False, "scale_shape": ()}
-    ),
+    "mmdetection": _Case(foreign.MMDETECTION, _MMDETECTION, {"bias": False, "scale_shape": ()}),
     "mmdetection, tricks": _Case(
         foreign.MMDETECTION, _MMDETECTION._replace(**_IMPROVED, iou=0.6), {"scale_shape": ()}
     ),
@@ -145,7 +143,9 @@ _INPUTS = {
 
 
 @pytest.mark.parametrize(("names", "asked", "normalized"), _INPUTS.values(), ids=_INPUTS)
-def test_the_input_has_the_other_programs_colours(names: Names, asked: Any, normalized: Any) -> None:
+def test_the_input_has_the_other_programs_colours(
+    names: Names, asked: Any, normalized: Any
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     preprocessing = _converted(foreign.random_file(names), **asked).config.preprocessing
     assert (preprocessing.size, preprocessing.max_size) == (800, 1333)

@@ -11,7 +11,7 @@ from fcos.models import FCOS
 from fcos.models.resnet import ResNet
 from fcos.preprocessing import Preprocessing
 from fcos.training import load_checkpoint, save_checkpoint
-from fcos.weights import load_model
+from fcos.weights.detectors import load_model
 from fcos.weights.fitting import fit_detector
 
 from .helpers import SMALL, small_model

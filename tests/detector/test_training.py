@@ -19,9 +19,9 @@ from fcos.training import (
     TrainingError,
     TrainingSettings,
     load_checkpoint,
-    load_model,
 )
 from fcos.training.schedule import learning_rate_factor
+from fcos.weights.detectors import load_model
 
 from .helpers import small_model
 

@@ -1,4 +1,4 @@
-"""A file of torchvision's weights gives torchvision's losses and detections, from image files on."""
+"""A file of torchvision's weights gives its losses and detections, from image files on."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def our_dataset(model: Any) -> Any:
 
 
 def load(file: Path) -> Any:
-    from fcos.weights import load_model
+    from fcos.weights.detectors import load_model
 
     return load_model(file)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from fcos_ops.presets import (
-    ASSIGNMENTRULES,
-    LOSSRULES,
-    POSTPROCESSRULES,
+    ASSIGNMENT_RULES,
+    LOSS_RULES,
+    POSTPROCESS_RULES,
     AssignmentRule,
     LossRule,
     PostprocessRule,
@@ -160,9 +160,9 @@ def _assignment(values: Mapping[str, Any]) -> AssignmentRule:
 
 RULES: dict[str, Mapping[str, Any]] = {
     "variant": VARIANTS,
-    "assignment": ASSIGNMENTRULES,
-    "loss": LOSSRULES,
-    "postprocess": POSTPROCESSRULES,
+    "assignment": ASSIGNMENT_RULES,
+    "loss": LOSS_RULES,
+    "postprocess": POSTPROCESS_RULES,
     "preprocessing": PREPROCESSING,
 }
 _READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {

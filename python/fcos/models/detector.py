@@ -77,7 +77,7 @@ class FCOS(nn.Module):
             FileNotFoundError: no such file.
             UserError: not a checkpoint.
         """
-        from ..training.checkpoint import load_model  # here, as it imports this module
+        from ..weights.detectors import load_model  # here, as it imports this module
 
         return load_model(path, device)
 

@@ -236,9 +236,12 @@ def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _buffers_kept(block)
 
-    # torch.compile takes no contexts and needs none: it writes statistics in the forward pass only
-    more = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
-    return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, **more)
+    if torch.compiler.is_compiling():
+        # it takes no such contexts and needs none: it moves statistics in the forward pass only
+        return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+    return checkpoint(
+        block, x, use_reentrant=False, context_fn=contexts, preserve_rng_state=False
+    )
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def fit_detector(model: FCOS, source: FCOS) -> str:
 def _same_categories(ours: ModelConfig, theirs: ModelConfig) -> list[tuple[int, int]]:
     """Channels of ours and theirs that stand for the same category."""
     by_name = {name: channel for channel, name in enumerate(theirs.class_names) if name}
-    by_id = {
+    by_id: dict[int | None, int] = {
         number: channel
         for channel, (number, name) in enumerate(
             zip(theirs.category_ids, theirs.class_names, strict=True)

@@ -73,6 +73,8 @@ def read_backbone_weights(path: str | os.PathLike[str]) -> BackboneWeights:
     for layout, read in _LAYOUTS.items():
         if layout in weights:
             return read(weights, path)
+    if any(name.startswith("backbone.") for name in weights):
+        raise UserError(f"{path} must hold the weights of a ResNet alone, got a whole detector")
     raise UserError(
         f"{path} must hold the weights of a ResNet ({', '.join(_LAYOUTS)}, ...), got "
         f"{len(weights)} others: {a_few(weights)}"
