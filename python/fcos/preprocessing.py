@@ -139,7 +139,7 @@ class Preprocessing(NamedTuple):
         if values.keys() != set(cls._fields):
             expected = ", ".join(cls._fields)
             raise ValueError(f"preprocessing must hold {expected}, got {brief(list(values))}")
-        lists = {name: value for name, value in values.items() if isinstance(value, list)}
+        lists = {name: values[name] for name in ("mean", "std") if isinstance(values[name], list)}
         found = cls(**{**values, **{name: tuple(value) for name, value in lists.items()}})
         found.check()
         return found
@@ -156,7 +156,8 @@ PREPROCESSING: dict[str, Preprocessing] = {
 
 
 def _short_side_size(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
-    """fcos_core's: where the long side would exceed the limit, the short one is rounded first."""
+    """fcos_core's: where the long side would exceed the limit, the short one is rounded first; to 1
+    where that is 0, with which it fails."""
     short, long = min(height, width), max(height, width)
     if long / short * size > max_size:
         size = max(1, round(max_size * short / long))
