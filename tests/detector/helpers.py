@@ -62,7 +62,6 @@ def small_model(**changes: Any) -> FCOS:
     return FCOS(ModelConfig(**{**values, **changes}))
 
 
-<<<<<<< HEAD
 def decided_model(**changes: Any) -> FCOS:
     """A `small_model` for small images that finds much, with scores that differ widely."""
     model = small_model(**{"preprocessing": Preprocessing(40, 64), **changes})
@@ -73,12 +72,13 @@ def decided_model(**changes: Any) -> FCOS:
 
 
 def same_detections(found: ImageDetections, expected: ImageDetections) -> None:
-    """Of two runs of one network; convolutions of another batch may round the last bits otherwise."""
+    """Of two runs of one network; convolutions of another batch may round the last bits."""
     assert found.names == expected.names and found.category_ids == expected.category_ids
     assert torch.equal(found.labels, expected.labels) and len(found.names)
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
-=======
+
+
 def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
     """Multiplications of the convolutions in a forward pass, on any device, the meta one too."""
     total = 0
@@ -94,4 +94,3 @@ def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
     for hook in hooks:
         hook.remove()
     return total
->>>>>>> backbones

@@ -13,8 +13,10 @@ from fcos.errors import UserError
 from fcos.evaluation import (
     METRIC_NAMES,
     coco_metrics,
+    describe_unused,
     evaluate,
     format_metrics,
+    match_categories,
     predict,
 )
 from fcos.structures import pad_images
@@ -212,9 +214,23 @@ def test_untrained_model_finds_nothing_and_evaluates_to_zero(dataset: CocoDatase
 def test_other_categories_are_refused(dataset: CocoDataset) -> None:
     model = small_model(class_names=("a", "b"), category_ids=(1, 2))
     with pytest.raises(
-        ValueError, match="2 categories, a, b; the data has 3, .*: 1 'a' against 3 'ball'"
+        UserError, match="2 categories, a, b; the data has 3, .*: none against 3 'ball'"
     ):
         evaluate(model, dataset)
+
+
+def test_channels_without_a_category_are_left_out(dataset: CocoDataset) -> None:
+    """Of a background, of a category that the data lacks; and of a file without names."""
+    names, ids = ("", "hat", "dog", "ball", ""), (None, 40, 8, 3, 7)
+    model = small_model(class_names=names, category_ids=ids)
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
+    matched = match_categories(model.config, dataset)
+    assert matched == (None, 40, None, 3, 7)
+    assert describe_unused(model.config, matched) == (
+        "2 of 5 channels stand for no category of it: 0, 2"
+    )
+    _, results = evaluate(model, dataset)
+    assert {result["category_id"] for result in results} == {3, 7, 40}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from fcos.models import FCOS, LOSS_NAMES, VARIANTS, ModelConfig
 from fcos.models.norm import FrozenBatchNorm2d
-from fcos.models.resnet import ResNet
 from fcos.structures import join_ground_truth, pad_images
 
 from .helpers import count_multiply_adds, small_model

@@ -199,7 +199,7 @@ def test_weights_of_another_network_are_refused_briefly(
         assert error.count("\n") == 1 and len(error) < len(str(path)) + 300
         return error
 
-    assert "got a whole checkpoint" in message(load_checkpoint(run / "last.pth"))
+    assert "got a whole detector" in message(load_checkpoint(run / "last.pth"))
     assert "(are they of another norm?)" in message(ResNet("resnet18", "bn", 8).state_dict())
     error = message(ResNet("resnet18", "gn", 4).state_dict())
     assert "size mismatch for conv1.weight" in error and "another width" in error

@@ -91,10 +91,9 @@ def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="checkpoint not found"):
         load_checkpoint(tmp_path / "none.pth")
-    reason = "it is damaged or of another kind"
     for content in (b"hello", b"", b"\x1b[31m", b"PK\3\4" + bytes(100)):
         (tmp_path / "text.pth").write_bytes(content)
-        with pytest.raises(UserError, match=f"text.pth: not a checkpoint: {reason}$"):
+        with pytest.raises(UserError, match="text.pth: not a checkpoint: it is "):
             load_checkpoint(tmp_path / "text.pth")
     torch.save({"model": Path("a")}, tmp_path / "object.pth")
     with pytest.raises(UserError, match="other things than tensors and plain values$"):

@@ -239,9 +239,7 @@ def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         # it takes no such contexts and needs none: it moves statistics in the forward pass only
         return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
-    return checkpoint(
-        block, x, use_reentrant=False, context_fn=contexts, preserve_rng_state=False
-    )
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts, preserve_rng_state=False)
 
 
 @contextmanager

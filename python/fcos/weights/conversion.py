@@ -110,7 +110,7 @@ def contiguous_categories(
 
 
 def of_caffe2(state: dict[str, Tensor]) -> tuple[Architecture, bool]:
-    """The architecture, and whether its stride is in the 1x1 convolution: in ResNets of bottlenecks,
-    as MSRA's backbones have it, not in ResNeXts, which FAIR trained later."""
+    """The architecture, and whether its stride is in the 1x1 convolution: in ResNets of bottlenecks
+    it is, as in MSRA's backbones, not in ResNeXts, which FAIR trained later."""
     found = architecture(state)
     return found, found.backbone in ("resnet50", "resnet101", "resnet152")

@@ -89,7 +89,8 @@ def by_id(count: int, source: Source, notes: list[str]) -> list[tuple[int, str]]
 def images(state: Mapping[str, Tensor], backbone: str, notes: list[str]) -> Preprocessing:
     """Mean and deviation are buffers, which files of early versions hold."""
     if "pixel_mean" in state and "pixel_std" in state:
-        return CAFFE2_IMAGES._replace(**{n: _colour(state, f"pixel_{n}") for n in ("mean", "std")})
+        mean, std = _colour(state, "pixel_mean"), _colour(state, "pixel_std")
+        return CAFFE2_IMAGES._replace(mean=mean, std=std)
     x101 = backbone == "resnext101_32x8d"
     found = CAFFE2_IMAGES._replace(std=CAFFE2_X101_STD) if x101 else CAFFE2_IMAGES
     notes.append(

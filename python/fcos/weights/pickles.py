@@ -11,7 +11,6 @@ import pickle
 from collections import OrderedDict
 from typing import IO, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,6 +95,8 @@ class BoundedFile:
 
 def to_tensor(value: object) -> Tensor | None:
     """The tensor that a numpy array in a pickle is; None where `value` is no array of numbers."""
+    import numpy as np  # here, so that the command line can say that it is missing
+
     if isinstance(value, np.ndarray):
         return torch.tensor(value)
     if not isinstance(value, Stub):
@@ -107,6 +108,8 @@ def to_tensor(value: object) -> Tensor | None:
 
 
 def _array(stub: Stub) -> Tensor | None:
+    import numpy as np
+
     function = stub.path.rpartition(".")[2]
     if not stub.path.startswith("numpy."):
         return None
