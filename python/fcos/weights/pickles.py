@@ -74,8 +74,9 @@ class StubUnpickler(pickle.Unpickler):
             self.stubs[path] = type("Stub", (Stub,), {"path": path})
         return self.stubs[path]
 
-    def persistent_load(self, key: Any) -> None:
-        """A storage of torch, which is not in the pickle."""
+    def persistent_load(self, key: Any) -> Any:
+        """In place of a storage of torch, or the source code of a module: its class."""
+        return key[1]
 
 
 class BoundedFile:
