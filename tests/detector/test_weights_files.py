@@ -89,9 +89,9 @@ def test_foreign_objects_become_stubs(
     }
     path = _save(tmp_path / "a.pth", content, is_zip)
     monkeypatch.delitem(sys.modules, "somebody_config")
-    before = torch.serialization.get_safe_globals()
+    before = set(torch.serialization.get_safe_globals())
     found = read_weights_file(path)
-    assert torch.serialization.get_safe_globals() == before
+    assert set(torch.serialization.get_safe_globals()) == before
     assert _is_state(found["state_dict"]) and _is_state(unwrap(found))
     assert found["meta"]["cfg"] == {"a": {"b": 1}} and found["meta"]["names"] == ["x", "y"]
     assert found["meta"]["buffer"].path == "somebody_config.Buffer"
@@ -203,7 +203,7 @@ NO_WEIGHTS = {
     "empty": (b"", "it is empty"),
     "text": (b"# Weights\nare elsewhere", "it is a text, '# Weights\\nare else..."),
     "html": (b"<!DOCTYPE html><html>", "it is a text, '<!DOCTYPE html><htm"),
-    "json": (b'{"message": "not found"}', "it is a text, '{\"message\": "),
+    "json": (b'{"message": "not found"}', 'it is a text, \'{"message": '),
     "cut umlaut": (b"a" * 511 + "\N{LATIN SMALL LETTER A WITH DIAERESIS}".encode(), "it is a text"),
     "lfs": (LFS, "it is a Git LFS pointer: get the file itself with `git lfs pull`"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(20), "it is an image"),
