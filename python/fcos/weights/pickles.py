@@ -97,12 +97,10 @@ class BoundedFile:
 
 def to_tensor(value: object) -> Tensor | None:
     """The tensor that a numpy array in a pickle is; None where `value` is no array of numbers."""
-    if isinstance(value, np.ndarray):
-        return torch.tensor(value)
-    if not isinstance(value, Stub):
-        return None
     try:
-        return _array(value)
+        if isinstance(value, np.ndarray):
+            return torch.tensor(value)
+        return _array(value) if isinstance(value, Stub) else None
     except (IndexError, OverflowError, TypeError, ValueError):
         return None
 
