@@ -12,7 +12,6 @@ from fcos.data import CocoDataset
 from fcos.errors import UserError
 from fcos.files import atomic_path
 from fcos.models import FCOS
-from fcos.preprocessing import Preprocessing
 from fcos.training import (
     ModelEMA,
     Trainer,
@@ -21,6 +20,7 @@ from fcos.training import (
     load_checkpoint,
 )
 from fcos.training.schedule import learning_rate_factor
+
 from fcos.weights.detectors import load_model
 
 from .helpers import small_model
@@ -91,9 +91,15 @@ def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="checkpoint not found"):
         load_checkpoint(tmp_path / "none.pth")
-    for content in (b"hello", b"", b"\x1b[31m", b"PK\3\4" + bytes(100)):
+    reasons = {
+        b"hello": "it is a text, 'hello'",
+        b"": "it is empty",
+        b"\x1b[31m": "it is damaged or of another kind",
+        b"PK\3\4" + bytes(100): "it is cut short or damaged",
+    }
+    for content, reason in reasons.items():
         (tmp_path / "text.pth").write_bytes(content)
-        with pytest.raises(UserError, match="text.pth: not a checkpoint: it is "):
+        with pytest.raises(UserError, match=f"text.pth: not a checkpoint: {reason}$"):
             load_checkpoint(tmp_path / "text.pth")
     torch.save({"model": Path("a")}, tmp_path / "object.pth")
     with pytest.raises(UserError, match="other things than tensors and plain values$"):
@@ -127,7 +133,7 @@ def test_nan_loss_stops_and_keeps_the_last_sound_checkpoint(
 def test_bf16_autocast_trains(dataset: CocoDataset, tmp_path: Path) -> None:
     # Wide enough for two columns on P6: torch 2.13 and 2.15 leave the bfloat16 gradient of a weight
     # of stride 2 over one column unset on a CPU with AVX-512 (Trainer then stops: not finite).
-    dataset.preprocessing = Preprocessing(96, 144)
+    dataset.size, dataset.max_size = 96, 144
     plain = _finish(_trainer(dataset, tmp_path / "a"))
     mixed = _finish(_trainer(dataset, tmp_path / "b", amp="bf16"))
     assert mixed[0].loss == pytest.approx(plain[0].loss, rel=0.05)

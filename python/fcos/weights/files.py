@@ -17,7 +17,7 @@ import torch
 
 from ..errors import UserError, brief, shorten
 from ..memory import is_out_of_memory
-from .pickles import BoundedFile, StubUnpickler
+from .pickles import BoundedFile, Stub, StubUnpickler
 
 _ZIP = b"PK\3\4"
 _LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how torch.save began its files to 1.5
@@ -84,9 +84,11 @@ def _read(path: Path, file: BinaryIO, head: bytes, foreign: bool) -> Any:
         _check_zip(file)
     elif foreign and head[8:9] == b"{" and head[7] == 0:  # after the length of the JSON, 8 bytes
         return _read_safetensors(path)
-    elif foreign and not head.startswith(_LEGACY):
+    elif not head.startswith(_LEGACY):
+        if not foreign:
+            raise pickle.UnpicklingError("not of torch.save")
         return StubUnpickler(BoundedFile(file, path.stat().st_size)).load()
-    with _declared(_foreign_names(file, head) if foreign else {}):
+    with _declared(_named_classes(file, head) if foreign else {}):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -110,16 +112,12 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def _foreign_names(file: BinaryIO, head: bytes) -> dict[str, type]:
-    """A class to declare for each name that torch may not know, found by a dry run with stubs.
+def _named_classes(file: BinaryIO, head: bytes) -> dict[str, type[Stub]]:
+    """What a file of torch.save names besides tensors, as a dry run with stubs alone found it.
 
-    Where the dry run stumbles, nothing is declared, and torch has the word.
+    Where the dry run stumbles there is nothing to declare, and torch has the word.
     """
     file.seek(0)
-    known = {
-        entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"
-        for entry in torch.serialization.get_safe_globals()
-    }
     with contextlib.suppress(Exception):
         if head.startswith(_ZIP):
             with zipfile.ZipFile(file) as archive:
@@ -131,27 +129,33 @@ def _foreign_names(file: BinaryIO, head: bytes) -> dict[str, type]:
             for _ in range(4):  # the magic number, the format, the writer's machine, the content
                 unpickler = StubUnpickler(file)
                 unpickler.load()
-        return {
-            name: stub if stub.container is None else _class_making(stub.container)
-            for name, stub in unpickler.stubs.items()
-            if name not in known and not _ORDINARY.fullmatch(name)
-        }
+        return {n: stub for n, stub in unpickler.stubs.items() if not _ORDINARY.fullmatch(n)}
     return {}
 
 
-def _class_making(container: type) -> type:
-    """Torch's unpickler fills nothing but real lists and mappings."""
-    return type("Container", (), {"__new__": lambda cls, *_, **__: container()})
-
-
 @contextlib.contextmanager
-def _declared(names: dict[str, type]) -> Iterator[None]:
-    if not names:
+def _declared(stubs: dict[str, type[Stub]]) -> Iterator[None]:
+    """Torch's unpickler takes these for what the names mean, but for what the program declared."""
+    if not stubs:
         yield
         return
-    classes: list[Any] = [(stub, name) for name, stub in names.items()]
-    with _declaring, torch.serialization.safe_globals(classes):
-        yield
+    with _declaring:
+        known = {
+            entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"
+            for entry in torch.serialization.get_safe_globals()
+        }
+        classes: list[Any] = [
+            (stub if stub.container is None else _class_making(stub.container), name)
+            for name, stub in stubs.items()
+            if name not in known
+        ]
+        with torch.serialization.safe_globals(classes):
+            yield
+
+
+def _class_making(container: type) -> type:
+    """That unpickler fills nothing but real lists and mappings."""
+    return type("Container", (), {"__new__": lambda cls, *_, **__: container()})
 
 
 def _reason(head: bytes, error: Exception) -> str:

@@ -114,7 +114,7 @@ def _torchvision(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Ba
 
 def _detectron2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> BackboneWeights:
     """Of torchvision's networks: the conversion tool states these colours and this stride."""
-    state = tensors(_renamed(weights, _name_of_detectron2, path), path)
+    state = _renamed(tensors(weights, path), _name_of_detectron2, path)
     return BackboneWeights(state, max_value=255.0, mean=_RGB_MEAN, std=_RGB_STD)
 
 
@@ -126,9 +126,9 @@ def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Backbon
     divided by in one case alone, the ResNeXt-101-32x8d of detectron2, which is known by its batch
     norms: detectron2's files have statistics, while Detectron's have them folded in.
     """
-    weights = dict(weights)
-    bias = weights.pop("conv1_b", None)
-    state = tensors(_renamed(weights, _name_of_caffe2, path), path)
+    blobs = tensors(weights, path)
+    bias = blobs.pop("conv1_b", None)
+    state = _renamed(blobs, _name_of_caffe2, path)
     folded = "bn1.running_mean" not in state
     if folded:
         for name in [name for name in state if re.search(r"(bn\d|downsample\.1)\.weight$", name)]:
@@ -136,12 +136,11 @@ def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Backbon
             state[norm + "running_mean"] = torch.zeros_like(state[name])
             state[norm + "running_var"] = torch.ones_like(state[name])
     if bias is not None:  # of MSRA's ResNet-50; a shift before a norm is a shift of its mean
-        (shift,) = tensors({"conv1_b": bias}, path).values()
         mean = state.get("bn1.running_mean")
-        if mean is not None and mean.shape == shift.shape:
-            state["bn1.running_mean"] = mean - shift
+        if mean is not None and mean.shape == bias.shape:
+            state["bn1.running_mean"] = mean - bias
         else:
-            state["conv1.bias"] = shift  # no part of any network here, which is then said
+            state["conv1.bias"] = bias  # no part of any network here, which is then said
     inner = state.get("layer1.0.conv2.weight")
     grouped = inner is not None and inner.ndim == 4 and inner.shape[1] < inner.shape[0]
     bottlenecks = "layer1.0.conv3.weight" in state
@@ -158,8 +157,10 @@ def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Backbon
 
 
 def _renamed(
-    weights: Mapping[str, Any], rename: Callable[[str], str | None], path: str | os.PathLike[str]
-) -> dict[str, Any]:
+    weights: Mapping[str, Tensor],
+    rename: Callable[[str], str | None],
+    path: str | os.PathLike[str],
+) -> dict[str, Tensor]:
     names = {name: rename(name) for name in weights}
     if unknown := [name for name, ours in names.items() if ours is None]:
         raise UserError(

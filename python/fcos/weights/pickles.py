@@ -73,8 +73,9 @@ class StubUnpickler(pickle.Unpickler):
             self.stubs[path] = type("Stub", (Stub,), {"path": path})
         return self.stubs[path]
 
-    def persistent_load(self, key: Any) -> None:
-        """A storage of torch, which is not in the pickle."""
+    def persistent_load(self, key: Any) -> Any:
+        """In place of a storage of torch, or the source code of a module: its class."""
+        return key[1]
 
 
 class BoundedFile:
@@ -97,12 +98,10 @@ def to_tensor(value: object) -> Tensor | None:
     """The tensor that a numpy array in a pickle is; None where `value` is no array of numbers."""
     import numpy as np  # here, so that the command line can say that it is missing
 
-    if isinstance(value, np.ndarray):
-        return torch.tensor(value)
-    if not isinstance(value, Stub):
-        return None
     try:
-        return _array(value)
+        if isinstance(value, np.ndarray):
+            return torch.tensor(value)
+        return _array(value) if isinstance(value, Stub) else None
     except (IndexError, OverflowError, TypeError, ValueError):
         return None
 
