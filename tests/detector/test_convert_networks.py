@@ -67,9 +67,7 @@ _CASES = {
     ),
     "adelaidet, no scale": _Case(foreign.ADELAIDET._replace(scale=None), _DETECTRON2),
     "detectron2": _Case(foreign.DETECTRON2, _DETECTRON2._replace(**_ON_SCORE)),
-    "mmdetection": _Case(
-        foreign.MMDETECTION, _MMDETECTION, {"bias": False, "scale_shape": ()}
-    ),
+    "mmdetection": _Case(foreign.MMDETECTION, _MMDETECTION, {"bias": False, "scale_shape": ()}),
     "mmdetection, tricks": _Case(
         foreign.MMDETECTION, _MMDETECTION._replace(**_IMPROVED, iou=0.6), {"scale_shape": ()}
     ),
@@ -79,7 +77,7 @@ _CASES = {
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES)
 def test_a_converted_network_computes_what_the_other_program_does(case: _Case) -> None:
     state = foreign.random_file(case.names, **case.file)
-    # whole cells at every level: fcos_core also clips a left edge to the last pixel, ours to its end
+    # whole cells at every level: fcos_core clips a left edge to the last pixel, ours to its end
     image = torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(1)).double()
     model = _converted(state, **case.asked)
     p6_from_c5 = case.file.get("p6_from_c5", False)
@@ -145,7 +143,9 @@ _INPUTS = {
 
 
 @pytest.mark.parametrize(("names", "asked", "normalized"), _INPUTS.values(), ids=_INPUTS)
-def test_the_input_has_the_other_programs_colours(names: Names, asked: Any, normalized: Any) -> None:
+def test_the_input_has_the_other_programs_colours(
+    names: Names, asked: Any, normalized: Any
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     preprocessing = _converted(foreign.random_file(names), **asked).config.preprocessing
     assert (preprocessing.size, preprocessing.max_size) == (800, 1333)

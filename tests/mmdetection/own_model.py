@@ -1,6 +1,6 @@
-"""mmdetection's own FCOS, built from the configs that its wheel brings, and files as it writes them.
+"""mmdetection's own FCOS, built from the configs that its wheel brings.
 
-mmcv's compiled ops need an hour to build. FCOS at evaluation calls one of them, nms, which is stated
+mmcv's compiled ops take long to build. FCOS at evaluation calls one of them, nms, which is stated
 here; the others are only looked up when mmdet is imported.
 """
 

@@ -91,6 +91,7 @@ def convert(
     chosen = LAYOUTS[name]
     if preset is not None and preset not in chosen.presets:
         raise UserError(
-            f"preset must be {' or '.join(chosen.presets)} for weights of {name}, got {brief(preset)}"
+            f"preset must be {' or '.join(chosen.presets)} for weights of {name}, "
+            f"got {brief(preset)}"
         )
     return chosen.convert(Source(state, meta or {}, preset, categories, hint))

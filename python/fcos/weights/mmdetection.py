@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from fcos_ops import ASSIGNMENT_RULES, LOSS_RULES, POSTPROCESS_RULES, PostprocessRule
 
 from ..errors import UserError, brief
@@ -158,13 +156,12 @@ def _norm(config: Mapping[str, Any], notes: list[str]) -> str:
 
 
 def _stride_in_1x1(config: Mapping[str, Any], found: Architecture, notes: list[str]) -> bool:
-    is_bottleneck_resnet = found.backbone in ("resnet50", "resnet101", "resnet152")
     if config:
         style = choice(config, "model.backbone.style", ("caffe", "pytorch"), "pytorch")
         return style == "caffe" and found.backbone not in ("resnet18", "resnet34")
-    style = "caffe" if is_bottleneck_resnet else "pytorch"
+    style = "caffe" if found.is_bottleneck_resnet else "pytorch"
     notes.append(f"the style of the backbone is taken to be {style}, as published first")
-    return is_bottleneck_resnet
+    return found.is_bottleneck_resnet
 
 
 def _box_loss(config: Mapping[str, Any], preset: str, notes: list[str]) -> str:
@@ -219,15 +216,12 @@ def _preprocessing(
     return result._replace(size=both[0], max_size=both[1])
 
 
-def _colours(
-    values: Any, found: Architecture, preset: str, notes: list[str]
-) -> Preprocessing:
+def _colours(values: Any, found: Architecture, preset: str, notes: list[str]) -> Preprocessing:
     if isinstance(values, dict) and "mean" in values and "std" in values:
         rgb = choice(values, "bgr_to_rgb", (True, False), False)
         mean, std = (_three(values[name], name) for name in ("mean", "std"))
-        order = "rgb" if rgb else "bgr"
-        return _CAFFE._replace(channel_order=order, mean=mean, std=std)
-    if found.backbone in ("resnet50", "resnet101", "resnet152"):
+        return _CAFFE._replace(channel_order="rgb" if rgb else "bgr", mean=mean, std=std)
+    if found.is_bottleneck_resnet:
         mean = _DETECTRON2_MEAN if preset == "improved" else _FCOS_CORE_MEAN
         result = _CAFFE._replace(mean=mean)
     else:

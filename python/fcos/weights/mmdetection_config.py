@@ -23,7 +23,7 @@ def read_config(meta: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def setting(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """The value at "model.neck.type" or the like; the default where a part of the way is missing."""
+    """The value at "model.neck.type" or the like; the default where part of the way is missing."""
     value: Any = config
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
