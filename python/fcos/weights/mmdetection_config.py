@@ -16,7 +16,7 @@ _MAX_TEXT = 1_000_000  # characters; the published configs have under 20,000
 def read_config(meta: Mapping[str, Any]) -> dict[str, Any] | None:
     """The config that was stored with the weights, as plain dictionaries; None: there is none that
     can be read, or a text whose parts inherit from one another."""
-    config = meta.get("cfg", meta.get("config"))
+    config = meta.get("cfg") or meta.get("config")
     if isinstance(config, str):
         config = _parsed(config)
     return config if isinstance(config, dict) and isinstance(config.get("model"), dict) else None
