@@ -6,8 +6,9 @@ A ResNet-50 with thin stages, a pyramid of `WIDTH` channels and towers of two co
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -162,7 +163,13 @@ MMDETECTION = Names(
 )
 
 
-def random_file(
+def random_file(names: Names, **kind: Any) -> dict[str, Tensor]:
+    """float64 weights under a program's names, always the same; see `_random_file`."""
+    return dict(_random_file(names, **kind))
+
+
+@functools.cache
+def _random_file(
     names: Names,
     *,
     classes: int = 3,
@@ -172,8 +179,6 @@ def random_file(
     head_norm: str = "gn",
     scale_shape: tuple[int, ...] = (1,),
 ) -> dict[str, Tensor]:
-    """float64 weights under a program's names, always the same; maps keep the size of the image's
-    values."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, Tensor] = {}
 

@@ -77,7 +77,7 @@ _CASES = {
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES)
 def test_a_converted_network_computes_what_the_other_program_does(case: _Case) -> None:
     state = foreign.random_file(case.names, **case.file)
-    # whole cells at every level: fcos_core also clips a left edge to the last pixel
+    # whole cells at every level: fcos_core clips a left edge to the last pixel, ours to its end
     image = torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(1)).double()
     model = _converted(state, **case.asked)
     p6_from_c5 = case.file.get("p6_from_c5", False)

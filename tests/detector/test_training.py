@@ -20,7 +20,6 @@ from fcos.training import (
     load_checkpoint,
 )
 from fcos.training.schedule import learning_rate_factor
-
 from fcos.weights.detectors import load_model
 
 from .helpers import small_model

@@ -1,7 +1,7 @@
-"""mmdetection's own FCOS, built from its wheel's configs, and files as it writes them.
+"""mmdetection's own FCOS, built from the configs that its wheel brings.
 
-mmcv's compiled ops need an hour to build. FCOS at evaluation calls one of them, nms, which is
-stated here; the others are only looked up when mmdet is imported.
+mmcv's compiled ops take long to build. FCOS at evaluation calls one of them, nms, which is stated
+here; the others are only looked up when mmdet is imported.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from fcos_ops import POSTPROCESS_RULES
 
-from .conversion import Converted, Source, finished, of_caffe2
+from .architecture import architecture
+from .conversion import Converted, Source, finished
 from .detectron2 import BACKBONE_RULES, IGNORED, by_id, images
 from .renaming import rename
 
@@ -28,7 +29,7 @@ def convert(source: Source) -> Converted:
     """See `layouts.convert`."""
     notes: list[str] = []
     state = rename(source.state, (*BACKBONE_RULES, *_HEAD), IGNORED)
-    found, in_1x1 = of_caffe2(state)
+    found = architecture(state)
     preprocessing = images(source.state, found.backbone, notes)
     if found.num_levels == 3:
         preprocessing = preprocessing._replace(size=512, max_size=736)
@@ -44,7 +45,7 @@ def convert(source: Source) -> Converted:
         by_id(found.num_classes, source, notes),
         "improved",
         notes,
-        stride_in_1x1=in_1x1,
+        stride_in_1x1=found.is_bottleneck_resnet,
         freeze_at=2,
         postprocess=POSTPROCESS_RULES["improved"]._replace(clip="after_nms"),
         preprocessing=preprocessing,

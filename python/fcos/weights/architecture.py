@@ -43,6 +43,12 @@ class Architecture(NamedTuple):
     conv_bias: bool
     scale: bool
 
+    @property
+    def is_bottleneck_resnet(self) -> bool:
+        """Whether Caffe2's backbones of this kind, MSRA's, have the stride in the 1x1 convolution;
+        its ResNeXts, which came later, do not."""
+        return self.backbone in ("resnet50", "resnet101", "resnet152")
+
 
 def architecture(state: Mapping[str, Tensor]) -> Architecture:
     """Read the network off weights under our names (torchvision's, with or without Scale).

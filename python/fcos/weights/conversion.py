@@ -13,7 +13,7 @@ from ..errors import UserError, brief
 from ..models.config import ModelConfig
 from ..models.variant import VARIANTS
 from ..preprocessing import Preprocessing
-from .architecture import Architecture, architecture
+from .architecture import Architecture
 from .coco_classes import COCO_CATEGORIES
 
 Categories = Sequence[tuple[int, str]]  # (id, name) in the order of the annotation file
@@ -107,10 +107,3 @@ def contiguous_categories(
             f"of which the first is {brief(tuple(given[0]) if given else None)}"
         )
     return list(given)
-
-
-def of_caffe2(state: dict[str, Tensor]) -> tuple[Architecture, bool]:
-    """The architecture, and whether its stride is in the 1x1 convolution: in ResNets of bottlenecks
-    it is, as in MSRA's backbones, not in ResNeXts, which FAIR trained later."""
-    found = architecture(state)
-    return found, found.backbone in ("resnet50", "resnet101", "resnet152")

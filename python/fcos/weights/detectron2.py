@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import UserError, brief
 from ..preprocessing import Preprocessing
+from .architecture import architecture
 from .conversion import (
     CAFFE2_IMAGES,
     CAFFE2_X101_STD,
@@ -18,7 +19,6 @@ from .conversion import (
     Source,
     contiguous_categories,
     finished,
-    of_caffe2,
 )
 from .renaming import Rules, rename
 
@@ -66,7 +66,7 @@ def convert(source: Source) -> Converted:
     """See `layouts.convert`."""
     notes: list[str] = []
     state = rename(source.state, (*BACKBONE_RULES, *_HEAD), IGNORED)
-    found, in_1x1 = of_caffe2(state)
+    found = architecture(state)
     # the moving average of the positives is not in its files: it starts again, as in a new run
     state["loss_normalizer"] = torch.tensor(300.0)
     return finished(
@@ -75,7 +75,7 @@ def convert(source: Source) -> Converted:
         by_id(found.num_classes, source, notes),
         "detectron2",
         notes,
-        stride_in_1x1=in_1x1,
+        stride_in_1x1=found.is_bottleneck_resnet,
         preprocessing=images(source.state, found.backbone, notes),
     )
 

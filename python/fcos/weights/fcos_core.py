@@ -12,7 +12,8 @@ from __future__ import annotations
 from fcos_ops import POSTPROCESS_RULES
 
 from ..errors import UserError
-from .conversion import CAFFE2_IMAGES, Converted, Source, contiguous_categories, finished, of_caffe2
+from .architecture import architecture
+from .conversion import CAFFE2_IMAGES, Converted, Source, contiguous_categories, finished
 from .renaming import rename
 
 _BODY = (
@@ -44,7 +45,7 @@ def convert(source: Source) -> Converted:
     notes: list[str] = []
     preset = _preset(source, notes)
     state = rename(source.state, (*_BODY, *_FPN, *_HEAD))
-    found, in_1x1 = of_caffe2(state)
+    found = architecture(state)
     return finished(
         state,
         found,
@@ -52,7 +53,7 @@ def convert(source: Source) -> Converted:
         preset,
         notes,
         norm_eps=0.0,
-        stride_in_1x1=in_1x1,
+        stride_in_1x1=found.is_bottleneck_resnet,
         postprocess=POSTPROCESS_RULES["paper"],  # the improved networks drop no boxes either
         preprocessing=_IMAGES,
     )

@@ -156,13 +156,12 @@ def _norm(config: Mapping[str, Any], notes: list[str]) -> str:
 
 
 def _stride_in_1x1(config: Mapping[str, Any], found: Architecture, notes: list[str]) -> bool:
-    is_bottleneck_resnet = found.backbone in ("resnet50", "resnet101", "resnet152")
     if config:
         style = choice(config, "model.backbone.style", ("caffe", "pytorch"), "pytorch")
         return style == "caffe" and found.backbone not in ("resnet18", "resnet34")
-    style = "caffe" if is_bottleneck_resnet else "pytorch"
+    style = "caffe" if found.is_bottleneck_resnet else "pytorch"
     notes.append(f"the style of the backbone is taken to be {style}, as published first")
-    return is_bottleneck_resnet
+    return found.is_bottleneck_resnet
 
 
 def _box_loss(config: Mapping[str, Any], preset: str, notes: list[str]) -> str:
@@ -221,9 +220,8 @@ def _colours(values: Any, found: Architecture, preset: str, notes: list[str]) ->
     if isinstance(values, dict) and "mean" in values and "std" in values:
         rgb = choice(values, "bgr_to_rgb", (True, False), False)
         mean, std = (_three(values[name], name) for name in ("mean", "std"))
-        order = "rgb" if rgb else "bgr"
-        return _CAFFE._replace(channel_order=order, mean=mean, std=std)
-    if found.backbone in ("resnet50", "resnet101", "resnet152"):
+        return _CAFFE._replace(channel_order="rgb" if rgb else "bgr", mean=mean, std=std)
+    if found.is_bottleneck_resnet:
         mean = _DETECTRON2_MEAN if preset == "improved" else _FCOS_CORE_MEAN
         result = _CAFFE._replace(mean=mean)
     else:

@@ -16,14 +16,14 @@ _MAX_TEXT = 1_000_000  # characters; the published configs have under 20,000
 def read_config(meta: Mapping[str, Any]) -> dict[str, Any] | None:
     """The config that was stored with the weights, as plain dictionaries; None: there is none that
     can be read, or a text whose parts inherit from one another."""
-    config = meta.get("cfg", meta.get("config"))
+    config = meta.get("cfg") or meta.get("config")
     if isinstance(config, str):
         config = _parsed(config)
     return config if isinstance(config, dict) and isinstance(config.get("model"), dict) else None
 
 
 def setting(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """The value at "model.neck.type" or the like; the default where a part of it is missing."""
+    """The value at "model.neck.type" or the like; the default where part of the way is missing."""
     value: Any = config
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
