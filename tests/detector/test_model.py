@@ -190,3 +190,8 @@ def test_config_checks_and_round_trip() -> None:
         small_model(backbone="vgg")
     with pytest.raises(ValueError, match="norm"):
         small_model(norm="none")
+
+
+def test_names_of_categories() -> None:
+    config = small_model(class_names=("", "", "hat"), category_ids=(None, 7, 40)).config
+    assert [config.category_name(channel) for channel in (1, 2)] == ["category 7", "hat"]
