@@ -72,7 +72,7 @@ def decided_model(**changes: Any) -> FCOS:
 
 
 def same_detections(found: ImageDetections, expected: ImageDetections) -> None:
-    """Of two runs of one network; convolutions of another batch may round the last bits."""
+    """Convolutions of another batch may round the last bits otherwise."""
     assert found.names == expected.names and found.category_ids == expected.category_ids
     assert torch.equal(found.labels, expected.labels) and len(found.names)
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-5, atol=1e-6)

@@ -213,6 +213,15 @@ def test_json_and_summary_hold_what_min_score_says(
     assert counts[0] >= counts[2] > counts[3] == 0
 
 
+def test_other_sizes_of_images(photos: Path, weights: str, tmp_path: Path) -> None:
+    found = []
+    for size in ("40", "80"):
+        output = tmp_path / size
+        assert _detect(weights, output, str(photos / "0.png"), "--size", size) == 0
+        found.append(_report(output)[0]["detections"])
+    assert found[0] != found[1]
+
+
 def test_a_preset_does_not_hide_what_is_asked_for(photos: Path, tmp_path: Path) -> None:
     """`torchvision` keeps scores above 0.2 only."""
     model = small_model(preset="torchvision")

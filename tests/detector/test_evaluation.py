@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fcos.data import CocoDataset, find_split
+from fcos.data import CocoDataset, collate, find_split
 from fcos.errors import UserError
 from fcos.evaluation import (
     METRIC_NAMES,
@@ -24,7 +24,7 @@ from fcos.structures import pad_images
 from fcos_ops import POSTPROCESS_RULES
 from tests.repository import PHOTOS, WITHOUT_PHOTOS
 
-from .helpers import small_model
+from .helpers import decided_model, small_model
 
 TRUTH_LISTS = ("images", "categories", "annotations")
 
@@ -206,9 +206,17 @@ def test_predictions_are_coco_results(dataset: CocoDataset) -> None:
 
 def test_untrained_model_finds_nothing_and_evaluates_to_zero(dataset: CocoDataset) -> None:
     model = small_model()
-    assert predict(model, []) == []
+    assert predict(model.train(), []) == [] and not model.training
     metrics, results = evaluate(model, dataset)
     assert results == [] and metrics["AP50"] == 0.0
+
+
+def test_channels_without_a_category_are_no_results(dataset: CocoDataset) -> None:
+    batches = [collate([dataset[0]])]
+    whole = predict(decided_model(), batches)
+    results = predict(decided_model(category_ids=(None, 7, 40)), batches)
+    assert results == [result for result in whole if result["category_id"] != 3]
+    assert 0 < len(results) < len(whole)
 
 
 def test_other_categories_are_refused(dataset: CocoDataset) -> None:

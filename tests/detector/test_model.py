@@ -196,3 +196,8 @@ def test_config_checks(changes: dict[str, Any], message: str) -> None:
 def test_frozen_norms_may_have_no_eps() -> None:
     config = small_model(norm="frozen_bn", norm_eps=0.0, head_norm="none").config
     assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+def test_names_of_categories() -> None:
+    config = small_model(class_names=("", "", "hat"), category_ids=(None, 7, 40)).config
+    assert [config.category_name(channel) for channel in (1, 2)] == ["category 7", "hat"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image
 
-from ..errors import UserError
+from ..errors import UserError, shorten
 
 _Path = str | os.PathLike[str]
 
@@ -98,10 +98,10 @@ def _decoding(name: _Path) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise FileNotFoundError(f"image not found: {name}") from None
+        raise FileNotFoundError(f"image not found: {shorten(str(name))}") from None
     except Exception as error:  # a decoder raises whatever foreign bytes make it stumble on
-        reason = str(error) or type(error).__name__
-        raise UserError(f"cannot read the image {name}: {reason}") from error
+        reason = shorten(str(error) or type(error).__name__)
+        raise UserError(f"cannot read the image {shorten(str(name))}: {reason}") from error
 
 
 @contextlib.contextmanager
