@@ -47,15 +47,13 @@ class ImageDetections(NamedTuple):
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str | None = None) -> Detector:
-    """The detector of a checkpoint.
+    """The detector of a file of weights.
 
     Args:
-        path: a file that `fcos train` wrote; the averaged weights are used if it has them.
+        path: see `FCOS.from_checkpoint`.
         device: where it runs; None: on CUDA if there is any, else on the CPU.
 
-    Raises:
-        FileNotFoundError: no such file.
-        UserError: not a checkpoint.
+    Raises: as `FCOS.from_checkpoint`.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -66,8 +64,8 @@ class Detector:
     """Finds objects on images: see `__call__`, which may run in several threads at once.
 
     Attributes:
-        model: puts it into evaluation mode.
-        preprocessing: how images become its input; as it was trained, unless another is given.
+        model: put into evaluation mode by each call.
+        preprocessing: how images become its input; the config's, unless another was given.
     """
 
     def __init__(self, model: FCOS, preprocessing: Preprocessing | None = None) -> None:
@@ -101,7 +99,7 @@ class Detector:
                 both uint8, or floating point from 0 to 1, which is rounded to 8 bits.
             min_score: detections from this score on; None: as the model's config has it, which
                 keeps those above a threshold.
-            batch: so many images at most run together, to save time on a GPU. Only neighbours of
+            batch: so many images at most run together: more memory, less time. Only neighbours of
                 one padded size do, so that what is found on an image does not depend on others,
                 but for the last bits of floating point.
 

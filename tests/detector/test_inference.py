@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from fcos.preprocessing import Preprocessing
 from fcos.structures import pad_images
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
+
+from tests.repository import REPOSITORY
 
 from .helpers import decided_model, same_detections
 
@@ -54,6 +57,18 @@ def test_the_lines_of_the_documentation(
     exec(textwrap.dedent(lines), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed and {line.split()[0] for line in printed} <= {"ball", "cup", "hat"}
+
+
+def test_the_lines_of_the_readme(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    checkpoint.rename("FILE")
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (lines,) = [block for block in blocks if "import fcos\n" in block]
+    values = {"images": [_noise(), Image.fromarray(_noise())]}
+    exec(lines, values)
+    assert [found.names for found in values["detections"]] == [
+        found.names for found in Detector(decided_model())(values["images"])
+    ]
 
 
 def test_equals_the_model_by_hand(detector: Detector) -> None:

@@ -71,11 +71,12 @@ class FCOS(nn.Module):
     def from_checkpoint(
         cls, path: str | os.PathLike[str], device: torch.device | str = "cpu"
     ) -> FCOS:
-        """The model of a file in evaluation mode, with the averaged weights if it has them.
+        """The model of a file in evaluation mode: a checkpoint of `fcos train` or `fcos convert`,
+        with the averaged weights if it has them, or weights of torchvision's fcos_resnet50_fpn.
 
         Raises:
             FileNotFoundError: no such file.
-            UserError: not a checkpoint.
+            UserError: not such a file; the message says where it has to be converted.
         """
         from ..weights.detectors import load_model  # here, as it imports this module
 
