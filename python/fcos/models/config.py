@@ -39,13 +39,14 @@ class ModelConfig:
         category_ids: the dataset's id of each channel, for result files; None for a channel that
             stands for no category, as torchvision's 0 and the holes in COCO's ids.
         preset: name of the published variant ("paper", "improved", "torchvision", "detectron2",
-            "mmdet"), which the rules below follow where they are not given.
+            "mmdet"), which the rules below follow where they are None. dataclasses.replace keeps
+            them, so that another preset wants them set to None as well.
         backbone, norm, norm_eps, stride_in_1x1, backbone_width: see `ResNet`.
         freeze_at: how many stages of the backbone are not trained: 1 is the stem, 2 the stem and
             layer1, up to 5; 0: all are trained.
         width: channels of the pyramid and of the towers, 256 in the published networks.
         depth: convolutions in each tower, 4 in the published networks.
-        extra_levels: what P6 is computed from.
+        extra_levels: what P6 is computed from; without effect where there are 3 levels.
         head_norm: of the towers; see `make_head_norm`. Its eps is 1e-5 whatever norm_eps is.
         variant, assignment, loss, postprocess: switches of the head, of the targets, of the losses
             and of the detections. The number of levels is that of assignment.ranges.
@@ -109,16 +110,23 @@ class ModelConfig:
             raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
 
     def _check_classes(self) -> None:
+        for name, expected, is_one in (
+            ("class_names", "texts", lambda value: isinstance(value, str)),
+            ("category_ids", "whole numbers or None", _is_id),
+        ):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not all(map(is_one, values)):
+                raise ValueError(f"{name}: expected a tuple of {expected}, got {brief(values)}")
         if len(self.class_names) != len(self.category_ids) or not self.class_names:
             raise ValueError(
                 "class_names, category_ids: expected one of each per class and at least one class, "
                 f"got {len(self.class_names)} and {len(self.category_ids)}"
             )
-        if not all(isinstance(name, str) for name in self.class_names):
-            raise ValueError(f"class_names: expected texts, got {brief(self.class_names)}")
-        if not all(isinstance(number, int | None) for number in self.category_ids):
+        ids = [number for number in self.category_ids if number is not None]
+        if not ids or len(set(ids)) < len(ids):
             raise ValueError(
-                f"category_ids: expected whole numbers, got {brief(self.category_ids)}"
+                "category_ids: expected at least one whole number, and none twice, "
+                f"got {brief(self.category_ids)}"
             )
 
     def _check_norm_eps(self) -> None:
@@ -151,6 +159,10 @@ class ModelConfig:
         lists = {name: tuple(values[name]) for name in ("class_names", "category_ids")}
         rules = {name: read(values[name]) for name, read in _READ.items()}
         return cls(**{**values, **lists, **rules})
+
+
+def _is_id(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _assignment(values: Mapping[str, Any]) -> AssignmentRule:
