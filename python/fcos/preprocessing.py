@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from .errors import brief
 from .opencv_resize import resize_like_opencv
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Rounding = Literal["nearest", "two_steps", "floor", "short_side"]
 Interpolation = Literal["pillow", "torch", "opencv"]
@@ -93,12 +94,15 @@ class Preprocessing(NamedTuple):
         Raises:
             ValueError: an image of another mode, whose channels would be taken for colours.
         """
+        import numpy as np  # here, as the help of the commands needs neither
+        from PIL.Image import Resampling
+
         if image.mode != "RGB":
             raise ValueError(f"image must be in mode RGB, got {image.mode}")
         height, width = self.resized_size(image.height, image.width)
         resize = (width, height) != image.size
         if resize and self.interpolation == "pillow":
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = image.resize((width, height), Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(image))
         if resize and self.interpolation == "opencv":
             pixels = resize_like_opencv(pixels, height, width)
