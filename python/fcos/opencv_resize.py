@@ -25,10 +25,6 @@ def resize_like_opencv(pixels: Tensor, height: int, width: int) -> Tensor:
     """
     pixels = pixels.int()
     left, fraction = _neighbours(pixels.shape[1], width)
-    # OpenCV takes a column at the border alone, but mixes a row at the border with itself, which
-    # loses bits twice
-    outside = (left < 0) | (left >= pixels.shape[1] - 1)
-    fraction = fraction.masked_fill(outside, 0)
     rows = _weighted(pixels, 1, left, 1 - fraction)
     rows.add_(_weighted(pixels, 1, left + 1, fraction)).bitwise_right_shift_(4)
     top, fraction = _neighbours(rows.shape[0], height)

@@ -94,7 +94,7 @@ class Preprocessing(NamedTuple):
         Raises:
             ValueError: an image of another mode, whose channels would be taken for colours.
         """
-        import numpy as np  # here, so that the model's config needs no package but torch
+        import numpy as np  # here, as the help of the commands needs neither
         from PIL.Image import Resampling
 
         if image.mode != "RGB":

@@ -47,20 +47,18 @@ def assert_same(rule: Preprocessing, images: list[Image.Image]) -> None:
     assert torch.equal(found.tensor, expected.tensors)
 
 
-@pytest.mark.parametrize(("size", "max_size"), [(800, 1333), (600, 1000)])
-def test_sizes(size: int, max_size: int) -> None:
+def test_sizes() -> None:
     """On tensors without memory: torchvision's arithmetic alone."""
-    rule = RULE._replace(size=size, max_size=max_size)
     with torch.device("meta"):
-        for height in range(1, 1501, 47):
-            for width in range(1, 1501, 13):
+        for height in range(1, 1501, 307):
+            for width in range(1, 1501, 97):
                 image = torch.empty(1, height, width)
                 try:
-                    resized, _ = transform._resize_image_and_masks(image, size, max_size)
+                    resized, _ = transform._resize_image_and_masks(image, RULE.size, RULE.max_size)
                 except (RuntimeError, ZeroDivisionError):  # a side becomes 0
-                    assert min(rule.resized_size(height, width)) == 1
+                    assert min(RULE.resized_size(height, width)) == 1
                 else:
-                    assert rule.resized_size(height, width) == resized.shape[1:]
+                    assert RULE.resized_size(height, width) == resized.shape[1:]
 
 
 @pytest.mark.parametrize(
