@@ -64,7 +64,7 @@ class StubUnpickler(pickle.Unpickler):
         stubs: a class for each "module.name" that the pickle names.
     """
 
-    def __init__(self, file: IO[bytes] | BoundedFile) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
         self.stubs: dict[str, type[Stub]] = {}
 
@@ -77,22 +77,6 @@ class StubUnpickler(pickle.Unpickler):
     def persistent_load(self, key: Any) -> Any:
         """In place of a storage of torch, or the source code of a module: its class."""
         return key[1]
-
-
-class BoundedFile:
-    """A file of which no more is asked than it has left: a damaged length would take all memory."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self.file = file
-        self.size = size
-
-    def read(self, count: int) -> bytes:
-        if count > self.size - self.file.tell():
-            raise EOFError("it ends too early")
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        return self.file.readline()
 
 
 def to_tensor(value: object) -> Tensor | None:
