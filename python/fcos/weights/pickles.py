@@ -85,7 +85,7 @@ def to_tensor(value: object) -> Tensor | None:
         if isinstance(value, np.ndarray):
             return torch.tensor(value)
         return _array(value) if isinstance(value, Stub) else None
-    except (IndexError, OverflowError, TypeError, ValueError):
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         return None
 
 
