@@ -152,3 +152,29 @@ def test_deep_and_circular_contents(tmp_path: Path, how: str) -> None:
         FORMATS[how](tmp_path / "a.pkl", content)
         with pytest.raises(UserError, match="must hold"):
             unwrap(read_weights_file(tmp_path / "a.pkl"))
+
+
+DTYPE = b"cnumpy\ndtype\nU\2f4\x85R(K\3U\1<tb"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"N",
+        b"}",
+        b"(K\1K\2\x85K\7\x89U\4abcdt",
+        b"(K\1K\2\x85" + DTYPE + b"\x89U\4abcdt",
+        b"(K\1K\1\x85cnumpy\ndtype\nU\2O8\x85R\x89U\4abcdt",
+        b"(K\1K\1\x85cnumpy\ndtype\nU\2f4\x85R}b\x89U\4abcdt",
+        b"(K\1K\1\x85" + DTYPE.replace(b"<", b"?") + b"\x89U\4abcdt",
+        b"(K\1U\1a\x85" + DTYPE + b"\x89U\4abcdt",
+        b"(K\1K\1\x85" + DTYPE + b"\x89]t",
+    ],
+)
+def test_arrays_that_are_none(tmp_path: Path, state: bytes) -> None:
+    array = b"cnumpy.core.multiarray\n_reconstruct\n)R" + state + b"b"
+    _as_pickle(tmp_path / "a.pkl", b"\x80\2}U\1a" + array + b"s.")
+    with pytest.raises(
+        UserError, match="must hold tensors alone, got 1 of 1 entries that are none"
+    ):
+        unwrap(read_weights_file(tmp_path / "a.pkl"))

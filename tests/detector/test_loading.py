@@ -12,6 +12,7 @@ from fcos.errors import UserError
 from fcos.models import FCOS, ModelConfig
 from fcos.models.norm import FrozenBatchNorm2d
 from fcos.weights import build, load_weights, read_weights_file, unwrap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .helpers import small_model
 
@@ -94,6 +95,23 @@ def test_build_takes_the_tensors_themselves(preset: str) -> None:
         images = [torch.rand(3, 40, 50)]
         ours, theirs = (m.eval()(images).boxes for m in (model, source))
     assert torch.equal(ours, theirs)
+
+
+def test_build_draws_no_random_numbers() -> None:
+    """On the meta device the first of them has torch import its compiler."""
+    operators = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            operators.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    source = small_model()
+    with Recorder():
+        build(source.config, source.state_dict())
+    assert "empty" in operators and not {"normal_", "uniform_"} & set(operators)
 
 
 def test_frozen_parameters_stay_frozen() -> None:

@@ -17,7 +17,7 @@ import torch
 
 from ..errors import UserError, brief, shorten
 from ..memory import is_out_of_memory
-from .pickles import BoundedFile, Stub, StubUnpickler
+from .pickles import Stub, StubUnpickler
 
 _ZIP = b"PK\3\4"
 _LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how torch.save began its files to 1.5
@@ -87,7 +87,7 @@ def _read(path: Path, file: BinaryIO, head: bytes, foreign: bool) -> Any:
     elif not head.startswith(_LEGACY):
         if not foreign:
             raise pickle.UnpicklingError("not of torch.save")
-        return StubUnpickler(BoundedFile(file, path.stat().st_size)).load()
+        return StubUnpickler(file).load()
     with _declared(_named_classes(file, head) if foreign else {}):
         return torch.load(path, map_location="cpu", weights_only=True)
 

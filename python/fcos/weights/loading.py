@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import a_few, brief
 from ..models import FCOS, ModelConfig
@@ -23,10 +25,23 @@ def build(config: ModelConfig, weights: object) -> FCOS:
 
     Raises: as `load_weights`.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = FCOS(config)
     load_weights(model, weights)
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """Skips what initialises weights. On the meta device it would do nothing, either, but the first
+    random number there makes torch import its compiler, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        of_init = getattr(func, "__module__", None) == "torch.nn.init"
+        if of_init or func in (Tensor.normal_, Tensor.uniform_):
+            return None
+        return func(*args, **(kwargs or {}))
 
 
 def load_weights(module: nn.Module, weights: object) -> None:

@@ -63,7 +63,7 @@ class StubUnpickler(pickle.Unpickler):
         stubs: a class for each "module.name" that the pickle names.
     """
 
-    def __init__(self, file: IO[bytes] | BoundedFile) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
         self.stubs: dict[str, type[Stub]] = {}
 
@@ -78,22 +78,6 @@ class StubUnpickler(pickle.Unpickler):
         return key[1]
 
 
-class BoundedFile:
-    """A file of which no more is asked than it has left: a damaged length would take all memory."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self.file = file
-        self.size = size
-
-    def read(self, count: int) -> bytes:
-        if count > self.size - self.file.tell():
-            raise EOFError("it ends too early")
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        return self.file.readline()
-
-
 def to_tensor(value: object) -> Tensor | None:
     """The tensor that a numpy array in a pickle is; None where `value` is no array of numbers."""
     import numpy as np  # here, so that the command line can say that it is missing
@@ -102,7 +86,7 @@ def to_tensor(value: object) -> Tensor | None:
         if isinstance(value, np.ndarray):
             return torch.tensor(value)
         return _array(value) if isinstance(value, Stub) else None
-    except (IndexError, OverflowError, TypeError, ValueError):
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         return None
 
 
