@@ -14,6 +14,7 @@ from PIL import Image
 
 from .own_model import import_mmdet, random_model, thin_config
 
+pytestmark = pytest.mark.mmdetection
 try:
     import_mmdet()
 except ImportError as error:

@@ -61,6 +61,9 @@ def architecture(state: Mapping[str, Tensor]) -> Architecture:
     """
     width = _shape(state, _FPN + "inner_blocks.0.0.weight")[0]
     backbone_width = _shape(state, _BODY + "conv1.weight")[0]
+    depth = sum(name.startswith(_TOWER) and state[name].dim() == 4 for name in state)
+    if depth == 0:
+        _refuse(f"towers of convolutions, {_TOWER}*", "none")
     has_extra = _FPN + "extra_blocks.p6.weight" in state
     p6_inputs = _shape(state, _FPN + "extra_blocks.p6.weight")[1] if has_extra else width
     head_norm = _head_norm(state)
@@ -72,7 +75,7 @@ def architecture(state: Mapping[str, Tensor]) -> Architecture:
         norm=_norm(state),
         num_classes=_shape(state, "head.classification_head.cls_logits.weight")[0],
         width=width,
-        depth=sum(name.startswith(_TOWER) and state[name].dim() == 4 for name in state),
+        depth=depth,
         num_levels=5 if has_extra else 3,
         extra_levels="p5" if p6_inputs == width else "c5",
         head_norm=head_norm,

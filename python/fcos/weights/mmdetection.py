@@ -76,7 +76,7 @@ def convert(source: Source) -> Converted:
     notes: list[str] = []
     state = rename(source.state, _RULES)
     # a Scale is 0-dimensional there
-    state = {k: v.reshape(1) if k.endswith(".scale") else v for k, v in state.items()}
+    state = {k: v[None] if v.dim() == 0 and k.endswith(".scale") else v for k, v in state.items()}
     found = architecture(state)
     config = read_config(source.meta)
     if config is None:
@@ -94,7 +94,8 @@ def convert(source: Source) -> Converted:
         _categories(found.num_classes, source, notes),
         "mmdet",
         notes,
-        norm_eps=number(config, "model.backbone.norm_cfg.eps", 1e-5, 0, 1),
+        norm_eps=number(config, "model.backbone.norm_cfg.eps", 1e-5, 1e-12, 0.1),
+        freeze_at=int(number(config, "model.backbone.frozen_stages", -1 if config else 1, -1, 4)) + 1,
         stride_in_1x1=_stride_in_1x1(config, found, notes),
         variant=VARIANTS["mmdet"]._replace(
             activation=VARIANTS[preset].activation,
