@@ -102,6 +102,8 @@ def test_every_setting_of_the_config_is_read() -> None:
     assert config.assignment.center_radius == 2.0
     assert config.variant.centerness_tower == "classification"
     assert config.variant.activation == "relu"
+    assert config.freeze_at == 2
+    assert _convert(text.replace("frozen_stages=1", "frozen_stages=-1")).config.freeze_at == 0
 
 
 def test_the_config_of_version_2_is_read() -> None:
