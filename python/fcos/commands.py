@@ -6,43 +6,38 @@ import argparse
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from . import demo as demo_module
 from . import recipe
 from .data import CocoDataset, find_split
+from .data.annotations import read_categories
 from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .errors import UserError
-from .evaluation import check_categories, check_results_file, format_metrics
+from .evaluation import check_results_file, describe_unused, format_metrics, match_categories
 from .evaluation import evaluate as evaluate_model
 from .files import check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
-from .models import FCOS, ModelConfig, load_backbone_weights
-from .preprocessing import PREPROCESSING, Preprocessing
+from .models import FCOS
+from .preprocessing import Preprocessing
 from .scenes import write_scenes
-from .training import Trainer, TrainingSettings, load_checkpoint, load_model
+from .starting import read_start
+from .training import Trainer, TrainingSettings, save_checkpoint
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
+from .weights.detectors import convert_file, load_model
 
 
 def train(options: argparse.Namespace) -> None:
     """`fcos train`."""
     require_one_process()
-    device, checkpoint = _device(options.device), RunFolder(options.output).checkpoint
-    content: dict[str, Any] = {}
-    stored: recipe.Values = {}
-    if options.resume:
-        content = load_checkpoint(checkpoint, to_resume=True)
-        stored = recipe.stored_values(content)
-    elif checkpoint.exists():
-        raise UserError(f"{checkpoint} exists: add --resume to go on, or choose another --output")
-    values = recipe.merge(recipe.given_values(options), stored)
-    sides = {name: values[name] for name in recipe.INPUT}
-    preprocessing = PREPROCESSING[values["preset"]]._replace(**sides)
+    device, folder = _device(options.device), RunFolder(options.output)
+    start = read_start(options, folder)
+    values = recipe.merge(recipe.given_values(options), start.values)
+    preprocessing = start.preprocessing(values)
     split = find_split(options.data, values["split"])
     dataset = CocoDataset(*split, preprocessing, limit=values["limit"])
     print(f"{values['split']}: {dataset.contents}", flush=True)
@@ -51,48 +46,34 @@ def train(options: argparse.Namespace) -> None:
         validation = CocoDataset(*find_split(options.data, "val"), preprocessing)
         print(f"val: {validation.contents}", flush=True)
     values = recipe.complete(values, len(dataset))
-    trainer = _trainer(options, values, dataset, device)
+    settings = {f.name: values[f.name] for f in fields(TrainingSettings) if f.name in values}
+    torch.manual_seed(values["seed"])
+    model = start.model(values, dataset).to(device)
+    notes = {name: values[name] for name in recipe.NOTES}
+    trainer = Trainer(model, dataset, TrainingSettings(**settings), folder.path, notes)
     if validation is not None:
-        check_categories(trainer.model, validation)
+        match_categories(model.config, validation)
     print(
         f"{len(dataset.class_names)} classes, {values['steps']} steps of {values['batch']} images "
         f"on {device}",
         flush=True,
     )
     if options.resume:
-        trainer.resume(content)
+        trainer.resume(start.checkpoint)
         print(f"already at step {trainer.step} of {values['steps']}", flush=True)
-        if changed := recipe.changes(stored, values):
+        if changed := recipe.changes(start.values, values):
             print(f"other than before: {changed}", flush=True)
     begin = trainer.saved_step
     try:
         _run(trainer, validation, values["eval_every"])
     except (Exception, Interrupted):
         if trainer.saved_step > begin:
-            print(f"{checkpoint} holds step {trainer.saved_step}: --resume goes on from there")
+            print(
+                f"{folder.checkpoint} holds step {trainer.saved_step}: --resume goes on from there"
+            )
         raise
     if trainer.saved_step > begin:
-        print(f"wrote {checkpoint}")
-
-
-def _trainer(
-    options: argparse.Namespace, values: recipe.Values, dataset: CocoDataset, device: torch.device
-) -> Trainer:
-    settings = {f.name: values[f.name] for f in fields(TrainingSettings) if f.name in values}
-    torch.manual_seed(values["seed"])
-    model = FCOS(
-        ModelConfig(
-            class_names=dataset.class_names,
-            category_ids=dataset.category_ids,
-            **{name: values[name] for name in recipe.MODEL},
-        )
-    )
-    if options.backbone_weights:
-        if options.resume:
-            raise UserError("--backbone-weights must not be given with --resume, which has weights")
-        load_backbone_weights(model.backbone.body, options.backbone_weights)
-    notes = {name: values[name] for name in recipe.NOTES}
-    return Trainer(model.to(device), dataset, TrainingSettings(**settings), options.output, notes)
+        print(f"wrote {folder.checkpoint}")
 
 
 def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) -> None:
@@ -122,6 +103,8 @@ def evaluate(options: argparse.Namespace) -> None:
     split = find_split(options.data, options.split)
     dataset = CocoDataset(*split, preprocessing, limit=options.limit)
     print(f"{options.split}: {dataset.contents}", flush=True)
+    if unused := describe_unused(model.config, match_categories(model.config, dataset)):
+        print(f"left out of the results: {unused}", flush=True)
     pictures: list[Path] = []
     if options.draw:
         pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
@@ -163,6 +146,20 @@ def detect(options: argparse.Namespace) -> int:
         print(f"{found.failed} files could not be read: their errors are in {found.report}")
     print(f"wrote {found.report} and {found.images} pictures beside it")
     return 1 if found.failed else 0
+
+
+def convert(options: argparse.Namespace) -> None:
+    """`fcos convert`."""
+    categories = options.categories and read_categories(options.categories)
+    model, notes = convert_file(
+        options.input, layout=options.layout, preset=options.preset, categories=categories
+    )
+    for note in notes:
+        print(note)
+    if Path(options.output).exists() and not options.overwrite:
+        raise UserError(f"{options.output} exists: add --overwrite or choose another name")
+    save_checkpoint(options.output, model)
+    print(f"wrote {options.output}")
 
 
 def scenes(options: argparse.Namespace) -> None:

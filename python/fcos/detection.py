@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from PIL import Image
 from tqdm import tqdm
 
-from .data import CocoDataset, Sample, collate
+from .data import CocoDataset
 from .data.images import load_image
 from .drawing import DrawnBox, caption, draw_boxes, side_by_side
 from .errors import UserError
-from .evaluation import predict
 from .files import atomic_path, check_replaceable, check_writable, write_json
+from .inference import Detector
 from .interrupts import StopSignals
 from .models import FCOS
 from .preprocessing import Preprocessing
@@ -36,32 +35,19 @@ class DetectedFiles(NamedTuple):
 
 
 def detect_file(
-    model: FCOS,
-    path: str | os.PathLike[str],
-    preprocessing: Preprocessing,
-    min_score: float,
+    detector: Detector, path: str | os.PathLike[str], min_score: float
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
     """An image file, turned upright, and its detections from `min_score` on, best score first.
 
-    Each has category_id, category, bbox (x y width height, in pixels of the upright image), score.
+    Each has category_id, bbox (x y width height, in pixels of the upright image), score, category.
 
     Raises:
         OSError, UserError: of `load_image`.
     """
     image = load_image(path)
-    pixels = preprocessing.image(image)
-    empty = torch.zeros(0, dtype=torch.int64)
-    sample = Sample(pixels, torch.zeros(0, 4), empty, 0, (image.height, image.width))
-    names = dict(zip(model.config.category_ids, model.config.class_names, strict=True))
-    # a preset may cut off at a higher score than the one that is asked for
-    rule = model.config.postprocess
-    rule = rule._replace(score_threshold=min(rule.score_threshold, min_score))
-    results = predict(model, [collate([sample])], rule=rule)
-    found = [result for result in results if result["score"] >= min_score]
-    for result in found:
-        del result["image_id"]
-        result["category"] = names[result["category_id"]]
-    return image, found
+    (found,) = detector(image, min_score=min_score)
+    rows = zip(found.to_coco(), found.names, strict=True)
+    return image, [{**row, "category": name} for row, name in rows]
 
 
 def draw_results(
@@ -74,7 +60,7 @@ def draw_results(
         if result["score"] >= min_score:
             x, y, width, height = result["bbox"]
             channel = config.category_ids.index(result["category_id"])
-            text = caption(config.class_names[channel], result["score"])
+            text = caption(config.category_name(channel), result["score"])
             drawn.append(DrawnBox((x, y, x + width, y + height), channel, text))
     return draw_boxes(image, drawn[::-1])  # the best on top
 
@@ -137,7 +123,8 @@ def detect_files(
     work, with the files up to there. Sizes are those of the upright image.
 
     Args:
-        model, paths, preprocessing: see `detect_file`.
+        model, preprocessing: see `Detector`.
+        paths: image files.
         min_score: of the detections in JSON and pictures.
         overwrite: whether `output` may hold such files already.
 
@@ -150,6 +137,7 @@ def detect_files(
     pictures = plan_pictures(paths, root)
     check_unused([root / REPORT_NAME, *pictures], overwrite=overwrite)
     check_writable(root)
+    detector = Detector(model, preprocessing)
     report: list[dict[str, Any]] = []
     try:
         with StopSignals() as stop:
@@ -158,7 +146,7 @@ def detect_files(
             ):
                 stop.check()
                 try:
-                    image, results = detect_file(model, path, preprocessing, min_score)
+                    image, results = detect_file(detector, path, min_score)
                 except (UserError, OSError) as error:
                     report.append({"file": str(path), "error": str(error)})
                     tqdm.write(f"fcos: {error}", file=sys.stderr)

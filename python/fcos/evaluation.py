@@ -6,23 +6,20 @@ import contextlib
 import copy
 import io
 import os
-from collections.abc import Iterable
-from itertools import zip_longest
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
-
-from fcos_ops import PostprocessRule
 
 from .coco_checks import check_ground_truth, check_results, plain_boxes
 from .data import Batch, CocoDataset, evaluation_loader
 from .errors import UserError, brief, shorten
 from .files import check_replaceable
-from .models import FCOS
+from .inference import detect_batch
+from .models import FCOS, ModelConfig
 
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 METRIC_NAMES = (
@@ -31,44 +28,20 @@ METRIC_NAMES = (
 )
 
 
-@torch.inference_mode()
 def predict(
-    model: FCOS,
-    loader: Iterable[Batch],
-    *,
-    rule: PostprocessRule | None = None,
-    progress: bool = False,
+    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
-    the model into evaluation mode. rule: see `FCOS.detect`.
+    the model into evaluation mode.
     """
     model.eval()
-    device = next(model.parameters()).device
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        images = batch.images.to(device)
-        found = model.detect(images, original_sizes=batch.original_sizes.to(device), rule=rule)
-        corner, size = found.boxes[..., :2], found.boxes[..., 2:] - found.boxes[..., :2]
-        rows = zip(
-            batch.image_ids,
-            found.count.tolist(),
-            torch.cat([corner, size], -1).tolist(),
-            found.scores.tolist(),
-            found.labels.tolist(),
-            strict=True,
-        )
-        for image_id, count, image_boxes, scores, labels in rows:
-            results += [
-                {
-                    "image_id": image_id,
-                    "category_id": model.config.category_ids[labels[i]],
-                    "bbox": image_boxes[i],
-                    "score": scores[i],
-                }
-                for i in range(count)
-            ]
+        found = detect_batch(model, batch.images, batch.original_sizes)
+        for image_id, detections in zip(batch.image_ids, found, strict=True):
+            results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
 
 
@@ -107,25 +80,44 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
 def evaluate(
     model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Metrics of a model on a data set, and its detections. Errors: as `check_categories`."""
-    check_categories(model, dataset)
+    """Metrics of a model on a data set, and its detections of the categories in the data.
+
+    Raises: as `match_categories`.
+    """
+    matched = set(match_categories(model.config, dataset))
     loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    results = predict(model, loader, progress=progress)
+    found = predict(model, loader, progress=progress)
+    results = [result for result in found if result["category_id"] in matched]
     return coco_metrics(dataset.ground_truth(), results), results
 
 
-def check_categories(model: FCOS, dataset: CocoDataset) -> None:
-    """UserError where the data has other categories than the model was made for."""
-    config = model.config
-    known = list(zip(config.category_ids, config.class_names, strict=True))
-    there = list(zip(dataset.category_ids, dataset.class_names, strict=True))
-    for ours, theirs in zip_longest(known, there):
-        if ours != theirs:
+def match_categories(config: ModelConfig, dataset: CocoDataset) -> tuple[int | None, ...]:
+    """The category of each channel in the data: None where it stands for none of them.
+
+    Raises:
+        UserError: a category of the data has no channel, or one of another name.
+    """
+    known = dict(zip(config.category_ids, config.class_names, strict=True))
+    for number, name in zip(dataset.category_ids, dataset.class_names, strict=True):
+        if known.get(number) not in (name, ""):  # a file of weights may hold no names
+            own = "none" if number not in known else f"{number} {brief(known[number])}"
+            names = [name for number, name in known.items() if number is not None]
             raise UserError(
-                f"the model knows {len(known)} categories, {_some(config.class_names)}; "
-                f"the data has {len(there)}, {_some(dataset.class_names)}: "
-                f"{_category(ours)} against {_category(theirs)}"
+                f"the model knows {len(names)} categories, {_some(names)}; "
+                f"the data has {len(dataset.class_names)}, {_some(dataset.class_names)}: "
+                f"{own} against {number} {brief(name)}"
             )
+    there = set(dataset.category_ids)
+    return tuple(number if number in there else None for number in config.category_ids)
+
+
+def describe_unused(config: ModelConfig, category_ids: Sequence[int | None]) -> str:
+    """Which channels stand for no category of the data; "" where all do."""
+    unused = [channel for channel, number in enumerate(category_ids) if number is None]
+    if not unused:
+        return ""
+    some = ", ".join(map(str, unused[:3])) + (", ..." if len(unused) > 3 else "")
+    return f"{len(unused)} of {config.num_classes} channels stand for no category of it: {some}"
 
 
 def check_results_file(path: str | os.PathLike[str]) -> None:
@@ -148,7 +140,3 @@ def format_metrics(metrics: dict[str, float]) -> str:
 def _some(names: Iterable[str], shown: int = 3) -> str:
     names = [shorten(name, 60) for name in names]
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
-
-
-def _category(category: tuple[int | None, str] | None) -> str:
-    return "none" if category is None else f"{category[0]} {brief(category[1])}"

@@ -89,23 +89,3 @@ def save_torch_file(path: str | os.PathLike[str], content: Any) -> None:
         except RuntimeError as error:  # what torch's writer makes of a full disk
             reason = str(error).splitlines()[0]
             raise OSError(f"cannot write {path}: is the disk full? ({reason})") from error
-
-
-def load_torch_file(path: str | os.PathLike[str], kind: str) -> Any:
-    """Read a file of torch.save onto the CPU. No code in the file is run (weights_only).
-
-    Raises:
-        FileNotFoundError: no such file.
-        UserError: not such a file. Both messages call it `kind`.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{kind} not found: {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # the unpickler raises whatever foreign bytes make it stumble on
-        reason = "it is damaged or of another kind"
-        if "Unsupported global" in str(error):
-            reason = "it holds other things than tensors and plain values"
-        raise UserError(f"{path}: not a {kind}: {reason}") from error

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from .errors import brief
+from .opencv_resize import resize_like_opencv
 
-Rounding = Literal["nearest", "floor", "short_side"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+Rounding = Literal["nearest", "two_steps", "floor", "short_side"]
 Interpolation = Literal["pillow", "torch", "opencv"]
 ChannelOrder = Literal["rgb", "bgr"]
 
 _MAX_SIDE = 100_000
+_MIN_STD = 1e-3
 
 
 class Preprocessing(NamedTuple):
@@ -26,12 +30,13 @@ class Preprocessing(NamedTuple):
     Attributes:
         size: short side, pixels, unless the long side would exceed `max_size`.
         max_size: limit of the long side, pixels.
-        rounding: how the sides become whole. "nearest": detectron2, AdelaiDet, mmdetection.
-            "floor": torchvision. "short_side": fcos_core, where the short side is whole and the
-            long one is cut down.
+        rounding: how the sides become whole. "nearest": mmdetection. "two_steps": detectron2,
+            AdelaiDet; to the nearest, too, but what is scaled to `size` and then to `max_size` may
+            be another last bit, and pixel, than what is scaled at once. "floor": torchvision.
+            "short_side": fcos_core, where the short side is whole and the long one is cut down.
         interpolation: all bilinear. "pillow": antialiased, in 8 bits. "torch": not antialiased, in
             floating point after normalisation, as torchvision does. "opencv": not antialiased, in
-            8 bits; within one grey level of OpenCV.
+            8 bits; see `resize_like_opencv`.
         channel_order: of the network's input.
         max_value: what a white pixel is before normalisation: 1 or 255.
         mean, std: subtracted from each channel, then divided by; in `channel_order`.
@@ -51,38 +56,60 @@ class Preprocessing(NamedTuple):
 
     def check(self) -> None:
         """ValueError where a field is none of the above."""
-        for name in ("size", "max_size"):
-            _expect(name, f"a whole number from 1 to {_MAX_SIDE}", self, _is_side)
-        words = {"rounding": Rounding, "interpolation": Interpolation}
-        words |= {"channel_order": ChannelOrder}
-        for name, kind in words.items():
-            known = get_args(kind)
-            _expect(name, f"one of {list(known)}", self, lambda value, known=known: value in known)
-        _expect("max_value", "1 or 255", self, lambda value: value in (1, 255))
-        _expect("mean", "three numbers", self, _is_colour)
-        _expect("std", "three numbers but 0", self, lambda v: _is_colour(v) and all(v))
-        _expect("legacy_boxes", "True or False", self, lambda value: isinstance(value, bool))
+        side = f"a whole number from 1 to {_MAX_SIDE}"
+        roundings, interpolations, orders = map(get_args, (Rounding, Interpolation, ChannelOrder))
+        fields = {
+            "size": (_is_side(self.size), side),
+            "max_size": (_is_side(self.max_size), side),
+            "rounding": (self.rounding in roundings, f"one of {list(roundings)}"),
+            "interpolation": (
+                self.interpolation in interpolations,
+                f"one of {list(interpolations)}",
+            ),
+            "channel_order": (self.channel_order in orders, f"one of {list(orders)}"),
+            "max_value": (self.max_value in (1, 255) and self.max_value is not True, "1 or 255"),
+            "mean": (_is_colour(self.mean, 0), "three numbers from 0 to 255"),
+            "std": (_is_colour(self.std, _MIN_STD), f"three numbers from {_MIN_STD} to 255"),
+            "legacy_boxes": (isinstance(self.legacy_boxes, bool), "True or False"),
+        }
+        for name, (fulfilled, expected) in fields.items():
+            if not fulfilled:
+                raise ValueError(f"{name} must be {expected}, got {brief(getattr(self, name))}")
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing, each at least 1."""
         if self.rounding == "short_side":
-            return _short_side_size(height, width, self.size, self.max_size)
-        scale = min(self.size / min(height, width), self.max_size / max(height, width))
-        half = 0.5 if self.rounding == "nearest" else 0.0
-        return max(1, int(height * scale + half)), max(1, int(width * scale + half))
+            new_height, new_width = _short_side_size(height, width, self.size, self.max_size)
+        elif self.rounding == "two_steps":
+            new_height, new_width = _two_steps_size(height, width, self.size, self.max_size)
+        else:
+            scale = min(self.size / min(height, width), self.max_size / max(height, width))
+            half = 0.5 if self.rounding == "nearest" else 0.0
+            new_height, new_width = int(height * scale + half), int(width * scale + half)
+        return max(1, new_height), max(1, new_width)
 
     def image(self, image: Image.Image) -> Tensor:
-        """RGB image -> float32 [3, H, W], resized and normalised."""
+        """RGB image -> float32 [3, H, W], resized and normalised.
+
+        Raises:
+            ValueError: an image of another mode, whose channels would be taken for colours.
+        """
+        import numpy as np  # here, so that the model's config needs no package but torch
+        from PIL.Image import Resampling
+
+        if image.mode != "RGB":
+            raise ValueError(f"image must be in mode RGB, got {image.mode}")
         height, width = self.resized_size(image.height, image.width)
-        if self.interpolation == "pillow" and (width, height) != image.size:
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        if self.interpolation == "opencv" and pixels.shape[1:] != (height, width):
-            pixels = _interpolate(pixels.float(), height, width).add_(0.5).floor_()
-        tensor = self._normalized(pixels.float())
-        if self.interpolation == "torch" and tensor.shape[1:] != (height, width):
-            tensor = _interpolate(tensor, height, width)
-        return tensor.contiguous()
+        resize = (width, height) != image.size
+        if resize and self.interpolation == "pillow":
+            image = image.resize((width, height), Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image))
+        if resize and self.interpolation == "opencv":
+            pixels = resize_like_opencv(pixels, height, width)
+        tensor = self._normalized(pixels.permute(2, 0, 1))
+        if resize and self.interpolation == "torch":
+            tensor = F.interpolate(tensor[None], (height, width), mode="bilinear")[0]
+        return tensor
 
     def boxes(self, boxes: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
         """Boxes float32 [M, 4] (x1 y1 x2 y2) of an image (height, width) `before` it was resized to
@@ -95,17 +122,25 @@ class Preprocessing(NamedTuple):
     def _normalized(self, pixels: Tensor) -> Tensor:
         if self.channel_order == "bgr":
             pixels = pixels.flip(0)
+        # made contiguous while it is small, and in place: several times faster
+        tensor = pixels.contiguous().float()
         if self.max_value == 1:
-            pixels = pixels / 255
+            tensor.div_(255)
         mean, std = (torch.tensor(value).view(3, 1, 1) for value in (self.mean, self.std))
-        return (pixels - mean) / std
+        return tensor.sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, which a checkpoint can hold."""
         return {**self._asdict(), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        found = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The rule that `to_dict` wrote. ValueError: it holds other keys, or bad values."""
+        if values.keys() != set(cls._fields):
+            expected = ", ".join(cls._fields)
+            raise ValueError(f"preprocessing must hold {expected}, got {brief(list(values))}")
+        lists = {name: values[name] for name in ("mean", "std") if isinstance(values[name], list)}
+        found = cls(**{**values, **{name: tuple(value) for name, value in lists.items()}})
         found.check()
         return found
 
@@ -114,39 +149,46 @@ PREPROCESSING: dict[str, Preprocessing] = {
     "paper": Preprocessing(rounding="short_side"),
     "improved": Preprocessing(),
     "torchvision": Preprocessing(rounding="floor", interpolation="torch"),
-    "detectron2": Preprocessing(),
+    "detectron2": Preprocessing(rounding="two_steps"),
     "mmdet": Preprocessing(interpolation="opencv"),
 }
 """The resize rule of each preset, with the colours of torchvision's backbones."""
 
 
 def _short_side_size(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
-    """fcos_core's: where the long side would exceed the limit, the short one is rounded first."""
+    """fcos_core's: where the long side would exceed the limit, the short one is rounded first; to 1
+    where that is 0, with which it fails."""
     short, long = min(height, width), max(height, width)
     if long / short * size > max_size:
         size = max(1, round(max_size * short / long))
     if height < width:
-        return size, max(1, int(size * width / height))
-    return max(1, int(size * height / width)), size
+        return size, int(size * width / height)
+    return int(size * height / width), size
 
 
-def _interpolate(image: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(image[None], (height, width), mode="bilinear", align_corners=False)[0]
-
-
-def _expect(name: str, expected: str, values: Preprocessing, fulfilled: Any) -> None:
-    value = getattr(values, name)
-    if not fulfilled(value):
-        raise ValueError(f"{name} must be {expected}, got {brief(value)}")
+def _two_steps_size(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
+    """detectron2's: the short side is scaled to `size`, then, where needed, the long one."""
+    scale = size / min(height, width)
+    new_height, new_width = height * scale, width * scale
+    if height < width:
+        new_height = size
+    else:
+        new_width = size
+    if max(new_height, new_width) > max_size:
+        scale = max_size / max(new_height, new_width)
+        new_height, new_width = new_height * scale, new_width * scale
+    return int(new_height + 0.5), int(new_width + 0.5)
 
 
 def _is_side(value: object) -> bool:
-    return isinstance(value, int) and 1 <= value <= _MAX_SIDE
+    return isinstance(value, int) and value is not True and 1 <= value <= _MAX_SIDE
 
 
-def _is_colour(value: object) -> bool:
+def _is_colour(value: object, least: float) -> bool:
+    """Whether it is a tuple of three numbers from `least` to 255; NaN is none."""
     return (
         isinstance(value, tuple)
         and len(value) == 3
-        and all(isinstance(number, int | float) for number in value)
+        and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value)
+        and all(least <= n <= 255 for n in value)
     )

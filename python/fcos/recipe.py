@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from .errors import UserError
@@ -15,10 +14,14 @@ Values = dict[str, Any]
 MODEL = {
     "preset": "improved",
     "backbone": "resnet50",
-    "norm": "bn",
     "backbone_width": 64,
+    "norm": "bn",
+    "stride_in_1x1": False,
+    "freeze_at": 0,
+    "extra_levels": "p5",
     "width": 256,
     "depth": 4,
+    "head_norm": "gn",
 }
 INPUT = {"size": 800, "max_size": 1333}
 DATA = {"split": "train", "limit": None, "eval_every": 0.0}
@@ -32,6 +35,7 @@ SETTINGS = {
     "ema": 0.0,
     "flip": 0.5,
     "amp": "off",
+    "activation_checkpointing": False,
     "seed": 0,
     "workers": 0,
     "log_every": 10,
@@ -45,15 +49,6 @@ _WITHOUT_DEFAULT = ("steps", "epochs", "lr", "warmup")  # steps and the rest dep
 def given_values(options: argparse.Namespace) -> Values:
     """What the command line says itself; the parser leaves out every option that is not there."""
     return {k: v for k, v in vars(options).items() if k in DEFAULTS or k in _WITHOUT_DEFAULT}
-
-
-def stored_values(checkpoint: Mapping[str, Any]) -> Values:
-    """What a checkpoint was trained with."""
-    model = {name: checkpoint["config"][name] for name in MODEL}
-    notes = checkpoint.get("data", {})  # not in the first checkpoints of this package
-    data = {name: notes[name] for name in NOTES if name in notes}
-    sides = {name: checkpoint["config"]["preprocessing"][name] for name in INPUT}
-    return {**model, **sides, **checkpoint["settings"], **data}
 
 
 def merge(given: Values, stored: Values) -> Values:

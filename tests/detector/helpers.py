@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from fcos.inference import ImageDetections
 from fcos.models import FCOS, ModelConfig
+from fcos.preprocessing import Preprocessing
 from PIL import Image
+from torch import Tensor, nn
 
 # options of `fcos train` for a network like `small_model`
 SMALL = (
@@ -57,3 +60,37 @@ def small_model(**changes: Any) -> FCOS:
         "norm": "gn",
     }
     return FCOS(ModelConfig(**{**values, **changes}))
+
+
+def decided_model(**changes: Any) -> FCOS:
+    """A `small_model` for small images that finds much, with scores that differ widely."""
+    model = small_model(**{"preprocessing": Preprocessing(40, 64), **changes})
+    logits = model.head.classification_head.cls_logits
+    torch.nn.init.normal_(logits.weight, std=0.2)
+    torch.nn.init.constant_(logits.bias, 0.0)
+    return model
+
+
+def same_detections(found: ImageDetections, expected: ImageDetections) -> None:
+    """Convolutions of another batch may round the last bits otherwise."""
+    assert found.names == expected.names and found.category_ids == expected.category_ids
+    assert torch.equal(found.labels, expected.labels) and len(found.names)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
+
+
+def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
+    """Multiplications of the convolutions in a forward pass, on any device, the meta one too."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += output.numel() * module.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return total

@@ -152,13 +152,17 @@ def test_eval_errors_are_one_line(
     write_dataset(other, "val", [image_entry(1, 32, 32)], [])
     path = other / "annotations" / "instances_val.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "categories": content["categories"][:2]}))
+    categories = [*content["categories"], {"id": 50, "name": "dog"}]
+    path.write_text(json.dumps({**content, "categories": categories}))
     weights = str(tmp_path / "run" / "last.pth")
     capsys.readouterr()
     assert main(["eval", "--data", str(other), "--weights", weights]) == 2
-    assert "knows 3 categories, ball, cup, hat; the data has 2" in capsys.readouterr().err
+    expected = (
+        "knows 3 categories, ball, cup, hat; the data has 4, ball, cup, hat, ...: none against"
+    )
+    assert expected in capsys.readouterr().err
     assert main(["eval", "--data", str(data), "--weights", str(path)]) == 2
-    assert "not a checkpoint" in capsys.readouterr().err
+    assert "not a file of weights" in capsys.readouterr().err
     for command in (["eval", "--data", str(data)], ["detect", str(data), "--output", "out"]):
         assert main([*command, "--weights", weights, "--max-size", "60"]) == 2
         assert "--max-size must be at least the short side" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import pytest
 import torch
 from fcos import detection
 from fcos.cli import main
+from fcos.inference import Detector
 from fcos.inputs import find_images
 from fcos.preprocessing import Preprocessing
 from fcos.training.checkpoint import save_checkpoint
@@ -212,12 +213,21 @@ def test_json_and_summary_hold_what_min_score_says(
     assert counts[0] >= counts[2] > counts[3] == 0
 
 
+def test_other_sizes_of_images(photos: Path, weights: str, tmp_path: Path) -> None:
+    found = []
+    for size in ("40", "80"):
+        output = tmp_path / size
+        assert _detect(weights, output, str(photos / "0.png"), "--size", size) == 0
+        found.append(_report(output)[0]["detections"])
+    assert found[0] != found[1]
+
+
 def test_a_preset_does_not_hide_what_is_asked_for(photos: Path, tmp_path: Path) -> None:
     """`torchvision` keeps scores above 0.2 only."""
     model = small_model(preset="torchvision")
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -3.5)
-    arguments = (model, photos / "0.png", Preprocessing(40, 64))
-    _, found = detection.detect_file(*arguments, min_score=0.05)
+    detector = Detector(model, Preprocessing(40, 64))
+    _, found = detection.detect_file(detector, photos / "0.png", min_score=0.05)
     assert 0.05 <= min(result["score"] for result in found) < 0.2
 
 
@@ -254,10 +264,10 @@ def test_a_signal_keeps_what_was_done(
 ) -> None:
     detect_file = detection.detect_file
 
-    def signalled(model: Any, path: Path, *more: Any) -> Any:
+    def signalled(detector: Detector, path: Path, *more: Any) -> Any:
         if path.name == "4.png":
             os.kill(os.getpid(), signal.SIGINT)
-        return detect_file(model, path, *more)
+        return detect_file(detector, path, *more)
 
     monkeypatch.setattr(detection, "detect_file", signalled)
     files = [str(photos / f"{i}.png") for i in (0, 4, 6)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from fcos.data import CocoDataset
-from fcos.detection import detect_files, draw_beside_truth
+from fcos.detection import detect_files, draw_beside_truth, draw_results
 from fcos.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
 from fcos.preprocessing import Preprocessing
 from PIL import Image
@@ -69,3 +69,15 @@ def test_ground_truth_beside_detections(dataset: CocoDataset) -> None:
     sheet = draw_beside_truth(small_model(), dataset, 0, [result, other], 0.5)
     nothing = draw_beside_truth(small_model(), dataset, 0, [], 0.5)
     assert sheet.size == nothing.size and sheet.tobytes() != nothing.tobytes()
+
+
+def test_a_category_without_a_name_is_drawn_with_its_id() -> None:
+    result = {"category_id": 7, "bbox": [4, 6, 20, 24], "score": 0.9}
+    image = Image.new("RGB", (500, 500))
+    pictures = [
+        draw_results(
+            small_model(class_names=("", name), category_ids=(None, 7)), image, [result], 0.5
+        )
+        for name in ("", "category 7")
+    ]
+    assert pictures[0].tobytes() == pictures[1].tobytes()

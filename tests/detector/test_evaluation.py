@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fcos.data import CocoDataset, find_split
+from fcos.data import CocoDataset, collate, find_split
 from fcos.errors import UserError
 from fcos.evaluation import (
     METRIC_NAMES,
     coco_metrics,
+    describe_unused,
     evaluate,
     format_metrics,
+    match_categories,
     predict,
 )
 from fcos.structures import pad_images
@@ -22,7 +24,7 @@ from fcos.structures import pad_images
 from fcos_ops import POSTPROCESS_RULES
 from tests.repository import PHOTOS, WITHOUT_PHOTOS
 
-from .helpers import small_model
+from .helpers import decided_model, small_model
 
 TRUTH_LISTS = ("images", "categories", "annotations")
 
@@ -204,17 +206,39 @@ def test_predictions_are_coco_results(dataset: CocoDataset) -> None:
 
 def test_untrained_model_finds_nothing_and_evaluates_to_zero(dataset: CocoDataset) -> None:
     model = small_model()
-    assert predict(model, []) == []
+    assert predict(model.train(), []) == [] and not model.training
     metrics, results = evaluate(model, dataset)
     assert results == [] and metrics["AP50"] == 0.0
+
+
+def test_channels_without_a_category_are_no_results(dataset: CocoDataset) -> None:
+    batches = [collate([dataset[0]])]
+    whole = predict(decided_model(), batches)
+    results = predict(decided_model(category_ids=(None, 7, 40)), batches)
+    assert results == [result for result in whole if result["category_id"] != 3]
+    assert 0 < len(results) < len(whole)
 
 
 def test_other_categories_are_refused(dataset: CocoDataset) -> None:
     model = small_model(class_names=("a", "b"), category_ids=(1, 2))
     with pytest.raises(
-        ValueError, match="2 categories, a, b; the data has 3, .*: 1 'a' against 3 'ball'"
+        UserError, match="2 categories, a, b; the data has 3, .*: none against 3 'ball'"
     ):
         evaluate(model, dataset)
+
+
+def test_channels_without_a_category_are_left_out(dataset: CocoDataset) -> None:
+    """Of a background, of a category that the data lacks; and of a file without names."""
+    names, ids = ("", "hat", "dog", "ball", ""), (None, 40, 8, 3, 7)
+    model = small_model(class_names=names, category_ids=ids)
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
+    matched = match_categories(model.config, dataset)
+    assert matched == (None, 40, None, 3, 7)
+    assert describe_unused(model.config, matched) == (
+        "2 of 5 channels stand for no category of it: 0, 2"
+    )
+    _, results = evaluate(model, dataset)
+    assert {result["category_id"] for result in results} == {3, 7, 40}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from fcos.data import CocoDataset
 from fcos.data.images import image_size, load_image
 from fcos.errors import UserError
+from fcos.preprocessing import Preprocessing
 from PIL import Image
 
 ORIENTATION = 0x0112
@@ -82,7 +83,7 @@ def _dataset(
     box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 6, 6]}
     content = {"images": [image], "annotations": [box], "categories": [{"id": 1}]}
     (folder / "a.json").write_text(json.dumps(content))
-    return CocoDataset(folder / "a.json", folder, size=HEIGHT, max_size=WIDTH)
+    return CocoDataset(folder / "a.json", folder, Preprocessing(HEIGHT, WIDTH))
 
 
 def _red(image: torch.Tensor) -> list[list[int]]:

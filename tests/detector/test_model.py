@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from fcos.models import FCOS, LOSS_NAMES, VARIANTS, ModelConfig, load_backbone_weights
+from fcos.models import FCOS, LOSS_NAMES, VARIANTS, ModelConfig
 from fcos.models.norm import FrozenBatchNorm2d
-from fcos.models.resnet import ResNet
 from fcos.structures import join_ground_truth, pad_images
 
-from .helpers import small_model
+from .helpers import count_multiply_adds, small_model
 
 
 def _coco_model(preset: str, norm: str = "frozen_bn") -> FCOS:
@@ -55,31 +55,12 @@ def test_batch_norm_adds_its_counters_and_improved_adds_scales() -> None:
     assert extra == {f"head.regression_head.scales.{level}.scale" for level in range(5)}
 
 
-@pytest.mark.parametrize(
-    ("name", "blocks", "channels"),
-    [
-        ("resnet18", (2, 2, 2, 2), (128, 256, 512)),
-        ("resnet34", (3, 4, 6, 3), (128, 256, 512)),
-        ("resnet50", (3, 4, 6, 3), (512, 1024, 2048)),
-    ],
-)
-def test_backbones(name: str, blocks: tuple[int, ...], channels: tuple[int, ...]) -> None:
-    body = ResNet(name, "bn").eval()  # type: ignore[arg-type]
-    assert tuple(len(getattr(body, f"layer{k}")) for k in (1, 2, 3, 4)) == blocks
-    with torch.no_grad():
-        maps = body(torch.zeros(1, 3, 64, 96))
-    assert [m.shape[1:] for m in maps] == [
-        (c, 64 // s, 96 // s) for c, s in zip(channels, (8, 16, 32), strict=True)
-    ]
-
-
-def test_backbone_weights_with_a_classifier_load(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    source, target = ResNet("resnet18", "bn", 8), ResNet("resnet18", "frozen_bn", 8)
-    torch.save({**source.state_dict(), "fc.weight": torch.zeros(1)}, tmp_path / "r18.pth")
-    load_backbone_weights(target, tmp_path / "r18.pth")
-    assert torch.equal(target.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
-    with pytest.raises(ValueError, match="does not fit"):
-        load_backbone_weights(ResNet("resnet34", "bn", 8), tmp_path / "r18.pth")
+def test_published_multiply_adds() -> None:
+    """torchvision's page says 128.207 billion; the side of the image, 800, is found by trial."""
+    model = _coco_model("torchvision")
+    network = torch.nn.Sequential(model.backbone, model.head)
+    images = torch.zeros(1, 3, 800, 800, device="meta")
+    assert round(count_multiply_adds(network, images) / 1e9, 3) == 128.207
 
 
 def test_frozen_batch_norm_equals_batch_norm_in_evaluation() -> None:
@@ -179,14 +160,44 @@ def test_images_of_a_wrong_shape_are_refused() -> None:
         small_model().eval()([])
 
 
-def test_config_checks_and_round_trip() -> None:
+def test_config_round_trip() -> None:
     config = small_model(preset="paper").config
     assert ModelConfig.from_dict(config.to_dict()) == config
-    with pytest.raises(ValueError, match="preset"):
-        small_model(preset="other")
-    with pytest.raises(ValueError, match="class_names"):
-        small_model(class_names=("a",))
-    with pytest.raises(ValueError, match="backbone"):
-        small_model(backbone="vgg")
-    with pytest.raises(ValueError, match="norm"):
-        small_model(norm="none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "other"}, "preset"),
+        ({"class_names": ("a",)}, "class_names"),
+        ({"backbone": "vgg"}, "backbone"),
+        ({"backbone": "resnext50_32x4d"}, "backbone_width: expected a multiple of 16.*got 8"),
+        ({"stride_in_1x1": True}, "stride_in_1x1: expected False, as resnet18"),
+        ({"stride_in_1x1": 1}, "stride_in_1x1: expected True or False, got 1"),
+        ({"norm": "none"}, "norm"),
+        ({"norm": "sync_bn", "norm_eps": 0}, "norm_eps: expected a number above 0 .*got 0"),
+        ({"norm": "frozen_bn", "norm_eps": -1e-5}, "norm_eps: expected a number at least 0"),
+        ({"norm_eps": float("nan")}, "norm_eps: .*got nan"),
+        ({"norm_eps": "small"}, "norm_eps: .*got 'small'"),
+        (
+            {"head_norm": "frozen_bn"},
+            r"head_norm: expected one of \['gn', 'bn', 'sync_bn', 'none'\]",
+        ),
+        ({"freeze_at": 6}, "freeze_at: expected a whole number from 0 to 5, got 6"),
+        ({"variant": VARIANTS["paper"]._replace(activation="silu")}, "variant: activation: .*silu"),
+        ({"variant": VARIANTS["paper"]._replace(scale=None)}, "variant: scale: .*None"),
+    ],
+)
+def test_config_checks(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_model(**changes)
+
+
+def test_frozen_norms_may_have_no_eps() -> None:
+    config = small_model(norm="frozen_bn", norm_eps=0.0, head_norm="none").config
+    assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+def test_names_of_categories() -> None:
+    config = small_model(class_names=("", "", "hat"), category_ids=(None, 7, 40)).config
+    assert [config.category_name(channel) for channel in (1, 2)] == ["category 7", "hat"]

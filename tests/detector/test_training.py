@@ -18,9 +18,9 @@ from fcos.training import (
     TrainingError,
     TrainingSettings,
     load_checkpoint,
-    load_model,
 )
 from fcos.training.schedule import learning_rate_factor
+from fcos.weights.detectors import load_model
 
 from .helpers import small_model
 
@@ -90,8 +90,13 @@ def test_checkpoint_gives_the_model_back(dataset: CocoDataset, tmp_path: Path) -
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="checkpoint not found"):
         load_checkpoint(tmp_path / "none.pth")
-    reason = "it is damaged or of another kind"
-    for content in (b"hello", b"", b"\x1b[31m", b"PK\3\4" + bytes(100)):
+    reasons = {
+        b"hello": "it is a text, 'hello'",
+        b"": "it is empty",
+        b"\x1b[31m": "it is damaged or of another kind",
+        b"PK\3\4" + bytes(100): "it is cut short or damaged",
+    }
+    for content, reason in reasons.items():
         (tmp_path / "text.pth").write_bytes(content)
         with pytest.raises(UserError, match=f"text.pth: not a checkpoint: {reason}$"):
             load_checkpoint(tmp_path / "text.pth")

@@ -48,3 +48,18 @@ def test_without_numpy() -> None:
 def test_help_needs_none_of_them(arguments: list[str]) -> None:
     result = _run(["PIL", "pycocotools", "tqdm", "matplotlib"], *arguments)
     assert result.returncode == 0 and "usage: fcos" in result.stdout and not result.stderr
+
+
+def test_the_import_needs_none_of_them() -> None:
+    """What needs them says so when it is asked for."""
+    script = """
+import sys
+sys.modules.update(dict.fromkeys(["torch", "numpy", "PIL", "pycocotools", "tqdm"]))
+import fcos
+try:
+    fcos.load
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("torch\n", "")

@@ -54,11 +54,22 @@ def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
     ids = {category["id"] for category in categories}
     images = _each(path, content, "images", _image)
     annotations = _each(path, content, "annotations", lambda entry: _annotation(entry, ids))
+    _check_categories(path, categories)
+    _check_ids(path, "images", images)
+    return CocoFile(_sorted(images), _sorted(categories), annotations)
+
+
+def read_categories(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """(id, name) of each category in the order of an annotation file. Errors: `read_annotations`"""
+    categories = _each(path, _read_json(Path(path)), "categories", _category)
+    _check_categories(path, categories)
+    return [(category["id"], category["name"]) for category in categories]
+
+
+def _check_categories(path: str | os.PathLike[str], categories: list[Entry]) -> None:
     if not categories:
         raise UserError(f"{path} must have at least one category, got none")
     _check_ids(path, "categories", categories)
-    _check_ids(path, "images", images)
-    return CocoFile(_sorted(images), _sorted(categories), annotations)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class CocoDataset(Dataset[Sample]):
             raise UserError(f"limit must be a positive number of images, got {limit}")
         self.image_folder = Path(image_folder)
         self.preprocessing = preprocessing or Preprocessing()
+        self.preprocessing.check()
         content = read_annotations(annotation_file)
         self.categories, self.images = content.categories, content.images[:limit]
         if not self.images:

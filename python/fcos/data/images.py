@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image
 
-from ..errors import UserError
+from ..errors import UserError, shorten
 
 _Path = str | os.PathLike[str]
 
@@ -71,20 +71,37 @@ def image_size(path: _Path) -> tuple[int, int]:
         return (height, width) if _orientation(image) in _TURNS_OF_AXES else (width, height)
 
 
+def convert_image(image: Image.Image, name: str) -> Image.Image:
+    """A PIL image as RGB, as `load_image` does, but turned only where Pillow does so itself.
+
+    Raises:
+        UserError: it cannot be decoded, or has 32 bits a channel; `name` says which.
+    """
+    with _decoding(name):
+        image.load()
+        return _to_rgb(image, name)
+
+
 @contextlib.contextmanager
 def _opened(path: _Path) -> Iterator[Image.Image]:
-    try:
+    with _decoding(path):
         with _without_size_limit():
             image = Image.open(path)
         with image:
             yield image
+
+
+@contextlib.contextmanager
+def _decoding(name: _Path) -> Iterator[None]:
+    try:
+        yield
     except UserError:
         raise
     except FileNotFoundError:
-        raise FileNotFoundError(f"image not found: {path}") from None
+        raise FileNotFoundError(f"image not found: {shorten(str(name))}") from None
     except Exception as error:  # a decoder raises whatever foreign bytes make it stumble on
-        reason = str(error) or type(error).__name__
-        raise UserError(f"cannot read the image {path}: {reason}") from error
+        reason = shorten(str(error) or type(error).__name__)
+        raise UserError(f"cannot read the image {shorten(str(name))}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -105,12 +122,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, path: _Path) -> Image.Image:
+def _to_rgb(image: Image.Image, name: _Path) -> Image.Image:
     # Pillow would clip these modes at 255. It holds a PGM of 16 bits as integers of 32.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257
         image = Image.fromarray(grey.astype(np.uint8))
     elif image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "32-bit floats"
-        raise UserError(f"{path} must have 8 or 16 bits a channel, got mode {image.mode} ({kind})")
+        raise UserError(f"{name} must have 8 or 16 bits a channel, got mode {image.mode} ({kind})")
+    elif image.mode == "P":
+        image = image.convert("RGBA")  # from here Pillow drops alpha without a warning
     return image.convert("RGB")

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from fcos_ops import (
+from fcos_ops.presets import (
     ASSIGNMENT_RULES,
     LOSS_RULES,
     POSTPROCESS_RULES,
     AssignmentRule,
     LossRule,
     PostprocessRule,
+    resolve_assignment_rule,
+    resolve_loss_rule,
+    resolve_postprocess_rule,
 )
 
 from ..errors import brief
@@ -94,10 +97,13 @@ class ModelConfig:
                 f"stride_in_1x1: expected True or False, got {brief(self.stride_in_1x1)}"
             )
         check_backbone(self.backbone, self.backbone_width, self.stride_in_1x1)
-        for name, presets in _RULES.items():
+        for name, presets in RULES.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, presets[self.preset])
         self.variant.check()
+        resolve_assignment_rule(self.assignment)
+        resolve_loss_rule(self.loss, self.assignment)
+        resolve_postprocess_rule(self.postprocess)
         self.preprocessing.check()
         if self.num_levels not in (3, 5):
             raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
@@ -129,10 +135,14 @@ class ModelConfig:
     def num_levels(self) -> int:
         return len(self.assignment.ranges)
 
+    def category_name(self, channel: int) -> str:
+        """The name of a channel's category; "category <id>" where it is not known."""
+        return self.class_names[channel] or f"category {self.category_ids[channel]}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which a checkpoint can hold."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        rules = {name: values[name]._asdict() for name in _RULES}
+        rules = {name: values[name]._asdict() for name in RULES}
         return {**values, **rules, "preprocessing": self.preprocessing.to_dict()}
 
     @classmethod
@@ -148,7 +158,7 @@ def _assignment(values: Mapping[str, Any]) -> AssignmentRule:
     return AssignmentRule(**{**values, "ranges": ranges})
 
 
-_RULES: dict[str, Mapping[str, Any]] = {
+RULES: dict[str, Mapping[str, Any]] = {
     "variant": VARIANTS,
     "assignment": ASSIGNMENT_RULES,
     "loss": LOSS_RULES,
@@ -160,5 +170,5 @@ _READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "assignment": _assignment,
     "loss": lambda values: LossRule(**values),
     "postprocess": lambda values: PostprocessRule(**values),
-    "preprocessing": lambda values: Preprocessing.from_dict(dict(values)),
+    "preprocessing": Preprocessing.from_dict,
 }

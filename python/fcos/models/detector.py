@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 import fcos_ops
-from fcos_ops import AssignmentRule, Detections, Level, PostprocessRule
+from fcos_ops import Detections, Level, PostprocessRule
 
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
 from .config import ModelConfig
 from .fpn import FPN
 from .head import Head, HeadOutput
+from .legacy_boxes import last_pixel_of_original, with_last_pixel
 from .resnet import ResNet
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -64,6 +66,20 @@ class FCOS(nn.Module):
         )
         if self.variant.normalizer == "moving":
             self.register_buffer("loss_normalizer", torch.tensor(300.0))
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike[str], device: torch.device | str = "cpu"
+    ) -> FCOS:
+        """The model of a file in evaluation mode, with the averaged weights if it has them.
+
+        Raises:
+            FileNotFoundError: no such file.
+            UserError: not a checkpoint.
+        """
+        from ..weights.detectors import load_model  # here, as it imports this module
+
+        return load_model(path, device)
 
     def forward(
         self,
@@ -124,10 +140,10 @@ class FCOS(nn.Module):
         """
         output = self.head(self.backbone(batch.tensor))
         trained, legacy = self.config.assignment, self.config.preprocessing.legacy_boxes
-        ltrb = output.ltrb
-        levels = self.levels(output, batch)
+        levels, ltrb = self.levels(output, batch), output.ltrb
         if legacy:
-            ltrb = [_with_last_pixel(*pair, trained) for pair in zip(ltrb, levels, strict=True)]
+            pairs = zip(ltrb, levels, strict=True)
+            ltrb = [with_last_pixel(*pair, batch.sizes, trained) for pair in pairs]
         found = fcos_ops.postprocess(
             output.classification,
             ltrb,
@@ -140,7 +156,7 @@ class FCOS(nn.Module):
             location_offset=trained.location_offset,
         )
         if legacy and original_sizes is not None:
-            found = _last_pixel_of_original(found, batch.sizes, original_sizes)
+            found = last_pixel_of_original(found, batch.sizes, original_sizes)
         return found
 
     def losses(
@@ -167,18 +183,3 @@ class FCOS(nn.Module):
     def _moving_normalizers(self, counts: Tensor) -> Tensor:
         self.loss_normalizer.lerp_(counts[0].to(torch.float32).clamp(min=1), 0.1)
         return torch.stack([self.loss_normalizer.to(counts.dtype), counts[1]])
-
-
-def _with_last_pixel(ltrb: Tensor, level: Level, trained: AssignmentRule) -> Tensor:
-    """Distances to the end of the last pixel, one pixel behind what `legacy_boxes` measures to."""
-    pixel = 1 / level.scale if trained.normalize_ltrb else 1.0
-    return ltrb + ltrb.new_tensor([0.0, 0.0, pixel, pixel]).view(1, 4, 1, 1)
-
-
-def _last_pixel_of_original(found: Detections, sizes: Tensor, original_sizes: Tensor) -> Detections:
-    """fcos_core resizes boxes before it adds their last pixel, which so is one of the original."""
-    ratio = (original_sizes / sizes).to(found.boxes.dtype).flip(1)
-    there = (found.labels >= 0)[..., None]
-    more = torch.where(there, (1 - ratio)[:, None], 0.0)
-    corner, end = found.boxes[..., :2], found.boxes[..., 2:] + more
-    return found._replace(boxes=torch.cat((corner, end), -1))

@@ -42,7 +42,7 @@ class Scale(nn.Module):
         return x * self.scale.to(x.dtype)
 
 
-class Tower(nn.Sequential):
+class Tower(nn.ModuleList):
     """Convolutions 3x3, each with its norm and ReLU: [B, channels, H, W] -> the same shape."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Tower(nn.Sequential):
                 make_head_norm(norm, channels, levels),
                 nn.ReLU(inplace=True),
             ]
-        super().__init__(*layers)
+        super().__init__(layers)
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         for layer in self:

@@ -6,7 +6,6 @@ dropped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -16,10 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import UserError
-from ..files import load_torch_file
 from .norm import NormName, frozen, make_norm
-from .weights import load_weights
 
 BackboneName = Literal[
     "resnet18",
@@ -240,9 +236,10 @@ def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _buffers_kept(block)
 
-    # torch.compile takes no contexts and needs none: it writes statistics in the forward pass only
-    more = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
-    return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, **more)
+    if torch.compiler.is_compiling():
+        # it takes no such contexts and needs none: it moves statistics in the forward pass only
+        return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts, preserve_rng_state=False)
 
 
 @contextmanager
@@ -254,21 +251,3 @@ def _buffers_kept(block: nn.Module) -> Iterator[None]:
     finally:
         for buffer, value in zip(block.buffers(), before, strict=True):
             buffer.copy_(value)
-
-
-def load_backbone_weights(body: ResNet, path: str | os.PathLike[str]) -> None:
-    """Load ResNet weights in torchvision's layout (its ImageNet checkpoints; `fc.*` is ignored).
-
-    Raises:
-        FileNotFoundError: no such file.
-        UserError: not such a file, or weights of another network.
-    """
-    content = load_torch_file(path, "file of backbone weights")
-    if isinstance(content, dict):
-        if "model" in content or "state_dict" in content:
-            raise UserError(f"{path} must hold the weights of a ResNet, got a whole checkpoint")
-        content = {k: value for k, value in content.items() if not str(k).startswith("fc.")}
-    try:
-        load_weights(body, content)
-    except ValueError as error:
-        raise UserError(f"{path} does not fit this backbone: {error}") from error

@@ -1,7 +1,7 @@
 """Training and checkpoints."""
 
 from ..errors import TrainingError
-from .checkpoint import load_checkpoint, load_model, save_checkpoint
+from .checkpoint import load_checkpoint, save_checkpoint
 from .ema import ModelEMA
 from .records import Record
 from .settings import TrainingSettings
@@ -14,6 +14,5 @@ __all__ = [
     "TrainingError",
     "TrainingSettings",
     "load_checkpoint",
-    "load_model",
     "save_checkpoint",
 ]

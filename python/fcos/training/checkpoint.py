@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, brief, shorten
-from ..files import load_torch_file, save_torch_file
+from ..files import save_torch_file
 from ..memory import is_out_of_memory
-from ..models import FCOS, VARIANTS, ModelConfig, load_weights
+from ..models import FCOS, VARIANTS, ModelConfig
 from ..preprocessing import Preprocessing
+from ..weights import build, read_weights_file
 from .records import Window
 from .settings import TrainingSettings
 
@@ -40,9 +41,15 @@ def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) ->
         FileNotFoundError: no such file.
         UserError: not a checkpoint of this package, or, to resume, one of a model alone.
     """
-    content = load_torch_file(path, "checkpoint")
+    content = read_weights_file(path, "checkpoint", foreign=False)
     if not is_checkpoint(content):
         raise UserError(f"{path}: not a checkpoint written by `fcos train`")
+    return _checked(path, content, to_resume=to_resume)
+
+
+def _checked(
+    path: str | os.PathLike[str], content: dict[str, Any], *, to_resume: bool = False
+) -> dict[str, Any]:
     missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
     if to_resume and missing:
         raise UserError(f"{path}: holds a model, but no {', no '.join(sorted(missing))} to resume")
@@ -76,18 +83,20 @@ def config_of_format_1(config: Mapping[str, Any], sides: Mapping[str, Any]) -> d
     return ModelConfig(**own).to_dict()
 
 
-def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
-    """The model of a checkpoint in evaluation mode, with the averaged weights if it has them.
+def model_of_checkpoint(path: str | os.PathLike[str], content: dict[str, Any]) -> FCOS:
+    """The model in a checkpoint that was read from `path`, in evaluation mode, with the averaged
+    weights if it has them.
 
-    Raises: as `load_checkpoint`.
+    Raises:
+        UserError: a part of it is not as it must be.
     """
-    content = load_checkpoint(path)
+    content = _checked(path, content)
     ema = content.get("ema")
-    model = FCOS(ModelConfig.from_dict(content["config"]))
     part = "model" if ema is None else "ema"
     with reading(path, part):
-        load_weights(model, content["model"] if ema is None else ema["model"])
-    return model.eval().to(device)
+        weights = content["model"] if ema is None else ema["model"]
+        model = build(ModelConfig.from_dict(content["config"]), weights)
+    return model.eval()
 
 
 def check_same(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import brief
-from ..models import FCOS, load_weights
+from ..models import FCOS
+from ..weights import load_weights
 
 
 class ModelEMA:

@@ -33,6 +33,7 @@ class TrainingSettings:
         clip: largest norm of the gradient of all weights; 0: no clipping.
         ema: decay of the averaged weights; 0: none.
         amp: "bf16" runs the network under autocast; losses stay float32.
+        activation_checkpointing: of the backbone; see `ResNet`.
         seed: of the order of the images and of the flips.
         workers: processes that load images; 0: none.
         flip: probability of a horizontal flip.
@@ -50,6 +51,7 @@ class TrainingSettings:
     clip: float = 10.0
     ema: float = 0.0
     amp: Literal["off", "bf16"] = "off"
+    activation_checkpointing: bool = False
     seed: int = 0
     workers: int = 0
     flip: float = 0.5
@@ -62,6 +64,8 @@ class TrainingSettings:
             value = getattr(self, field.name)
             if field.name in whole:
                 self._check(field.name, "a whole number", isinstance(value, int))
+            elif field.name == "activation_checkpointing":
+                self._check(field.name, "True or False", isinstance(value, bool))
             elif field.name in _CHOICES:
                 known = _CHOICES[field.name]
                 if value not in known:

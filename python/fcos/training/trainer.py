@@ -18,8 +18,9 @@ from tqdm import tqdm
 from ..data import Batch, CocoDataset, training_loader
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
-from ..models import FCOS, LOSS_NAMES, load_weights
+from ..models import FCOS, LOSS_NAMES
 from ..models.batch_size import check_batch
+from ..weights import load_weights
 from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
 from .folder import RunFolder
@@ -74,6 +75,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         # a step took 4 to 11 % less time so, on two CPU cores with thin and full ResNet-18
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.backbone.body.activation_checkpointing = settings.activation_checkpointing
         self.optimizer = make_optimizer(model, settings)
         self.ema = ModelEMA(model, settings.ema) if settings.ema else None
         self.step = self.saved_step = 0

@@ -1,0 +1,183 @@
+"""Detection from Python: `detector = fcos.load("last.pth")`, then `detector(images)`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import groupby, islice
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fcos_ops import PostprocessRule
+
+from .data.pixels import IMAGE_TYPES, KINDS, AnyImage, rgb_image
+from .errors import brief
+from .models import FCOS, ModelConfig
+from .preprocessing import Preprocessing
+from .structures import PAD_MULTIPLE, ImageBatch, pad_images
+
+
+class ImageDetections(NamedTuple):
+    """What was found on an image, best score first; N objects, on the CPU.
+
+    Attributes:
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels of the image that was given.
+        scores: float32 [N], 0 to 1.
+        labels: int64 [N], channel of the class.
+        category_ids: the dataset's id of each.
+        names: of the category of each; "category <id>" where it is not known.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    category_ids: list[int]
+    names: list[str]
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """COCO's result format without the image_id: category_id, bbox (x y width height), score of
+        each."""
+        corners, ends = self.boxes.split(2, dim=1)
+        bboxes = torch.cat((corners, ends - corners), dim=1).tolist()
+        rows = zip(self.category_ids, bboxes, self.scores.tolist(), strict=True)
+        return [{"category_id": number, "bbox": box, "score": score} for number, box, score in rows]
+
+
+def load(path: str | os.PathLike[str], device: torch.device | str | None = None) -> Detector:
+    """The detector of a checkpoint.
+
+    Args:
+        path: a file that `fcos train` wrote; the averaged weights are used if it has them.
+        device: where it runs; None: on CUDA if there is any, else on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not a checkpoint.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Detector(FCOS.from_checkpoint(path, device))
+
+
+class Detector:
+    """Finds objects on images: see `__call__`, which may run in several threads at once.
+
+    Attributes:
+        model: puts it into evaluation mode.
+        preprocessing: how images become its input; as it was trained, unless another is given.
+    """
+
+    def __init__(self, model: FCOS, preprocessing: Preprocessing | None = None) -> None:
+        self.model = model
+        self.preprocessing = preprocessing or model.config.preprocessing
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One per channel; "" where it is not known."""
+        return self.config.class_names
+
+    def __call__(
+        self,
+        images: AnyImage | Iterable[AnyImage],
+        *,
+        min_score: float | None = None,
+        batch: int = 8,
+    ) -> list[ImageDetections]:
+        """The detections of each image, in order; a list of one for a single image.
+
+        Args:
+            images: an image, or any iterable of images, which is read as it is needed. Each is
+                a path: turned upright, as EXIF says;
+                a PIL image of any mode: as it is, not turned;
+                a numpy array [H, W, 3] in RGB (OpenCV reads BGR), [H, W, 1] or [H, W];
+                a tensor [3, H, W] in RGB, [1, H, W] or [H, W];
+                both uint8, or floating point from 0 to 1, which is rounded to 8 bits.
+            min_score: detections from this score on; None: as the model's config has it, which
+                keeps those above a threshold.
+            batch: so many images at most run together, to save time on a GPU. Only neighbours of
+                one padded size do, so that what is found on an image does not depend on others,
+                but for the last bits of floating point.
+
+        Raises:
+            FileNotFoundError, UserError: a file is not there, or cannot be read as an image.
+            TypeError, ValueError: something else is no such image; the message has its place.
+        """
+        rule, least = self.config.postprocess, 0.0
+        if min_score is not None:
+            if not isinstance(min_score, Real) or not 0 <= min_score <= 1:
+                raise ValueError(f"min_score: expected 0 to 1, got {brief(min_score)}")
+            least = float(min_score)
+            rule = rule._replace(score_threshold=min(rule.score_threshold, least))
+        if not isinstance(batch, Integral) or batch < 1:
+            raise ValueError(f"batch: expected a whole number from 1 on, got {brief(batch)}")
+        self.model.eval()
+        found: list[ImageDetections] = []
+        prepared = (self._prepare(image, name) for name, image in _named(images))
+        for _, alike in groupby(prepared, key=lambda pair: _padded_size(pair[0])):
+            while group := list(islice(alike, batch)):
+                pixels, sizes = zip(*group, strict=True)
+                found += detect_batch(
+                    self.model, pad_images(pixels), torch.tensor(sizes), rule, min_score=least
+                )
+        return found
+
+    def _prepare(self, image: AnyImage, name: str) -> tuple[Tensor, tuple[int, int]]:
+        """The network's input, and (height, width) of the image."""
+        rgb = rgb_image(image, name)
+        return self.preprocessing.image(rgb), (rgb.height, rgb.width)
+
+
+def detect_batch(
+    model: FCOS,
+    images: ImageBatch,
+    original_sizes: Tensor,
+    rule: PostprocessRule | None = None,
+    *,
+    min_score: float = 0.0,
+) -> list[ImageDetections]:
+    """The detections of a batch, of the categories that the config knows.
+
+    Args:
+        model: in evaluation mode.
+        images, original_sizes, rule: see `FCOS.detect`; on any device.
+        min_score: detections from this score on.
+    """
+    config, device = model.config, next(model.parameters()).device
+    with torch.inference_mode():
+        detections = model.detect(
+            images.to(device), original_sizes=original_sizes.to(device), rule=rule
+        )
+    known = torch.tensor([number is not None for number in config.category_ids])
+    found = []
+    for boxes, scores, labels, count in zip(*(t.cpu() for t in detections), strict=True):
+        boxes, scores, labels = (t[:count] for t in (boxes, scores, labels))
+        kept = known[labels] & (scores.double() >= min_score)
+        # what a mask takes out is an ordinary tensor again, which autograd accepts
+        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        channels = labels.tolist()
+        ids = [config.category_ids[channel] for channel in channels]
+        names = [config.category_name(channel) for channel in channels]
+        found.append(ImageDetections(boxes, scores, labels, ids, names))
+    return found
+
+
+def _named(images: AnyImage | Iterable[AnyImage]) -> Iterator[tuple[str, AnyImage]]:
+    """Each image and what errors call it."""
+    if isinstance(images, IMAGE_TYPES):
+        yield "images", images
+    elif isinstance(images, Iterable) and not isinstance(images, bytes | Mapping | Set):
+        for index, image in enumerate(images):
+            yield f"images[{index}]", image
+    else:
+        raise TypeError(f"images: expected {KINDS}, or a list of them, got {type(images).__name__}")
+
+
+def _padded_size(image: Tensor) -> tuple[int, ...]:
+    return tuple(-(-side // PAD_MULTIPLE) for side in image.shape[1:])

@@ -1,0 +1,139 @@
+"""Types and groups of options that commands share, and those of the model and the recipe."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any, get_args
+
+from . import recipe
+
+
+class Number:
+    """The type of an option: a number in a range, whole or not."""
+
+    def __init__(
+        self,
+        kind: type[int] | type[float],
+        least: float,
+        most: float,
+        *,
+        open_ends: bool = False,
+        or_zero: bool = False,
+    ) -> None:
+        self.kind, self.least, self.most = kind, least, most
+        self.open, self.or_zero = open_ends, or_zero
+
+    def __call__(self, text: str) -> float:
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = math.nan
+        inside = self.least < value < self.most if self.open else self.least <= value <= self.most
+        if not inside and not (self.or_zero and value == 0):
+            raise argparse.ArgumentTypeError(f"must be {self}, got {text!r}")
+        return value
+
+    def __str__(self) -> str:
+        noun = "a whole number" if self.kind is int else "a number"
+        if self.open:
+            return f"{noun} above {self.least:g} and below {self.most:g}"
+        return f"{'0 or ' * self.or_zero}{noun} from {self.least:g} to {self.most:g}"
+
+
+POSITIVE = Number(int, 1, 10**9)
+COUNT = Number(int, 0, 10**9)
+WORKERS = Number(int, 0, 1000)
+CHANNELS = Number(int, 1, 1 << 16)
+DEPTH = Number(int, 1, 1000)
+SIDE = Number(int, 1, 100_000)
+SEED = Number(int, 0, 2**32 - 1)
+RATE = Number(float, 0, 1e6, open_ends=True)
+AMOUNT = Number(float, 0, 1e6)
+EPOCHS = Number(float, 1e-3, 1e6, or_zero=True)
+PROBABILITY = Number(float, 0, 1)
+LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
+
+
+def _default(name: str) -> str:
+    return f"(default {recipe.DEFAULTS[name]})"
+
+
+def add_data(parser: argparse.ArgumentParser, split: str, **options: Any) -> None:
+    parser.add_argument("--data", required=True, metavar="DIR", help="data set in COCO format")
+    help_text = f"part of the data set (default {split})"
+    parser.add_argument("--split", help=help_text, **({"default": split} | options))
+    help_text = "use only the first N images of the split"
+    parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, **options)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    import torch  # here, so that `main` can say that it is missing
+
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda or cuda:N (default %(default)s)",
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
+    help_text = "processes that load images (default 0)"
+    parser.add_argument("--workers", type=WORKERS, help=help_text, **({"default": 0} | options))
+
+
+def add_model(group: argparse._ArgumentGroup) -> None:
+    from .models import VARIANTS
+    from .models.config import ExtraLevels
+    from .models.norm import HeadNormName, NormName
+    from .models.resnet import NUM_STAGES, BackboneName
+
+    def add(name: str, help_text: str, **options: Any) -> None:
+        group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
+
+    help_text = "start from a detector: what fits of it, and its model options"
+    group.add_argument("--weights", metavar="FILE", help=help_text)
+    help_text = "start from an ImageNet ResNet of torchvision, detectron2 or Caffe2"
+    group.add_argument("--backbone-weights", metavar="FILE", help=help_text)
+    add("preset", f"published variant {_default('preset')}", choices=sorted(VARIANTS))
+    add("backbone", _default("backbone"), choices=get_args(BackboneName))
+    add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=CHANNELS)
+    add("norm", f"of the backbone {_default('norm')}", choices=get_args(NormName))
+    help_text = "of bottlenecks, instead of the 3x3"
+    add("stride-in-1x1", help_text, action=argparse.BooleanOptionalAction)
+    help_text = f"stages not trained: 1 the stem, 2 also layer1, ... {_default('freeze_at')}"
+    add("freeze-at", help_text, type=Number(int, 0, NUM_STAGES), metavar="N")
+    help_text = f"what P6 is computed from {_default('extra_levels')}"
+    add("extra-levels", help_text, choices=get_args(ExtraLevels))
+    add("width", f"channels of pyramid and head {_default('width')}", type=CHANNELS)
+    add("depth", f"convolutions in each tower {_default('depth')}", type=DEPTH)
+    add("head-norm", f"of the towers {_default('head_norm')}", choices=get_args(HeadNormName))
+    add("size", f"short side, pixels {_default('size')}", type=SIDE)
+    add("max-size", f"long side at most {_default('max_size')}", type=SIDE)
+
+
+def add_recipe(group: argparse._ArgumentGroup) -> None:
+    def add(name: str, help_text: str, **options: Any) -> None:
+        group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
+
+    length = group.add_mutually_exclusive_group()
+    help_text = f"passes over the data (default {recipe.EPOCHS:g})"
+    length.add_argument("--epochs", type=RATE, help=help_text, default=LEFT_OUT)
+    length.add_argument("--steps", type=POSITIVE, help="instead of --epochs", default=LEFT_OUT)
+    add("batch", f"images a step {_default('batch')}", type=POSITIVE)
+    add("lr", "base learning rate (default 0.01 * batch / 16, AdamW 0.0005)", type=RATE)
+    add("optimizer", _default("optimizer"), choices=("sgd", "adamw"))
+    add("weight-decay", _default("weight_decay"), type=AMOUNT)
+    add("schedule", _default("schedule"), choices=("cosine", "step"))
+    add("warmup", "steps (default 500, a tenth of a short run)", type=COUNT)
+    add("clip", f"gradient norm, 0: off {_default('clip')}", type=AMOUNT)
+    add("ema", "below 1; 0: off", type=PROBABILITY, metavar="DECAY")
+    add("flip", f"probability of a flip {_default('flip')}", type=PROBABILITY)
+    add("amp", _default("amp"), choices=("off", "bf16"))
+    help_text = "compute the backbone's maps twice to store fewer"
+    add("activation-checkpointing", help_text, action=argparse.BooleanOptionalAction)
+    add("seed", _default("seed"), type=SEED)
+    add("log-every", _default("log_every"), type=POSITIVE, metavar="STEPS")
+    help_text = f"besides once an epoch {_default('checkpoint_every')}"
+    add("checkpoint-every", help_text, type=POSITIVE, metavar="STEPS")
+    add("eval-every", "evaluate on val; 0: never (default)", type=EPOCHS, metavar="EPOCHS")

@@ -1,0 +1,128 @@
+"""What a training starts from: nothing, a checkpoint to go on with, a detector's or a backbone's
+weights."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from . import recipe
+from .data import CocoDataset
+from .errors import UserError
+from .models import FCOS, ModelConfig
+from .models.config import RULES
+from .preprocessing import Preprocessing
+from .training import TrainingSettings, load_checkpoint
+from .training.folder import RunFolder
+from .weights import BackboneWeights, load_backbone, read_backbone_weights
+from .weights.detectors import load_model
+from .weights.fitting import fit_detector
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Files that `fcos train` was given, read.
+
+    Attributes:
+        values: what they say of the recipe, between the command line and the defaults.
+        checkpoint: content of last.pth where a run is resumed, else empty.
+        config: of the checkpoint or the detector.
+        detector, backbone: weights to begin with.
+        path: of the file that holds them.
+    """
+
+    values: recipe.Values
+    checkpoint: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config: ModelConfig | None = None
+    detector: FCOS | None = None
+    backbone: BackboneWeights | None = None
+    path: str = ""
+
+    def preprocessing(self, values: recipe.Values) -> Preprocessing:
+        """How the run reads images."""
+        return _config(self, values, ("",), (0,)).preprocessing
+
+    def model(self, values: recipe.Values, dataset: CocoDataset) -> FCOS:
+        """The network of a run on this data set; prints what it takes of the weights."""
+        model = FCOS(_config(self, values, dataset.class_names, dataset.category_ids))
+        if self.detector is not None:
+            print(fit_detector(model, self.detector), flush=True)
+        if self.backbone is not None:
+            load_backbone(model.backbone.body, self.backbone, self.path)
+        return model
+
+
+def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
+    """Read what the options name.
+
+    Raises:
+        FileNotFoundError, UserError: it is not there, or not what it should be.
+    """
+    if options.resume:
+        for name in ("weights", "backbone_weights"):
+            if getattr(options, name):
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} must not be given with --resume, which has weights")
+        content = load_checkpoint(folder.checkpoint, to_resume=True)
+        config = ModelConfig.from_dict(content["config"])
+        return Start(_stored(content, config), checkpoint=content, config=config)
+    if folder.checkpoint.exists():
+        raise UserError(
+            f"{folder.checkpoint} exists: add --resume to go on, or choose another --output"
+        )
+    if options.weights:
+        detector = load_model(options.weights)
+        config = detector.config
+        return Start(_of(config), config=config, detector=detector, path=options.weights)
+    if options.backbone_weights:
+        backbone = read_backbone_weights(options.backbone_weights)
+        return Start(_asked_by(backbone), backbone=backbone, path=options.backbone_weights)
+    return Start({})
+
+
+def _of(config: ModelConfig) -> recipe.Values:
+    """The options that make a model like this one."""
+    model = {name: getattr(config, name) for name in recipe.MODEL}
+    return {**model, **{name: getattr(config.preprocessing, name) for name in recipe.INPUT}}
+
+
+def _asked_by(backbone: BackboneWeights) -> recipe.Values:
+    """The options that a backbone's weights need."""
+    values: recipe.Values = {}
+    if backbone.stride_in_1x1:
+        values["stride_in_1x1"] = True
+    if backbone.folded:
+        values["norm"] = "frozen_bn"
+    return values
+
+
+def _stored(checkpoint: Mapping[str, Any], config: ModelConfig) -> recipe.Values:
+    """What a checkpoint was trained with."""
+    notes = checkpoint.get("data", {})  # not in the first checkpoints of this package
+    data = {name: notes[name] for name in recipe.NOTES if name in notes}
+    settings = dataclasses.asdict(TrainingSettings(**checkpoint["settings"]))
+    return {**_of(config), **settings, **data}
+
+
+def _config(
+    start: Start,
+    values: recipe.Values,
+    class_names: tuple[str, ...],
+    category_ids: tuple[int, ...],
+) -> ModelConfig:
+    """Of the values, and where they say nothing, of the file; another preset brings its rules."""
+    own: dict[str, Any] = {name: values[name] for name in recipe.MODEL}
+    own |= {"class_names": class_names, "category_ids": category_ids}
+    if start.config is None:
+        config = ModelConfig(**own)
+    else:
+        if own["preset"] != start.config.preset:
+            own |= dict.fromkeys(RULES)
+        config = dataclasses.replace(start.config, **own)
+    preprocessing = config.preprocessing
+    if start.backbone is not None:
+        preprocessing = start.backbone.applied_to(preprocessing)
+    sides = {name: values[name] for name in recipe.INPUT}
+    return dataclasses.replace(config, preprocessing=preprocessing._replace(**sides))

@@ -1,0 +1,77 @@
+"""Detectors from files: our own checkpoints, torchvision's weights, and others once converted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..errors import UserError
+from ..models import FCOS
+from ..training.checkpoint import is_checkpoint, model_of_checkpoint
+from .conversion import Categories, Converted
+from .files import read_weights_file
+from .layouts import convert, recognise
+from .loading import build
+from .state import unwrap
+
+_KIND = "file of weights"
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
+    """The model of a file in evaluation mode: a checkpoint of `fcos train`, with the averaged
+    weights if it has them, or weights of torchvision's fcos_resnet50_fpn.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not such a file; the message says where another program's has to be converted.
+    """
+    content = read_weights_file(path, _KIND)
+    if is_checkpoint(content):
+        return model_of_checkpoint(path, content).to(device)
+    weights = unwrap(content, path)
+    layout = recognise(weights)
+    if layout != "torchvision":
+        raise UserError(f"{path} holds weights of {layout}: `fcos convert {path} OUT` comes first")
+    return _built(path, convert(weights)).to(device)
+
+
+def convert_file(
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    preset: str | None = None,
+    categories: Categories | None = None,
+) -> tuple[FCOS, list[str]]:
+    """The model of another program's file in evaluation mode, and sentences that say what was
+    assumed of it.
+
+    Args:
+        path: a file in one of the layouts of `LAYOUTS`.
+        layout, preset, categories: see `layouts.convert`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not such a file, or something has to be given.
+    """
+    content = read_weights_file(path, _KIND)
+    if is_checkpoint(content):
+        raise UserError(f"{path} is a checkpoint of `fcos train` already")
+    meta = content if isinstance(content, dict) else {}
+    converted = convert(
+        unwrap(content, path),
+        meta,
+        layout=layout,
+        preset=preset,
+        categories=categories,
+        hint=Path(path).stem,
+    )
+    return _built(path, converted), converted.notes
+
+
+def _built(path: str | os.PathLike[str], converted: Converted) -> FCOS:
+    try:
+        return build(converted.config, converted.state).eval()
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
