@@ -79,7 +79,7 @@ def _convert(text: Any = _TEXT, **more: Any) -> Converted:
     categories = more.pop("categories", [(5, "cup"), (1, "ball"), (8, "hat")])
     preset = more.pop("preset", None)
     file = random_file(MMDETECTION, scale_shape=(), **more.pop("file", {}))
-    return convert(file, {"cfg": text, **more}, categories=categories, preset=preset)
+    return convert(file, {"meta": {"cfg": text, **more}}, categories=categories, preset=preset)
 
 
 def test_every_setting_of_the_config_is_read() -> None:

@@ -80,7 +80,7 @@ def _prepared(model: Any, data: Any) -> torch.Tensor:
 
 def _load(path: Path) -> tuple[FCOS, list[str]]:
     content = torch.load(path, weights_only=True)
-    converted = convert(content["state_dict"], content["meta"])
+    converted = convert(content["state_dict"], content)
     model = FCOS(converted.config).eval()
     model.load_state_dict(converted.state)
     return model, converted.notes

@@ -8,9 +8,8 @@ from typing import NamedTuple, NoReturn
 
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, a_few
 from ..models.config import ExtraLevels
-from .renaming import some_names
 
 # of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group
 _BACKBONES = {
@@ -116,7 +115,7 @@ def _head_norm(state: Mapping[str, Tensor]) -> str:
     if all(re.fullmatch(r"\d+\.\w+", name.removeprefix(_TOWER + "1.")) for name in names):
         return "bn"
     if {name.removeprefix(_TOWER + "1.") for name in names} != {"weight", "bias"}:
-        _refuse("group norm, batch norm for each level or no norm in the towers", some_names(names))
+        _refuse("group norm, batch norm for each level or no norm in the towers", a_few(names))
     return "gn"
 
 

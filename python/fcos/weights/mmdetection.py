@@ -13,6 +13,7 @@ from ..models.variant import VARIANTS
 from .architecture import Architecture, architecture
 from .coco_classes import COCO_CATEGORIES
 from .conversion import (
+    Categories,
     Converted,
     Source,
     contiguous_categories,
@@ -70,7 +71,9 @@ def convert(source: Source) -> Converted:
     # a Scale is 0-dimensional there
     state = {k: v[None] if v.dim() == 0 and k.endswith(".scale") else v for k, v in state.items()}
     found = architecture(state)
-    config = read_config(source.meta)
+    meta = source.meta.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    config = read_config(meta)
     if config is None:
         notes.append("the file holds no config that can be read: what follows is assumed")
         config = {}
@@ -83,7 +86,7 @@ def convert(source: Source) -> Converted:
     return finished(
         state,
         found._replace(norm=_norm(config, notes)),
-        _categories(found.num_classes, source, notes),
+        _categories(found.num_classes, _names(meta), source.categories, notes),
         "mmdet",
         notes,
         norm_eps=number(config, "model.backbone.norm_cfg.eps", 1e-5, 1e-12, 0.1),
@@ -194,14 +197,14 @@ def _postprocess(config: Mapping[str, Any], preset: str) -> PostprocessRule:
     )
 
 
-def _categories(count: int, source: Source, notes: list[str]) -> list[tuple[int, str]]:
+def _categories(
+    count: int, names: list[str] | None, given: Categories | None, notes: list[str]
+) -> list[tuple[int, str]]:
     """mmdetection numbers the categories that it has names for in the order of the annotation
     file, whatever the order of the names."""
-    names = _names(source.meta)
     if names is not None and len(names) != count:
         notes.append(f"the file's {len(names)} class names are left out: it has {count} classes")
         names = None
-    given = source.categories
     if given is not None or names is None:
         if given is not None and names is not None:
             given = [(number, name) for number, name in given if name in names]
