@@ -11,13 +11,14 @@ from torch import Tensor
 from ..errors import UserError, a_few
 from ..models.config import ExtraLevels
 
-# of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group
+# of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group in
+# layer1 for a stem of 64
 _BACKBONES = {
-    ((2, 2, 2, 2), 2, 1, None): "resnet18",
-    ((3, 4, 6, 3), 2, 1, None): "resnet34",
-    ((3, 4, 6, 3), 3, 1, None): "resnet50",
-    ((3, 4, 23, 3), 3, 1, None): "resnet101",
-    ((3, 8, 36, 3), 3, 1, None): "resnet152",
+    ((2, 2, 2, 2), 2, 1, 64): "resnet18",
+    ((3, 4, 6, 3), 2, 1, 64): "resnet34",
+    ((3, 4, 6, 3), 3, 1, 64): "resnet50",
+    ((3, 4, 23, 3), 3, 1, 64): "resnet101",
+    ((3, 8, 36, 3), 3, 1, 64): "resnet152",
     ((3, 4, 6, 3), 3, 32, 4): "resnext50_32x4d",
     ((3, 4, 23, 3), 3, 32, 8): "resnext101_32x8d",
     ((3, 4, 23, 3), 3, 64, 4): "resnext101_64x4d",
@@ -92,8 +93,7 @@ def _backbone(state: Mapping[str, Tensor], width: int) -> str:
     convolutions = 3 if first + "conv3.weight" in state else 2
     inner, of_group = _shape(state, first + "conv2.weight")[:2]
     groups = inner // max(of_group, 1)
-    per_group = None if groups == 1 and inner == width else of_group
-    key = (tuple(blocks), convolutions, groups, per_group)
+    key = (tuple(blocks), convolutions, groups, of_group * 64 / width)
     if key not in _BACKBONES:
         found = f"stages of {blocks} blocks, {groups} groups of {of_group} channels"
         _refuse(f"one of the backbones {', '.join(_BACKBONES.values())}", found)
