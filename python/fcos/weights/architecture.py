@@ -13,7 +13,7 @@ from ..models.config import ExtraLevels
 
 # of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group in
 # layer1 for a stem of 64
-_BACKBONES = {
+_BACKBONES: dict[tuple[object, ...], str] = {
     ((2, 2, 2, 2), 2, 1, 64): "resnet18",
     ((3, 4, 6, 3), 2, 1, 64): "resnet34",
     ((3, 4, 6, 3), 3, 1, 64): "resnet50",
@@ -92,7 +92,7 @@ def _backbone(state: Mapping[str, Tensor], width: int) -> str:
     first = _BODY + "layer1.0."
     convolutions = 3 if first + "conv3.weight" in state else 2
     inner, of_group = _shape(state, first + "conv2.weight")[:2]
-    groups = inner // max(of_group, 1)
+    groups = inner // of_group
     key = (tuple(blocks), convolutions, groups, of_group * 64 / width)
     if key not in _BACKBONES:
         found = f"stages of {blocks} blocks, {groups} groups of {of_group} channels"
@@ -120,7 +120,7 @@ def _head_norm(state: Mapping[str, Tensor]) -> str:
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
-    if name not in state or state[name].dim() != 4:
+    if name not in state or state[name].dim() != 4 or state[name].numel() == 0:
         _refuse(f"{name!r} of a convolution", "another shape" if name in state else "none")
     return tuple(state[name].shape)
 
