@@ -99,6 +99,7 @@ def test_every_setting_of_the_config_is_read() -> None:
     assert not config.postprocess.drop_empty
     assert (config.preprocessing.size, config.preprocessing.max_size) == (600, 1000)
     assert (config.norm, config.stride_in_1x1, config.loss.box_loss) == ("bn", False, "ciou")
+    assert config.preset == "mmdet"
     assert config.assignment.center_radius == 2.0
     assert config.variant.centerness_tower == "classification"
     assert config.variant.activation == "relu"
@@ -149,6 +150,7 @@ def test_the_preset_of_the_user_comes_first() -> None:
         ("'on_output'", "'on_lateral'", "model.neck.add_extra_convs of the config"),
         ("num_classes=3", "regress_ranges=((-1, 32), (32, 1e8))", "model.bbox_head.regress_ran"),
         ("keep_ratio=True", "keep_ratio=False", "keep_ratio of the config"),
+        ("norm_on_bbox=True", "norm_on_bbox=0", "model.bbox_head.norm_on_bbox of the config"),
         ("score_thr=0.05", "score_thr='low'", "model.test_cfg.score_thr of the config must be a"),
         ("std=[1.0, 1.0, 1.0]", "std=[0.0, 1.0, 1.0]", "std of the config must be a number from"),
         ("mean=[103.53, 116.28", "mean=[1e999, 116.28", "mean of the config must be a number"),
