@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # CPU only unless a GPU is visible.
 export FCOS_OPS_CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
 
-.PHONY: demo test test-simt test-torchvision hostile bench lint format wheel gpu-check clean
+.PHONY: demo test test-simt test-torchvision test-mmdetection hostile bench lint format wheel gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test               the test suite"
 	@echo "make test-simt          only the CUDA kernels, run on the CPU; SEED=n sets the schedule"
 	@echo "make test-torchvision   agreement with torchvision, in an environment of its own (5.5 GB)"
+	@echo "make test-mmdetection   files of mmdetection's own classes, in an environment of its own (1 GB)"
 	@echo "make hostile            30,000 calls of a hostile user, each judged; N=, SEED=, JOBS= as you like"
 	@echo "make bench              the benchmark suite: ours, eager, torch.compile, torchvision"
 	@echo "make lint | format      ruff, mypy, clang-format"
@@ -71,6 +72,19 @@ test-torchvision:
 	$(TORCHVISION_VENV)/bin/pip install -q --force-reinstall --no-deps wheelhouse/*.whl
 	$(TORCHVISION_VENV)/bin/pip install -q "$$(ls wheelhouse/*.whl)[detector,test]"
 	scripts/test_installed $(TORCHVISION_VENV)/bin/python
+
+# mmcv-lite is mmcv without its compiled ops, and its setup.py imports pkg_resources; mmdet names mmcv
+# by neither name, and asserts a version below 2.2.
+MMDETECTION_VENV ?= .venv-mmdetection
+test-mmdetection:
+	$(MAKE) wheel WHEEL_CUDA=OFF
+	test -x $(MMDETECTION_VENV)/bin/python || $(PYTHON) -m venv $(MMDETECTION_VENV)
+	$(MMDETECTION_VENV)/bin/pip install -q "$(TORCH)" "setuptools<81" wheel
+	$(MMDETECTION_VENV)/bin/pip install -q --no-build-isolation mmcv-lite==2.1.0
+	$(MMDETECTION_VENV)/bin/pip install -q mmdet==3.3.0 mmengine==0.10.7
+	$(MMDETECTION_VENV)/bin/pip install -q --force-reinstall --no-deps wheelhouse/*.whl
+	$(MMDETECTION_VENV)/bin/pip install -q "$$(ls wheelhouse/*.whl)[detector,test]"
+	scripts/test_installed $(MMDETECTION_VENV)/bin/python tests/mmdetection
 
 gpu-check:
 	$(PYTHON) scripts/gpu_check

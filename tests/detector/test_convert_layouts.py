@@ -176,6 +176,7 @@ def test_three_levels_are_adelaidets_real_time_networks() -> None:
     ("changed", "message"),
     [
         ({"backbone.body.layer1.2.conv1.weight": None}, "one of the backbones resnet18, "),
+        ({"backbone.body.conv1.weight": torch.zeros(0, 3, 7, 7)}, "'backbone.body.conv1.weight'"),
         ({"backbone.body.bn1.running_mean": None}, "batch norm in the backbone, got"),
         ({"backbone.fpn.inner_blocks.0.0.weight": None}, "'backbone.fpn.inner_blocks.0.0.weight'"),
         (

@@ -1,4 +1,4 @@
-"""The `torchvision` preset with torchvision's weights gives torchvision's losses and detections."""
+"""A network of torchvision's, converted, gives torchvision's losses and detections."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from fcos.models import FCOS, LOSS_NAMES, ModelConfig
+from fcos.models import FCOS, LOSS_NAMES
 from fcos.structures import pad_images
+from fcos.weights.layouts import convert
 
 pytestmark = pytest.mark.torchvision
 detection = pytest.importorskip("torchvision.models.detection")
@@ -30,9 +31,9 @@ def _pair() -> tuple[Any, FCOS]:
     torch.nn.init.constant_(theirs.head.classification_head.cls_logits.bias, -1.0)
     torch.nn.init.normal_(theirs.head.classification_head.cls_logits.weight, std=0.05)
     torch.nn.init.normal_(theirs.head.regression_head.bbox_reg.weight, std=0.1)
-    names = tuple("abcdefg")
-    ours = FCOS(ModelConfig(names, tuple(range(7)), preset="torchvision"))
-    ours.load_state_dict(theirs.state_dict())
+    converted = convert(theirs.state_dict())
+    ours = FCOS(converted.config)
+    ours.load_state_dict(converted.state)
     return theirs, ours
 
 

@@ -8,17 +8,17 @@ from typing import NamedTuple, NoReturn
 
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, a_few
 from ..models.config import ExtraLevels
-from .renaming import some_names
 
-# of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group
-_BACKBONES = {
-    ((2, 2, 2, 2), 2, 1, None): "resnet18",
-    ((3, 4, 6, 3), 2, 1, None): "resnet34",
-    ((3, 4, 6, 3), 3, 1, None): "resnet50",
-    ((3, 4, 23, 3), 3, 1, None): "resnet101",
-    ((3, 8, 36, 3), 3, 1, None): "resnet152",
+# of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group in
+# layer1 for a stem of 64
+_BACKBONES: dict[tuple[object, ...], str] = {
+    ((2, 2, 2, 2), 2, 1, 64): "resnet18",
+    ((3, 4, 6, 3), 2, 1, 64): "resnet34",
+    ((3, 4, 6, 3), 3, 1, 64): "resnet50",
+    ((3, 4, 23, 3), 3, 1, 64): "resnet101",
+    ((3, 8, 36, 3), 3, 1, 64): "resnet152",
     ((3, 4, 6, 3), 3, 32, 4): "resnext50_32x4d",
     ((3, 4, 23, 3), 3, 32, 8): "resnext101_32x8d",
     ((3, 4, 23, 3), 3, 64, 4): "resnext101_64x4d",
@@ -61,6 +61,9 @@ def architecture(state: Mapping[str, Tensor]) -> Architecture:
     """
     width = _shape(state, _FPN + "inner_blocks.0.0.weight")[0]
     backbone_width = _shape(state, _BODY + "conv1.weight")[0]
+    depth = sum(name.startswith(_TOWER) and state[name].dim() == 4 for name in state)
+    if depth == 0:
+        _refuse(f"towers of convolutions, {_TOWER}*", "none")
     has_extra = _FPN + "extra_blocks.p6.weight" in state
     p6_inputs = _shape(state, _FPN + "extra_blocks.p6.weight")[1] if has_extra else width
     head_norm = _head_norm(state)
@@ -72,7 +75,7 @@ def architecture(state: Mapping[str, Tensor]) -> Architecture:
         norm=_norm(state),
         num_classes=_shape(state, "head.classification_head.cls_logits.weight")[0],
         width=width,
-        depth=sum(name.startswith(_TOWER) and state[name].dim() == 4 for name in state),
+        depth=depth,
         num_levels=5 if has_extra else 3,
         extra_levels="p5" if p6_inputs == width else "c5",
         head_norm=head_norm,
@@ -89,9 +92,8 @@ def _backbone(state: Mapping[str, Tensor], width: int) -> str:
     first = _BODY + "layer1.0."
     convolutions = 3 if first + "conv3.weight" in state else 2
     inner, of_group = _shape(state, first + "conv2.weight")[:2]
-    groups = inner // max(of_group, 1)
-    per_group = None if groups == 1 and inner == width else of_group
-    key = (tuple(blocks), convolutions, groups, per_group)
+    groups = inner // of_group
+    key = (tuple(blocks), convolutions, groups, of_group * 64 / width)
     if key not in _BACKBONES:
         found = f"stages of {blocks} blocks, {groups} groups of {of_group} channels"
         _refuse(f"one of the backbones {', '.join(_BACKBONES.values())}", found)
@@ -113,12 +115,12 @@ def _head_norm(state: Mapping[str, Tensor]) -> str:
     if all(re.fullmatch(r"\d+\.\w+", name.removeprefix(_TOWER + "1.")) for name in names):
         return "bn"
     if {name.removeprefix(_TOWER + "1.") for name in names} != {"weight", "bias"}:
-        _refuse("group norm, batch norm for each level or no norm in the towers", some_names(names))
+        _refuse("group norm, batch norm for each level or no norm in the towers", a_few(names))
     return "gn"
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
-    if name not in state or state[name].dim() != 4:
+    if name not in state or state[name].dim() != 4 or state[name].numel() == 0:
         _refuse(f"{name!r} of a convolution", "another shape" if name in state else "none")
     return tuple(state[name].shape)
 

@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
     Attributes:
         state: tensors under the file's names.
-        meta: the rest of the file, which nobody has checked.
+        meta: all that the file holds, which nobody has checked.
         preset: what the user says, None where the converter has to find out.
         categories: of the data set that the network was trained on; None: not given.
         hint: the file's name, which may tell what its weights do not.

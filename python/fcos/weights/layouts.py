@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..errors import UserError, brief
+from ..errors import UserError, a_few, brief
 from . import adelaidet, detectron2, fcos_core, mmdetection, torchvision
 from .conversion import Categories, Converted, Source
-from .renaming import some_names
 
 
 class Layout(NamedTuple):
@@ -57,8 +56,7 @@ def recognise(state: Mapping[str, Tensor]) -> str:
         if layout.recognises(state):
             return name
     raise UserError(
-        f"weights must be an FCOS of {', '.join(LAYOUTS)}, got {len(state)} tensors: "
-        f"{some_names(list(state))}"
+        f"weights must be an FCOS of {', '.join(LAYOUTS)}, got {len(state)} tensors: {a_few(state)}"
     )
 
 
@@ -75,7 +73,7 @@ def convert(
 
     Args:
         state: tensors under the names of the file, without the prefix of a wrapper.
-        meta: the rest of the file. Nothing in it is trusted.
+        meta: all that the file holds, the weights among it. Nothing in it is trusted.
         layout: a name of `LAYOUTS`; None: it is recognised by the names.
         preset: which variant the network is, where its layout has several; None: the file tells.
         categories: (id, name) of every category in the annotation file that the network was trained

@@ -10,17 +10,18 @@ from fcos_ops import ASSIGNMENT_RULES, LOSS_RULES, POSTPROCESS_RULES, Postproces
 
 from ..errors import UserError, brief
 from ..models.variant import VARIANTS
-from ..preprocessing import Preprocessing
 from .architecture import Architecture, architecture
 from .coco_classes import COCO_CATEGORIES
 from .conversion import (
+    Categories,
     Converted,
     Source,
     contiguous_categories,
     finished,
     with_levels,
 )
-from .mmdetection_config import choice, number, read_config, setting, steps
+from .mmdetection_config import choice, number, read_config, setting
+from .mmdetection_images import read_preprocessing
 from .renaming import Rules, rename
 
 
@@ -53,14 +54,6 @@ def _rules() -> Rules:
 
 _RULES = _rules()
 _LOSSES = {"IoULoss": "iou", "GIoULoss": "giou", "DIoULoss": "diou", "CIoULoss": "ciou"}
-_CAFFE = Preprocessing(
-    interpolation="opencv", channel_order="bgr", max_value=255.0, std=(1.0, 1.0, 1.0)
-)
-_FCOS_CORE_MEAN = (102.9801, 115.9465, 122.7717)
-_DETECTRON2_MEAN = (103.53, 116.28, 123.675)
-_PYTORCH = _CAFFE._replace(
-    channel_order="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
-)
 
 
 class _Tricks(NamedTuple):
@@ -76,9 +69,11 @@ def convert(source: Source) -> Converted:
     notes: list[str] = []
     state = rename(source.state, _RULES)
     # a Scale is 0-dimensional there
-    state = {k: v.reshape(1) if k.endswith(".scale") else v for k, v in state.items()}
+    state = {k: v[None] if v.dim() == 0 and k.endswith(".scale") else v for k, v in state.items()}
     found = architecture(state)
-    config = read_config(source.meta)
+    meta = source.meta.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    config = read_config(meta)
     if config is None:
         notes.append("the file holds no config that can be read: what follows is assumed")
         config = {}
@@ -91,10 +86,11 @@ def convert(source: Source) -> Converted:
     return finished(
         state,
         found._replace(norm=_norm(config, notes)),
-        _categories(found.num_classes, source, notes),
+        _categories(found.num_classes, _names(meta), source.categories, notes),
         "mmdet",
         notes,
-        norm_eps=number(config, "model.backbone.norm_cfg.eps", 1e-5, 0, 1),
+        norm_eps=number(config, "model.backbone.norm_cfg.eps", 1e-5, 1e-12, 0.1),
+        freeze_at=_freeze_at(config),
         stride_in_1x1=_stride_in_1x1(config, found, notes),
         variant=VARIANTS["mmdet"]._replace(
             activation=VARIANTS[preset].activation,
@@ -107,7 +103,7 @@ def convert(source: Source) -> Converted:
         ),
         loss=LOSS_RULES[preset]._replace(box_loss=_box_loss(config, preset, notes)),
         postprocess=_postprocess(config, preset),
-        preprocessing=_preprocessing(config, found, preset, notes),
+        preprocessing=read_preprocessing(config, found, preset, notes),
     )
 
 
@@ -125,7 +121,7 @@ def _check(config: Mapping[str, Any], found: Architecture) -> None:
     choice(config, "model.bbox_head.loss_cls.use_sigmoid", (True,), True)
     ranges = setting(config, "model.bbox_head.regress_ranges")
     usual = with_levels(ASSIGNMENT_RULES["mmdet"], found.num_levels).ranges
-    if ranges is not None and brief([list(r) for r in usual], 200) != brief(_floats(ranges), 200):
+    if ranges is not None and _floats(ranges) != [list(pair) for pair in usual]:
         raise UserError(f"model.bbox_head.regress_ranges must be {usual}, got {brief(ranges)}")
 
 
@@ -153,6 +149,13 @@ def _norm(config: Mapping[str, Any], notes: list[str]) -> str:
     if not config:
         notes.append("the batch norms of the backbone are taken to be frozen")
     return "frozen_bn" if choice(config, "model.backbone.norm_eval", (True, False), True) else "bn"
+
+
+def _freeze_at(config: Mapping[str, Any]) -> int:
+    """Where a stage counts as 1, its stem is frozen, too; -1 freezes nothing."""
+    published = 1
+    usual = -1 if config else published
+    return 1 + int(number(config, "model.backbone.frozen_stages", usual, -1, 4))
 
 
 def _stride_in_1x1(config: Mapping[str, Any], found: Architecture, notes: list[str]) -> bool:
@@ -194,61 +197,14 @@ def _postprocess(config: Mapping[str, Any], preset: str) -> PostprocessRule:
     )
 
 
-def _preprocessing(
-    config: Mapping[str, Any], found: Architecture, preset: str, notes: list[str]
-) -> Preprocessing:
-    pipeline = setting(config, "test_pipeline") or setting(config, "data.test.pipeline")
-    pipeline = pipeline or setting(config, "test_dataloader.dataset.pipeline")
-    colours, sizes = setting(config, "model.data_preprocessor"), None
-    for step in steps(pipeline):
-        if step.get("type") == "Normalize":
-            colours = {"bgr_to_rgb": step.get("to_rgb", True), **step}
-        if step.get("type") in ("Resize", "MultiScaleFlipAug"):
-            sizes = step.get("scale", step.get("img_scale", sizes))
-            choice(step, "keep_ratio", (True,), step["type"] == "MultiScaleFlipAug")
-    result = _colours(colours, found, preset, notes)
-    if sizes is None:
-        notes.append(f"images are resized to {result.size} x {result.max_size}, as published")
-        return result
-    if not isinstance(sizes, list | tuple) or len(sizes) != 2:
-        raise UserError(f"scale of the config's Resize must be two numbers, got {brief(sizes)}")
-    both = sorted(int(number({"scale": side}, "scale", 0, 1, 1e5)) for side in sizes)
-    return result._replace(size=both[0], max_size=both[1])
-
-
-def _colours(values: Any, found: Architecture, preset: str, notes: list[str]) -> Preprocessing:
-    if isinstance(values, dict) and "mean" in values and "std" in values:
-        rgb = choice(values, "bgr_to_rgb", (True, False), False)
-        mean, std = (_three(values[name], name) for name in ("mean", "std"))
-        return _CAFFE._replace(channel_order="rgb" if rgb else "bgr", mean=mean, std=std)
-    if found.is_bottleneck_resnet:
-        mean = _DETECTRON2_MEAN if preset == "improved" else _FCOS_CORE_MEAN
-        result = _CAFFE._replace(mean=mean)
-    else:
-        result = _PYTORCH
-    notes.append(
-        f"the input is taken to be {result.channel_order.upper()} with mean {list(result.mean)} "
-        f"and deviation {list(result.std)}, as published with {found.backbone}"
-    )
-    return result
-
-
-def _three(values: Any, name: str) -> tuple[float, float, float]:
-    if not isinstance(values, list | tuple) or len(values) != 3:
-        raise UserError(f"{name} of the config must be three numbers, got {brief(values)}")
-    least = 0.0 if name == "mean" else 1e-6
-    first, second, third = (float(number({name: v}, name, -1, least, 1e4)) for v in values)
-    return first, second, third
-
-
-def _categories(count: int, source: Source, notes: list[str]) -> list[tuple[int, str]]:
+def _categories(
+    count: int, names: list[str] | None, given: Categories | None, notes: list[str]
+) -> list[tuple[int, str]]:
     """mmdetection numbers the categories that it has names for in the order of the annotation
     file, whatever the order of the names."""
-    names = _names(source.meta)
     if names is not None and len(names) != count:
         notes.append(f"the file's {len(names)} class names are left out: it has {count} classes")
         names = None
-    given = source.categories
     if given is not None or names is None:
         if given is not None and names is not None:
             given = [(number, name) for number, name in given if name in names]

@@ -48,7 +48,7 @@ def choice(config: Mapping[str, Any], path: str, known: tuple[Any, ...], default
     """UserError where another value is there: it is not implemented."""
     value = setting(config, path, default)
     value = list(value) if isinstance(value, tuple) else value
-    if value not in known:
+    if (type(value), value) not in [(type(one), one) for one in known]:  # 0 is not False
         expected = " or ".join(map(repr, known))
         raise UserError(f"{path} of the config must be {expected}, got {brief(value)}")
     return value

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
-from ..errors import UserError, brief
+from ..errors import UserError, a_few, brief
 
 Rules = Sequence[tuple[str, str]]  # a pattern of the whole name, and its replacement
 
@@ -55,17 +55,11 @@ def rename(
     return _without_gaps(found)
 
 
-def some_names(names: Sequence[str]) -> str:
-    """Three names, and how many more there are, for a message."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(brief(name) for name in names[:3]) + more
-
-
 def _about(unknown: Sequence[str]) -> str:
     for pattern, network in _NOT_IMPLEMENTED.items():
         if names := [name for name in unknown if re.search(pattern, name)]:
-            return f"weights must be of a network without {network}, got {some_names(names)}"
-    return f"weights must have names of this layout only, got {some_names(unknown)}"
+            return f"weights must be of a network without {network}, got {a_few(names)}"
+    return f"weights must have names of this layout only, got {a_few(unknown)}"
 
 
 def _without_gaps(state: dict[str, Tensor]) -> dict[str, Tensor]:
