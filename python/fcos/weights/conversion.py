@@ -12,14 +12,14 @@ from fcos_ops import ASSIGNMENT_RULES, AssignmentRule
 from ..errors import UserError, brief
 from ..models.config import ModelConfig
 from ..models.variant import VARIANTS
-from ..preprocessing import Preprocessing
+from ..preprocessing import PREPROCESSING
 from .architecture import Architecture
 from .coco_classes import COCO_CATEGORIES
 
 Categories = Sequence[tuple[int, str]]  # (id, name) in the order of the annotation file
 
-# The images of networks whose backbone comes from Caffe2: BGR, 0 to 255, resized by Pillow.
-CAFFE2_IMAGES = Preprocessing(
+# detectron2's images for networks whose backbone comes from Caffe2: BGR, 0 to 255.
+CAFFE2_IMAGES = PREPROCESSING["detectron2"]._replace(
     channel_order="bgr", max_value=255.0, mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0)
 )
 # The deviations that X-101-32x8d alone, of Caffe2's backbones, is used with; in BGR.
