@@ -115,10 +115,10 @@ def test_only_inputs_of_blocks_are_kept() -> None:
 
 
 def test_evaluation_computes_nothing_twice() -> None:
-    plain, sparing = _pair()
-    for found, expected in zip(sparing.eval()(_images()), plain.eval()(_images()), strict=True):
-        assert type(found.grad_fn) is type(expected.grad_fn)
-        assert torch.equal(found, expected)
+    """Nor does it take another path, which torch.export would have to follow."""
+    _, sparing = _pair("resnet50", "gn")
+    others, runs = _kept_beside_inputs(sparing.eval())
+    assert others > 100 and runs == 16
 
 
 def test_under_torch_compile() -> None:

@@ -6,15 +6,13 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from .activation_checkpointing import checkpointed
 from .norm import NormName, frozen, make_norm
 
 BackboneName = Literal[
@@ -226,28 +224,5 @@ class ResNet(nn.Module):
         if not (self.activation_checkpointing and self.training):
             return layer(x)
         for block in layer:
-            x = _checkpointed(block, x)
+            x = checkpointed(block, x)
         return x
-
-
-def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    """block(x), of which only x is kept for the backward pass."""
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _buffers_kept(block)
-
-    if torch.compiler.is_compiling():
-        # it takes no such contexts and needs none: it moves statistics in the forward pass only
-        return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts, preserve_rng_state=False)
-
-
-@contextmanager
-def _buffers_kept(block: nn.Module) -> Iterator[None]:
-    """Statistics of batch norms, which the same batch must not move twice, are put back."""
-    before = [buffer.clone() for buffer in block.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(block.buffers(), before, strict=True):
-            buffer.copy_(value)
