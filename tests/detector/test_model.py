@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -189,8 +190,10 @@ def test_config_round_trip() -> None:
     ],
 )
 def test_config_checks(changes: dict[str, Any], message: str) -> None:
+    """By the config itself, whatever the network would say."""
+    config = small_model().config
     with pytest.raises(ValueError, match=message):
-        small_model(**changes)
+        dataclasses.replace(config, **changes)
 
 
 def test_frozen_norms_may_have_no_eps() -> None:
