@@ -46,6 +46,11 @@ class Start:
 
     def model(self, values: recipe.Values, dataset: CocoDataset) -> FCOS:
         """The network of a run on this data set; prints what it takes of the weights."""
+        if values["freeze_at"] and self.config is None and self.backbone is None:
+            raise UserError(
+                "--freeze-at must be 0 without --weights or --backbone-weights, as what is frozen "
+                f"stays as it was drawn at random, got {values['freeze_at']}"
+            )
         model = FCOS(_config(self, values, dataset.class_names, dataset.category_ids))
         if self.detector is not None:
             print(fit_detector(model, self.detector), flush=True)

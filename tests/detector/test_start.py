@@ -138,3 +138,10 @@ def test_weights_that_are_not_there(
     assert _train(data, tmp_path / "a", "--weights", str(tmp_path / "no.pth")) == 2
     assert "no.pth" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_nothing_is_frozen_that_was_never_trained(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(data, tmp_path / "a", *SMALL, "--freeze-at", "2") == 2
+    assert "--freeze-at must be 0 without --weights" in capsys.readouterr().err

@@ -18,18 +18,18 @@ def check_batch(config: ModelConfig, images: Tensor) -> None:
     With one value a channel the variance is 0, and torch refuses to normalise.
     """
     if config.freeze_at < NUM_STAGES:
-        _check("norm", config.norm, PAD_MULTIPLE, images, "--norm gn, ")
-    _check("head norm", config.head_norm, STRIDES[config.num_levels - 1], images)
+        _check("norm", config.norm, PAD_MULTIPLE, images)
+    _check("head-norm", config.head_norm, STRIDES[config.num_levels - 1], images)
 
 
-def _check(what: str, norm: str, stride: int, images: Tensor, remedy: str = "") -> None:
+def _check(option: str, norm: str, stride: int, images: Tensor) -> None:
     count, _, height, width = images.shape
     values = count * -(-height // stride) * -(-width // stride)
     if values == 1 and (norm == "bn" or (norm == "sync_bn" and not _synchronised())):
         raise UserError(
-            f"{what} {norm} needs more than one value a channel, and one image of "
+            f"{option} {norm} needs more than one value a channel, and one image of "
             f"{height} x {width} pixels has one at stride {stride}: "
-            f"take {remedy}a larger --batch or a larger --size"
+            f"take --{option} gn, a larger --batch or a larger --size"
         )
 
 
