@@ -6,15 +6,13 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from .activation_checkpointing import checkpointed
 from .norm import NormName, frozen, make_norm
 
 BackboneName = Literal[
@@ -103,30 +101,33 @@ class Bottleneck(nn.Module):
         return self.relu(x + shortcut)
 
 
-class _Architecture(NamedTuple):
+class ResNetArchitecture(NamedTuple):
+    """A published network: its blocks, how many in layer1 to layer4, and their groups, of
+    width_per_group channels in layer1."""
+
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]
     groups: int = 1
     width_per_group: int = 64
 
 
-_ARCHITECTURES: dict[str, _Architecture] = {
-    "resnet18": _Architecture(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": _Architecture(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": _Architecture(Bottleneck, (3, 4, 6, 3)),
-    "resnet101": _Architecture(Bottleneck, (3, 4, 23, 3)),
-    "resnet152": _Architecture(Bottleneck, (3, 8, 36, 3)),
-    "resnext50_32x4d": _Architecture(Bottleneck, (3, 4, 6, 3), 32, 4),
-    "resnext101_32x8d": _Architecture(Bottleneck, (3, 4, 23, 3), 32, 8),
-    "resnext101_64x4d": _Architecture(Bottleneck, (3, 4, 23, 3), 64, 4),
+ARCHITECTURES: dict[str, ResNetArchitecture] = {
+    "resnet18": ResNetArchitecture(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": ResNetArchitecture(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": ResNetArchitecture(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": ResNetArchitecture(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": ResNetArchitecture(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": ResNetArchitecture(Bottleneck, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x8d": ResNetArchitecture(Bottleneck, (3, 4, 23, 3), 32, 8),
+    "resnext101_64x4d": ResNetArchitecture(Bottleneck, (3, 4, 23, 3), 64, 4),
 }
 
 
 def check_backbone(name: str, width: int, stride_in_1x1: bool) -> None:
     """ValueError where `ResNet` cannot be built from these, under their names in `ModelConfig`."""
-    if name not in _ARCHITECTURES:
+    if name not in ARCHITECTURES:
         raise ValueError(f"backbone: expected one of {list(get_args(BackboneName))}, got {name!r}")
-    architecture = _ARCHITECTURES[name]
+    architecture = ARCHITECTURES[name]
     if width < 1:
         raise ValueError(f"backbone_width: expected a positive number of channels, got {width}")
     unit = 64 // architecture.width_per_group
@@ -176,7 +177,7 @@ class ResNet(nn.Module):
         super().__init__()
         check_backbone(name, width, stride_in_1x1)
         self.activation_checkpointing = False
-        block, depths, groups, width_per_group = _ARCHITECTURES[name]
+        block, depths, groups, width_per_group = ARCHITECTURES[name]
         make_block: Callable[..., nn.Module] = block
         if block is Bottleneck:
             make_block = partial(
@@ -226,28 +227,5 @@ class ResNet(nn.Module):
         if not (self.activation_checkpointing and self.training):
             return layer(x)
         for block in layer:
-            x = _checkpointed(block, x)
+            x = checkpointed(block, x)
         return x
-
-
-def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    """block(x), of which only x is kept for the backward pass."""
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _buffers_kept(block)
-
-    if torch.compiler.is_compiling():
-        # it takes no such contexts and needs none: it moves statistics in the forward pass only
-        return checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts, preserve_rng_state=False)
-
-
-@contextmanager
-def _buffers_kept(block: nn.Module) -> Iterator[None]:
-    """Statistics of batch norms, which the same batch must not move twice, are put back."""
-    before = [buffer.clone() for buffer in block.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(block.buffers(), before, strict=True):
-            buffer.copy_(value)
