@@ -126,18 +126,18 @@ ARCHITECTURES: dict[str, ResNetArchitecture] = {
 def check_backbone(name: str, width: int, stride_in_1x1: bool) -> None:
     """ValueError where `ResNet` cannot be built from these, under their names in `ModelConfig`."""
     if name not in ARCHITECTURES:
-        raise ValueError(f"backbone: expected one of {list(get_args(BackboneName))}, got {name!r}")
+        raise ValueError(f"backbone must be one of {list(get_args(BackboneName))}, got {name!r}")
     architecture = ARCHITECTURES[name]
     if width < 1:
-        raise ValueError(f"backbone_width: expected a positive number of channels, got {width}")
+        raise ValueError(f"backbone_width must be a positive number of channels, got {width}")
     unit = 64 // architecture.width_per_group
     if width % unit:
         raise ValueError(
-            f"backbone_width: expected a multiple of {unit}, which keeps the groups of {name} "
+            f"backbone_width must be a multiple of {unit}, which keeps the groups of {name} "
             f"whole, got {width}"
         )
     if stride_in_1x1 and architecture.block is BasicBlock:
-        raise ValueError(f"stride_in_1x1: expected False, as {name} has no 1x1 there, got True")
+        raise ValueError(f"stride_in_1x1 must be False, as {name} has no 1x1 there, got True")
 
 
 class ResNet(nn.Module):
