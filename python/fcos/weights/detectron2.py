@@ -23,8 +23,8 @@ from .conversion import (
 from .renaming import Rules, rename
 
 
-def _backbone_rules() -> Rules:
-    ours, theirs = "backbone.body.", r"backbone\.bottom_up\."
+def resnet_rules(theirs: str, ours: str) -> Rules:
+    """For a ResNet under its names below one prefix, a pattern, to ours below the other."""
     rules = [
         (theirs + r"stem\.conv1\.weight", ours + "conv1.weight"),
         (theirs + r"stem\.conv1\.norm\.(\w+)", ours + r"bn1.\1"),
@@ -37,21 +37,19 @@ def _backbone_rules() -> Rules:
             (block + r"shortcut\.weight", layer + "downsample.0.weight"),
             (block + r"shortcut\.norm\.(\w+)", layer + r"downsample.1.\2"),
         ]
-    for level in range(3):
-        rules += [
-            (
-                rf"backbone\.fpn_lateral{level + 3}\.(\w+)",
-                rf"backbone.fpn.inner_blocks.{level}.0.\1",
-            ),
-            (
-                rf"backbone\.fpn_output{level + 3}\.(\w+)",
-                rf"backbone.fpn.layer_blocks.{level}.0.\1",
-            ),
-        ]
-    return (*rules, (r"backbone\.top_block\.(p[67]\.\w+)", r"backbone.fpn.extra_blocks.\1"))
+    return rules
 
 
-BACKBONE_RULES = _backbone_rules()
+_FPN = tuple(
+    (rf"backbone\.fpn_{theirs}{level + 3}\.(\w+)", rf"backbone.fpn.{ours}_blocks.{level}.0.\1")
+    for theirs, ours in (("lateral", "inner"), ("output", "layer"))
+    for level in range(3)
+)
+BACKBONE_RULES = (
+    *resnet_rules(r"backbone\.bottom_up\.", "backbone.body."),
+    *_FPN,
+    (r"backbone\.top_block\.(p[67]\.\w+)", r"backbone.fpn.extra_blocks.\1"),
+)
 IGNORED = (r"pixel_mean", r"pixel_std", r".*anchor_generator\.cell_anchors\.\d+")
 _HEAD = (
     (r"head\.cls_subnet\.((?:\d+\.)+\w+)", r"head.classification_head.conv.\1"),

@@ -22,14 +22,12 @@ from .conversion import (
 )
 from .mmdetection_config import choice, number, read_config, setting
 from .mmdetection_images import read_preprocessing
-from .renaming import Rules, rename
+from .renaming import RESNET, Rules, rename
 
 
 def _rules() -> Rules:
     rules = [
-        (r"backbone\.(conv1\.weight|bn1\.\w+)", r"backbone.body.\1"),
-        (r"backbone\.(layer[1-4]\.\d+\.(?:conv\d\.weight|bn\d\.\w+))", r"backbone.body.\1"),
-        (r"backbone\.(layer[1-4]\.\d+\.downsample\.[01]\.\w+)", r"backbone.body.\1"),
+        (r"backbone\." + RESNET, r"backbone.body.\1"),
         (r"neck\.lateral_convs\.([0-2])\.conv\.(\w+)", r"backbone.fpn.inner_blocks.\1.0.\2"),
         (r"neck\.fpn_convs\.([0-2])\.conv\.(\w+)", r"backbone.fpn.layer_blocks.\1.0.\2"),
         (r"neck\.fpn_convs\.3\.conv\.(\w+)", r"backbone.fpn.extra_blocks.p6.\1"),
