@@ -12,9 +12,8 @@ from torch import Tensor
 from ..errors import UserError, brief
 from ..preprocessing import Preprocessing
 from .architecture import architecture
+from .colours import BGR_STD, CAFFE2_IMAGES
 from .conversion import (
-    CAFFE2_IMAGES,
-    CAFFE2_X101_STD,
     Converted,
     Source,
     contiguous_categories,
@@ -90,7 +89,7 @@ def images(state: Mapping[str, Tensor], backbone: str, notes: list[str]) -> Prep
         mean, std = _colour(state, "pixel_mean"), _colour(state, "pixel_std")
         return CAFFE2_IMAGES._replace(mean=mean, std=std)
     x101 = backbone == "resnext101_32x8d"
-    found = CAFFE2_IMAGES._replace(std=CAFFE2_X101_STD) if x101 else CAFFE2_IMAGES
+    found = CAFFE2_IMAGES._replace(std=BGR_STD) if x101 else CAFFE2_IMAGES
     notes.append(
         f"the input is taken to be BGR with mean {list(found.mean)} and deviation "
         f"{list(found.std)}, as published with {backbone}: the file does not say"

@@ -13,7 +13,8 @@ from fcos_ops import POSTPROCESS_RULES
 
 from ..errors import UserError
 from .architecture import architecture
-from .conversion import CAFFE2_IMAGES, Converted, Source, contiguous_categories, finished
+from .colours import CAFFE2_IMAGES, MSRA_BGR_MEAN
+from .conversion import Converted, Source, contiguous_categories, finished
 from .renaming import RESNET, rename
 
 _FPN = tuple(
@@ -32,9 +33,7 @@ _RULES = (
     (r"rpn\.head\.centerness\.(\w+)", r"head.regression_head.bbox_ctrness.\1"),
     (r"rpn\.head\.scales\.(\d)\.scale", r"head.regression_head.scales.\1.scale"),
 )
-_IMAGES = CAFFE2_IMAGES._replace(
-    rounding="short_side", mean=(102.9801, 115.9465, 122.7717), legacy_boxes=True
-)
+_IMAGES = CAFFE2_IMAGES._replace(rounding="short_side", mean=MSRA_BGR_MEAN, legacy_boxes=True)
 
 
 def convert(source: Source) -> Converted:

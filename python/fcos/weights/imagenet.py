@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import UserError, a_few
 from ..models.resnet import ResNet
 from ..preprocessing import ChannelOrder, Preprocessing
+from .colours import BGR_MEAN, BGR_STD, NO_STD, RGB_MEAN, RGB_STD
 from .detectron2 import resnet_rules
 from .files import read_weights_file
 from .loading import load_weights
@@ -22,7 +23,6 @@ from .state import find_weights, tensors, without_wrappers
 Colour = tuple[float, float, float]
 
 _KIND = "file of backbone weights"
-_RGB_MEAN, _RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # 255 times torchvision's
 _CAFFE2_NORM = {
     **{"weight": "(?:s|gamma)", "bias": "(?:b|beta)"},
     **{"running_mean": "(?:rm|running_mean)", "running_var": "(?:riv|running_var)"},
@@ -122,7 +122,7 @@ def _torchvision(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Ba
 def _detectron2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> BackboneWeights:
     """Of torchvision's networks: the conversion tool states these colours and this stride."""
     state = _renamed(tensors(weights, path), resnet_rules("", ""), path)
-    return BackboneWeights(state, max_value=255.0, mean=_RGB_MEAN, std=_RGB_STD)
+    return BackboneWeights(state, max_value=255.0, mean=RGB_MEAN, std=RGB_STD)
 
 
 def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> BackboneWeights:
@@ -158,8 +158,8 @@ def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Backbon
         folded=folded,
         channel_order="bgr",
         max_value=255.0,
-        mean=_RGB_MEAN[::-1],
-        std=_RGB_STD[::-1] if divided else (1.0, 1.0, 1.0),
+        mean=BGR_MEAN,
+        std=BGR_STD if divided else NO_STD,
     )
 
 

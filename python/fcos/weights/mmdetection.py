@@ -151,8 +151,7 @@ def _norm(config: Mapping[str, Any], notes: list[str]) -> str:
 
 def _freeze_at(config: Mapping[str, Any]) -> int:
     """Where a stage counts as 1, its stem is frozen, too; -1 freezes nothing."""
-    published = 1
-    usual = -1 if config else published
+    usual = -1 if config else 1  # as published
     return 1 + int(number(config, "model.backbone.frozen_stages", usual, -1, 4))
 
 
