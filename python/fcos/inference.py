@@ -110,11 +110,11 @@ class Detector:
         rule, least = self.config.postprocess, 0.0
         if min_score is not None:
             if not isinstance(min_score, Real) or not 0 <= min_score <= 1:
-                raise ValueError(f"min_score: expected 0 to 1, got {brief(min_score)}")
+                raise ValueError(f"min_score must be a number from 0 to 1, got {brief(min_score)}")
             least = float(min_score)
             rule = rule._replace(score_threshold=min(rule.score_threshold, least))
         if not isinstance(batch, Integral) or batch < 1:
-            raise ValueError(f"batch: expected a whole number from 1 on, got {brief(batch)}")
+            raise ValueError(f"batch must be a whole number from 1 on, got {brief(batch)}")
         self.model.eval()
         found: list[ImageDetections] = []
         prepared = (self._prepare(image, name) for name, image in _named(images))
@@ -174,7 +174,7 @@ def _named(images: AnyImage | Iterable[AnyImage]) -> Iterator[tuple[str, AnyImag
         for index, image in enumerate(images):
             yield f"images[{index}]", image
     else:
-        raise TypeError(f"images: expected {KINDS}, or a list of them, got {type(images).__name__}")
+        raise TypeError(f"images must be {KINDS}, or a list of them, got {type(images).__name__}")
 
 
 def _padded_size(image: Tensor) -> tuple[int, ...]:

@@ -53,6 +53,8 @@ class Start:
             )
         model = FCOS(_config(self, values, dataset.class_names, dataset.category_ids))
         if self.detector is not None:
+            options = recipe.changes(recipe.DEFAULTS, {**recipe.DEFAULTS, **self.values})
+            print(f"model options of {self.path}: {options or 'the defaults'}")
             print(fit_detector(model, self.detector), flush=True)
         if self.backbone is not None:
             load_backbone(model.backbone.body, self.backbone, self.path)

@@ -56,10 +56,10 @@ def pad_images(images: Sequence[Tensor], multiple: int = PAD_MULTIPLE) -> ImageB
         ValueError: no image, or one that is not [3, H, W].
     """
     if not images:
-        raise ValueError("images: expected at least one image, got none")
+        raise ValueError("images must hold at least one image, got none")
     for index, image in enumerate(images):
         if image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(f"images[{index}]: expected [3, H, W], got {list(image.shape)}")
+            raise ValueError(f"images[{index}] must be [3, H, W], got {list(image.shape)}")
     sizes = torch.tensor([image.shape[1:] for image in images], dtype=torch.int64)
     height, width = (-(-int(side) // multiple) * multiple for side in sizes.max(0).values)
     batch = images[0].new_zeros((len(images), 3, height, width))
@@ -76,12 +76,12 @@ def join_ground_truth(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Grou
     """
     if len(boxes) != len(labels) or not boxes:
         raise ValueError(
-            f"boxes, labels: expected one entry an image, got {len(boxes)} and {len(labels)}"
+            f"boxes, labels must have one entry an image, got {len(boxes)} and {len(labels)}"
         )
     for index, (own, classes) in enumerate(zip(boxes, labels, strict=True)):
         if own.shape != (len(classes), 4):
             raise ValueError(
-                f"boxes[{index}]: expected [{len(classes)}, 4] to go with its labels, "
+                f"boxes[{index}] must be [{len(classes)}, 4] to go with its labels, "
                 f"got {list(own.shape)}"
             )
     counts = torch.tensor([0, *(len(own) for own in boxes)], dtype=torch.int64)

@@ -110,12 +110,18 @@ def test_place_of_the_stride(name: Any, in_1x1: bool, strides: tuple[int, int]) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "resnet18", "stride_in_1x1": True}, "stride_in_1x1: expected False.*resnet18"),
-        ({"name": "vgg"}, "backbone: expected one of .*resnext101_64x4d.*got 'vgg'"),
-        ({"name": "resnet18", "width": 0}, "backbone_width: expected a positive.*got 0"),
-        ({"name": "resnext50_32x4d", "width": 24}, "backbone_width: .*multiple of 16.*got 24"),
-        ({"name": "resnext101_32x8d", "width": 12}, "backbone_width: .*multiple of 8.*got 12"),
-        ({"name": "resnet18", "norm": "none"}, "norm: expected one of .*sync_bn.*got 'none'"),
+        ({"name": "resnet18", "stride_in_1x1": True}, "stride_in_1x1 must be False.*resnet18"),
+        ({"name": "vgg"}, "backbone must be one of .*resnext101_64x4d.*got 'vgg'"),
+        ({"name": "resnet18", "width": 0}, "backbone_width must be a positive.*got 0"),
+        (
+            {"name": "resnext50_32x4d", "width": 24},
+            "backbone_width must be a multiple of 16.*got 24",
+        ),
+        (
+            {"name": "resnext101_32x8d", "width": 12},
+            "backbone_width must be a multiple of 8.*got 12",
+        ),
+        ({"name": "resnet18", "norm": "none"}, "norm must be one of .*sync_bn.*got 'none'"),
     ],
 )
 def test_what_cannot_be_built(changes: dict[str, Any], message: str) -> None:

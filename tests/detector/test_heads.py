@@ -53,7 +53,7 @@ def test_names_of_tower_weights() -> None:
         assert _tower_names(_head(norm)) == convolutions | batch_norms
     biasless = {name for name in convolutions if name.endswith("weight")}
     assert _tower_names(_head("gn", preset="mmdet")) == biasless | group_norms
-    with pytest.raises(ValueError, match=r"head_norm: expected one of .* got 'frozen_bn'"):
+    with pytest.raises(ValueError, match=r"head_norm must be one of .* got 'frozen_bn'"):
         _head("frozen_bn")
 
 

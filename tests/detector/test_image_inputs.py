@@ -121,12 +121,12 @@ def test_odd_sizes(detector: Detector, size: tuple[int, int]) -> None:
     assert (found.boxes >= 0).all() and (found.boxes <= torch.tensor([*size, *size])).all()
 
 
-NO_PIXELS = "expected at least one pixel, got"
-NO_FLOATS = r"expected floats from 0 to 1 \(divide by 255, or convert to uint8\), got"
-NO_DTYPE = "expected uint8, or floats from 0 to 1, got"
-NO_ARRAY = r"expected \[H, W, 3\], \[H, W, 1\] or \[H, W\], got"
-NO_TENSOR = r"expected \[3, H, W\], \[1, H, W\] or \[H, W\], got"
-NO_IMAGE = "expected a path, a PIL image, a numpy array or a tensor, got"
+NO_PIXELS = "must have at least one pixel, got"
+NO_FLOATS = r"must be floats from 0 to 1 \(divide by 255, or convert to uint8\), got"
+NO_DTYPE = "must be of uint8, or floats from 0 to 1, got"
+NO_ARRAY = r"must be \[H, W, 3\], \[H, W, 1\] or \[H, W\], got"
+NO_TENSOR = r"must be \[3, H, W\], \[1, H, W\] or \[H, W\], got"
+NO_IMAGE = "must be a path, a PIL image, a numpy array or a tensor, got"
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ NO_IMAGE = "expected a path, a PIL image, a numpy array or a tensor, got"
 def test_other_images_are_refused_by_place(
     detector: Detector, image: object, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=rf"^images\[1\]: {message}"):
+    with pytest.raises(error, match=rf"^images\[1\] {message}"):
         detector([PIXELS, image])  # type: ignore[list-item]
     if isinstance(image, np.ndarray | Tensor | Image.Image):
-        with pytest.raises(error, match=f"^images: {message}"):
+        with pytest.raises(error, match=f"^images {message}"):
             detector(image)
 
 
@@ -195,18 +195,18 @@ def test_files_that_cannot_be_read(detector: Detector, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("images", [None, 3, b"a.png", {"a": PIXELS}, {"a.png"}, object()])
 def test_other_than_images_is_refused(detector: Detector, images: Any) -> None:
-    message = f"images: {NO_IMAGE[:-5]}, or a list of them, got {type(images).__name__}"
+    message = f"images {NO_IMAGE[:-5]}, or a list of them, got {type(images).__name__}"
     with pytest.raises(TypeError, match=message):
         detector(images)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", [0.5]])
 def test_other_scores_are_refused(detector: Detector, value: Any) -> None:
-    with pytest.raises(ValueError, match="min_score: expected 0 to 1, got "):
+    with pytest.raises(ValueError, match="min_score must be a number from 0 to 1, got "):
         detector(PIXELS, min_score=value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "8", None])
 def test_other_batches_are_refused(detector: Detector, value: Any) -> None:
-    with pytest.raises(ValueError, match="batch: expected a whole number from 1 on, got "):
+    with pytest.raises(ValueError, match="batch must be a whole number from 1 on, got "):
         detector(PIXELS, batch=value)

@@ -130,9 +130,9 @@ def test_moving_normalizer_follows_the_positives() -> None:
 
 def test_training_wants_targets_for_every_image() -> None:
     model = small_model().train()
-    with pytest.raises(ValueError, match="targets: needed"):
+    with pytest.raises(ValueError, match="targets must be given"):
         model(_batch())
-    with pytest.raises(ValueError, match="expected 2 images, got 1"):
+    with pytest.raises(ValueError, match="targets must be of 2 images, got 1"):
         model(_batch(), join_ground_truth([BOXES], [torch.tensor([0, 1])]))
     with pytest.raises(ValueError, match=r"boxes\[0\]"):
         join_ground_truth([BOXES], [torch.tensor([0])])
@@ -172,21 +172,24 @@ def test_config_round_trip() -> None:
         ({"preset": "other"}, "preset"),
         ({"class_names": ("a",)}, "class_names"),
         ({"backbone": "vgg"}, "backbone"),
-        ({"backbone": "resnext50_32x4d"}, "backbone_width: expected a multiple of 16.*got 8"),
-        ({"stride_in_1x1": True}, "stride_in_1x1: expected False, as resnet18"),
-        ({"stride_in_1x1": 1}, "stride_in_1x1: expected True or False, got 1"),
+        ({"backbone": "resnext50_32x4d"}, "backbone_width must be a multiple of 16.*got 8"),
+        ({"stride_in_1x1": True}, "stride_in_1x1 must be False, as resnet18"),
+        ({"stride_in_1x1": 1}, "stride_in_1x1 must be True or False, got 1"),
         ({"norm": "none"}, "norm"),
-        ({"norm": "sync_bn", "norm_eps": 0}, "norm_eps: expected a number above 0 .*got 0"),
-        ({"norm": "frozen_bn", "norm_eps": -1e-5}, "norm_eps: expected a number at least 0"),
-        ({"norm_eps": float("nan")}, "norm_eps: .*got nan"),
-        ({"norm_eps": "small"}, "norm_eps: .*got 'small'"),
+        ({"norm": "sync_bn", "norm_eps": 0}, "norm_eps must be a number above 0 .*got 0"),
+        ({"norm": "frozen_bn", "norm_eps": -1e-5}, "norm_eps must be a number at least 0"),
+        ({"norm_eps": float("nan")}, "norm_eps must be .*got nan"),
+        ({"norm_eps": "small"}, "norm_eps must be .*got 'small'"),
         (
             {"head_norm": "frozen_bn"},
-            r"head_norm: expected one of \['gn', 'bn', 'sync_bn', 'none'\]",
+            r"head_norm must be one of \['gn', 'bn', 'sync_bn', 'none'\]",
         ),
-        ({"freeze_at": 6}, "freeze_at: expected a whole number from 0 to 5, got 6"),
-        ({"variant": VARIANTS["paper"]._replace(activation="silu")}, "variant: activation: .*silu"),
-        ({"variant": VARIANTS["paper"]._replace(scale=None)}, "variant: scale: .*None"),
+        ({"freeze_at": 6}, "freeze_at must be a whole number from 0 to 5, got 6"),
+        (
+            {"variant": VARIANTS["paper"]._replace(activation="silu")},
+            "variant: activation must be .*silu",
+        ),
+        ({"variant": VARIANTS["paper"]._replace(scale=None)}, "variant: scale must be .*None"),
     ],
 )
 def test_config_checks(changes: dict[str, Any], message: str) -> None:

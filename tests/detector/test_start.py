@@ -80,7 +80,9 @@ def test_training_goes_on_as_the_file_has_it(
     source = small_model(preset="mmdet", preprocessing=preprocessing, postprocess=rule, **OTHER)
     weights = _saved(tmp_path / "w.pth", source)
     assert _train(data, tmp_path / "a", "--weights", weights, "--max-size", "80") == 0
-    assert "2 of 3 classes start from the prior: 'ball', 'cup'" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"model options of {weights}: preset improved -> mmdet, backbone resnet50 ->" in out
+    assert "2 of 3 classes start from the prior: 'ball', 'cup'" in out
     config = load_model(tmp_path / "a" / "last.pth").config
     assert config.class_names == ("ball", "cup", "hat") and config.category_ids == (3, 7, 40)
     assert config.preset == "mmdet" and config.postprocess == rule

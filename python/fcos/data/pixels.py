@@ -44,22 +44,22 @@ def rgb_image(image: AnyImage, name: str = "image") -> Image.Image:
         array = np.moveaxis(pixels.numpy(), 0, -1) if pixels.ndim == 3 else pixels.numpy()
         rgb = _from_array(array, tuple(image.shape), "[3, H, W], [1, H, W] or [H, W]", name)
     else:
-        raise TypeError(f"{name}: expected {KINDS}, got {type(image).__name__}")
+        raise TypeError(f"{name} must be {KINDS}, got {type(image).__name__}")
     if 0 in rgb.size:
-        raise ValueError(f"{name}: expected at least one pixel, got {rgb.width} x {rgb.height}")
+        raise ValueError(f"{name} must have at least one pixel, got {rgb.width} x {rgb.height}")
     return rgb
 
 
 def _from_array(array: np.ndarray, shape: tuple[int, ...], expected: str, name: str) -> Image.Image:
     """array: channels last; shape, expected: as the caller knows them."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise ValueError(f"{name}: expected {expected}, got {list(shape)}")
+        raise ValueError(f"{name} must be {expected}, got {list(shape)}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if np.issubdtype(array.dtype, np.floating):
         array = _to_8_bits(array, name)
     elif array.dtype != np.uint8:
-        raise TypeError(f"{name}: expected uint8, or floats from 0 to 1, got {array.dtype}")
+        raise TypeError(f"{name} must be of uint8, or floats from 0 to 1, got {array.dtype}")
     return Image.fromarray(array).convert("RGB")
 
 
@@ -67,7 +67,7 @@ def _to_8_bits(array: np.ndarray, name: str) -> np.ndarray:
     levels = np.rint(array * 255)
     if not ((levels >= 0) & (levels <= 255)).all():  # so is a NaN
         raise ValueError(
-            f"{name}: expected floats from 0 to 1 (divide by 255, or convert to uint8), "
+            f"{name} must be floats from 0 to 1 (divide by 255, or convert to uint8), "
             f"got {array.min():g} to {array.max():g}"
         )
     return levels.astype(np.uint8)

@@ -83,19 +83,19 @@ class ModelConfig:
         }
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name}: expected one of {list(known)}, got {brief(value)}")
+                raise ValueError(f"{name} must be one of {list(known)}, got {brief(value)}")
         limits = dict.fromkeys(("backbone_width", "width", "depth"), (1, MAX_CHANNELS))
         limits["freeze_at"] = (0, NUM_STAGES)
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(
-                    f"{name}: expected a whole number from {least} to {most}, got {brief(value)}"
+                    f"{name} must be a whole number from {least} to {most}, got {brief(value)}"
                 )
         self._check_norm_eps()
         if not isinstance(self.stride_in_1x1, bool):
             raise ValueError(
-                f"stride_in_1x1: expected True or False, got {brief(self.stride_in_1x1)}"
+                f"stride_in_1x1 must be True or False, got {brief(self.stride_in_1x1)}"
             )
         check_backbone(self.backbone, self.backbone_width, self.stride_in_1x1)
         for name, presets in RULES.items():
@@ -107,7 +107,7 @@ class ModelConfig:
         resolve_postprocess_rule(self.postprocess)
         self.preprocessing.check()
         if self.num_levels not in (3, 5):
-            raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
+            raise ValueError(f"assignment must have ranges of 3 or 5 levels, got {self.num_levels}")
 
     def _check_classes(self) -> None:
         for name, expected, is_one in (
@@ -116,16 +116,16 @@ class ModelConfig:
         ):
             values = getattr(self, name)
             if not isinstance(values, tuple) or not all(map(is_one, values)):
-                raise ValueError(f"{name}: expected a tuple of {expected}, got {brief(values)}")
+                raise ValueError(f"{name} must be a tuple of {expected}, got {brief(values)}")
         if len(self.class_names) != len(self.category_ids) or not self.class_names:
             raise ValueError(
-                "class_names, category_ids: expected one of each per class and at least one class, "
+                "class_names, category_ids must hold one of each per class and at least one class, "
                 f"got {len(self.class_names)} and {len(self.category_ids)}"
             )
         ids = [number for number in self.category_ids if number is not None]
         if not ids or len(set(ids)) < len(ids):
             raise ValueError(
-                "category_ids: expected at least one whole number, and none twice, "
+                "category_ids must hold at least one whole number, and none twice, "
                 f"got {brief(self.category_ids)}"
             )
 
@@ -133,7 +133,7 @@ class ModelConfig:
         eps, learns = self.norm_eps, self.norm in ("bn", "sync_bn")
         if not isinstance(eps, int | float) or not 0 <= eps < 1 or (eps == 0 and learns):
             least = "above 0 with this norm" if learns else "at least 0"
-            raise ValueError(f"norm_eps: expected a number {least} and below 1, got {brief(eps)}")
+            raise ValueError(f"norm_eps must be a number {least} and below 1, got {brief(eps)}")
 
     @property
     def num_classes(self) -> int:

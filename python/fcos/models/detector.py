@@ -105,14 +105,14 @@ class FCOS(nn.Module):
         if not self.training:
             return self.detect(batch)
         if targets is None:
-            raise ValueError("targets: needed in training mode, got None")
+            raise ValueError("targets must be given in training mode, got None")
         if not isinstance(targets, GroundTruth):
             targets = join_ground_truth(
                 [t["boxes"] for t in targets], [t["labels"] for t in targets]
             )
         if len(targets.offsets) != len(batch.tensor) + 1:
             raise ValueError(
-                f"targets: expected {len(batch.tensor)} images, got {len(targets.offsets) - 1}"
+                f"targets must be of {len(batch.tensor)} images, got {len(targets.offsets) - 1}"
             )
         return self.losses(self.head(self.backbone(batch.tensor)), batch, targets)
 

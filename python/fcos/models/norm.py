@@ -68,7 +68,7 @@ def make_norm(name: NormName, channels: int, eps: float = 1e-5) -> nn.Module:
         return group_norm(channels, eps)
     if name == "frozen_bn":
         return FrozenBatchNorm2d(channels, eps)
-    raise ValueError(f"norm: expected one of {list(get_args(NormName))}, got {name!r}")
+    raise ValueError(f"norm must be one of {list(get_args(NormName))}, got {name!r}")
 
 
 def frozen(name: NormName) -> NormName:
@@ -90,4 +90,4 @@ def make_head_norm(name: HeadNormName, channels: int, levels: int) -> nn.Module:
         return nn.ModuleList(kind(channels) for _ in range(levels))
     if name == "none":
         return nn.Identity()
-    raise ValueError(f"head_norm: expected one of {list(get_args(HeadNormName))}, got {name!r}")
+    raise ValueError(f"head_norm must be one of {list(get_args(HeadNormName))}, got {name!r}")

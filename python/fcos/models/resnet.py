@@ -101,40 +101,43 @@ class Bottleneck(nn.Module):
         return self.relu(x + shortcut)
 
 
-class _Architecture(NamedTuple):
+class ResNetArchitecture(NamedTuple):
+    """A published network: its blocks, how many in layer1 to layer4, and their groups, of
+    width_per_group channels in layer1."""
+
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]
     groups: int = 1
     width_per_group: int = 64
 
 
-_ARCHITECTURES: dict[str, _Architecture] = {
-    "resnet18": _Architecture(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": _Architecture(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": _Architecture(Bottleneck, (3, 4, 6, 3)),
-    "resnet101": _Architecture(Bottleneck, (3, 4, 23, 3)),
-    "resnet152": _Architecture(Bottleneck, (3, 8, 36, 3)),
-    "resnext50_32x4d": _Architecture(Bottleneck, (3, 4, 6, 3), 32, 4),
-    "resnext101_32x8d": _Architecture(Bottleneck, (3, 4, 23, 3), 32, 8),
-    "resnext101_64x4d": _Architecture(Bottleneck, (3, 4, 23, 3), 64, 4),
+ARCHITECTURES: dict[str, ResNetArchitecture] = {
+    "resnet18": ResNetArchitecture(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": ResNetArchitecture(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": ResNetArchitecture(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": ResNetArchitecture(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": ResNetArchitecture(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": ResNetArchitecture(Bottleneck, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x8d": ResNetArchitecture(Bottleneck, (3, 4, 23, 3), 32, 8),
+    "resnext101_64x4d": ResNetArchitecture(Bottleneck, (3, 4, 23, 3), 64, 4),
 }
 
 
 def check_backbone(name: str, width: int, stride_in_1x1: bool) -> None:
     """ValueError where `ResNet` cannot be built from these, under their names in `ModelConfig`."""
-    if name not in _ARCHITECTURES:
-        raise ValueError(f"backbone: expected one of {list(get_args(BackboneName))}, got {name!r}")
-    architecture = _ARCHITECTURES[name]
+    if name not in ARCHITECTURES:
+        raise ValueError(f"backbone must be one of {list(get_args(BackboneName))}, got {name!r}")
+    architecture = ARCHITECTURES[name]
     if width < 1:
-        raise ValueError(f"backbone_width: expected a positive number of channels, got {width}")
+        raise ValueError(f"backbone_width must be a positive number of channels, got {width}")
     unit = 64 // architecture.width_per_group
     if width % unit:
         raise ValueError(
-            f"backbone_width: expected a multiple of {unit}, which keeps the groups of {name} "
+            f"backbone_width must be a multiple of {unit}, which keeps the groups of {name} "
             f"whole, got {width}"
         )
     if stride_in_1x1 and architecture.block is BasicBlock:
-        raise ValueError(f"stride_in_1x1: expected False, as {name} has no 1x1 there, got True")
+        raise ValueError(f"stride_in_1x1 must be False, as {name} has no 1x1 there, got True")
 
 
 class ResNet(nn.Module):
@@ -174,7 +177,7 @@ class ResNet(nn.Module):
         super().__init__()
         check_backbone(name, width, stride_in_1x1)
         self.activation_checkpointing = False
-        block, depths, groups, width_per_group = _ARCHITECTURES[name]
+        block, depths, groups, width_per_group = ARCHITECTURES[name]
         make_block: Callable[..., nn.Module] = block
         if block is Bottleneck:
             make_block = partial(

@@ -38,7 +38,7 @@ class Variant(NamedTuple):
             known = get_args(kind) or (True, False)
             if (value := getattr(self, name)) not in known:
                 raise ValueError(
-                    f"variant: {name}: expected one of {list(known)}, got {brief(value)}"
+                    f"variant: {name} must be one of {list(known)}, got {brief(value)}"
                 )
 
 

@@ -10,18 +10,11 @@ from torch import Tensor
 
 from ..errors import UserError, a_few
 from ..models.config import ExtraLevels
+from ..models.resnet import ARCHITECTURES, Bottleneck
 
-# of torchvision's ResNets: blocks of each stage, convolutions a block, groups, channels a group in
-# layer1 for a stem of 64
 _BACKBONES: dict[tuple[object, ...], str] = {
-    ((2, 2, 2, 2), 2, 1, 64): "resnet18",
-    ((3, 4, 6, 3), 2, 1, 64): "resnet34",
-    ((3, 4, 6, 3), 3, 1, 64): "resnet50",
-    ((3, 4, 23, 3), 3, 1, 64): "resnet101",
-    ((3, 8, 36, 3), 3, 1, 64): "resnet152",
-    ((3, 4, 6, 3), 3, 32, 4): "resnext50_32x4d",
-    ((3, 4, 23, 3), 3, 32, 8): "resnext101_32x8d",
-    ((3, 4, 23, 3), 3, 64, 4): "resnext101_64x4d",
+    (a.depths, a.block is Bottleneck, a.groups, a.width_per_group): name
+    for name, a in ARCHITECTURES.items()
 }
 _BODY = "backbone.body."
 _FPN = "backbone.fpn."
@@ -90,14 +83,14 @@ def _backbone(state: Mapping[str, Tensor], width: int) -> str:
         name = re.compile(rf"{re.escape(_BODY)}layer{stage}\.(\d+)\.conv1\.weight")
         blocks.append(sum(name.fullmatch(key) is not None for key in state))
     first = _BODY + "layer1.0."
-    convolutions = 3 if first + "conv3.weight" in state else 2
     inner, of_group = _shape(state, first + "conv2.weight")[:2]
     groups = inner // of_group
-    key = (tuple(blocks), convolutions, groups, of_group * 64 / width)
-    if key not in _BACKBONES:
+    bottlenecks = first + "conv3.weight" in state
+    backbone = _BACKBONES.get((tuple(blocks), bottlenecks, groups, of_group * 64 / width))
+    if backbone is None:
         found = f"stages of {blocks} blocks, {groups} groups of {of_group} channels"
-        _refuse(f"one of the backbones {', '.join(_BACKBONES.values())}", found)
-    return _BACKBONES[key]
+        _refuse(f"one of the backbones {', '.join(ARCHITECTURES)}", found)
+    return backbone
 
 
 def _norm(state: Mapping[str, Tensor]) -> str:

@@ -12,18 +12,10 @@ from fcos_ops import ASSIGNMENT_RULES, AssignmentRule
 from ..errors import UserError, brief
 from ..models.config import ModelConfig
 from ..models.variant import VARIANTS
-from ..preprocessing import PREPROCESSING
 from .architecture import Architecture
 from .coco_classes import COCO_CATEGORIES
 
 Categories = Sequence[tuple[int, str]]  # (id, name) in the order of the annotation file
-
-# detectron2's images for networks whose backbone comes from Caffe2: BGR, 0 to 255.
-CAFFE2_IMAGES = PREPROCESSING["detectron2"]._replace(
-    channel_order="bgr", max_value=255.0, mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0)
-)
-# The deviations that X-101-32x8d alone, of Caffe2's backbones, is used with; in BGR.
-CAFFE2_X101_STD = (57.375, 57.12, 58.395)
 
 
 class Source(NamedTuple):
@@ -67,7 +59,6 @@ def finished(
     assignment = with_levels(ASSIGNMENT_RULES[preset], shape["num_levels"])
     if values["norm"] == "frozen_bn":
         values["freeze_at"] = 2  # in every published network: the stem and layer1
-        state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     config = ModelConfig(
         class_names=tuple(name for _, name in categories),
         category_ids=tuple(number for number, _ in categories),

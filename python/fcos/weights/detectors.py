@@ -16,8 +16,6 @@ from .layouts import convert, recognise
 from .loading import build
 from .state import unwrap
 
-_KIND = "file of weights"
-
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
     """The model of a file in evaluation mode: a checkpoint of `fcos train`, with the averaged
@@ -27,7 +25,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
         FileNotFoundError: no such file.
         UserError: not such a file; the message says where another program's has to be converted.
     """
-    content = read_weights_file(path, _KIND)
+    content = read_weights_file(path)
     if is_checkpoint(content):
         return model_of_checkpoint(path, content).to(device)
     weights = unwrap(content, path)
@@ -55,7 +53,7 @@ def convert_file(
         FileNotFoundError: no such file.
         UserError: not such a file, or something has to be given.
     """
-    content = read_weights_file(path, _KIND)
+    content = read_weights_file(path)
     if is_checkpoint(content):
         raise UserError(f"{path} is a checkpoint of `fcos train` already")
     meta = content if isinstance(content, dict) else {}

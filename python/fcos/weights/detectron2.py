@@ -12,9 +12,8 @@ from torch import Tensor
 from ..errors import UserError, brief
 from ..preprocessing import Preprocessing
 from .architecture import architecture
+from .colours import BGR_STD, CAFFE2_IMAGES
 from .conversion import (
-    CAFFE2_IMAGES,
-    CAFFE2_X101_STD,
     Converted,
     Source,
     contiguous_categories,
@@ -23,8 +22,8 @@ from .conversion import (
 from .renaming import Rules, rename
 
 
-def _backbone_rules() -> Rules:
-    ours, theirs = "backbone.body.", r"backbone\.bottom_up\."
+def resnet_rules(theirs: str, ours: str) -> Rules:
+    """For a ResNet under its names below one prefix, a pattern, to ours below the other."""
     rules = [
         (theirs + r"stem\.conv1\.weight", ours + "conv1.weight"),
         (theirs + r"stem\.conv1\.norm\.(\w+)", ours + r"bn1.\1"),
@@ -37,21 +36,19 @@ def _backbone_rules() -> Rules:
             (block + r"shortcut\.weight", layer + "downsample.0.weight"),
             (block + r"shortcut\.norm\.(\w+)", layer + r"downsample.1.\2"),
         ]
-    for level in range(3):
-        rules += [
-            (
-                rf"backbone\.fpn_lateral{level + 3}\.(\w+)",
-                rf"backbone.fpn.inner_blocks.{level}.0.\1",
-            ),
-            (
-                rf"backbone\.fpn_output{level + 3}\.(\w+)",
-                rf"backbone.fpn.layer_blocks.{level}.0.\1",
-            ),
-        ]
-    return (*rules, (r"backbone\.top_block\.(p[67]\.\w+)", r"backbone.fpn.extra_blocks.\1"))
+    return rules
 
 
-BACKBONE_RULES = _backbone_rules()
+_FPN = tuple(
+    (rf"backbone\.fpn_{theirs}{level + 3}\.(\w+)", rf"backbone.fpn.{ours}_blocks.{level}.0.\1")
+    for theirs, ours in (("lateral", "inner"), ("output", "layer"))
+    for level in range(3)
+)
+BACKBONE_RULES = (
+    *resnet_rules(r"backbone\.bottom_up\.", "backbone.body."),
+    *_FPN,
+    (r"backbone\.top_block\.(p[67]\.\w+)", r"backbone.fpn.extra_blocks.\1"),
+)
 IGNORED = (r"pixel_mean", r"pixel_std", r".*anchor_generator\.cell_anchors\.\d+")
 _HEAD = (
     (r"head\.cls_subnet\.((?:\d+\.)+\w+)", r"head.classification_head.conv.\1"),
@@ -92,7 +89,7 @@ def images(state: Mapping[str, Tensor], backbone: str, notes: list[str]) -> Prep
         mean, std = _colour(state, "pixel_mean"), _colour(state, "pixel_std")
         return CAFFE2_IMAGES._replace(mean=mean, std=std)
     x101 = backbone == "resnext101_32x8d"
-    found = CAFFE2_IMAGES._replace(std=CAFFE2_X101_STD) if x101 else CAFFE2_IMAGES
+    found = CAFFE2_IMAGES._replace(std=BGR_STD) if x101 else CAFFE2_IMAGES
     notes.append(
         f"the input is taken to be BGR with mean {list(found.mean)} and deviation "
         f"{list(found.std)}, as published with {backbone}: the file does not say"

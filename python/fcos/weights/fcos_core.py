@@ -13,20 +13,18 @@ from fcos_ops import POSTPROCESS_RULES
 
 from ..errors import UserError
 from .architecture import architecture
-from .conversion import CAFFE2_IMAGES, Converted, Source, contiguous_categories, finished
-from .renaming import rename
+from .colours import CAFFE2_IMAGES, MSRA_BGR_MEAN
+from .conversion import Converted, Source, contiguous_categories, finished
+from .renaming import RESNET, rename
 
-_BODY = (
-    (r"backbone\.body\.stem\.(conv1\.weight|bn1\.\w+)", r"backbone.body.\1"),
-    (r"backbone\.body\.(layer[1-4]\.\d+\.(?:conv\d\.weight|bn\d\.\w+))", r"backbone.body.\1"),
-    (r"backbone\.body\.(layer[1-4]\.\d+\.downsample\.[01]\.\w+)", r"backbone.body.\1"),
-)
 _FPN = tuple(
     (rf"backbone\.fpn\.fpn_{part}{level + 2}\.(\w+)", rf"backbone.fpn.{part}_blocks.{level}.0.\1")
     for part in ("inner", "layer")
     for level in range(3)
 )
-_HEAD = (
+_RULES = (
+    (r"backbone\.body\.(?:stem\.)?" + RESNET, r"backbone.body.\1"),
+    *_FPN,
     (r"backbone\.fpn\.top_blocks\.(p[67]\.\w+)", r"backbone.fpn.extra_blocks.\1"),
     (r"rpn\.head\.cls_tower\.(\d+\.\w+)", r"head.classification_head.conv.\1"),
     (r"rpn\.head\.bbox_tower\.(\d+\.\w+)", r"head.regression_head.conv.\1"),
@@ -35,16 +33,14 @@ _HEAD = (
     (r"rpn\.head\.centerness\.(\w+)", r"head.regression_head.bbox_ctrness.\1"),
     (r"rpn\.head\.scales\.(\d)\.scale", r"head.regression_head.scales.\1.scale"),
 )
-_IMAGES = CAFFE2_IMAGES._replace(
-    rounding="short_side", mean=(102.9801, 115.9465, 122.7717), legacy_boxes=True
-)
+_IMAGES = CAFFE2_IMAGES._replace(rounding="short_side", mean=MSRA_BGR_MEAN, legacy_boxes=True)
 
 
 def convert(source: Source) -> Converted:
     """See `layouts.convert`."""
     notes: list[str] = []
     preset = _preset(source, notes)
-    state = rename(source.state, (*_BODY, *_FPN, *_HEAD))
+    state = rename(source.state, _RULES)
     found = architecture(state)
     return finished(
         state,

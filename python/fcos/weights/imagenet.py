@@ -13,18 +13,25 @@ from torch import Tensor, nn
 from ..errors import UserError, a_few
 from ..models.resnet import ResNet
 from ..preprocessing import ChannelOrder, Preprocessing
+from .colours import BGR_MEAN, BGR_STD, NO_STD, RGB_MEAN, RGB_STD
+from .detectron2 import resnet_rules
 from .files import read_weights_file
 from .loading import load_weights
+from .renaming import Rules, rename
 from .state import find_weights, tensors, without_wrappers
 
 Colour = tuple[float, float, float]
 
 _KIND = "file of backbone weights"
-_RGB_MEAN, _RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # 255 times torchvision's
-_BATCH_NORM = {
-    **{"s": "weight", "gamma": "weight", "b": "bias", "beta": "bias"},
-    **{"rm": "running_mean", "running_mean": "running_mean"},
-    **{"riv": "running_var", "running_var": "running_var"},
+_CAFFE2_NORM = {
+    **{"weight": "(?:s|gamma)", "bias": "(?:b|beta)"},
+    **{"running_mean": "(?:rm|running_mean)", "running_var": "(?:riv|running_var)"},
+}
+_CAFFE2_BRANCHES = {  # of a block: where their convolution and its norm are here
+    "1": ("downsample.0", "downsample.1"),
+    "2a": ("conv1", "bn1"),
+    "2b": ("conv2", "bn2"),
+    "2c": ("conv3", "bn3"),
 }
 
 
@@ -114,8 +121,8 @@ def _torchvision(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Ba
 
 def _detectron2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> BackboneWeights:
     """Of torchvision's networks: the conversion tool states these colours and this stride."""
-    state = _renamed(tensors(weights, path), _name_of_detectron2, path)
-    return BackboneWeights(state, max_value=255.0, mean=_RGB_MEAN, std=_RGB_STD)
+    state = _renamed(tensors(weights, path), resnet_rules("", ""), path)
+    return BackboneWeights(state, max_value=255.0, mean=RGB_MEAN, std=RGB_STD)
 
 
 def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> BackboneWeights:
@@ -128,7 +135,7 @@ def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Backbon
     """
     blobs = tensors(weights, path)
     bias = blobs.pop("conv1_b", None)
-    state = _renamed(blobs, _name_of_caffe2, path)
+    state = _renamed(blobs, _caffe2_rules(), path)
     folded = "bn1.running_mean" not in state
     if folded:
         for name in [name for name in state if re.search(r"(bn\d|downsample\.1)\.weight$", name)]:
@@ -151,67 +158,35 @@ def _caffe2(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Backbon
         folded=folded,
         channel_order="bgr",
         max_value=255.0,
-        mean=_RGB_MEAN[::-1],
-        std=_RGB_STD[::-1] if divided else (1.0, 1.0, 1.0),
+        mean=BGR_MEAN,
+        std=BGR_STD if divided else NO_STD,
     )
+
+
+def _caffe2_rules() -> Rules:
+    """For "res2_0_branch2a_bn_s" and the like; the stem is "conv1" and its norm "res_conv1_bn"."""
+    rules = [("conv1_w", "conv1.weight")]
+    rules += [
+        (f"(?:res_)?conv1_bn_{theirs}", f"bn1.{ours}") for ours, theirs in _CAFFE2_NORM.items()
+    ]
+    for stage in range(1, 5):
+        for branch, (convolution, norm) in _CAFFE2_BRANCHES.items():
+            block, layer = rf"res{stage + 1}_(\d+)_branch{branch}_", rf"layer{stage}.\1."
+            rules.append((block + "w", f"{layer}{convolution}.weight"))
+            for ours, theirs in _CAFFE2_NORM.items():
+                rules.append((f"{block}bn_{theirs}", f"{layer}{norm}.{ours}"))
+    return rules
 
 
 def _renamed(
-    weights: Mapping[str, Tensor],
-    rename: Callable[[str], str | None],
-    path: str | os.PathLike[str],
+    weights: Mapping[str, Tensor], rules: Rules, path: str | os.PathLike[str]
 ) -> dict[str, Tensor]:
-    names = {name: rename(name) for name in weights}
-    if unknown := [name for name, ours in names.items() if ours is None]:
-        raise UserError(
-            f"{path} must hold the weights of a ResNet with batch norms, got {len(unknown)} others "
-            f"among them: {a_few(unknown)}"
-        )
-    return {ours: weights[name] for name, ours in names.items() if ours is not None}
+    try:
+        return rename(weights, rules)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
-def _name_of_caffe2(name: str) -> str | None:
-    """As "res2_0_branch2a_bn_s", where the stem is "conv1" and its norm "res_conv1_bn"."""
-    if name == "conv1_w":
-        return "conv1.weight"
-    if match := re.fullmatch(r"(?:res_)?conv1_bn_(\w+)", name):
-        return _joined("bn1", _BATCH_NORM.get(match[1]))
-    match = re.fullmatch(r"res([2-5])_(\d+)_branch(1|2[abc])_(w|bn_\w+)", name)
-    if match is None:
-        return None
-    block = f"layer{int(match[1]) - 1}.{match[2]}."
-    convolution, norm = _PLACES[match[3]]
-    if match[4] == "w":
-        return f"{block}{convolution}.weight"
-    return _joined(block + norm, _BATCH_NORM.get(match[4].removeprefix("bn_")))
-
-
-def _name_of_detectron2(name: str) -> str | None:
-    """As "res2.0.conv1.norm.weight", where the stem is "stem.conv1"."""
-    match = re.fullmatch(
-        r"(?:stem|res([2-5])\.(\d+))\.(conv[123]|shortcut)\.(norm\.)?"
-        r"(weight|bias|running_mean|running_var|num_batches_tracked)",
-        name,
-    )
-    if match is None or (match[1] is None and match[3] != "conv1"):
-        return None
-    block = "" if match[1] is None else f"layer{int(match[1]) - 1}.{match[2]}."
-    shortcut = match[3] == "shortcut"
-    convolution = "downsample.0" if shortcut else match[3]
-    norm = "downsample.1" if shortcut else match[3].replace("conv", "bn")
-    return f"{block}{norm if match[4] else convolution}.{match[5]}"
-
-
-def _joined(norm: str, part: str | None) -> str | None:
-    return None if part is None else f"{norm}.{part}"
-
-
-_PLACES = {  # of convolutions and norms in a block
-    "1": ("downsample.0", "downsample.1"),
-    "2a": ("conv1", "bn1"),
-    "2b": ("conv2", "bn2"),
-    "2c": ("conv3", "bn3"),
-}
 # by the name of the first convolution
 _LAYOUTS: dict[str, Callable[[Mapping[str, Any], str | os.PathLike[str]], BackboneWeights]] = {
     "conv1.weight": _torchvision,

@@ -22,14 +22,12 @@ from .conversion import (
 )
 from .mmdetection_config import choice, number, read_config, setting
 from .mmdetection_images import read_preprocessing
-from .renaming import Rules, rename
+from .renaming import RESNET, Rules, rename
 
 
 def _rules() -> Rules:
     rules = [
-        (r"backbone\.(conv1\.weight|bn1\.\w+)", r"backbone.body.\1"),
-        (r"backbone\.(layer[1-4]\.\d+\.(?:conv\d\.weight|bn\d\.\w+))", r"backbone.body.\1"),
-        (r"backbone\.(layer[1-4]\.\d+\.downsample\.[01]\.\w+)", r"backbone.body.\1"),
+        (r"backbone\." + RESNET, r"backbone.body.\1"),
         (r"neck\.lateral_convs\.([0-2])\.conv\.(\w+)", r"backbone.fpn.inner_blocks.\1.0.\2"),
         (r"neck\.fpn_convs\.([0-2])\.conv\.(\w+)", r"backbone.fpn.layer_blocks.\1.0.\2"),
         (r"neck\.fpn_convs\.3\.conv\.(\w+)", r"backbone.fpn.extra_blocks.p6.\1"),
@@ -153,8 +151,7 @@ def _norm(config: Mapping[str, Any], notes: list[str]) -> str:
 
 def _freeze_at(config: Mapping[str, Any]) -> int:
     """Where a stage counts as 1, its stem is frozen, too; -1 freezes nothing."""
-    published = 1
-    usual = -1 if config else published
+    usual = -1 if config else 1  # as published
     return 1 + int(number(config, "model.backbone.frozen_stages", usual, -1, 4))
 
 

@@ -8,14 +8,12 @@ from typing import Any
 from ..errors import UserError, brief
 from ..preprocessing import Preprocessing
 from .architecture import Architecture
-from .conversion import CAFFE2_IMAGES
+from .colours import CAFFE2_IMAGES, MSRA_BGR_MEAN, RGB_MEAN, RGB_STD
 from .mmdetection_config import choice, number, setting, steps
 
 _DETECTRON2 = CAFFE2_IMAGES._replace(rounding="nearest", interpolation="opencv")
-_FCOS_CORE = _DETECTRON2._replace(mean=(102.9801, 115.9465, 122.7717))
-_PYTORCH = _DETECTRON2._replace(
-    channel_order="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
-)
+_FCOS_CORE = _DETECTRON2._replace(mean=MSRA_BGR_MEAN)
+_PYTORCH = _DETECTRON2._replace(channel_order="rgb", mean=RGB_MEAN, std=RGB_STD)
 
 
 def read_preprocessing(

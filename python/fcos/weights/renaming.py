@@ -11,6 +11,12 @@ from ..errors import UserError, a_few, brief
 
 Rules = Sequence[tuple[str, str]]  # a pattern of the whole name, and its replacement
 
+# a ResNet's names in torchvision, which others have below prefixes of their own
+RESNET = (
+    r"(conv1\.weight|bn1\.\w+|"
+    r"layer[1-4]\.\d+\.(?:conv\d\.weight|bn\d\.\w+|downsample\.[01]\.\w+))"
+)
+
 # What a leftover name tells of a network that is not implemented here.
 _NOT_IMPLEMENTED = {
     r"offset|\.conv\d?\.conv\.": "deformable convolutions",

@@ -60,9 +60,7 @@ def find_weights(content: object, path: str | os.PathLike[str]) -> Mapping[str, 
     raise UserError(f"{path} must hold weights at most {_MAX_DEPTH} mappings deep")
 
 
-def without_wrappers(
-    weights: Mapping[str, Any], path: str | os.PathLike[str] = "the file"
-) -> Mapping[str, Any]:
+def without_wrappers(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Without the prefixes of DistributedDataParallel and the like, where all names have them."""
     if strange := [name for name in weights if not isinstance(name, str)]:
         raise UserError(f"{path}: names of weights must be texts, got {a_few(strange)}")
@@ -72,9 +70,7 @@ def without_wrappers(
     return weights
 
 
-def tensors(
-    weights: Mapping[str, Any], path: str | os.PathLike[str] = "the file"
-) -> dict[str, Tensor]:
+def tensors(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Arrays as tensors.
 
     Raises: as `unwrap`.

@@ -9,15 +9,14 @@ from ..errors import UserError
 from .architecture import architecture
 from .coco_classes import COCO_CATEGORIES
 from .conversion import Categories, Converted, Source, finished
-from .renaming import rename
+from .renaming import RESNET, rename
 
 _RULES = (
     # before torchvision 0.13 a lateral had no number of its own
     (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)", r"\1.0.\2"),
     (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d\.0\.(?:weight|bias))", r"\1"),
     (r"(backbone\.fpn\.extra_blocks\.p[67]\.(?:weight|bias))", r"\1"),
-    (r"(backbone\.body\.(?:conv1|bn1|layer[1-4]\.\d+\.(?:conv|bn)\d)\.\w+)", r"\1"),
-    (r"(backbone\.body\.layer[1-4]\.\d+\.downsample\.[01]\.\w+)", r"\1"),
+    (r"backbone\.body\." + RESNET, r"backbone.body.\1"),
     (r"(head\.(?:classification|regression)_head\.conv\.\d+\.(?:weight|bias))", r"\1"),
     (r"(head\.classification_head\.cls_logits\.(?:weight|bias))", r"\1"),
     (r"(head\.regression_head\.bbox_(?:reg|ctrness)\.(?:weight|bias))", r"\1"),
