@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Activation checkpointing (Chen et al., arXiv 1604.06174): less memory for more computation."""
-=======
-"""Computing a block twice instead of keeping what is inside of it for its gradients."""
->>>>>>> critic
 
 from __future__ import annotations
 
@@ -15,14 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-<<<<<<< HEAD
     """block(x), of which only x is kept for the backward pass, which computes the block again.
 
     The block draws no random numbers. Its buffers move once, in the forward pass.
     """
-=======
-    """block(x), of which only x is kept for the backward pass."""
->>>>>>> critic
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _buffers_kept(block)
