@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # mmdet 3.3.0: a CocoDataset numbers the classes as the annotation file lists them, not as `classes` does.
 #
-# Its `metainfo` keeps the order of `classes`, and the visualizer takes the names from there: where the
-# file lists dog, cat and the caller gives cat, dog, a dog has label 0 and is drawn as cat. The category
-# ids (`cat_ids`) are right.
+# Its `metainfo` keeps the order of `classes`, and the visualizer takes names from there: if the file
+# lists dog, cat and the caller gives cat, dog, a dog is drawn as cat. Its id by `cat_ids` is right.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
