@@ -15,7 +15,7 @@ help:
 	@echo "make test               the test suite"
 	@echo "make test-simt          only the CUDA kernels, run on the CPU; SEED=n sets the schedule"
 	@echo "make test-torchvision   agreement with torchvision, in an environment of its own (5.5 GB)"
-	@echo "make test-mmdetection   files of mmdetection's own classes, in an environment of its own (1 GB)"
+	@echo "make test-mmdetection   files of mmdetection's own classes, in an environment of its own (1.6 GB)"
 	@echo "make hostile            30,000 calls of a hostile user, each judged; N=, SEED=, JOBS= as you like"
 	@echo "make bench              the benchmark suite: ours, eager, torch.compile, torchvision"
 	@echo "make lint | format      ruff, mypy, clang-format"
