@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 from torch import Tensor
 
 from ..errors import UserError, a_few
-from ..models.config import ExtraLevels
+from ..models.fpn import ExtraLevels
 from ..models.resnet import ARCHITECTURES, Bottleneck
 
 _BACKBONES: dict[tuple[object, ...], str] = {
