@@ -1,5 +1,5 @@
-"""What other programs compute from the weights of `foreign_files`, and the detections that they make
-of it: stated from their sources without our package, in float64."""
+"""What other programs compute from the weights of `foreign_files`, and the detections that they
+make of it: stated from their sources without our package, in float64."""
 
 from __future__ import annotations
 
