@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from .errors import TrainingError, UserError
 from .interrupts import Interrupted, ignore_signals
@@ -27,13 +28,12 @@ _LAYOUT = """\
   DIR/annotations/instances_train2017.json  DIR/train2017/*.jpg   (and val2017)
   DIR/annotations/instances_train.json      DIR/train/*.jpg       (and val)
 """
-
-
 # those of the extra `detector`, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm")
+_Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_train(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a detector",
@@ -62,7 +62,7 @@ def _add_min_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=PROBABILITY, default=0.3, help=help_text)
 
 
-def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_eval(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "eval",
         help="COCO average precision of a checkpoint",
@@ -85,6 +85,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     add_workers(parser)
     parser.set_defaults(command="evaluate")
 
+
+def _add_detect(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "detect",
         help="detect on image files and draw the result",
@@ -104,6 +106,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     add_device(parser)
     parser.set_defaults(command="detect")
 
+
+def _add_convert(subparsers: _Subparsers) -> None:
     from .models import VARIANTS
     from .weights.layouts import LAYOUTS
 
@@ -125,6 +129,8 @@ def _add_others(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--overwrite", action="store_true", help=help_text)
     parser.set_defaults(command="convert")
 
+
+def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("scenes", help="write a small data set of shapes")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--train", type=POSITIVE, default=1000, help="images (default 1000)")
@@ -145,7 +151,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fcos", description="FCOS detector on fcos_ops.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(subparsers)
-    _add_others(subparsers)
+    _add_eval(subparsers)
+    _add_detect(subparsers)
+    _add_convert(subparsers)
+    _add_scenes_and_demo(subparsers)
     return parser
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .coco_checks import check_ground_truth, check_results, plain_boxes
 from .data import Batch, CocoDataset, evaluation_loader
-from .errors import UserError, brief, shorten
+from .errors import UserError, a_few, brief
 from .files import check_replaceable
 from .inference import detect_batch
 from .models import FCOS, ModelConfig
@@ -103,8 +103,8 @@ def match_categories(config: ModelConfig, dataset: CocoDataset) -> tuple[int | N
             own = "none" if number not in known else f"{number} {brief(known[number])}"
             names = [name for number, name in known.items() if number is not None]
             raise UserError(
-                f"the model knows {len(names)} categories, {_some(names)}; "
-                f"the data has {len(dataset.class_names)}, {_some(dataset.class_names)}: "
+                f"the model knows {len(names)} categories, {a_few(names)}; "
+                f"the data has {len(dataset.class_names)}, {a_few(dataset.class_names)}: "
                 f"{own} against {number} {brief(name)}"
             )
     there = set(dataset.category_ids)
@@ -116,8 +116,10 @@ def describe_unused(config: ModelConfig, category_ids: Sequence[int | None]) -> 
     unused = [channel for channel, number in enumerate(category_ids) if number is None]
     if not unused:
         return ""
-    some = ", ".join(map(str, unused[:3])) + (", ..." if len(unused) > 3 else "")
-    return f"{len(unused)} of {config.num_classes} channels stand for no category of it: {some}"
+    return (
+        f"{len(unused)} of {config.num_classes} channels stand for no category of it: "
+        f"{a_few(unused)}"
+    )
 
 
 def check_results_file(path: str | os.PathLike[str]) -> None:
@@ -135,8 +137,3 @@ def format_metrics(metrics: dict[str, float]) -> str:
         return "nothing to measure: the data set has no objects to find (crowds do not count)"
     cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
     return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])
-
-
-def _some(names: Iterable[str], shown: int = 3) -> str:
-    names = [shorten(name, 60) for name in names]
-    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

@@ -84,7 +84,7 @@ def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
 
 def add_model(group: argparse._ArgumentGroup) -> None:
     from .models import VARIANTS
-    from .models.config import ExtraLevels
+    from .models.fpn import ExtraLevels
     from .models.norm import HeadNormName, NormName
     from .models.resnet import NUM_STAGES, BackboneName
 

@@ -158,7 +158,8 @@ def test_eval_errors_are_one_line(
     capsys.readouterr()
     assert main(["eval", "--data", str(other), "--weights", weights]) == 2
     expected = (
-        "knows 3 categories, ball, cup, hat; the data has 4, ball, cup, hat, ...: none against"
+        "knows 3 categories, 'ball', 'cup', 'hat'; "
+        "the data has 4, 'ball', 'cup', 'hat' and 1 more: none against"
     )
     assert expected in capsys.readouterr().err
     assert main(["eval", "--data", str(data), "--weights", str(path)]) == 2

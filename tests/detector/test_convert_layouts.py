@@ -9,8 +9,9 @@ import torch
 from fcos.errors import UserError
 from fcos.weights.layouts import convert, recognise
 
-from . import foreign_networks as foreign
-from .foreign_networks import Names, random_file
+from . import foreign_names as foreign
+from .foreign_files import random_file
+from .foreign_names import Names
 
 _ALL = {
     "torchvision": foreign.TORCHVISION,

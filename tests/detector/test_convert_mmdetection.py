@@ -11,7 +11,8 @@ from fcos.weights.conversion import Converted
 from fcos.weights.layouts import convert
 from fcos.weights.mmdetection_config import read_config
 
-from .foreign_networks import MMDETECTION, random_file
+from .foreign_files import random_file
+from .foreign_names import MMDETECTION
 
 # as mmengine writes the config of a version 3, shortened
 _TEXT = """

@@ -13,8 +13,10 @@ from fcos.weights.layouts import convert
 from PIL import Image
 from torch import Tensor
 
-from . import foreign_networks as foreign
-from .foreign_networks import Names, Rules
+from . import foreign_names as foreign
+from .foreign_files import random_file
+from .foreign_names import Names
+from .foreign_networks import Rules, detections, maps
 
 _CATEGORIES = [(9, "nine"), (2, "two"), (3, "three")]
 _AUTHORS = Rules(
@@ -76,12 +78,12 @@ _CASES = {
 
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES)
 def test_a_converted_network_computes_what_the_other_program_does(case: _Case) -> None:
-    state = foreign.random_file(case.names, **case.file)
+    state = random_file(case.names, **case.file)
     # whole cells at every level: fcos_core clips a left edge to the last pixel, ours to its end
     image = torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(1)).double()
     model = _converted(state, **case.asked)
     p6_from_c5 = case.file.get("p6_from_c5", False)
-    expected = foreign.maps(state, case.names, case.rules, image, p6_from_c5)
+    expected = maps(state, case.names, case.rules, image, p6_from_c5)
     batch = pad_images([image])
     # only the exponential is computed in float32, whatever the network's dtype
     ltrb_error = 2e-6 if case.rules.activation == "exp" else 1e-9
@@ -95,7 +97,7 @@ def test_a_converted_network_computes_what_the_other_program_does(case: _Case) -
         _assert_close(output.classification[level][0], expected.logits[level], 1e-9)
         _assert_close(output.ltrb[level][0] * scale, expected.ltrb[level], ltrb_error)
         _assert_close(output.centerness[level][0, 0], expected.centerness[level], 1e-9)
-    wanted = foreign.detections(expected, case.rules, image)
+    wanted = detections(expected, case.rules, image)
     count = int((found.labels[0] >= 0).sum())
     assert 20 < len(wanted) == count
     assert found.labels[0, :count].tolist() == [one.label for one in wanted]
@@ -147,7 +149,7 @@ def test_the_input_has_the_other_programs_colours(
     names: Names, asked: Any, normalized: Any
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    preprocessing = _converted(foreign.random_file(names), **asked).config.preprocessing
+    preprocessing = _converted(random_file(names), **asked).config.preprocessing
     assert (preprocessing.size, preprocessing.max_size) == (800, 1333)
     image = preprocessing._replace(size=20, max_size=30).image(Image.fromarray(pixels))
     expected = torch.tensor(normalized(pixels.astype(np.float64)).copy()).permute(2, 0, 1)

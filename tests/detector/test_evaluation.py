@@ -222,7 +222,7 @@ def test_channels_without_a_category_are_no_results(dataset: CocoDataset) -> Non
 def test_other_categories_are_refused(dataset: CocoDataset) -> None:
     model = small_model(class_names=("a", "b"), category_ids=(1, 2))
     with pytest.raises(
-        UserError, match="2 categories, a, b; the data has 3, .*: none against 3 'ball'"
+        UserError, match="2 categories, 'a', 'b'; the data has 3, .*: none against 3 'ball'"
     ):
         evaluate(model, dataset)
 

@@ -65,9 +65,10 @@ def test_ids_count_where_a_file_has_no_names() -> None:
 def test_what_does_not_fit_is_named() -> None:
     model, source = small_model(), small_model(depth=2, preset="torchvision")
     line = fit_detector(small_model(width=20), source)
-    assert ", not backbone.fpn." in line and "and " in line and "3 of 3 classes" in line
+    assert ", not 'backbone.fpn." in line and "and " in line and "3 of 3 classes" in line
     line = fit_detector(model, source)
-    assert "not head.regression_head.scales.0.scale, head.regression_head.scales.1.scale" in line
+    scale = "'head.regression_head.scales.{}.scale'"
+    assert f"not {scale.format(0)}, {scale.format(1)}, " in line
     assert "start from the prior" not in line
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from fcos_ops.presets import (
     ASSIGNMENT_RULES,
@@ -20,12 +20,12 @@ from fcos_ops.presets import (
 
 from ..errors import brief
 from ..preprocessing import PREPROCESSING, Preprocessing
+from .fpn import ExtraLevels
 from .norm import HeadNormName, NormName
 from .resnet import NUM_STAGES, BackboneName, check_backbone
 from .variant import VARIANTS, Variant
 
 MAX_CHANNELS = 1 << 16
-ExtraLevels = Literal["p5", "c5"]
 
 _OF_PRESET: Any = None  # stands for "as the preset has it" in a field that is never None
 

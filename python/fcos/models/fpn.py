@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+ExtraLevels = Literal["p5", "c5"]
 
 
 class LastLevels(nn.Module):
@@ -33,7 +36,7 @@ class FPN(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], channels: int, extra_levels: str | None = "p5"
+        self, in_channels: Sequence[int], channels: int, extra_levels: ExtraLevels | None = "p5"
     ) -> None:
         super().__init__()
         # each convolution sits in a Sequential for the sake of torchvision's names

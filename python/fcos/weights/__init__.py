@@ -1,4 +1,7 @@
-"""Weights of any origin: read, recognised and loaded."""
+"""Weights of any origin: read, recognised and loaded.
+
+`detectors` is not imported here: it knows the checkpoints of `training`, which needs this package.
+"""
 
 from .files import read_weights_file
 from .imagenet import BackboneWeights, load_backbone, read_backbone_weights

@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 from torch import Tensor
 
 from ..errors import UserError, a_few
-from ..models.config import ExtraLevels
+from ..models.fpn import ExtraLevels
 from ..models.resnet import ARCHITECTURES, Bottleneck
 
 _BACKBONES: dict[tuple[object, ...], str] = {
@@ -40,7 +40,11 @@ class Architecture(NamedTuple):
     def is_bottleneck_resnet(self) -> bool:
         """Whether Caffe2's backbones of this kind, MSRA's, have the stride in the 1x1 convolution;
         its ResNeXts, which came later, do not."""
-        return self.backbone in ("resnet50", "resnet101", "resnet152")
+        return self.has_bottlenecks and ARCHITECTURES[self.backbone].groups == 1
+
+    @property
+    def has_bottlenecks(self) -> bool:
+        return ARCHITECTURES[self.backbone].block is Bottleneck
 
 
 def architecture(state: Mapping[str, Tensor]) -> Architecture:

@@ -18,13 +18,7 @@ from .state import unwrap
 
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
-    """The model of a file in evaluation mode: a checkpoint of `fcos train`, with the averaged
-    weights if it has them, or weights of torchvision's fcos_resnet50_fpn.
-
-    Raises:
-        FileNotFoundError: no such file.
-        UserError: not such a file; the message says where another program's has to be converted.
-    """
+    """See `FCOS.from_checkpoint`."""
     content = read_weights_file(path)
     if is_checkpoint(content):
         return model_of_checkpoint(path, content).to(device)

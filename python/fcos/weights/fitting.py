@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import brief, shorten
+from ..errors import a_few
 from ..models import FCOS, ModelConfig
 
 _CLASS_LAYER = "head.classification_head.cls_logits"
-_SHOWN = 3
 
 
 def fit_detector(model: FCOS, source: FCOS) -> str:
@@ -34,10 +33,10 @@ def fit_detector(model: FCOS, source: FCOS) -> str:
     left = [name for name in counted if name not in fitting]
     line = f"weights: {len(counted) - len(left)} of {len(counted)} tensors fit"
     if left:
-        line += f", not {_some(left)}"
+        line += f", not {a_few(left)}"
     new = model.config.num_classes - len(rows)
     if new:
-        some = _some([brief(n) for n in _new_names(model.config, rows)])
+        some = a_few(_new_names(model.config, rows))
         line += f"; {new} of {model.config.num_classes} classes start from the prior: {some}"
     return line
 
@@ -72,8 +71,3 @@ def _with_rows(own: Tensor, theirs: Tensor, rows: list[tuple[int, int]]) -> Tens
 def _new_names(config: ModelConfig, rows: list[tuple[int, int]]) -> list[str]:
     known = {channel for channel, _ in rows}
     return [name for channel, name in enumerate(config.class_names) if channel not in known]
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(shorten(name, 60) for name in names[:_SHOWN]) + more

@@ -94,9 +94,8 @@ def load_backbone(body: ResNet, weights: BackboneWeights, path: str | os.PathLik
     Raises:
         UserError: they are of another network, or need fixed norms and it has others.
     """
-    if weights.folded and any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in body.modules()
-    ):
+    trained = (nn.BatchNorm2d, nn.SyncBatchNorm)
+    if weights.folded and any(isinstance(module, trained) for module in body.modules()):
         raise UserError(
             f"{path} holds batch norms with their statistics folded in: take norm frozen_bn"
         )

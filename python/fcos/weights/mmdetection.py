@@ -158,7 +158,7 @@ def _freeze_at(config: Mapping[str, Any]) -> int:
 def _stride_in_1x1(config: Mapping[str, Any], found: Architecture, notes: list[str]) -> bool:
     if config:
         style = choice(config, "model.backbone.style", ("caffe", "pytorch"), "pytorch")
-        return style == "caffe" and found.backbone not in ("resnet18", "resnet34")
+        return style == "caffe" and found.has_bottlenecks
     style = "caffe" if found.is_bottleneck_resnet else "pytorch"
     notes.append(f"the style of the backbone is taken to be {style}, as published first")
     return found.is_bottleneck_resnet
