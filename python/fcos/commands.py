@@ -17,7 +17,7 @@ from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .errors import UserError
 from .evaluation import check_results_file, describe_unused, format_metrics, match_categories
 from .evaluation import evaluate as evaluate_model
-from .files import check_writable, write_json
+from .files import check_replaceable, check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
 from .models import FCOS
@@ -150,14 +150,20 @@ def detect(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> None:
     """`fcos convert`."""
-    categories = options.categories and read_categories(options.categories)
+    output = Path(options.output)
+    check_replaceable(output)
+    if output.exists():
+        for path in map(Path, filter(None, [options.input, options.categories])):
+            if path.exists() and output.samefile(path):
+                raise UserError(f"OUT must be another file than {path}, which would be lost")
+        if not options.overwrite:
+            raise UserError(f"{output} exists: add --overwrite or choose another name")
+    categories = None if options.categories is None else read_categories(options.categories)
     model, notes = convert_file(
         options.input, layout=options.layout, preset=options.preset, categories=categories
     )
     for note in notes:
         print(note)
-    if Path(options.output).exists() and not options.overwrite:
-        raise UserError(f"{options.output} exists: add --overwrite or choose another name")
     save_checkpoint(options.output, model)
     print(f"wrote {options.output}")
 

@@ -130,9 +130,10 @@ class ModelConfig:
             )
 
     def _check_norm_eps(self) -> None:
-        eps, learns = self.norm_eps, self.norm in ("bn", "sync_bn")
-        if not isinstance(eps, int | float) or not 0 <= eps < 1 or (eps == 0 and learns):
-            least = "above 0 with this norm" if learns else "at least 0"
+        # without it torch trains no batch norm, and group norm makes NaN of a constant map
+        eps, fixed = self.norm_eps, self.norm == "frozen_bn"
+        if not isinstance(eps, int | float) or not 0 <= eps < 1 or (eps == 0 and not fixed):
+            least = "at least 0" if fixed else "above 0 with this norm"
             raise ValueError(f"norm_eps: expected a number {least} and below 1, got {brief(eps)}")
 
     @property
