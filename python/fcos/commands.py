@@ -28,7 +28,7 @@ from .training import Trainer, TrainingSettings, save_checkpoint
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
-from .weights.detectors import convert_file, load_model
+from .weights.detectors import convert_file, read_model
 
 
 def train(options: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) ->
 
 def evaluate(options: argparse.Namespace) -> None:
     """`fcos eval`."""
-    model = load_model(options.weights, _device(options.device))
+    model = _model(options)
     preprocessing = _preprocessing(options, model)
     split = find_split(options.data, options.split)
     dataset = CocoDataset(*split, preprocessing, limit=options.limit)
@@ -131,7 +131,7 @@ def detect(options: argparse.Namespace) -> int:
     paths, left_out = find_images(options.images, outside=Path(options.output))
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
-    model = load_model(options.weights, _device(options.device))
+    model = _model(options)
     found = detect_files(
         model,
         paths,
@@ -179,6 +179,14 @@ def scenes(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> None:
     """`fcos demo`."""
     demo_module.run(options.output, seed=options.seed)
+
+
+def _model(options: argparse.Namespace) -> FCOS:
+    """Of --weights; prints what was assumed of the file."""
+    model, notes = read_model(options.weights, _device(options.device))
+    for note in notes:
+        print(note, flush=True)
+    return model
 
 
 def _preprocessing(options: argparse.Namespace, model: FCOS) -> Preprocessing:

@@ -17,7 +17,7 @@ from .preprocessing import PREPROCESSING, Preprocessing
 from .training import TrainingSettings, load_checkpoint
 from .training.folder import RunFolder
 from .weights import BackboneWeights, load_backbone, read_backbone_weights
-from .weights.detectors import load_model
+from .weights.detectors import read_model
 from .weights.fitting import fit_detector
 
 _COLOURS = ("channel_order", "max_value", "mean", "std")
@@ -80,7 +80,9 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
             f"{folder.checkpoint} exists: add --resume to go on, or choose another --output"
         )
     if options.weights is not None:
-        detector = load_model(options.weights)
+        detector, notes = read_model(options.weights)
+        for note in notes:
+            print(note, flush=True)
         config = detector.config
         return Start(_of(config), config=config, detector=detector, path=options.weights)
     if options.backbone_weights is not None:

@@ -25,6 +25,7 @@ from .resnet import NUM_STAGES, BackboneName, check_backbone
 from .variant import VARIANTS, Variant
 
 MAX_CHANNELS = 1 << 16
+MAX_DEPTH = 1000
 ExtraLevels = Literal["p5", "c5"]
 
 _OF_PRESET: Any = None  # stands for "as the preset has it" in a field that is never None
@@ -84,8 +85,8 @@ class ModelConfig:
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name}: expected one of {list(known)}, got {brief(value)}")
-        limits = dict.fromkeys(("backbone_width", "width", "depth"), (1, MAX_CHANNELS))
-        limits["freeze_at"] = (0, NUM_STAGES)
+        limits = dict.fromkeys(("backbone_width", "width"), (1, MAX_CHANNELS))
+        limits |= {"depth": (1, MAX_DEPTH), "freeze_at": (0, NUM_STAGES)}
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
@@ -108,6 +109,11 @@ class ModelConfig:
         self.preprocessing.check()
         if self.num_levels not in (3, 5):
             raise ValueError(f"assignment: expected ranges of 3 or 5 levels, got {self.num_levels}")
+        if not all(low < high for low, high in self.assignment.ranges):  # NaN is not, either
+            raise ValueError(
+                "assignment: expected ranges from a number to a larger one, "
+                f"got {brief(self.assignment.ranges)}"
+            )
 
     def _check_classes(self) -> None:
         for name, expected, is_one in (

@@ -29,15 +29,24 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
         FileNotFoundError: no such file.
         UserError: not such a file; the message says where another program's has to be converted.
     """
+    model, _ = read_model(path, device)
+    return model
+
+
+def read_model(
+    path: str | os.PathLike[str], device: torch.device | str = "cpu"
+) -> tuple[FCOS, list[str]]:
+    """As `load_model`, and sentences that say what was assumed of the file."""
     content = read_weights_file(path, _KIND)
     if is_checkpoint(content):
-        return model_of_checkpoint(path, content).to(device)
+        return model_of_checkpoint(path, content).to(device), []
     weights = unwrap(content, path)
     layout = recognise(weights)
     if layout != "torchvision":
         raise UserError(f"{path} holds weights of {layout}: `fcos convert {path} OUT` comes first")
     with _naming(path):
-        return _built(convert(weights)).to(device)
+        converted = convert(weights)
+        return _built(converted).to(device), converted.notes
 
 
 def convert_file(
