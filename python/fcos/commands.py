@@ -17,7 +17,7 @@ from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .errors import UserError
 from .evaluation import check_results_file, describe_unused, format_metrics, match_categories
 from .evaluation import evaluate as evaluate_model
-from .files import check_writable, write_json
+from .files import check_replaceable, check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
 from .models import FCOS
@@ -28,7 +28,7 @@ from .training import Trainer, TrainingSettings, save_checkpoint
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
-from .weights.detectors import convert_file, load_model
+from .weights.detectors import convert_file, read_model
 
 
 def train(options: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) ->
 
 def evaluate(options: argparse.Namespace) -> None:
     """`fcos eval`."""
-    model = load_model(options.weights, _device(options.device))
+    model = _model(options)
     preprocessing = _preprocessing(options, model)
     split = find_split(options.data, options.split)
     dataset = CocoDataset(*split, preprocessing, limit=options.limit)
@@ -131,7 +131,7 @@ def detect(options: argparse.Namespace) -> int:
     paths, left_out = find_images(options.images, outside=Path(options.output))
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
-    model = load_model(options.weights, _device(options.device))
+    model = _model(options)
     found = detect_files(
         model,
         paths,
@@ -150,14 +150,20 @@ def detect(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> None:
     """`fcos convert`."""
-    categories = options.categories and read_categories(options.categories)
+    output = Path(options.output)
+    check_replaceable(output)
+    if output.exists():
+        for path in map(Path, filter(None, [options.input, options.categories])):
+            if path.exists() and output.samefile(path):
+                raise UserError(f"OUT must be another file than {path}, which would be lost")
+        if not options.overwrite:
+            raise UserError(f"{output} exists: add --overwrite or choose another name")
+    categories = None if options.categories is None else read_categories(options.categories)
     model, notes = convert_file(
         options.input, layout=options.layout, preset=options.preset, categories=categories
     )
     for note in notes:
         print(note)
-    if Path(options.output).exists() and not options.overwrite:
-        raise UserError(f"{options.output} exists: add --overwrite or choose another name")
     save_checkpoint(options.output, model)
     print(f"wrote {options.output}")
 
@@ -173,6 +179,14 @@ def scenes(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> None:
     """`fcos demo`."""
     demo_module.run(options.output, seed=options.seed)
+
+
+def _model(options: argparse.Namespace) -> FCOS:
+    """Of --weights; prints what was assumed of the file."""
+    model, notes = read_model(options.weights, _device(options.device))
+    for note in notes:
+        print(note, flush=True)
+    return model
 
 
 def _preprocessing(options: argparse.Namespace, model: FCOS) -> Preprocessing:

@@ -101,7 +101,11 @@ def match_categories(config: ModelConfig, dataset: CocoDataset) -> tuple[int | N
     for number, name in zip(dataset.category_ids, dataset.class_names, strict=True):
         if known.get(number) not in (name, ""):  # a file of weights may hold no names
             own = "none" if number not in known else f"{number} {brief(known[number])}"
-            names = [name for number, name in known.items() if number is not None]
+            names = [
+                config.category_name(channel)
+                for channel, known_id in enumerate(config.category_ids)
+                if known_id is not None
+            ]
             raise UserError(
                 f"the model knows {len(names)} categories, {a_few(names)}; "
                 f"the data has {len(dataset.class_names)}, {a_few(dataset.class_names)}: "

@@ -92,9 +92,10 @@ def add_model(group: argparse._ArgumentGroup) -> None:
         group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
 
     help_text = "start from a detector: what fits of it, and its model options"
-    group.add_argument("--weights", metavar="FILE", help=help_text)
+    start = group.add_mutually_exclusive_group()
+    start.add_argument("--weights", metavar="FILE", help=help_text)
     help_text = "start from an ImageNet ResNet of torchvision, detectron2 or Caffe2"
-    group.add_argument("--backbone-weights", metavar="FILE", help=help_text)
+    start.add_argument("--backbone-weights", metavar="FILE", help=help_text)
     add("preset", f"published variant {_default('preset')}", choices=sorted(VARIANTS))
     add("backbone", _default("backbone"), choices=get_args(BackboneName))
     add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=CHANNELS)

@@ -13,12 +13,14 @@ from .data import CocoDataset
 from .errors import UserError
 from .models import FCOS, ModelConfig
 from .models.config import RULES
-from .preprocessing import Preprocessing
+from .preprocessing import PREPROCESSING, Preprocessing
 from .training import TrainingSettings, load_checkpoint
 from .training.folder import RunFolder
 from .weights import BackboneWeights, load_backbone, read_backbone_weights
-from .weights.detectors import load_model
+from .weights.detectors import read_model
 from .weights.fitting import fit_detector
+
+_COLOURS = ("channel_order", "max_value", "mean", "std")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +53,20 @@ class Start:
                 "--freeze-at must be 0 without --weights or --backbone-weights, as what is frozen "
                 f"stays as it was drawn at random, got {values['freeze_at']}"
             )
-        model = FCOS(_config(self, values, dataset.class_names, dataset.category_ids))
+        config = _config(self, values, dataset.class_names, dataset.category_ids)
+        model = FCOS(config)
+        if self.config is not None and config.norm_eps != self.config.norm_eps:
+            print(
+                f"norm_eps {self.config.norm_eps:g} -> {config.norm_eps:g}, for norm {config.norm}"
+            )
         if self.detector is not None:
             options = recipe.changes(recipe.DEFAULTS, {**recipe.DEFAULTS, **self.values})
             print(f"model options of {self.path}: {options or 'the defaults'}")
             print(fit_detector(model, self.detector), flush=True)
         if self.backbone is not None:
             load_backbone(model.backbone.body, self.backbone, self.path)
+            if self.backbone.stride_in_1x1 and not config.stride_in_1x1:
+                raise UserError(f"stride_in_1x1 must be True for {self.path}, got False")
         return model
 
 
@@ -69,7 +78,7 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
     """
     if options.resume:
         for name in ("weights", "backbone_weights"):
-            if getattr(options, name):
+            if getattr(options, name) is not None:
                 option = name.replace("_", "-")
                 raise UserError(f"--{option} must not be given with --resume, which has weights")
         content = load_checkpoint(folder.checkpoint, to_resume=True)
@@ -79,11 +88,13 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
         raise UserError(
             f"{folder.checkpoint} exists: add --resume to go on, or choose another --output"
         )
-    if options.weights:
-        detector = load_model(options.weights)
+    if options.weights is not None:
+        detector, notes = read_model(options.weights)
+        for note in notes:
+            print(note, flush=True)
         config = detector.config
         return Start(_of(config), config=config, detector=detector, path=options.weights)
-    if options.backbone_weights:
+    if options.backbone_weights is not None:
         backbone = read_backbone_weights(options.backbone_weights)
         return Start(_asked_by(backbone), backbone=backbone, path=options.backbone_weights)
     return Start({})
@@ -119,14 +130,35 @@ def _config(
     class_names: tuple[str, ...],
     category_ids: tuple[int, ...],
 ) -> ModelConfig:
-    """Of the values, and where they say nothing, of the file; another preset brings its rules."""
+    """Of the values, and where they say nothing, of the file; another preset brings its rules.
+
+    Raises:
+        UserError: values that do not go together.
+    """
+    try:
+        return _merged(start, values, class_names, category_ids)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _merged(
+    start: Start,
+    values: recipe.Values,
+    class_names: tuple[str, ...],
+    category_ids: tuple[int, ...],
+) -> ModelConfig:
     own: dict[str, Any] = {name: values[name] for name in recipe.MODEL}
     own |= {"class_names": class_names, "category_ids": category_ids}
     if start.config is None:
         config = ModelConfig(**own)
     else:
         if own["preset"] != start.config.preset:
+            # but the colours are what the weights are used to
+            colours = {name: getattr(start.config.preprocessing, name) for name in _COLOURS}
             own |= dict.fromkeys(RULES)
+            own["preprocessing"] = PREPROCESSING[own["preset"]]._replace(**colours)
+        if own["norm"] != "frozen_bn" and start.config.norm_eps == 0:  # of fcos_core
+            own["norm_eps"] = ModelConfig.norm_eps
         config = dataclasses.replace(start.config, **own)
     preprocessing = config.preprocessing
     if start.backbone is not None:

@@ -12,7 +12,8 @@ import torch
 from fcos.cli import main
 from fcos.weights.detectors import load_model
 
-from . import foreign_networks as foreign
+from . import foreign_names as foreign
+from .foreign_files import random_file
 from .helpers import CATEGORIES, write_dataset
 
 _NAMES = {
@@ -25,7 +26,7 @@ _NAMES = {
 
 
 def _file(path: Path, layout: str, **kind: Any) -> str:
-    state = foreign.random_file(_NAMES[layout], **kind)
+    state = random_file(_NAMES[layout], **kind)
     torch.save({"model": {f"module.{k}": v.float() for k, v in state.items()}}, path)
     return str(path)
 

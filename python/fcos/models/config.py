@@ -26,6 +26,7 @@ from .resnet import NUM_STAGES, BackboneName, check_backbone
 from .variant import VARIANTS, Variant
 
 MAX_CHANNELS = 1 << 16
+MAX_DEPTH = 1000
 
 _OF_PRESET: Any = None  # stands for "as the preset has it" in a field that is never None
 
@@ -84,8 +85,8 @@ class ModelConfig:
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {brief(value)}")
-        limits = dict.fromkeys(("backbone_width", "width", "depth"), (1, MAX_CHANNELS))
-        limits["freeze_at"] = (0, NUM_STAGES)
+        limits = dict.fromkeys(("backbone_width", "width"), (1, MAX_CHANNELS))
+        limits |= {"depth": (1, MAX_DEPTH), "freeze_at": (0, NUM_STAGES)}
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
@@ -108,6 +109,11 @@ class ModelConfig:
         self.preprocessing.check()
         if self.num_levels not in (3, 5):
             raise ValueError(f"assignment must have ranges of 3 or 5 levels, got {self.num_levels}")
+        if not all(low < high for low, high in self.assignment.ranges):  # NaN is not, either
+            raise ValueError(
+                "assignment must have ranges from a number to a larger one, "
+                f"got {brief(self.assignment.ranges)}"
+            )
 
     def _check_classes(self) -> None:
         for name, expected, is_one in (
@@ -130,9 +136,10 @@ class ModelConfig:
             )
 
     def _check_norm_eps(self) -> None:
-        eps, learns = self.norm_eps, self.norm in ("bn", "sync_bn")
-        if not isinstance(eps, int | float) or not 0 <= eps < 1 or (eps == 0 and learns):
-            least = "above 0 with this norm" if learns else "at least 0"
+        # without it torch trains no batch norm, and group norm makes NaN of a constant map
+        eps, fixed = self.norm_eps, self.norm == "frozen_bn"
+        if not isinstance(eps, int | float) or not 0 <= eps < 1 or (eps == 0 and not fixed):
+            least = "at least 0" if fixed else "above 0 with this norm"
             raise ValueError(f"norm_eps must be a number {least} and below 1, got {brief(eps)}")
 
     @property

@@ -50,6 +50,9 @@ def load_checkpoint(path: str | os.PathLike[str], *, to_resume: bool = False) ->
 def _checked(
     path: str | os.PathLike[str], content: dict[str, Any], *, to_resume: bool = False
 ) -> dict[str, Any]:
+    with reading(path, "format"):
+        number = content["format"]
+        _expect(isinstance(number, int) and number in (1, FORMAT), f"1 or {FORMAT}", number)
     missing = {"settings", "optimizer", "ema", "step", "rng"} - content.keys()
     if to_resume and missing:
         raise UserError(f"{path}: holds a model, but no {', no '.join(sorted(missing))} to resume")
@@ -64,13 +67,8 @@ def _checked(
 
 
 def is_checkpoint(content: object) -> bool:
-    """Whether a file that was read holds a checkpoint of this package."""
-    return (
-        isinstance(content, dict)
-        and content.get("format") in (1, FORMAT)
-        and {"config", "model"} <= content.keys()
-        and (content["format"] == FORMAT or "input" in content)
-    )
+    """Whether a file that was read holds a checkpoint of this package, of whatever format."""
+    return isinstance(content, dict) and {"format", "config", "model"} <= content.keys()
 
 
 def config_of_format_1(config: Mapping[str, Any], sides: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,14 +21,24 @@ from .state import unwrap
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
     """See `FCOS.from_checkpoint`."""
+    model, _ = read_model(path, device)
+    return model
+
+
+def read_model(
+    path: str | os.PathLike[str], device: torch.device | str = "cpu"
+) -> tuple[FCOS, list[str]]:
+    """As `load_model`, and sentences that say what was assumed of the file."""
     content = read_weights_file(path)
     if is_checkpoint(content):
-        return model_of_checkpoint(path, content).to(device)
+        return model_of_checkpoint(path, content).to(device), []
     weights = unwrap(content, path)
     layout = recognise(weights)
     if layout != "torchvision":
         raise UserError(f"{path} holds weights of {layout}: `fcos convert {path} OUT` comes first")
-    return _built(path, convert(weights)).to(device)
+    with _naming(path):
+        converted = convert(weights)
+        return _built(converted).to(device), converted.notes
 
 
 def convert_file(
@@ -51,19 +63,29 @@ def convert_file(
     if is_checkpoint(content):
         raise UserError(f"{path} is a checkpoint of `fcos train` already")
     meta = content if isinstance(content, dict) else {}
-    converted = convert(
-        unwrap(content, path),
-        meta,
-        layout=layout,
-        preset=preset,
-        categories=categories,
-        hint=Path(path).stem,
-    )
-    return _built(path, converted), converted.notes
+    weights = unwrap(content, path)
+    with _naming(path):
+        converted = convert(
+            weights,
+            meta,
+            layout=layout,
+            preset=preset,
+            categories=categories,
+            hint=Path(path).stem,
+        )
+        return _built(converted), converted.notes
 
 
-def _built(path: str | os.PathLike[str], converted: Converted) -> FCOS:
+def _built(converted: Converted) -> FCOS:
+    return build(converted.config, converted.state).eval()
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Weights that fit no network, or settings in the file that no config takes, are the file's."""
     try:
-        return build(converted.config, converted.state).eval()
+        yield
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error

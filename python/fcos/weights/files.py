@@ -60,6 +60,8 @@ def read_weights_file(
         FileNotFoundError: no such file.
         UserError: not such a file; the message is one line and says what it is instead, if known.
     """
+    if not os.fspath(path):  # which Path takes for the current folder
+        raise UserError(f"{kind} must have a name, got an empty one")
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path}: not a {kind}: it is a folder")

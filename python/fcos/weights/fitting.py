@@ -18,7 +18,7 @@ def fit_detector(model: FCOS, source: FCOS) -> str:
     `source` has no names; a new category starts from the prior.
 
     Returns:
-        One line that says what did not fit.
+        One line that says what did not fit, and what of `source` has no place in `model`.
     """
     own, theirs = model.state_dict(), source.state_dict()
     layer = [f"{_CLASS_LAYER}.{name}" for name in ("weight", "bias")]
@@ -34,6 +34,8 @@ def fit_detector(model: FCOS, source: FCOS) -> str:
     line = f"weights: {len(counted) - len(left)} of {len(counted)} tensors fit"
     if left:
         line += f", not {a_few(left)}"
+    if unused := [n for n in theirs if n not in own and not n.endswith("num_batches_tracked")]:
+        line += f"; {len(unused)} of the file's are left out: {a_few(unused)}"
     new = model.config.num_classes - len(rows)
     if new:
         some = a_few(_new_names(model.config, rows))

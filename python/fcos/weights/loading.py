@@ -53,8 +53,9 @@ def load_weights(module: nn.Module, weights: object) -> None:
     are kept for the momentum alone, need not be there: they start at 0.
 
     Raises:
-        ValueError: not such a dictionary, or of another network; nothing was loaded. The message
-            has up to three names of each difference, how many there are, and the likely cause.
+        ValueError: not such a dictionary, of another network, or NaN or infinite; nothing was
+            loaded. The message has up to three names of each difference, how many there are, and
+            the likely cause.
     """
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights must be in a dictionary, got {type(weights).__name__}")
@@ -105,7 +106,8 @@ def _differences(
             f"{own[kinds[0]].dtype}, got {given[kinds[0]].dtype})"
         )
     if not found:
-        return ""
+        odd = [n for n in given if not given[n].isfinite().all()]
+        return f"weights: {len(odd)} not finite ({a_few(odd)})" if odd else ""
     return f"weights: {', '.join(found)} (are they of {_cause(missing, unknown, shapes, given)}?)"
 
 

@@ -56,8 +56,11 @@ class Stub:
         return f"<{self.path}, not loaded>"
 
 
-class StubUnpickler(pickle.Unpickler):
+class StubUnpickler(pickle._Unpickler):
     """Reads a pickle of any protocol and of Python 2 or 3; see `Stub`.
+
+    In Python, where what it remembers is a dictionary: the one in C has a table up to the largest
+    number that a pickle names, and nine bytes take 60 GB.
 
     Attributes:
         stubs: a class for each "module.name" that the pickle names.
