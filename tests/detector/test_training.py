@@ -132,7 +132,7 @@ def test_nan_loss_stops_and_keeps_the_last_sound_checkpoint(
 def test_bf16_autocast_trains(dataset: CocoDataset, tmp_path: Path) -> None:
     # Wide enough for two columns on P6: torch 2.13 and 2.15 leave the bfloat16 gradient of a weight
     # of stride 2 over one column unset on a CPU with AVX-512 (Trainer then stops: not finite).
-    dataset.size, dataset.max_size = 96, 144
+    dataset.preprocessing = dataset.preprocessing._replace(size=96, max_size=144)
     plain = _finish(_trainer(dataset, tmp_path / "a"))
     mixed = _finish(_trainer(dataset, tmp_path / "b", amp="bf16"))
     assert mixed[0].loss == pytest.approx(plain[0].loss, rel=0.05)
