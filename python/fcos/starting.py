@@ -51,7 +51,9 @@ class Start:
         config = _config(self, values, dataset.class_names, dataset.category_ids)
         model = FCOS(config)
         if self.config is not None and config.norm_eps != self.config.norm_eps:
-            print(f"norm_eps {self.config.norm_eps:g} -> {config.norm_eps:g}, for norm {config.norm}")
+            print(
+                f"norm_eps {self.config.norm_eps:g} -> {config.norm_eps:g}, for norm {config.norm}"
+            )
         if self.detector is not None:
             print(fit_detector(model, self.detector), flush=True)
         if self.backbone is not None:

@@ -13,7 +13,7 @@ from fcos.errors import UserError
 from fcos.models.resnet import ResNet
 from fcos.preprocessing import PREPROCESSING, Preprocessing
 from fcos.training import save_checkpoint
-from fcos.weights import read_weights_file
+from fcos.weights import load_weights, read_weights_file
 from fcos.weights.detectors import convert_file, load_model
 from fcos.weights.fitting import fit_detector
 
@@ -53,7 +53,9 @@ def test_options_that_make_no_start(
     assert message in error and error.count("\n") == 1
 
 
-def test_one_start_at_a_time(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_start_at_a_time(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         _train(data, tmp_path, "--weights", "a.pth", "--backbone-weights", "b.pth")
     assert "not allowed with argument --weights" in capsys.readouterr().err
@@ -189,3 +191,16 @@ def test_a_small_pickle_takes_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_errors_of_weights_name_the_file_and_the_likely_cause(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    state = {n: t.float() for n, t in random_file(TORCHVISION).items()}
+    torch.save({**state, "foo": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"w\.pth: weights must have names of this layout only"):
+        load_model(path)
+    deeper = ResNet("resnet34", "bn", 8).state_dict()
+    with pytest.raises(ValueError, match="another network"):
+        load_weights(ResNet("resnet18", "bn", 8), deeper)
+    with pytest.raises(ValueError, match="another norm"):
+        load_weights(ResNet("resnet34", "gn", 8), deeper)

@@ -107,15 +107,16 @@ def _differences(
     if not found:
         odd = [n for n in given if not given[n].isfinite().all()]
         return f"weights: {len(odd)} not finite ({a_few(odd)})" if odd else ""
-    return f"weights: {', '.join(found)} (are they of {_cause(missing, unknown, shapes, given)}?)"
+    strange = {**{n: own[n] for n in missing}, **{n: weights[n] for n in unknown}}
+    return f"weights: {', '.join(found)} (are they of {_cause(strange, shapes)}?)"
 
 
-def _cause(
-    missing: list[str], unknown: list[str], shapes: list[str], given: Mapping[str, Tensor]
-) -> str:
-    if given and any(name.endswith(_STATISTICS) for name in missing + unknown):
+def _cause(strange: Mapping[str, Tensor], shapes: list[str]) -> str:
+    """Of tensors that one side alone has, and of names of those of another shape."""
+    layers = any(tensor.dim() > 1 for tensor in strange.values())
+    if not layers and any(name.endswith(_STATISTICS) for name in strange):
         return "another norm"
-    if shapes and not missing and not unknown:
+    if shapes and not strange:
         return "another width or number of classes"
     return "another network"
 
