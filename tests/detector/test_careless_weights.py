@@ -150,13 +150,25 @@ def test_convert_does_not_overwrite_what_it_reads(
     assert "annotation file not found" in capsys.readouterr().err
 
 
-def test_settings_in_a_file_that_no_config_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mean", [torch.full((3,), 1e9), torch.ones(3, dtype=torch.complex64)], ids=["large", "complex"]
+)
+def test_settings_in_a_file_that_no_config_takes(tmp_path: Path, mean: torch.Tensor) -> None:
     state = {n: t.float() for n, t in random_file(DETECTRON2).items()}
-    state |= {"pixel_mean": torch.full((3,), 1e9), "pixel_std": torch.ones(3)}
+    state |= {"pixel_mean": mean, "pixel_std": torch.ones(3)}
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"w\.pth: mean must be three numbers"):
+    with pytest.raises(UserError, match=r"w\.pth: (pixel_)?mean must (be|hold) three numbers"):
         categories = [(entry["id"], entry["name"]) for entry in CATEGORIES]
         convert_file(tmp_path / "w.pth", categories=categories)
+
+
+def test_a_name_that_two_categories_have_is_matched_by_id() -> None:
+    twice = {"class_names": ("cup", "cup", "hat"), "category_ids": (3, 7, 40)}
+    model, source = small_model(**twice), small_model(**twice)
+    torch.nn.init.normal_(source.head.classification_head.cls_logits.bias)
+    fit_detector(model, source)
+    own, theirs = (m.head.classification_head.cls_logits.bias for m in (model, source))
+    assert torch.equal(own, theirs)
 
 
 @pytest.mark.parametrize(

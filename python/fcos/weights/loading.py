@@ -53,8 +53,9 @@ def load_weights(module: nn.Module, weights: object) -> None:
     are kept for the momentum alone, need not be there: they start at 0.
 
     Raises:
-        ValueError: not such a dictionary, of another network, or NaN or infinite; nothing was loaded. The message
-            has up to three names of each difference, how many there are, and the likely cause.
+        ValueError: not such a dictionary, of another network, or not finite; nothing was loaded.
+            The message has up to three names of each difference, how many there are, and the
+            likely cause.
     """
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights must be in a dictionary, got {type(weights).__name__}")
