@@ -120,10 +120,8 @@ def describe_unused(config: ModelConfig, category_ids: Sequence[int | None]) -> 
     unused = [channel for channel, number in enumerate(category_ids) if number is None]
     if not unused:
         return ""
-    return (
-        f"{len(unused)} of {config.num_classes} channels stand for no category of it: "
-        f"{a_few(unused)}"
-    )
+    count = f"{len(unused)} of {config.num_classes}"
+    return f"{count} channels stand for no category of the data: {a_few(unused)}"
 
 
 def check_results_file(path: str | os.PathLike[str]) -> None:

@@ -13,7 +13,7 @@ from fcos.errors import UserError
 from fcos.models.resnet import ResNet
 from fcos.preprocessing import PREPROCESSING, Preprocessing
 from fcos.training import save_checkpoint
-from fcos.weights import read_weights_file
+from fcos.weights import load_weights, read_weights_file
 from fcos.weights.detectors import convert_file, load_model
 from fcos.weights.fitting import fit_detector
 
@@ -36,7 +36,7 @@ def _checkpoint(path: Path, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((*SMALL, "--stride-in-1x1"), "stride_in_1x1: expected False, as resnet18 has no 1x1"),
+        ((*SMALL, "--stride-in-1x1"), "stride_in_1x1 must be False, as resnet18 has no 1x1"),
         (("--backbone", "resnext50_32x4d", "--backbone-width", "9"), "multiple of 16"),
         ((*SMALL, "--weights", ""), "must have a name, got an empty one"),
         ((*SMALL, "--backbone-weights", ""), "must have a name, got an empty one"),
@@ -110,7 +110,7 @@ def test_another_preset_leaves_the_colours(data: Path, tmp_path: Path) -> None:
 
 def test_weights_that_the_model_has_no_place_for_are_named() -> None:
     line = fit_detector(small_model(), small_model(depth=2))
-    assert "; 8 of the file's are left out: head.classification_head.conv.3.weight, " in line
+    assert "; 8 of the file's are left out: 'head.classification_head.conv.3.weight', " in line
     line = fit_detector(small_model(), small_model(norm="bn"))
     assert "left out: backbone.body.bn1.running_mean, " in line
     assert "left out" not in fit_detector(small_model(norm="frozen_bn"), small_model(norm="bn"))
@@ -125,7 +125,7 @@ def test_assumptions_of_a_file_are_printed_wherever_it_is_used(
     options = ("--weights", str(path), "--device", "cpu")
     assert main(["eval", "--data", str(data), "--split", "train", *options]) == 2
     captured = capsys.readouterr()
-    assert note in captured.out and "knows 2 categories, category 1, category 2;" in captured.err
+    assert note in captured.out and "knows 2 categories" in captured.err
     image = str(data / "train" / "13.png")
     assert main(["detect", image, "--output", str(tmp_path / "out"), *options]) == 0
     assert note in capsys.readouterr().out
@@ -151,13 +151,25 @@ def test_convert_does_not_overwrite_what_it_reads(
     assert "annotation file not found" in capsys.readouterr().err
 
 
-def test_settings_in_a_file_that_no_config_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mean", [torch.full((3,), 1e9), torch.ones(3, dtype=torch.complex64)], ids=["large", "complex"]
+)
+def test_settings_in_a_file_that_no_config_takes(tmp_path: Path, mean: torch.Tensor) -> None:
     state = {n: t.float() for n, t in random_file(DETECTRON2).items()}
-    state |= {"pixel_mean": torch.full((3,), 1e9), "pixel_std": torch.ones(3)}
+    state |= {"pixel_mean": mean, "pixel_std": torch.ones(3)}
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"w\.pth: mean must be three numbers"):
+    with pytest.raises(UserError, match=r"w\.pth: (pixel_)?mean must (be|hold) three numbers"):
         categories = [(entry["id"], entry["name"]) for entry in CATEGORIES]
         convert_file(tmp_path / "w.pth", categories=categories)
+
+
+def test_a_name_that_two_categories_have_is_matched_by_id() -> None:
+    twice = {"class_names": ("cup", "cup", "hat"), "category_ids": (3, 7, 40)}
+    model, source = small_model(**twice), small_model(**twice)
+    torch.nn.init.normal_(source.head.classification_head.cls_logits.bias)
+    fit_detector(model, source)
+    own, theirs = (m.head.classification_head.cls_logits.bias for m in (model, source))
+    assert torch.equal(own, theirs)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +177,7 @@ def test_settings_in_a_file_that_no_config_takes(tmp_path: Path) -> None:
     [
         ("format", 3, "'format' is not: must be 1 or 2, got 3"),
         ("format", torch.tensor([1, 2]), "'format' is not: must be 1 or 2"),
-        ("depth", 65536, "depth: expected a whole number from 1 to 1000, got 65536"),
+        ("depth", 65536, "depth must be a whole number from 1 to 1000, got 65536"),
         ("assignment", {"ranges": [[float("nan"), 1.0]] * 5}, "to a larger one, got .*nan"),
         ("model", {"head.classification_head.cls_logits.bias": torch.tensor([0.0, 1, torch.nan])},
          r"weights: 1 not finite \('head.classification_head.cls_logits.bias'\)"),
@@ -192,3 +204,16 @@ def test_a_small_pickle_takes_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_errors_of_weights_name_the_file_and_the_likely_cause(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    state = {n: t.float() for n, t in random_file(TORCHVISION).items()}
+    torch.save({**state, "foo": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"w\.pth: weights must have names of this layout only"):
+        load_model(path)
+    deeper = ResNet("resnet34", "bn", 8).state_dict()
+    with pytest.raises(ValueError, match="another network"):
+        load_weights(ResNet("resnet18", "bn", 8), deeper)
+    with pytest.raises(ValueError, match="another norm"):
+        load_weights(ResNet("resnet34", "gn", 8), deeper)

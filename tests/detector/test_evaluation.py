@@ -235,7 +235,7 @@ def test_channels_without_a_category_are_left_out(dataset: CocoDataset) -> None:
     matched = match_categories(model.config, dataset)
     assert matched == (None, 40, None, 3, 7)
     assert describe_unused(model.config, matched) == (
-        "2 of 5 channels stand for no category of it: 0, 2"
+        "2 of 5 channels stand for no category of the data: 0, 2"
     )
     _, results = evaluate(model, dataset)
     assert {result["category_id"] for result in results} == {3, 7, 40}

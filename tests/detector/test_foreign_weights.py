@@ -95,11 +95,16 @@ def test_no_file_is_replaced_without_a_word(
 ) -> None:
     source = _file(tmp_path / "in.pth", "adelaidet", classes=80)
     before = Path(source).read_bytes()
-    assert main(["convert", source, source]) == 2
-    assert "exists: add --overwrite" in capsys.readouterr().err
+    for options in ([], ["--overwrite"]):
+        assert main(["convert", source, source, *options]) == 2
+        assert "OUT must be another file than" in capsys.readouterr().err
     assert Path(source).read_bytes() == before
-    assert main(["convert", source, source, "--overwrite"]) == 0
-    assert main(["convert", source, str(tmp_path / "b.pth")]) == 2
+    out = str(tmp_path / "out.pth")
+    assert main(["convert", source, out]) == 0
+    assert main(["convert", source, out]) == 2
+    assert "exists: add --overwrite" in capsys.readouterr().err
+    assert main(["convert", source, out, "--overwrite"]) == 0
+    assert main(["convert", out, str(tmp_path / "b.pth")]) == 2
     assert "is a checkpoint of `fcos train` already" in capsys.readouterr().err
 
 
@@ -127,7 +132,7 @@ def test_torchvisions_weights_are_used_as_they_are(
     arguments = ["eval", "--data", str(data), "--split", "train", "--weights", source]
     assert main([*arguments, "--size", "64", "--max-size", "96", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    line = "left out of the results: 88 of 91 channels stand for no category of it: 0, 1, 2, ..."
+    line = "left out of the results: 88 of 91 channels stand for no category of the data: 0, 1, 2 "
     assert out.count(line) == 1
     found = fcos.load(source, "cpu")(data / "train" / "11.png", min_score=0.05)
     assert set(found[0].category_ids) <= set(range(1, 91)) - {12, 26, 29, 30}

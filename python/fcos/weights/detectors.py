@@ -82,10 +82,8 @@ def _built(converted: Converted) -> FCOS:
 
 @contextlib.contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Weights that fit no network, or settings in the file that no config takes, are the file's."""
+    """Whatever is wrong with the weights, or with what else the file holds, is the file's."""
     try:
         yield
-    except UserError:
-        raise
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error

@@ -98,7 +98,8 @@ def images(state: Mapping[str, Tensor], backbone: str, notes: list[str]) -> Prep
 
 
 def _colour(state: Mapping[str, Tensor], name: str) -> tuple[Any, ...]:
-    values = state[name].flatten().tolist() if state[name].numel() == 3 else []
+    plain = state[name].numel() == 3 and not state[name].is_complex()
+    values = state[name].flatten().tolist() if plain else []
     if not values or not all(math.isfinite(value) for value in values):
         raise UserError(f"{name} must hold three numbers, got {brief(state[name].tolist())}")
     # float32 holds 103.53 as 103.52999877929688

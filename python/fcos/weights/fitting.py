@@ -45,17 +45,17 @@ def fit_detector(model: FCOS, source: FCOS) -> str:
 
 def _same_categories(ours: ModelConfig, theirs: ModelConfig) -> list[tuple[int, int]]:
     """Channels of ours and theirs that stand for the same category."""
+    both = list(zip(theirs.category_ids, theirs.class_names, strict=True))
+    by_both = {pair: channel for channel, pair in enumerate(both)}  # where a name is there twice
     by_name = {name: channel for channel, name in enumerate(theirs.class_names) if name}
     by_id: dict[int | None, int] = {
         number: channel
-        for channel, (number, name) in enumerate(
-            zip(theirs.category_ids, theirs.class_names, strict=True)
-        )
+        for channel, (number, name) in enumerate(both)
         if number is not None and not name
     }
     found = []
     for channel, (number, name) in enumerate(zip(ours.category_ids, ours.class_names, strict=True)):
-        other = by_name.get(name, by_id.get(number))
+        other = by_both.get((number, name), by_name.get(name, by_id.get(number)))
         if other is not None:
             found.append((channel, other))
     return found

@@ -53,9 +53,9 @@ def load_weights(module: nn.Module, weights: object) -> None:
     are kept for the momentum alone, need not be there: they start at 0.
 
     Raises:
-        ValueError: not such a dictionary, of another network, or NaN or infinite; nothing was
-            loaded. The message has up to three names of each difference, how many there are, and
-            the likely cause.
+        ValueError: not such a dictionary, of another network, or not finite; nothing was loaded.
+            The message has up to three names of each difference, how many there are, and the
+            likely cause.
     """
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights must be in a dictionary, got {type(weights).__name__}")
@@ -108,15 +108,16 @@ def _differences(
     if not found:
         odd = [n for n in given if not given[n].isfinite().all()]
         return f"weights: {len(odd)} not finite ({a_few(odd)})" if odd else ""
-    return f"weights: {', '.join(found)} (are they of {_cause(missing, unknown, shapes, given)}?)"
+    strange = {**{n: own[n] for n in missing}, **{n: weights[n] for n in unknown}}
+    return f"weights: {', '.join(found)} (are they of {_cause(strange, shapes)}?)"
 
 
-def _cause(
-    missing: list[str], unknown: list[str], shapes: list[str], given: Mapping[str, Tensor]
-) -> str:
-    if given and any(name.endswith(_STATISTICS) for name in missing + unknown):
+def _cause(strange: Mapping[str, Tensor], shapes: list[str]) -> str:
+    """Of tensors that one side alone has, and of names of those of another shape."""
+    layers = any(tensor.dim() > 1 for tensor in strange.values())
+    if not layers and any(name.endswith(_STATISTICS) for name in strange):
         return "another norm"
-    if shapes and not missing and not unknown:
+    if shapes and not strange:
         return "another width or number of classes"
     return "another network"
 
