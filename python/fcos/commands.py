@@ -14,6 +14,7 @@ from . import recipe
 from .data import CocoDataset, find_split
 from .data.annotations import read_categories
 from .detection import check_unused, detect_files, draw_dataset, plan_pictures
+from .detectors import convert_file, read_model
 from .errors import UserError
 from .evaluation import check_results_file, describe_unused, format_metrics, match_categories
 from .evaluation import evaluate as evaluate_model
@@ -28,7 +29,6 @@ from .training import Trainer, TrainingSettings, save_checkpoint
 from .training.evaluations import EvaluationPlan
 from .training.folder import RunFolder
 from .training.processes import require_one_process
-from .weights.detectors import convert_file, read_model
 
 
 def train(options: argparse.Namespace) -> None:

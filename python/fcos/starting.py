@@ -10,6 +10,7 @@ from typing import Any
 
 from . import recipe
 from .data import CocoDataset
+from .detectors import read_model
 from .errors import UserError
 from .models import FCOS, ModelConfig
 from .models.config import RULES
@@ -17,7 +18,6 @@ from .preprocessing import PREPROCESSING, Preprocessing
 from .training import TrainingSettings, load_checkpoint
 from .training.folder import RunFolder
 from .weights import BackboneWeights, load_backbone, read_backbone_weights
-from .weights.detectors import read_model
 from .weights.fitting import fit_detector
 
 _COLOURS = ("channel_order", "max_value", "mean", "std")

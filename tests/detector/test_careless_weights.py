@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from fcos.cli import main
+from fcos.detectors import convert_file, load_model
 from fcos.errors import UserError
 from fcos.models.resnet import ResNet
 from fcos.preprocessing import PREPROCESSING, Preprocessing
 from fcos.training import save_checkpoint
 from fcos.weights import load_weights, read_weights_file
-from fcos.weights.detectors import convert_file, load_model
 from fcos.weights.fitting import fit_detector
 
 from .foreign_files import random_file
@@ -112,7 +112,7 @@ def test_weights_that_the_model_has_no_place_for_are_named() -> None:
     line = fit_detector(small_model(), small_model(depth=2))
     assert "; 8 of the file's are left out: 'head.classification_head.conv.3.weight', " in line
     line = fit_detector(small_model(), small_model(norm="bn"))
-    assert "left out: backbone.body.bn1.running_mean, " in line
+    assert "left out: 'backbone.body.bn1.running_mean', " in line
     assert "left out" not in fit_detector(small_model(norm="frozen_bn"), small_model(norm="bn"))
 
 

@@ -10,7 +10,7 @@ import fcos
 import pytest
 import torch
 from fcos.cli import main
-from fcos.weights.detectors import load_model
+from fcos.detectors import load_model
 
 from . import foreign_names as foreign
 from .foreign_files import random_file

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from fcos.cli import main
+from fcos.detectors import load_model
 from fcos.models import FCOS
 from fcos.models.resnet import ResNet
 from fcos.preprocessing import Preprocessing
 from fcos.training import load_checkpoint, save_checkpoint
-from fcos.weights.detectors import load_model
 from fcos.weights.fitting import fit_detector
 
 from .helpers import SMALL, small_model

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from fcos.data import CocoDataset
+from fcos.detectors import load_model
 from fcos.errors import UserError
 from fcos.files import atomic_path
 from fcos.models import FCOS
@@ -20,7 +21,6 @@ from fcos.training import (
     load_checkpoint,
 )
 from fcos.training.schedule import learning_rate_factor
-from fcos.weights.detectors import load_model
 
 from .helpers import small_model
 

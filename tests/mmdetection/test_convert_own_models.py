@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from fcos.detectors import convert_file
 from fcos.structures import pad_images
-from fcos.weights.detectors import convert_file
 from PIL import Image
 
 from .own_model import import_mmdet, random_model, thin_config

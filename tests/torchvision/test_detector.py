@@ -111,7 +111,7 @@ def our_dataset(model: Any) -> Any:
 
 
 def load(file: Path) -> Any:
-    from fcos.weights.detectors import load_model
+    from fcos.detectors import load_model
 
     return load_model(file)
 

@@ -78,7 +78,7 @@ class FCOS(nn.Module):
             FileNotFoundError: no such file.
             UserError: not such a file; the message says where it has to be converted.
         """
-        from ..weights.detectors import load_model  # here, as it imports this module
+        from ..detectors import load_model  # here, as it imports this module
 
         return load_model(path, device)
 

@@ -1,7 +1,4 @@
-"""Weights of any origin: read, recognised and loaded.
-
-`detectors` is not imported here: it knows the checkpoints of `training`, which needs this package.
-"""
+"""Weights of any origin: read, recognised and loaded."""
 
 from .files import read_weights_file
 from .imagenet import BackboneWeights, load_backbone, read_backbone_weights

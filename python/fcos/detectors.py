@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from ..errors import UserError
-from ..models import FCOS
-from ..training.checkpoint import is_checkpoint, model_of_checkpoint
-from .conversion import Categories, Converted
-from .files import read_weights_file
-from .layouts import convert, recognise
-from .loading import build
-from .state import unwrap
+from .errors import UserError
+from .models import FCOS
+from .training.checkpoint import is_checkpoint, model_of_checkpoint
+from .weights.conversion import Categories, Converted
+from .weights.files import read_weights_file
+from .weights.layouts import convert, recognise
+from .weights.loading import build
+from .weights.state import unwrap
 
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> FCOS:
