@@ -90,8 +90,17 @@ def _read(path: Path, file: BinaryIO, head: bytes, foreign: bool) -> Any:
         if not foreign:
             raise pickle.UnpicklingError("not of torch.save")
         return StubUnpickler(file).load()
-    with _declared(_named_classes(file, head) if foreign else {}):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return _load(path)
+    except pickle.UnpicklingError:
+        if not foreign:
+            raise
+    with _declared(_named_classes(file, head)):
+        return _load(path)
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_zip(file: BinaryIO) -> None:

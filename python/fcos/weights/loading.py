@@ -106,10 +106,15 @@ def _differences(
             f"{own[kinds[0]].dtype}, got {given[kinds[0]].dtype})"
         )
     if not found:
-        odd = [n for n in given if not given[n].isfinite().all()]
+        odd = [name for name, value in given.items() if not _is_finite(value)]
         return f"weights: {len(odd)} not finite ({a_few(odd)})" if odd else ""
     strange = {**{n: own[n] for n in missing}, **{n: weights[n] for n in unknown}}
     return f"weights: {', '.join(found)} (are they of {_cause(strange, shapes)}?)"
+
+
+def _is_finite(value: Tensor) -> bool:
+    """A sum is not where any number is not, and takes a tenth of the time to see that."""
+    return bool(value.sum().isfinite() or value.isfinite().all())
 
 
 def _cause(strange: Mapping[str, Tensor], shapes: list[str]) -> str:
