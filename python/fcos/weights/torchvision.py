@@ -12,11 +12,11 @@ from .conversion import Categories, Converted, Source, finished
 from .renaming import RESNET, rename
 
 _RULES = (
+    (r"backbone\.body\." + RESNET, r"backbone.body.\1"),
     # before torchvision 0.13 a lateral had no number of its own
     (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)", r"\1.0.\2"),
     (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d\.0\.(?:weight|bias))", r"\1"),
     (r"(backbone\.fpn\.extra_blocks\.p[67]\.(?:weight|bias))", r"\1"),
-    (r"backbone\.body\." + RESNET, r"backbone.body.\1"),
     (r"(head\.(?:classification|regression)_head\.conv\.\d+\.(?:weight|bias))", r"\1"),
     (r"(head\.classification_head\.cls_logits\.(?:weight|bias))", r"\1"),
     (r"(head\.regression_head\.bbox_(?:reg|ctrness)\.(?:weight|bias))", r"\1"),
