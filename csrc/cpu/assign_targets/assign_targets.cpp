@@ -18,7 +18,7 @@
 #include "math/centerness.h"
 #include "math/match_level.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::assignment {
 namespace {
 
 constexpr std::int32_t kLanes = 4;    // cells of a row looked at together
@@ -240,19 +240,23 @@ Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspa
 }
 
 }  // namespace
+}  // namespace fcos_ops::cpu::assignment
+
+namespace fcos_ops::cpu {
 
 std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
-  return static_cast<std::size_t>(RowBands(args.levels, args.num_levels, args.batch).count()) *
-         sizeof(Counts);
+  return static_cast<std::size_t>(
+             assignment::RowBands(args.levels, args.num_levels, args.batch).count()) *
+         sizeof(assignment::Counts);
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
   return math::dispatch(math::Floating{}, args.box_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.matched_int32) {
-      return run_assign_targets<T>(args, args.matched_int32, workspace, context);
+      return assignment::run_assign_targets<T>(args, args.matched_int32, workspace, context);
     }
-    return run_assign_targets<T>(args, args.matched, workspace, context);
+    return assignment::run_assign_targets<T>(args, args.matched, workspace, context);
   });
 }
 

@@ -6,7 +6,7 @@
 #include "fcos_ops/assign_targets.h"
 #include "math/match.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::assignment {
 
 // Some rows of a level of an image.
 struct RowBand {
@@ -67,4 +67,4 @@ class RowBands {
   std::int64_t per_image_ = 0, count_ = 0, locations_ = 0;
 };
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::assignment

@@ -12,7 +12,7 @@
 #include "cpu/focal_loss/focal_loops.h"
 #include "math/labels.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::fcos {
 namespace {
 
 constexpr std::int64_t kChunk = 512;  // logits that a loop takes at a time
@@ -75,7 +75,7 @@ class ClassLoss {
   // `count` logits from location i on.
   double row(std::int32_t i, std::int64_t count) {
     const std::int32_t label = run_.labels[i];
-    FocalFactors<Real> factors = factors_;
+    focal::FocalFactors<Real> factors = factors_;
     if (label == math::kInvalidLabel) {
       factors.positive = factors.negative = math::kNaN<Real>;
     }
@@ -140,8 +140,8 @@ class ClassLoss {
   double column(std::int64_t c) {
     return loop(logits_of_class(c), gradient_line(0, c, run_.gradient.stride_x), length_,
                 [&](const Real* x, Real* slopes) {
-                  return focal_column<Real>(factors_, x, length_, run_.labels, weights_,
-                                            static_cast<std::int32_t>(c), kNoLosses, slopes);
+                  return focal::focal_column<Real>(factors_, x, length_, run_.labels, weights_,
+                                                   static_cast<std::int32_t>(c), kNoLosses, slopes);
                 });
   }
 
@@ -153,12 +153,12 @@ class ClassLoss {
 
   // Negatives, but for the one at `positive` if that is not -1.
   double line(Line<const T> logits, Line<T> gradient, std::int32_t count, std::int32_t positive,
-              const FocalFactors<Real>& factors) {
+              const focal::FocalFactors<Real>& factors) {
     return loop(logits, gradient, count, [&](const Real* x, Real* slopes) {
       if (positive >= 0) {
-        return focal_row(factors, x, count, positive, kNoLosses, slopes);
+        return focal::focal_row(factors, x, count, positive, kNoLosses, slopes);
       }
-      return focal_negatives(factors, x, count, kNoLosses, slopes);
+      return focal::focal_negatives(factors, x, count, kNoLosses, slopes);
     });
   }
 
@@ -186,7 +186,7 @@ class ClassLoss {
   const T* const logits_;  // channel 0 of the first location
   T* const gradient_;
   const std::int32_t length_;
-  FocalFactors<Real> factors_;
+  focal::FocalFactors<Real> factors_;
   alignas(64) Real buffer_[kChunk], slopes_[kChunk], weights_[kChunk];
 };
 
@@ -198,4 +198,4 @@ double class_loss(DType dtype, const ClassRun& run) {
   });
 }
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::fcos

@@ -3,7 +3,7 @@
 
 #include "cpu/common/levels.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::fcos {
 
 inline constexpr std::int64_t kFcosRun = 512;  // locations of a run, at most
 
@@ -21,4 +21,4 @@ struct ClassRun {
 // The sum of the losses; writes the gradient.
 double class_loss(DType dtype, const ClassRun& run);
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::fcos

@@ -23,7 +23,7 @@
 #include "math/labels.h"
 #include "math/location_target.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::fcos {
 namespace {
 
 using Runs = LocationRuns<kFcosRun>;
@@ -234,12 +234,12 @@ class FcosRun {
     }
     if (args_.box_weight == BoxWeight::kUniform) std::fill(ones_, ones_ + count_, Real(1));
     const Real* const weights = args_.box_weight == BoxWeight::kUniform ? ones_ : center_target_;
-    const IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
-                                      gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
-                                      static_cast<Real>(args_.eps)};
+    const iou::IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
+                                           gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
+                                           static_cast<Real>(args_.eps)};
     const double sum =
-        iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
-                        constant(target_.block()), weights, count_, losses_, slopes_.block());
+        iou::iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
+                             constant(target_.block()), weights, count_, losses_, slopes_.block());
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {
         write(heads_.ltrb.gradient, args_.ltrb_dtype, c, slopes_.storage[c]);
@@ -338,16 +338,19 @@ Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context
 }
 
 }  // namespace
+}  // namespace fcos_ops::cpu::fcos
+
+namespace fcos_ops::cpu {
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args) {
   // Enough whether or not the gradients, which a query need not name, let rows be joined.
-  const Runs runs(args.class_logits, args.num_levels, args.batch);
-  return static_cast<std::size_t>(runs.count()) * sizeof(Sums);
+  const fcos::Runs runs(args.class_logits, args.num_levels, args.batch);
+  return static_cast<std::size_t>(runs.count()) * sizeof(fcos::Sums);
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  if (args.class_dtype == DType::kFloat64) return run_fcos_loss<double>(args, workspace, context);
-  return run_fcos_loss<float>(args, workspace, context);
+  return args.class_dtype == DType::kFloat64 ? fcos::run_fcos_loss<double>(args, workspace, context)
+                                             : fcos::run_fcos_loss<float>(args, workspace, context);
 }
 
 }  // namespace fcos_ops::cpu

@@ -7,7 +7,7 @@
 #include "cpu/common/parallel.h"
 #include "cpu/ops.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::fcos {
 namespace {
 
 struct ScaleLoop {
@@ -57,12 +57,15 @@ void scale_head(const FcosScaleArgs& args, const HeadGradient& head, std::int32_
 }
 
 }  // namespace
+}  // namespace fcos_ops::cpu::fcos
+
+namespace fcos_ops::cpu {
 
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   for (const HeadGradient& head : args.heads) {
     if (head.gradient == nullptr) continue;
     math::dispatch(math::Floating{}, head.dtype, [&](auto type) {
-      scale_head<typename decltype(type)::type>(args, head, context.num_threads);
+      fcos::scale_head<typename decltype(type)::type>(args, head, context.num_threads);
     });
   }
   return {};

@@ -10,7 +10,7 @@
 #include "math/focal.h"
 #include "math/labels.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::focal {
 namespace {
 
 using math::Gamma;
@@ -236,4 +236,4 @@ template double focal_column(const FocalFactors<double>&, const double*, std::in
 template double focal_dense(const FocalFactors<double>&, const double*, std::int32_t, const double*,
                             const double*, double*, double*);
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::focal

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::focal {
 
 // What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
 template <class Real>
@@ -34,4 +34,4 @@ template <class Real>
 double focal_dense(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
                    const Real* targets, const Real* weights, Real* losses, Real* gradient);
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::focal

@@ -17,7 +17,7 @@
 #include "cpu/ops.h"
 #include "math/labels.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::focal {
 namespace {
 
 constexpr std::int64_t kRunLength = 256;
@@ -278,17 +278,22 @@ Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Cont
 }
 
 }  // namespace
+}  // namespace fcos_ops::cpu::focal
+
+namespace fcos_ops::cpu {
 
 std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args) {
-  return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
+  return static_cast<std::size_t>(focal::Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     using T = typename decltype(t)::type;
-    if (args.gradient_dtype == args.dtype) return run_focal_loss<T, T>(args, workspace, context);
-    return run_focal_loss<T, math::Real<T>>(args, workspace, context);
+    if (args.gradient_dtype == args.dtype) {
+      return focal::run_focal_loss<T, T>(args, workspace, context);
+    }
+    return focal::run_focal_loss<T, math::Real<T>>(args, workspace, context);
   });
 }
 

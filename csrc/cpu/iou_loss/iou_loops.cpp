@@ -6,7 +6,7 @@
 #include "cpu/common/sums.h"
 #include "math/iou.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::iou {
 namespace {
 
 // Whether a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
@@ -19,8 +19,10 @@ struct BeyondLimitLoop {
 #pragma omp simd reduction(max : low, high)
     for (std::int32_t i = 0; i < count; ++i) {
       // In this order a NaN hides no other coordinate.
-      low = math::maximum(math::absolute(a[i]), math::maximum(math::absolute(b[i]), low));
-      high = math::maximum(math::absolute(c[i]), math::maximum(math::absolute(d[i]), high));
+      low =
+          math::max_or_second(math::absolute(a[i]), math::max_or_second(math::absolute(b[i]), low));
+      high = math::max_or_second(math::absolute(c[i]),
+                                 math::max_or_second(math::absolute(d[i]), high));
     }
     return low > limit || high > limit;
   }
@@ -117,4 +119,4 @@ template double iou_pairs(IouKind, BoxFormat, const IouFactors<double>&,
                           const BoxBlock<const double>&, const BoxBlock<const double>&,
                           const double*, std::int32_t, double*, const BoxBlock<double>&);
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::iou

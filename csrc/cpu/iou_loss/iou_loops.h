@@ -6,7 +6,7 @@
 #include "cpu/common/boxes.h"
 #include "fcos_ops/iou_loss.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::iou {
 
 // What multiplies the loss of every pair, and then the gradient alone.
 template <class Real>
@@ -22,4 +22,4 @@ double iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors
                  const Real* weights, std::int32_t count, Real* losses,
                  const BoxBlock<Real>& gradient);
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::iou

@@ -12,7 +12,7 @@
 #include "cpu/iou_loss/iou_loops.h"
 #include "cpu/ops.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::iou {
 namespace {
 
 // Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
@@ -66,16 +66,20 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
 }
 
 }  // namespace
+}  // namespace fcos_ops::cpu::iou
+
+namespace fcos_ops::cpu {
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
   const std::int64_t count = BoxRuns(args.pred, args.num_levels, args.batch).count();
-  return count <= kBlocksWithoutWorkspace ? 0 : static_cast<std::size_t>(count) * sizeof(double);
+  return count <= iou::kBlocksWithoutWorkspace ? 0
+                                               : static_cast<std::size_t>(count) * sizeof(double);
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
-  if (is_double) return run_iou_loss<double>(args, workspace, context);
-  return run_iou_loss<float>(args, workspace, context);
+  if (is_double) return iou::run_iou_loss<double>(args, workspace, context);
+  return iou::run_iou_loss<float>(args, workspace, context);
 }
 
 }  // namespace fcos_ops::cpu

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::suppression {
 
 // The finaliser of MurmurHash3: neighbouring ids spread over all 64 bits.
 inline std::uint64_t mixed(std::uint64_t id) {
@@ -40,4 +40,4 @@ std::int32_t number_classes(const Id* ids, const std::int32_t* order, std::int64
   return found;
 }
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::suppression

@@ -16,7 +16,7 @@
 #include "cpu/common/scratch.h"
 #include "math/suppress.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::suppression {
 
 inline constexpr std::int32_t kBlock = 8;
 
@@ -185,4 +185,4 @@ class KeptBoxes {
   std::int32_t num_blocks_ = 0;
 };
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::suppression

@@ -11,7 +11,7 @@
 #include "cpu/nms/nms_image.h"
 #include "cpu/ops.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::suppression {
 namespace {
 
 // The images of a piece use the same scratch memory, one after the other. So many pieces a thread
@@ -107,24 +107,28 @@ auto dispatch_dtypes(const NmsArgs& args, const Body& body) {
 }
 
 }  // namespace
+}  // namespace fcos_ops::cpu::suppression
+
+namespace fcos_ops::cpu {
 
 std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
-  return dispatch_dtypes(args, [&](auto t, auto score) {
-    using Memory = NmsMemory<typename decltype(t)::type, typename decltype(score)::type>;
-    return Memory(args, count_pieces(args, context), nullptr).scratch.used();
+  return suppression::dispatch_dtypes(args, [&](auto t, auto score) {
+    using Memory =
+        suppression::NmsMemory<typename decltype(t)::type, typename decltype(score)::type>;
+    return Memory(args, suppression::count_pieces(args, context), nullptr).scratch.used();
   });
 }
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   if (args.num_images == 0) return {};
-  if (!are_offsets(args)) {
+  if (!suppression::are_offsets(args)) {
     return {kInvalidArgument, "nms: offsets must rise within [0, num_boxes] by less than 2^31"};
   }
-  return dispatch_dtypes(args, [&](auto t, auto score) {
+  return suppression::dispatch_dtypes(args, [&](auto t, auto score) {
     using T = typename decltype(t)::type;
     using Score = typename decltype(score)::type;
     return math::dispatch(math::Integers{}, args.class_dtype, [&](auto id) {
-      return run_nms<T, Score, typename decltype(id)::type>(args, workspace, context);
+      return suppression::run_nms<T, Score, typename decltype(id)::type>(args, workspace, context);
     });
   });
 }

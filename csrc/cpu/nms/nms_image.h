@@ -13,7 +13,7 @@
 #include "cpu/nms/kept_boxes.h"
 #include "cpu/nms/sort_scores.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::suppression {
 
 // The candidates of one image. T and Score: any floating type; Id: int32 or int64.
 template <class T, class Score, class Id>
@@ -181,4 +181,4 @@ std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOpti
                               keep);
 }
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::suppression

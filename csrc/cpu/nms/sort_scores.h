@@ -7,7 +7,7 @@
 #include "math/half.h"
 #include "math/suppress.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::suppression {
 
 template <class Score>
 using ScoreKey = decltype(math::descending_key(math::Real<Score>()));
@@ -60,4 +60,4 @@ std::int64_t order_by_score(const Score* scores, std::int64_t count, double thre
   return found;
 }
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::suppression

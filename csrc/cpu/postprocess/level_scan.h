@@ -11,7 +11,7 @@
 #include "cpu/postprocess/top_candidates.h"
 #include "fcos_ops/postprocess.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::detection {
 
 // T: the type of the class logits.
 //
@@ -175,4 +175,4 @@ class LevelScan {
   std::array<std::int32_t, kChunk + 1> hits_;  // the loops write one past the last
 };
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::detection

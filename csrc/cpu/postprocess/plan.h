@@ -8,7 +8,7 @@
 #include "cpu/postprocess/top_candidates.h"
 #include "fcos_ops/postprocess.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::detection {
 
 // Logits in a band. Bands exist to share a large level among threads; one thread needs none.
 inline constexpr std::int64_t kBandLogits = 1 << 18;
@@ -65,7 +65,7 @@ struct PostprocessMemory {
         labels(scratch.take<std::int32_t>(args.batch * plan.winners)),
         max_kept(std::min(args.max_detections, plan.winners)),
         keep(scratch.take<std::int64_t>(args.batch * max_kept)),
-        nms_size(nms_scratch_size<Real, Real>(1, plan.winners, plan.winners)),
+        nms_size(suppression::nms_scratch_size<Real, Real>(1, plan.winners, plan.winners)),
         nms(scratch.take<std::byte>(args.batch * static_cast<std::int64_t>(nms_size))) {}
 
   Scratch scratch;
@@ -80,4 +80,4 @@ struct PostprocessMemory {
   std::byte* nms;  // [batch, nms_size]
 };
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::detection

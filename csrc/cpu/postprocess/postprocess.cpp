@@ -15,7 +15,7 @@
 #include "cpu/postprocess/plan.h"
 #include "math/decode.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::detection {
 namespace {
 
 struct Division {
@@ -67,13 +67,13 @@ class Postprocess {
       const std::int64_t winners = select_winners(image, plan_.levels[i]);
       found = decode_winners(image, i, winners, found);
     }
-    NmsOptions options;
+    suppression::NmsOptions options;
     options.iou_threshold = args_.iou_threshold;
     options.class_agnostic = args_.class_agnostic;
     options.max_detections = memory_.max_kept;
     options.max_detections_per_class = args_.max_detections_per_class;
     std::int64_t* const keep = memory_.keep + image * memory_.max_kept;
-    const std::int64_t kept = nms_image<Real, Real, std::int32_t>(
+    const std::int64_t kept = suppression::nms_image<Real, Real, std::int32_t>(
         {boxes(image), scores(image), labels(image), found}, options, 0,
         memory_.nms + image * static_cast<std::int64_t>(memory_.nms_size), keep);
     write(image, keep, kept);
@@ -203,19 +203,22 @@ class Postprocess {
 };
 
 }  // namespace
+}  // namespace fcos_ops::cpu::detection
+
+namespace fcos_ops::cpu {
 
 std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context& context) {
   if (args.class_dtype == DType::kFloat64) {
-    return Postprocess<double>(args, context, nullptr).workspace_size();
+    return detection::Postprocess<double>(args, context, nullptr).workspace_size();
   }
-  return Postprocess<float>(args, context, nullptr).workspace_size();
+  return detection::Postprocess<float>(args, context, nullptr).workspace_size();
 }
 
 Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
   if (args.class_dtype == DType::kFloat64) {
-    Postprocess<double>(args, context, workspace.data).run(context.num_threads);
+    detection::Postprocess<double>(args, context, workspace.data).run(context.num_threads);
   } else {
-    Postprocess<float>(args, context, workspace.data).run(context.num_threads);
+    detection::Postprocess<float>(args, context, workspace.data).run(context.num_threads);
   }
   return {};
 }

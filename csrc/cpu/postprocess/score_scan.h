@@ -12,7 +12,7 @@
 #include "math/order.h"
 #include "math/score.h"
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::detection {
 
 // Whether one of kCount values reaches its bound; kOneBound: they all have the same one.
 template <std::int32_t kCount, bool kOneBound, class T>
@@ -154,4 +154,4 @@ struct CombineLoop {
   }
 };
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::detection

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace fcos_ops::cpu {
+namespace fcos_ops::cpu::detection {
 
 template <class Real>
 struct Scored {
@@ -71,4 +71,4 @@ class TopCandidates {
   bool full_ = false;
 };
 
-}  // namespace fcos_ops::cpu
+}  // namespace fcos_ops::cpu::detection

@@ -7,7 +7,7 @@
 #include "fcos_ops/assign_targets.h"
 #include "math/match.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::assignment {
 
 inline constexpr unsigned kAssignThreads = 256;
 inline constexpr unsigned kAssignWarps = kAssignThreads / kWarp;
@@ -69,4 +69,4 @@ __device__ __forceinline__ std::int32_t find_candidates(const AssignTargetsArgs&
   return total;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::assignment

@@ -4,7 +4,7 @@
 #include "fcos_ops/assign_targets.h"
 #include "math/match_level.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::assignment {
 
 inline constexpr std::int32_t kTileBits = 10;      // of the number of cells
 inline constexpr std::int32_t kCellsOfThread = 4;  // cells of a thread, below each other
@@ -67,4 +67,4 @@ Pyramid<Real> make_pyramid(const AssignTargetsArgs& args) {
   return pyramid;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::assignment

@@ -13,13 +13,13 @@
 #include "math/iou.h"
 #include "math/location_target.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::fcos {
 
 struct LocationLevel {
   std::int64_t width;
   double stride_x, stride_y, scale;  // pixels
-  LevelArray<const void*> ltrb, centerness;
-  LevelArray<void*> ltrb_gradient, centerness_gradient;
+  focal::LevelArray<const void*> ltrb, centerness;
+  focal::LevelArray<void*> ltrb_gradient, centerness_gradient;
 };
 
 // What the location part takes of FcosLossArgs by value. `mean` divides by the images.
@@ -80,7 +80,7 @@ class LocationTile {
     while (next < tile_.end) {
       const std::int64_t location = next;
       const std::int32_t box = next_box;
-      next += kFocalThreads;
+      next += focal::kFocalThreads;
       if (next < tile_.end) next_box = matched[next];
       process(location, box, sums);
     }
@@ -95,7 +95,7 @@ class LocationTile {
   };
 
   template <class Pointer>
-  __device__ __forceinline__ std::int64_t offset(const LevelArray<Pointer>& array,
+  __device__ __forceinline__ std::int64_t offset(const focal::LevelArray<Pointer>& array,
                                                  const Cell& cell) const {
     return tile_.image * array.stride_batch + cell.y * array.stride_y + cell.x * array.stride_x;
   }
@@ -180,4 +180,4 @@ class LocationTile {
   const Tile tile_;
 };
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::fcos

@@ -18,16 +18,16 @@
 #include "cuda/ops.h"
 #include "fcos_ops/fcos_loss.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::fcos {
 namespace {
 
-constexpr std::int64_t kLocations = 4 * kFocalThreads;  // of a tile
-constexpr std::int64_t kMaxLocationBlocks = 1024;       // beyond, a block takes several tiles
+constexpr std::int64_t kLocations = 4 * focal::kFocalThreads;  // of a tile
+constexpr std::int64_t kMaxLocationBlocks = 1024;  // beyond, a block takes several tiles
 // Where usually there is nothing to do: about as many as run at once.
 constexpr std::int64_t kFewBlocks = 528, kFewLocationBlocks = 132;
 
 // Sums of blocks: of class blocks, then of location blocks the two of each.
-constexpr std::size_t kPartials = kMaxFocalBlocks + 2 * kMaxLocationBlocks;
+constexpr std::size_t kPartials = focal::kMaxFocalBlocks + 2 * kMaxLocationBlocks;
 
 // Which blocks of a launch take locations: every period-th from block 0 on, until there are enough.
 struct BlockShares {
@@ -52,25 +52,28 @@ struct BlockShares {
 };
 
 // One tile of class logits.
-template <class T, Gamma kGamma, bool kRows, bool kAnywhere>
+template <class T, math::Gamma kGamma, bool kRows, bool kAnywhere>
 __device__ __forceinline__ math::Real<T> class_tile(
-    const FocalTiling& tiling, std::int64_t index, const FocalArguments<math::Real<T>>& args,
+    const focal::FocalTiling& tiling, std::int64_t index,
+    const focal::FocalArguments<math::Real<T>>& args,
     const LocationArguments<math::Real<T>>& locations) {
   using Real = math::Real<T>;
-  using Terms = FocalTerms<T, kGamma, Labels::kMatches>;
+  using Terms = focal::FocalTerms<T, kGamma, focal::Labels::kMatches>;
   const auto number = static_cast<std::uint32_t>(index);
   const std::uint32_t piece = kRows ? 0 : tiling.by_chunks.quotient(number);
   const Tile tile = tiling.pieces[kRows ? index : piece];
   const Real scale = loss_scales(locations, tile.image).by_positives;
-  const FocalFactors<Real> factors = {args.positive_scale * scale, args.negative_scale * scale,
-                                      gradient_scale(locations, args.gradient_scale)};
+  const focal::FocalFactors<Real> factors = {args.positive_scale * scale,
+                                             args.negative_scale * scale,
+                                             gradient_scale(locations, args.gradient_scale)};
   const Terms terms(args, factors);
   if constexpr (kRows) {
-    return RowTile<T, kGamma, Labels::kMatches>(args, terms, tile).template sum<kAnywhere>();
+    return focal::RowTile<T, kGamma, focal::Labels::kMatches>(args, terms, tile)
+        .template sum<kAnywhere>();
   } else {
     const auto chunk = static_cast<std::int32_t>(number - piece * tiling.by_chunks.divisor());
-    return PlaneTile<T, kGamma, Labels::kMatches>(args, terms, tile, chunk * tiling.channels,
-                                                  tiling.channels)
+    return focal::PlaneTile<T, kGamma, focal::Labels::kMatches>(
+               args, terms, tile, chunk * tiling.channels, tiling.channels)
         .template sum<kAnywhere>();
   }
 }
@@ -84,7 +87,7 @@ inline constexpr unsigned kBlocksAtOnce = sizeof(T) == 8            ? 4
 // Whether all gradients that a block would write have the scale that was expected; those of a head
 // without a gradient have none.
 template <class Real>
-__device__ __forceinline__ bool has_expected(const FocalArguments<Real>& classes,
+__device__ __forceinline__ bool has_expected(const focal::FocalArguments<Real>& classes,
                                              const LocationArguments<Real>& locations,
                                              bool takes_locations) {
   const Real expected = gradient_scale<Real>(locations, nullptr);
@@ -96,10 +99,11 @@ __device__ __forceinline__ bool has_expected(const FocalArguments<Real>& classes
                          : is_expected(classes.gradient_scale);
 }
 
-template <class T, Gamma kGamma, bool kRows>
-__global__ void __launch_bounds__(kFocalThreads, kBlocksAtOnce<T, kRows>)
-    loss_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> classes, Tiles tiles,
-                LocationArguments<math::Real<T>> locations, BlockShares shares, double* partials) {
+template <class T, math::Gamma kGamma, bool kRows>
+__global__ void __launch_bounds__(focal::kFocalThreads, kBlocksAtOnce<T, kRows>)
+    loss_kernel(focal::FocalTiling tiling, focal::FocalArguments<math::Real<T>> classes,
+                Tiles tiles, LocationArguments<math::Real<T>> locations, BlockShares shares,
+                double* partials) {
   using Real = math::Real<T>;
   const bool takes_locations = shares.takes_locations(blockIdx.x);
   if (shares.only_unexpected && has_expected(classes, locations, takes_locations)) return;
@@ -109,24 +113,24 @@ __global__ void __launch_bounds__(kFocalThreads, kBlocksAtOnce<T, kRows>)
     for (std::int64_t i = block; i < tiles.count(); i += shares.location_blocks) {
       LocationTile<Real>(locations, tiles[i]).add_to(&sums);
     }
-    sums.ltrb = block_sum<kFocalThreads, 0>(sums.ltrb);
-    sums.centerness = block_sum<kFocalThreads, 1>(sums.centerness);
+    sums.ltrb = block_sum<focal::kFocalThreads, 0>(sums.ltrb);
+    sums.centerness = block_sum<focal::kFocalThreads, 1>(sums.centerness);
     if (threadIdx.x != 0) return;
-    partials[kMaxFocalBlocks + 2 * block] = sums.ltrb;
-    partials[kMaxFocalBlocks + 2 * block + 1] = sums.centerness;
+    partials[focal::kMaxFocalBlocks + 2 * block] = sums.ltrb;
+    partials[focal::kMaxFocalBlocks + 2 * block + 1] = sums.centerness;
   } else {
     const unsigned block = shares.class_block(blockIdx.x);
     double sum = 0;
     for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
       sum += class_tile<T, kGamma, kRows, false>(tiling, i, classes, locations);
     }
-    if (has_infinite(sum)) {
+    if (focal::has_infinite(sum)) {
       sum = 0;
       for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
         sum += class_tile<T, kGamma, kRows, true>(tiling, i, classes, locations);
       }
     }
-    const Real total = block_sum<kFocalThreads, 2>(static_cast<Real>(sum));
+    const Real total = block_sum<focal::kFocalThreads, 2>(static_cast<Real>(sum));
     if (threadIdx.x == 0) partials[block] = total;
   }
 }
@@ -145,8 +149,8 @@ __global__ void __launch_bounds__(kFinishThreads)
     classes += partials[i];
   }
   for (unsigned i = threadIdx.x; i < shares.location_blocks; i += kFinishThreads) {
-    ltrb += partials[kMaxFocalBlocks + 2 * i];
-    centerness += partials[kMaxFocalBlocks + 2 * i + 1];
+    ltrb += partials[focal::kMaxFocalBlocks + 2 * i];
+    centerness += partials[focal::kMaxFocalBlocks + 2 * i + 1];
   }
   classes = block_sum<kFinishThreads, 0>(classes);
   ltrb = block_sum<kFinishThreads, 1>(ltrb);
@@ -167,11 +171,11 @@ bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) 
 }
 
 template <class Real>
-FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
+focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   const bool weighted = args.alpha >= 0.0;
-  FocalArguments<Real> result = {};
+  focal::FocalArguments<Real> result = {};
   result.num_classes = static_cast<std::int32_t>(args.num_classes);
-  result.by_classes = divisor_of(args.num_classes);
+  result.by_classes = focal::divisor_of(args.num_classes);
   result.labels = args.labels;
   result.label_dtype = args.label_dtype;
   result.matched = args.matched;
@@ -181,11 +185,12 @@ FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   result.gamma = static_cast<Real>(args.gamma);
   result.gradient_scale = static_cast<const Real*>(args.class_gradient_scale);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    FocalLevel& level = result.level[i];
+    focal::FocalLevel& level = result.level[i];
     level.width = args.class_logits[i].width;
-    level.has_planes = all_arrays(args, i, [](const auto& view) { return has_planes(view); });
-    level.logits = level_array(args.class_logits, i);
-    level.gradient = level_array(args.class_gradient, i);
+    level.has_planes =
+        all_arrays(args, i, [](const auto& view) { return focal::has_planes(view); });
+    level.logits = focal::level_array(args.class_logits, i);
+    level.gradient = focal::level_array(args.class_gradient, i);
   }
   return result;
 }
@@ -199,10 +204,10 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
                        static_cast<double>(level.stride_x),
                        static_cast<double>(level.stride_y),
                        level.scale,
-                       level_array(args.ltrb, i),
-                       level_array(args.centerness, i),
-                       level_array(args.ltrb_gradient, i),
-                       level_array(args.centerness_gradient, i)};
+                       focal::level_array(args.ltrb, i),
+                       focal::level_array(args.centerness, i),
+                       focal::level_array(args.ltrb_gradient, i),
+                       focal::level_array(args.centerness_gradient, i)};
   }
   result.ltrb_dtype = args.ltrb_dtype;
   result.centerness_dtype = args.centerness_dtype;
@@ -229,14 +234,14 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
   return result;
 }
 
-template <class T, Gamma kGamma>
+template <class T, math::Gamma kGamma>
 Status run(const FcosLossArgs& args, double* partials, const Context& context) {
   using Real = math::Real<T>;
-  const bool are_rows = takes_rows<T>(
+  const bool are_rows = focal::takes_rows<T>(
       args.num_levels, args.num_classes,
       [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
-  const FocalTiling tiling = focal_tiling(args.class_logits, args.num_levels, args.batch,
-                                          args.num_classes, kVector<T>, are_rows);
+  const focal::FocalTiling tiling = focal::focal_tiling(
+      args.class_logits, args.num_levels, args.batch, args.num_classes, kVector<T>, are_rows);
   if (tiling.is_too_large()) return too_large("fcos_loss: too many class logits that are not rows");
   const auto classes = class_arguments<Real>(args);
   const auto locations = location_arguments<Real>(args);
@@ -244,16 +249,17 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
   const bool wants_classes = args.class_loss || args.class_gradient;
   const bool wants_locations = locations.wants_ltrb || locations.wants_centerness;
   const BlockShares shares(
-      wants_classes
-          ? blocks_of(tiling.blocks(), args.only_unexpected ? kFewBlocks : kMaxFocalBlocks)
-          : 0,
-      wants_locations
-          ? blocks_of(tiles.count(), args.only_unexpected ? kFewLocationBlocks : kMaxLocationBlocks)
-          : 0,
+      wants_classes ? focal::blocks_of(tiling.blocks(),
+                                       args.only_unexpected ? kFewBlocks : focal::kMaxFocalBlocks)
+                    : 0,
+      wants_locations ? focal::blocks_of(tiles.count(), args.only_unexpected ? kFewLocationBlocks
+                                                                             : kMaxLocationBlocks)
+                      : 0,
       args.only_unexpected);
   const auto kernel = are_rows ? loss_kernel<T, kGamma, true> : loss_kernel<T, kGamma, false>;
-  const Status status = launch("fcos_loss: loss_kernel", kernel, shares.count(), kFocalThreads,
-                               context, tiling, classes, tiles, locations, shares, partials);
+  const Status status =
+      launch("fcos_loss: loss_kernel", kernel, shares.count(), focal::kFocalThreads, context,
+             tiling, classes, tiles, locations, shares, partials);
   if (!status.ok() || !(args.class_loss || args.ltrb_loss || args.centerness_loss)) return status;
   const Losses<Real> losses = {static_cast<Real*>(args.class_loss),
                                static_cast<Real*>(args.ltrb_loss),
@@ -263,8 +269,13 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
 }
 
 }  // namespace
+}  // namespace fcos_ops::cuda::fcos
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return kPartials * sizeof(double); }
+namespace fcos_ops::cuda {
+
+std::size_t fcos_loss_workspace_size(const FcosLossArgs&) {
+  return fcos::kPartials * sizeof(double);
+}
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   const DeviceGuard guard(context.device);
@@ -272,8 +283,8 @@ Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& c
   auto* const partials = static_cast<double*>(workspace.data);
   return math::dispatch(math::Floating{}, args.class_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
-    return args.gamma == 2.0 ? run<T, Gamma::kTwo>(args, partials, context)
-                             : run<T, Gamma::kAny>(args, partials, context);
+    return args.gamma == 2.0 ? fcos::run<T, math::Gamma::kTwo>(args, partials, context)
+                             : fcos::run<T, math::Gamma::kAny>(args, partials, context);
   });
 }
 

@@ -13,7 +13,7 @@
 #include "cuda/ops.h"
 #include "fcos_ops/fcos_loss.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::fcos {
 namespace {
 
 constexpr unsigned kThreads = 256;
@@ -152,16 +152,19 @@ Gradients gradients_of(const FcosScaleArgs& args) {
 }
 
 }  // namespace
+}  // namespace fcos_ops::cuda::fcos
+
+namespace fcos_ops::cuda {
 
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
-  const Gradients all = gradients_of(args);
+  const fcos::Gradients all = fcos::gradients_of(args);
   const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
-  const auto blocks = static_cast<unsigned>(std::min(all.pieces, kBlocks));
+  const auto blocks = static_cast<unsigned>(std::min(all.pieces, fcos::kBlocks));
   return launch("fcos_scale_gradients: scale_kernel",
-                is_double ? scale_kernel<double> : scale_kernel<float>, blocks, kThreads, context,
-                all);
+                is_double ? fcos::scale_kernel<double> : fcos::scale_kernel<float>, blocks,
+                fcos::kThreads, context, all);
 }
 
 }  // namespace fcos_ops::cuda

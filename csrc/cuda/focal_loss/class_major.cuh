@@ -4,7 +4,7 @@
 
 #include "cuda/focal_loss/elements.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::focal {
 
 // A thread's locations of a tile, and its channels.
 template <class T, Gamma kGamma, Labels kLabels>
@@ -136,4 +136,4 @@ class PlaneTile {
   std::int32_t first_channel_, end_channel_, count_;
 };
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::focal

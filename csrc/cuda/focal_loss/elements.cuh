@@ -9,7 +9,7 @@
 #include "math/focal.h"
 #include "math/labels.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::focal {
 
 using math::Gamma;
 
@@ -247,4 +247,4 @@ __device__ __forceinline__ void store_gradient(const math::Real<T> (&values)[kCo
   }
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::focal

@@ -17,7 +17,7 @@
 #include "cuda/focal_loss/tiling.cuh"
 #include "cuda/ops.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::focal {
 namespace {
 
 template <bool kDense>
@@ -138,17 +138,20 @@ Status dispatch_gamma(const FocalLossArgs& args, double* partials, const Context
 }
 
 }  // namespace
+}  // namespace fcos_ops::cuda::focal
+
+namespace fcos_ops::cuda {
 
 std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
-  return kMaxFocalBlocks * sizeof(double);
+  return focal::kMaxFocalBlocks * sizeof(double);
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
-    return dispatch_gamma<typename decltype(t)::type>(args, static_cast<double*>(workspace.data),
-                                                      context);
+    return focal::dispatch_gamma<typename decltype(t)::type>(
+        args, static_cast<double*>(workspace.data), context);
   });
 }
 

@@ -7,7 +7,7 @@
 
 #include "cuda/focal_loss/elements.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::focal {
 
 // A logit without any effect: it costs exactly 0 as a negative, and so does its gradient.
 inline constexpr float kNothing = -1e4f;
@@ -189,4 +189,4 @@ class RowTile {
   FocalCursor<T> cursor_;
 };
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::focal

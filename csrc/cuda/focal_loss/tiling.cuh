@@ -5,7 +5,7 @@
 
 #include "cuda/focal_loss/elements.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::focal {
 
 // Blocks that have a sum each; beyond, a block takes several tiles. Several times what an H200
 // can run at once, and few enough to add up in no time.
@@ -100,4 +100,4 @@ inline FocalTiling focal_tiling(const LevelView* logits, std::int32_t num_levels
   return {pieces, divisor_of(chunks), static_cast<std::int32_t>(channels), count};
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::focal

@@ -9,7 +9,7 @@
 #include "cuda/common/runtime.cuh"
 #include "math/suppress.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::suppression {
 
 inline constexpr unsigned kGroup = 64;  // candidates that a warp settles at once, two a lane
 
@@ -177,4 +177,4 @@ __device__ std::int32_t greedy(std::int32_t count, Real iou_threshold, bool clas
   return found;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::suppression

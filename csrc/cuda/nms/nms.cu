@@ -21,7 +21,7 @@
 #include "cuda/nms/rounds.cuh"
 #include "cuda/ops.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::suppression {
 namespace {
 
 // Where image_kernel is taken. One block has to go through an image's boxes, so it must be worth
@@ -179,22 +179,25 @@ Status run(const NmsArgs& args, Workspace workspace, const Context& context) {
 constexpr std::int64_t kMaxNumBoxes = 0x7fffffff - kChunk;
 
 }  // namespace
+}  // namespace fcos_ops::cuda::suppression
+
+namespace fcos_ops::cuda {
 
 std::size_t nms_workspace_size(const NmsArgs& args) {
-  if (args.num_boxes > kMaxNumBoxes) return 0;
+  if (args.num_boxes > suppression::kMaxNumBoxes) return 0;
   return args.box_dtype == DType::kFloat64
-             ? Work<double>(nullptr, args.num_boxes, args.num_images).size
-             : Work<float>(nullptr, args.num_boxes, args.num_images).size;
+             ? suppression::Work<double>(nullptr, args.num_boxes, args.num_images).size
+             : suppression::Work<float>(nullptr, args.num_boxes, args.num_images).size;
 }
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
-  if (args.num_boxes > kMaxNumBoxes) return too_large("nms: too many boxes");
+  if (args.num_boxes > suppression::kMaxNumBoxes) return too_large("nms: too many boxes");
   if (args.num_images > kMaxBlocks) return too_large("nms: too many images");
   if (args.num_images == 0) return {};
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
-  return args.box_dtype == DType::kFloat64 ? run<double>(args, workspace, context)
-                                           : run<float>(args, workspace, context);
+  return args.box_dtype == DType::kFloat64 ? suppression::run<double>(args, workspace, context)
+                                           : suppression::run<float>(args, workspace, context);
 }
 
 }  // namespace fcos_ops::cuda

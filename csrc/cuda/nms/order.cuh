@@ -9,7 +9,7 @@
 #include "cuda/nms/block_nms.cuh"
 #include "fcos_ops/nms.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::suppression {
 
 // What the kernels take by value of NmsArgs.
 struct NmsInput {
@@ -202,4 +202,4 @@ __global__ void __launch_bounds__(kSmallThreads)
   }
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::suppression

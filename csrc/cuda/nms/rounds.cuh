@@ -10,7 +10,7 @@
 
 #include "cuda/nms/order.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::suppression {
 
 inline constexpr std::int32_t kChunk = 4096;  // candidates a round
 inline constexpr unsigned kChunkGroups = kChunk / kGroup;
@@ -291,4 +291,4 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
   }
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::suppression

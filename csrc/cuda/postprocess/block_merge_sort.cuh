@@ -6,7 +6,7 @@
 #include "cuda/common/block_bitonic_sort.cuh"
 #include "cuda/postprocess/topk_key.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 template <class AnyEntry>
 struct SortChunk {
@@ -81,4 +81,4 @@ __device__ AnyEntry* sort_entries(AnyEntry* entries, AnyEntry* spare, std::uint3
   return entries;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

@@ -8,7 +8,7 @@
 
 #include "cuda/postprocess/topk_key.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 inline constexpr unsigned kSelectThreads = 512;
 
@@ -116,4 +116,4 @@ __device__ AnyEntry limit_of_best(const AnyEntry* entries, std::uint32_t count, 
   return (known << bits) | ((AnyEntry{1} << bits) - 1);
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

@@ -4,7 +4,7 @@
 #include "cuda/nms/block_nms.cuh"
 #include "cuda/postprocess/level_topk.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 inline constexpr unsigned kMergeThreads = 256;
 
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kMergeThreads) merge_levels(DetectionPlan<Real
 }
 
 struct WarpCounts {
-  unsigned count[kGreedyThreads / kWarp];
+  unsigned count[suppression::kGreedyThreads / kWarp];
 };
 
 // How many threads of the block before this one have `flag` set, and in `total` how many have.
@@ -93,7 +93,7 @@ __device__ __forceinline__ unsigned count_flags_before(bool flag, unsigned& tota
   __syncthreads();
   auto before = static_cast<unsigned>(__popc(flags & ((1u << lane) - 1)));
   total = 0;
-  for (unsigned warp = 0; warp < kGreedyThreads / kWarp; ++warp) {
+  for (unsigned warp = 0; warp < suppression::kGreedyThreads / kWarp; ++warp) {
     if (warp < own_warp) before += warps.count[warp];
     total += warps.count[warp];
   }
@@ -104,7 +104,8 @@ __device__ __forceinline__ unsigned count_flags_before(bool flag, unsigned& tota
 // Whether fewer than max_detections_per_class of the kept boxes before this one have its class. The
 // work is quadratic in the kept boxes, but stops at the limit and is done only where there is one.
 template <class Real>
-__device__ __forceinline__ bool has_room_in_class(const KeptList<Real>& kept, std::int64_t index,
+__device__ __forceinline__ bool has_room_in_class(const suppression::KeptList<Real>& kept,
+                                                  std::int64_t index,
                                                   std::int64_t max_detections_per_class) {
   std::int64_t before = 0;
   for (std::int64_t i = 0; i < index && before < max_detections_per_class; ++i) {
@@ -117,8 +118,9 @@ __device__ __forceinline__ bool has_room_in_class(const KeptList<Real>& kept, st
 // their class. All threads of a block call it; `taken` counts those boxes from call to call.
 template <class Real>
 __device__ __forceinline__ bool within_limits(const DetectionPlan<Real>& plan,
-                                              const KeptList<Real>& kept, std::int64_t i,
-                                              std::int64_t num_kept, std::int64_t& taken) {
+                                              const suppression::KeptList<Real>& kept,
+                                              std::int64_t i, std::int64_t num_kept,
+                                              std::int64_t& taken) {
   const bool has_room = i < num_kept && has_room_in_class(kept, i, plan.max_detections_per_class);
   unsigned total;
   const std::int64_t rank = taken + count_flags_before(has_room, total);
@@ -130,13 +132,14 @@ __device__ __forceinline__ bool within_limits(const DetectionPlan<Real>& plan,
 // A thread takes a box at a time, kGreedyThreads boxes are taken in a round.
 template <class Real>
 __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& plan,
-                                                   std::int64_t image, const KeptList<Real>& kept,
+                                                   std::int64_t image,
+                                                   const suppression::KeptList<Real>& kept,
                                                    const Real* scores, std::int64_t num_kept) {
   const bool limited = plan.max_detections_per_class < plan.max_detections;
   const auto size = math::read_image_size<Real>(plan.image_sizes, plan.image_size_dtype, image);
   std::int64_t count = 0, taken = 0;
   for (std::int64_t first = 0; first < num_kept && taken < plan.max_detections;
-       first += kGreedyThreads) {
+       first += suppression::kGreedyThreads) {
     const std::int64_t i = first + threadIdx.x;
     bool stays = limited ? within_limits(plan, kept, i, num_kept, taken) : i < num_kept;
     math::Box<Real> box = {};
@@ -168,7 +171,8 @@ __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& pl
 // scores where those of the levels lay. With a limit on classes NMS has to run to its end: any
 // number of the boxes that it keeps may have no room.
 template <class Real>
-__global__ void __launch_bounds__(kGreedyThreads, 1) suppress_and_write(DetectionPlan<Real> plan) {
+__global__ void __launch_bounds__(suppression::kGreedyThreads, 1)
+    suppress_and_write(DetectionPlan<Real> plan) {
   const std::int64_t image = blockIdx.x, first_winner = image * plan.winners;
   std::int64_t found = 0;
   for (std::int32_t i = 0; i < plan.num_levels; ++i) found += plan.won[image * plan.num_levels + i];
@@ -176,18 +180,19 @@ __global__ void __launch_bounds__(kGreedyThreads, 1) suppress_and_write(Detectio
       plan.max_detections_per_class < plan.max_detections ? found : plan.max_detections;
   const Real* const scores = plan.of_images.scores + first_winner;
   Real* const kept_scores = plan.of_levels.scores + first_winner;
-  const KeptList<Real> kept = {plan.of_images.boxes + first_winner,
-                               plan.of_images.labels + first_winner};
-  const auto load = [&](std::int32_t i) -> Candidate<Real> {
-    const AlignedBox<Real> box = kept.boxes[i];
+  const suppression::KeptList<Real> kept = {plan.of_images.boxes + first_winner,
+                                            plan.of_images.labels + first_winner};
+  const auto load = [&](std::int32_t i) -> suppression::Candidate<Real> {
+    const suppression::AlignedBox<Real> box = kept.boxes[i];
     return {box, kept.class_ids[i], !math::has_nan(box)};
   };
-  const std::int32_t num_kept =
-      greedy<Real>(static_cast<std::int32_t>(found), plan.iou_threshold, plan.class_agnostic,
-                   static_cast<std::int32_t>(most < found ? most : found), kept, load,
-                   [&](std::int32_t rank, std::int32_t i) { kept_scores[rank] = scores[i]; });
+  const std::int32_t num_kept = suppression::greedy<Real>(
+      static_cast<std::int32_t>(found), plan.iou_threshold, plan.class_agnostic,
+      static_cast<std::int32_t>(most < found ? most : found), kept, load,
+      [&](std::int32_t rank, std::int32_t i) { kept_scores[rank] = scores[i]; });
   const std::int64_t count = write_kept(plan, image, kept, kept_scores, num_kept);
-  for (std::int64_t i = count + threadIdx.x; i < plan.max_detections; i += kGreedyThreads) {
+  for (std::int64_t i = count + threadIdx.x; i < plan.max_detections;
+       i += suppression::kGreedyThreads) {
     const std::int64_t place = image * plan.max_detections + i;
     for (int side = 0; side < 4; ++side) plan.boxes[4 * place + side] = 0;
     plan.scores[place] = 0;
@@ -196,4 +201,4 @@ __global__ void __launch_bounds__(kGreedyThreads, 1) suppress_and_write(Detectio
   if (threadIdx.x == 0) plan.count[image] = count;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

@@ -6,7 +6,7 @@
 #include "cuda/postprocess/scan.cuh"
 #include "math/decode.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 struct EntryCount {
   std::uint32_t value;
@@ -148,4 +148,4 @@ class LevelWinners {
   std::uint32_t& count_;
 };
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

@@ -7,7 +7,7 @@
 #include "cuda/common/runtime.cuh"
 #include "math/order.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 // What fits in one load of a thread.
 template <class T>
@@ -68,4 +68,4 @@ struct Reach16 {
 template <class T>
 using Reach = std::conditional_t<sizeof(T) == 2, Reach16<T>, ReachReal<T>>;
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

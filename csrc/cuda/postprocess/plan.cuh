@@ -10,7 +10,7 @@
 #include "fcos_ops/postprocess.h"
 #include "math/score.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 // A block of the scan takes at most so many locations and channels.
 inline constexpr std::int64_t kTile = 512, kMaxChannels = 128;
@@ -35,7 +35,7 @@ struct LevelPlan {
 template <class Real>
 struct Ranked {
   Real* scores;
-  AlignedBox<Real>* boxes;
+  suppression::AlignedBox<Real>* boxes;
   std::int64_t* labels;
 };
 
@@ -101,7 +101,7 @@ void take_memory(const PostprocessArgs& args, WorkspaceArrays& memory,
   for (auto& sorted : plan.sorted) sorted = memory.take<Entry<Real>>(winners);
   plan.won = memory.take<std::uint32_t>(levels);
   for (Ranked<Real>* ranked : {&plan.of_levels, &plan.of_images}) {
-    *ranked = {memory.take<Real>(winners), memory.take<AlignedBox<Real>>(winners),
+    *ranked = {memory.take<Real>(winners), memory.take<suppression::AlignedBox<Real>>(winners),
                memory.take<std::int64_t>(winners)};
   }
 }
@@ -153,4 +153,4 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, WorkspaceArrays& me
   return plan;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

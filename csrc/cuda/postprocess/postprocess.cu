@@ -16,7 +16,7 @@
 #include "cuda/ops.h"
 #include "cuda/postprocess/detections.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 namespace {
 
 constexpr unsigned kScanThreads = 256;
@@ -80,17 +80,21 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
   next("postprocess: scan_levels", scan_levels<T>, scans, kScanThreads, plan);
   next("postprocess: select_winners", select_winners<T>, selections, kSelectThreads, plan);
   next("postprocess: merge_levels", merge_levels<Real>, merges, kMergeThreads, detections);
-  next("postprocess: suppress_and_write", suppress_and_write<Real>, args.batch, kGreedyThreads,
-       detections);
+  next("postprocess: suppress_and_write", suppress_and_write<Real>, args.batch,
+       suppression::kGreedyThreads, detections);
   return status;
 }
 
 }  // namespace
+}  // namespace fcos_ops::cuda::detection
+
+namespace fcos_ops::cuda {
 
 std::size_t postprocess_workspace_size(const PostprocessArgs& args) {
   std::size_t size = 0;
-  math::dispatch(math::Floating{}, args.class_dtype,
-                 [&](auto type) { size = workspace_size<typename decltype(type)::type>(args); });
+  math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
+    size = detection::workspace_size<typename decltype(type)::type>(args);
+  });
   return size;
 }
 
@@ -98,7 +102,7 @@ Status postprocess(const PostprocessArgs& args, Workspace workspace, const Conte
   const DeviceGuard guard(context.device);
   if (!guard.status().ok()) return guard.status();
   return math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
-    return run<typename decltype(type)::type>(args, workspace.data, context);
+    return detection::run<typename decltype(type)::type>(args, workspace.data, context);
   });
 }
 

@@ -16,7 +16,7 @@
 #include "cuda/postprocess/logit_threshold.cuh"
 #include "cuda/postprocess/plan.cuh"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 template <class T>
 struct TileLocations {
@@ -228,4 +228,4 @@ class TileScan {
   unsigned head_ = 0, queued_ = 0;  // alike in all lanes of a warp
 };
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection

@@ -5,7 +5,7 @@
 #include "cuda/common/runtime.cuh"
 #include "math/suppress.h"
 
-namespace fcos_ops::cuda {
+namespace fcos_ops::cuda::detection {
 
 // The key of the score (see math::descending_key) above 32 bits of index. Scores are >= 0, so the
 // highest bit of their keys is 0.
@@ -65,4 +65,4 @@ __device__ __forceinline__ void append(const EntryList<AnyEntry>& list, bool wan
   if (wanted && slot < list.capacity) list.entries[slot] = entry;
 }
 
-}  // namespace fcos_ops::cuda
+}  // namespace fcos_ops::cuda::detection
