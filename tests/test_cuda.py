@@ -23,7 +23,7 @@ FORBIDDEN = re.compile(
 
 
 def test_kernels_never_wait_allocate_or_read_back() -> None:
-    sources = [*Path(REPOSITORY, "csrc/cuda").iterdir()]
+    sources = [*Path(REPOSITORY, "csrc/cuda").rglob("*.*")]
     assert sources
     for path in sources:
         for number, line in enumerate(path.read_text().splitlines(), 1):

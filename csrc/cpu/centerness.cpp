@@ -6,15 +6,15 @@
 
 #include <algorithm>
 
-#include "cpu/isa.h"
-#include "cpu/levels.h"
-#include "cpu/lines.h"
+#include "common/dtypes.h"
+#include "cpu/common/isa.h"
+#include "cpu/common/levels.h"
+#include "cpu/common/lines.h"
+#include "cpu/common/parallel.h"
+#include "cpu/common/sums.h"
 #include "cpu/ops.h"
-#include "cpu/parallel.h"
-#include "cpu/sums.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
-#include "math/dtypes.h"
 
 namespace fcos_ops::cpu {
 namespace {

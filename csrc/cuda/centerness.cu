@@ -3,13 +3,13 @@
 // A block takes a tile of 1024 neighbouring locations of a level, a thread every 256th of them, so
 // that neighbouring threads read neighbouring memory. The few bytes a location are read once and
 // written once; the loss's sum of a block goes to the workspace, and a second kernel adds those.
+#include "common/dtypes.h"
+#include "cuda/common/block_reduce.cuh"
+#include "cuda/common/tiles.h"
 #include "cuda/ops.h"
-#include "cuda/reduce.cuh"
-#include "cuda/tiles.h"
 #include "fcos_ops/centerness.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
-#include "math/dtypes.h"
 
 namespace fcos_ops::cuda {
 namespace {

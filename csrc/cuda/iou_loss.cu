@@ -4,12 +4,12 @@
 // A thread takes a pair at a time, a block a tile of neighbouring locations of a level. A box whose
 // coordinates lie together, and are float32, is read and written at once where its address allows
 // that. Few bytes and few pairs: what such a call takes is its two launches.
+#include "common/dtypes.h"
+#include "cuda/common/block_reduce.cuh"
+#include "cuda/common/tiles.h"
+#include "cuda/common/vectors.cuh"
 #include "cuda/ops.h"
-#include "cuda/reduce.cuh"
-#include "cuda/tiles.h"
-#include "cuda/vectors.cuh"
 #include "fcos_ops/iou_loss.h"
-#include "math/dtypes.h"
 #include "math/iou.h"
 
 namespace fcos_ops::cuda {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "math/dtypes.h"
+#include "common/dtypes.h"
 
 namespace fcos_ops::math {
 

@@ -1,8 +1,8 @@
 // From distances to the sides of a box, back to the box.
 #pragma once
 
+#include "common/dtypes.h"
 #include "math/box.h"
-#include "math/dtypes.h"
 
 namespace fcos_ops::math {
 

@@ -5,6 +5,7 @@
 
 #include "fcos_ops/iou_loss.h"
 #include "math/elementary.h"
+#include "math/min_max.h"
 
 namespace fcos_ops::math {
 
@@ -42,18 +43,9 @@ FCOS_HD Real clamp(Real x, Real limit) {
   return limit < from_below ? limit : from_below;
 }
 
-// Of NaN these three return the second operand: what one instruction does.
-template <class Real>
-FCOS_HD Real minimum(Real a, Real b) {
-  return a < b ? a : b;
-}
-template <class Real>
-FCOS_HD Real maximum(Real a, Real b) {
-  return a > b ? a : b;
-}
 template <class Real>
 FCOS_HD Real positive_part(Real x) {
-  return maximum(Real(0), x);
+  return max_or_second(Real(0), x);
 }
 
 // Two boxes along one axis: their ends.
@@ -74,8 +66,8 @@ FCOS_HD AxisLengths<Real> lengths(const AxisPair<Real>& a) {
   return {
       a.p_high - a.p_low,
       a.t_high - a.t_low,
-      minimum(a.p_high, a.t_high) - maximum(a.p_low, a.t_low),
-      maximum(a.p_high, a.t_high) - minimum(a.p_low, a.t_low),
+      min_or_second(a.p_high, a.t_high) - max_or_second(a.p_low, a.t_low),
+      max_or_second(a.p_high, a.t_high) - min_or_second(a.p_low, a.t_low),
       ((a.p_low - a.t_low) + (a.p_high - a.t_high)) * Real(0.5),
   };
 }
@@ -120,7 +112,7 @@ struct Direction {
 
 template <class Real>
 FCOS_HD Direction<Real> direction(Real w, Real h) {
-  const Real longer = maximum(w, h);
+  const Real longer = max_or_second(w, h);
   const Real scale = select(longer < Real(0x1p-60), Real(0x1p120), Real(1));
   return {w * scale, select(longer == Real(0), Real(1), h * scale)};
 }

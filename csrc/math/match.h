@@ -10,6 +10,7 @@
 
 #include "math/box.h"
 #include "math/elementary.h"
+#include "math/min_max.h"
 
 namespace fcos_ops::math {
 
@@ -28,15 +29,6 @@ struct MatchLevel {
   Real max_area;
   bool chebyshev, inclusive, complement;
 };
-
-template <class T>
-FCOS_HD T larger(T a, T b) {
-  return a < b ? b : a;
-}
-template <class T>
-FCOS_HD T smaller(T a, T b) {
-  return b < a ? b : a;
-}
 
 // The coordinate of cell `index` along an axis.
 template <class Real>
@@ -78,7 +70,7 @@ FCOS_HD bool in_center(Real x, Real center, const MatchLevel<Real>& level) {
 template <class Real>
 FCOS_HD bool matches(Real x, Real y, Box<Real> box, const MatchLevel<Real>& level) {
   const Sides<Real> s = sides(x, y, box);
-  const Real farthest = larger(larger(s.left, s.top), larger(s.right, s.bottom));
+  const Real farthest = max_or_first(max_or_first(s.left, s.top), max_or_first(s.right, s.bottom));
   const bool inside = (s.left > 0) & (s.top > 0) & (s.right > 0) & (s.bottom > 0);
   const bool in_range = level.inclusive ? (level.lower <= farthest) & (farthest <= level.upper)
                                         : (level.lower < farthest) & (farthest < level.upper);
@@ -102,9 +94,9 @@ inline constexpr Real kSlack = 16 * std::numeric_limits<Real>::epsilon();
 // False only if no location can match, going by the box's longer side.
 template <class Real>
 FCOS_HD bool size_may_match(Box<Real> box, const MatchLevel<Real>& level) {
-  const Real size = larger(box.x2 - box.x1, box.y2 - box.y1);
+  const Real size = max_or_first(box.x2 - box.x1, box.y2 - box.y1);
   const Real nearest = size * Real(0.5);  // no location is nearer to the farthest side
-  const Real farthest = smaller(size, nearest + (1 + kSlack<Real>)*level.radius);
+  const Real farthest = min_or_first(size, nearest + (1 + kSlack<Real>)*level.radius);
   const Real slack =
       kSlack<Real> * (absolute(box.x1) + absolute(box.y1) + absolute(box.x2) + absolute(box.y2));
   return !(farthest + slack < level.lower) & !(nearest - slack > level.upper);
@@ -120,19 +112,19 @@ FCOS_HD CellInterval candidate_interval(Real low, Real high, const MatchLevel<Re
   const Real reach = (1 + slack) * level.upper;  // no matching location has a side beyond that
   const Real center = (low + high) * Real(0.5);
   const Real radius = (1 + slack) * level.radius + slack * absolute(center);
-  Real from = larger(larger(low, high - reach), center - radius);
-  Real to = smaller(smaller(high, low + reach), center + radius);
+  Real from = max_or_first(max_or_first(low, high - reach), center - radius);
+  Real to = min_or_first(min_or_first(high, low + reach), center + radius);
   const Real inverse_stride = Real(1) / stride;
   from = from * inverse_stride - level.offset;
   to = to * inverse_stride - level.offset;
   from -= slack * (absolute(from) + absolute(level.offset));
   to += slack * (absolute(to) + absolute(level.offset));
-  from = from > -1 ? smaller(from, kLargest) : Real(-1);
-  to = to < kLargest ? larger(to, Real(-1)) : kLargest;
+  from = from > -1 ? min_or_first(from, kLargest) : Real(-1);
+  to = to < kLargest ? max_or_first(to, Real(-1)) : kLargest;
   const auto truncated = static_cast<std::int32_t>(from);
   const std::int32_t first = truncated + (static_cast<Real>(truncated) < from ? 1 : 0);
   const std::int32_t end = static_cast<std::int32_t>(to) + 1;
-  return {larger(first, bounds.first), smaller(end, bounds.end)};
+  return {max_or_first(first, bounds.first), min_or_first(end, bounds.end)};
 }
 
 // The cells within `bounds` that may match a box; no rows if there are none.

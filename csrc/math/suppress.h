@@ -5,6 +5,7 @@
 
 #include "math/box.h"
 #include "math/elementary.h"
+#include "math/min_max.h"
 
 namespace fcos_ops::math {
 
@@ -19,31 +20,12 @@ FCOS_HD Real area(const Box<Real>& box) {
   return (width > Real(0) ? width : Real(0)) * (height > Real(0) ? height : Real(0));
 }
 
-// Of two numbers, none of them NaN. (On a GPU min and max are instructions, which a comparison and
-// a choice do not become, as they differ for NaN.)
-template <class Real>
-FCOS_HD Real smaller(Real a, Real b) {
-#if defined(__CUDA_ARCH__)
-  return ::min(a, b);
-#else
-  return a < b ? a : b;
-#endif
-}
-template <class Real>
-FCOS_HD Real larger(Real a, Real b) {
-#if defined(__CUDA_ARCH__)
-  return ::max(a, b);
-#else
-  return a > b ? a : b;
-#endif
-}
-
 // IoU > threshold without a division. Symmetric in a and b. Not for NaN.
 template <class Real>
 FCOS_HD bool overlap(const Box<Real>& a, Real area_a, const Box<Real>& b, Real area_b,
                      Real threshold) {
-  const Real width = smaller(a.x2, b.x2) - larger(a.x1, b.x1);
-  const Real height = smaller(a.y2, b.y2) - larger(a.y1, b.y1);
+  const Real width = min_of_numbers(a.x2, b.x2) - max_of_numbers(a.x1, b.x1);
+  const Real height = min_of_numbers(a.y2, b.y2) - max_of_numbers(a.y1, b.y1);
   const Real intersection =
       (width > Real(0) ? width : Real(0)) * (height > Real(0) ? height : Real(0));
   return intersection > threshold * (area_a + area_b - intersection);

@@ -1,6 +1,6 @@
 #include "fcos_ops/build_info.h"
 
-#include "cpu/isa.h"
+#include "cpu/common/isa.h"
 #include "fcos_ops/version.h"
 
 namespace fcos_ops {

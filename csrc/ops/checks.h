@@ -5,9 +5,9 @@
 #include <initializer_list>
 #include <limits>
 
+#include "common/dtypes.h"
 #include "fcos_ops/assign_targets.h"
 #include "fcos_ops/types.h"
-#include "math/dtypes.h"
 
 namespace fcos_ops {
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "math/dtypes.h"
+#include "common/dtypes.h"
 #include "random.h"
 
 namespace fuzz {

@@ -1,0 +1,42 @@
+// Sums of losses. Of many equal ones a long sum of floats would round each partial sum the same
+// way.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/common/isa.h"
+#include "math/qualifiers.h"
+
+namespace fcos_ops::cpu {
+
+// Loops add up losses in their own type by blocks of this many, and blocks in double: each lane of
+// a vector of floats then adds 32.
+inline std::int32_t sum_block() {
+  switch (instruction_set()) {
+    case InstructionSet::kAvx512:
+      return 512;
+    case InstructionSet::kAvx2:
+      return 256;
+    case InstructionSet::kBaseline:
+      break;
+  }
+  return 128;
+}
+
+struct SumLoop {
+  template <class Real>
+  static FCOS_HD double run(const Real* __restrict__ values, std::int32_t count) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < count; ++i) sum += values[i];
+    return sum;
+  }
+};
+
+// For loops that leave their losses in an array anyway, and are short beside it.
+template <class Real>
+double sum_of(const Real* values, std::int32_t count) {
+  return run_best<SumLoop>(values, count);
+}
+
+}  // namespace fcos_ops::cpu

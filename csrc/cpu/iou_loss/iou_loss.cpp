@@ -1,0 +1,85 @@
+// IoU losses on a CPU. See include/fcos_ops/iou_loss.h for what they compute.
+//
+// Threads take blocks of up to 256 boxes, transposed into one array a coordinate, so that the loop
+// over the boxes of a block vectorises whatever the types and strides.
+#include "fcos_ops/iou_loss.h"
+
+#include <algorithm>
+
+#include "common/dtypes.h"
+#include "cpu/common/boxes.h"
+#include "cpu/common/parallel.h"
+#include "cpu/iou_loss/iou_loops.h"
+#include "cpu/ops.h"
+
+namespace fcos_ops::cpu::iou {
+namespace {
+
+// Up to this many blocks, their sums need no workspace: asking for one would cost small calls more
+// than the boxes do.
+constexpr std::int64_t kBlocksWithoutWorkspace = 64;
+
+// The sum of the losses of one block.
+template <class Real>
+double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t rows,
+                 const IouFactors<Real>& factors) {
+  BoxBuffer<Real> pred_buffer, target_buffer, gradient;
+  alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
+  const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
+  const auto target = load_boxes(args.target[run.level], args.target_dtype, run, target_buffer);
+  const auto count = static_cast<std::int32_t>(run.length);
+  const std::int64_t row = run.batch * rows + run.first_row;
+  const Real* weights = ones;
+  if (args.weight) {
+    weights = static_cast<const Real*>(args.weight) + row;
+  } else {
+    std::fill(ones, ones + count, Real(1));
+  }
+  Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
+  const double sum = iou_pairs<Real>(args.kind, args.box_format, factors, pred, target, weights,
+                                     count, losses, gradient.block());
+  if (args.gradient) {
+    store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
+  }
+  return sum;
+}
+
+template <class Real>
+Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
+  const BoxRuns runs(args.pred, args.num_levels, args.batch);
+  IouFactors<Real> factors;
+  factors.loss = static_cast<Real>(math::normalized_scale<Real>(args.scale, args.normalizer));
+  factors.gradient = args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
+  factors.eps = static_cast<Real>(args.eps);
+  double sums_of_few[kBlocksWithoutWorkspace];
+  auto* sums =
+      runs.count() <= kBlocksWithoutWorkspace ? sums_of_few : static_cast<double*>(workspace.data);
+  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
+    sums[i] = run_block<Real>(args, runs[i], runs.rows(), factors);
+  });
+  if (args.loss_sum) {
+    double total = 0;
+    for (std::int64_t i = 0; i < runs.count(); ++i) total += sums[i];
+    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
+  }
+  return {};
+}
+
+}  // namespace
+}  // namespace fcos_ops::cpu::iou
+
+namespace fcos_ops::cpu {
+
+std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
+  const std::int64_t count = BoxRuns(args.pred, args.num_levels, args.batch).count();
+  return count <= iou::kBlocksWithoutWorkspace ? 0
+                                               : static_cast<std::size_t>(count) * sizeof(double);
+}
+
+Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
+  const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
+  if (is_double) return iou::run_iou_loss<double>(args, workspace, context);
+  return iou::run_iou_loss<float>(args, workspace, context);
+}
+
+}  // namespace fcos_ops::cpu

@@ -1,0 +1,49 @@
+// Sums whose order is fixed, so that two runs give the same bits: blocks write partial sums, and a
+// second kernel of one block adds those.
+#pragma once
+
+#include "cuda/common/runtime.cuh"
+
+namespace fcos_ops::cuda {
+
+inline constexpr unsigned kFinishThreads = 256;
+
+// The sum over the threads of a warp, in lane 0.
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  for (unsigned delta = kWarp / 2; delta > 0; delta /= 2) {
+    value += __shfl_down_sync(kFullMask, value, delta);
+  }
+  return value;
+}
+
+template <class T, unsigned kThreads, int kSlot>
+struct WarpSums {
+  T sum[kThreads / kWarp];
+};
+
+// The sum over all kThreads threads of the block, in thread 0. A kernel calls it once for each type
+// and slot, which have memory of their own.
+template <unsigned kThreads, int kSlot = 0, class T>
+__device__ __forceinline__ T block_sum(T value) {
+  static_assert(kThreads % kWarp == 0 && kThreads <= kWarp * kWarp);
+  auto& shared = block_shared<WarpSums<T, kThreads, kSlot>>();
+  value = warp_sum(value);
+  if (threadIdx.x % kWarp == 0) shared.sum[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    for (unsigned warp = 1; warp < kThreads / kWarp; ++warp) value += shared.sum[warp];
+  }
+  return value;
+}
+
+// *result = the sum of the partial sums. One block of kFinishThreads.
+template <class Real>
+__global__ void finish_sum(const double* partials, std::int64_t count, Real* result) {
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x; i < count; i += kFinishThreads) sum += partials[i];
+  sum = block_sum<kFinishThreads>(sum);
+  if (threadIdx.x == 0) *result = static_cast<Real>(sum);
+}
+
+}  // namespace fcos_ops::cuda

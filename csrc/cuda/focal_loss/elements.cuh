@@ -1,0 +1,250 @@
+// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a
+// vector.
+#pragma once
+
+#include "common/dtypes.h"
+#include "cuda/common/fast_divisor.h"
+#include "cuda/common/tiles.h"
+#include "cuda/common/vectors.cuh"
+#include "math/focal.h"
+#include "math/labels.h"
+
+namespace fcos_ops::cuda::focal {
+
+using math::Gamma;
+
+inline constexpr unsigned kFocalThreads = 128;  // of a block
+
+// Where an element's target comes from.
+enum class Labels {
+  kRows,     // a label for each row
+  kMatches,  // the label of the box that a row matches
+  kDense,    // a number for each element
+};
+
+// Where an array has a level; its strides are in elements.
+template <class Pointer>
+struct LevelArray {
+  Pointer data = nullptr;
+  std::int64_t stride_batch = 0, stride_y = 0, stride_x = 0, stride_channel = 0;
+};
+
+struct FocalLevel {
+  std::int64_t width = 0;
+  bool has_planes = false;  // in each array the locations of an image are contiguous
+  LevelArray<const void*> logits, targets;
+  LevelArray<void*> losses, gradient;
+};
+
+// FocalLossArgs, or the classes of FcosLossArgs, as a kernel argument.
+template <class Real>
+struct FocalArguments {
+  FocalLevel level[kMaxLevels];
+  std::int32_t num_classes;
+  Divisor by_classes = Divisor(1);
+  const void* labels;
+  DType label_dtype;
+  const std::int32_t* matched;  // of each row, a box; none outside [0, num_boxes)
+  std::int64_t num_boxes;
+  const Real* weight;
+  Normalizer normalizer;
+  Real positive_scale, negative_scale, gamma;
+  const Real* gradient_scale;
+  bool gradient_is_real;  // else it is stored as the logits are
+};
+
+// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
+template <class Real>
+struct FocalFactors {
+  Real positive, negative, gradient;
+};
+
+// In the type of the maths: a division of float64 costs more than all logits of a thread where the
+// GPU has few units for it.
+template <class Real>
+__device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args) {
+  Real inverse = 1;
+  if (const Normalizer& normalizer = args.normalizer; normalizer.data != nullptr) {
+    const auto value = math::dispatch(math::Numbers{}, normalizer.dtype, [&](auto type) {
+      return static_cast<Real>(read(*type.array(normalizer.data)));
+    });
+    const auto floor = static_cast<Real>(normalizer.floor);  // a normal number
+    inverse = Real(1) / (value < floor ? floor : value);
+  }
+  return {args.positive_scale * inverse, args.negative_scale * inverse,
+          args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
+}
+
+// The same element in all arrays. Those that are not there are null; of the two for the gradient
+// there is one at most.
+template <class T>
+struct FocalCursor {
+  using Real = math::Real<T>;
+  const T* logits;
+  const Real* targets;
+  Real* losses;
+  T* gradient;
+  Real* real_gradient;
+
+  __device__ __forceinline__ FocalCursor operator+(std::int64_t elements) const {
+    return {logits + elements, targets ? targets + elements : nullptr,
+            losses ? losses + elements : nullptr, gradient ? gradient + elements : nullptr,
+            real_gradient ? real_gradient + elements : nullptr};
+  }
+
+  __device__ __forceinline__ void write(const math::LossAndGradient<Real>& term) const {
+    if (losses != nullptr) *losses = term.loss;
+    if (gradient != nullptr) cuda::write(term.gradient, *gradient);
+    if (real_gradient != nullptr) *real_gradient = term.gradient;
+  }
+};
+
+// `offset` gives that of the element in an array.
+template <class T, class Offset>
+__device__ __forceinline__ FocalCursor<T> focal_cursor(const FocalArguments<math::Real<T>>& args,
+                                                       const FocalLevel& level,
+                                                       const Offset& offset) {
+  using Real = math::Real<T>;
+  FocalCursor<T> cursor = {static_cast<const T*>(level.logits.data) + offset(level.logits), nullptr,
+                           nullptr, nullptr, nullptr};
+  if (level.targets.data != nullptr) {
+    cursor.targets = static_cast<const Real*>(level.targets.data) + offset(level.targets);
+  }
+  if (level.losses.data != nullptr) {
+    cursor.losses = static_cast<Real*>(level.losses.data) + offset(level.losses);
+  }
+  if (level.gradient.data != nullptr) {
+    const std::int64_t elements = offset(level.gradient);
+    if (args.gradient_is_real) {
+      cursor.real_gradient = static_cast<Real*>(level.gradient.data) + elements;
+    } else {
+      cursor.gradient = static_cast<T*>(level.gradient.data) + elements;
+    }
+  }
+  return cursor;
+}
+
+// Logits are infinite so rarely that a thread looks for them after its tiles, when they have made
+// its sum infinite or NaN, and then does all of them again: that costs the first pass nothing, not
+// even a register.
+__device__ __forceinline__ bool has_infinite(double sum) {
+  return !(math::absolute(sum) <= math::kLargest<double>);
+}
+
+// What a row's label and weight say. An invalid label is background of weight NaN.
+template <class Real>
+struct FocalRow {
+  std::int32_t label;
+  Real weight;
+};
+
+template <class T, Gamma kGamma, Labels kLabels>
+class FocalTerms {
+  static constexpr bool kDense = kLabels == Labels::kDense;
+
+ public:
+  using Real = math::Real<T>;
+  static constexpr int kCount = kVector<T>;
+
+  __device__ FocalTerms(const FocalArguments<Real>& args, const FocalFactors<Real>& factors)
+      : args_(args), factors_(factors) {}
+
+  // The label of a row: a class, or one of those of math/labels.h.
+  __device__ __forceinline__ std::int32_t label(std::int64_t row) const {
+    std::int64_t index = row;
+    if constexpr (kLabels == Labels::kMatches) {
+      index = args_.matched[row];
+      if (index < 0 || index >= args_.num_boxes) return math::kBackground;
+    }
+    return math::checked_label(math::read_integer(args_.labels, args_.label_dtype, index),
+                               args_.num_classes);
+  }
+
+  __device__ __forceinline__ FocalRow<Real> row(std::int64_t index) const {
+    const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
+    if constexpr (kDense) return {math::kBackground, weight};
+    const std::int32_t value = label(index);
+    if (value == math::kInvalidLabel) return {math::kBackground, math::kNaN<Real>};
+    return {value, weight};
+  }
+
+  // One element of a row; `target` counts where targets are dense, else `is_positive`.
+  __device__ __forceinline__ math::LossAndGradient<Real> entry(Real logit, Real target,
+                                                               bool is_positive,
+                                                               const FocalRow<Real>& row) const {
+    if constexpr (kDense) {
+      const Real e = math::exp_minus_absolute(logit);
+      const auto term = args_.gamma == Real(2)
+                            ? math::focal_dense<Gamma::kTwo>(logit, e, target, args_.gamma)
+                            : math::focal_dense<Gamma::kAny>(logit, e, target, args_.gamma);
+      const Real alpha = target * factors_.positive + (Real(1) - target) * factors_.negative;
+      const Real factor = alpha * row.weight;
+      return {factor * term.loss, factor * factors_.gradient * term.gradient};
+    }
+    if (row.label == math::kIgnored) return {Real(0), Real(0)};
+    const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
+    const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
+    const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
+    return {factor * term.loss, slope * term.gradient};
+  }
+
+  // entry() for a logit that may be infinite: what its loss and slope tend to.
+  __device__ __forceinline__ math::LossAndGradient<Real> entry_anywhere(
+      Real logit, Real target, bool is_positive, const FocalRow<Real>& row) const {
+    constexpr Real kLargest = math::kLargest<Real>;
+    if (!(math::absolute(logit) > kLargest)) return entry(logit, target, is_positive, row);
+    // At the largest number, sigmoids are 0 and 1 exactly, and products with 0 are 0.
+    auto term = entry(logit > 0 ? kLargest : -kLargest, target, is_positive, row);
+    const Real share = math::wrong_share(logit, kDense ? target : Real(is_positive));
+    const Real factor =
+        (kDense ? target * factors_.positive + (Real(1) - target) * factors_.negative
+                : (is_positive ? factors_.positive : factors_.negative)) *
+        row.weight;
+    if (row.label != math::kIgnored && share > 0 && factor != 0) {
+      term.loss = factor * math::kInfinity<Real>;
+    }
+    return term;
+  }
+
+  // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
+  // at u = 0.
+  __device__ __forceinline__ math::LossAndGradient<Real> negative(Real logit, Real e) const {
+    const auto term = math::focal_negative<kGamma>(logit, e, args_.gamma);
+    if constexpr (kGamma == Gamma::kAny && kLabels == Labels::kMatches) {
+      const auto unfocused = math::focal_negative<Gamma::kZero>(logit, e, args_.gamma);
+      const bool is_unfocused = args_.gamma == Real(0);
+      return {math::select(is_unfocused, unfocused.loss, term.loss),
+              math::select(is_unfocused, unfocused.gradient, term.gradient)};
+    }
+    return term;
+  }
+
+  // The sum of the losses of negative elements of one weight, and their gradients.
+  __device__ __forceinline__ Real negatives(const Real (&logits)[kCount], Real weight,
+                                            Real (&gradient)[kCount]) const {
+    const Real factor = factors_.negative * weight, slope = factor * factors_.gradient;
+    Real sum = 0;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const auto term = negative(logits[i], math::exp_minus_absolute(logits[i]));
+      sum += term.loss;
+      gradient[i] = slope * term.gradient;
+    }
+    return factor * sum;
+  }
+
+ private:
+  const FocalArguments<Real>& args_;
+  FocalFactors<Real> factors_;
+};
+
+template <class T, int kCount>
+__device__ __forceinline__ void store_gradient(const math::Real<T> (&values)[kCount], int count,
+                                               const FocalCursor<T>& to) {
+  if (to.gradient != nullptr) store_up_to<T>(values, count, to.gradient);
+  if constexpr (!std::is_same_v<T, math::Real<T>>) {
+    if (to.real_gradient != nullptr) store_up_to<math::Real<T>>(values, count, to.real_gradient);
+  }
+}
+
+}  // namespace fcos_ops::cuda::focal

@@ -1,0 +1,205 @@
+// The order in which non-maximum suppression takes boxes: image by image, in each by score from
+// high to low, then by index from low to high. Kernels for nms.cu.
+#pragma once
+
+#include "common/dtypes.h"
+#include "common/offsets.h"
+#include "cuda/common/block_bitonic_sort.cuh"
+#include "cuda/common/runtime.cuh"
+#include "cuda/nms/block_nms.cuh"
+#include "fcos_ops/nms.h"
+
+namespace fcos_ops::cuda::suppression {
+
+// What the kernels take by value of NmsArgs.
+struct NmsInput {
+  const void *boxes, *scores, *classes, *offsets;
+  DType box_dtype, score_dtype, class_dtype, offset_dtype;
+  std::int64_t num_boxes, num_images;
+  double score_threshold;
+};
+
+// What is empty before the first box is kept.
+struct NmsOutput {
+  std::int64_t *keep, *count;
+  std::int64_t num_images, max_detections;
+  std::uint32_t* dead;  // see rounds.cuh
+  std::int32_t num_dead;
+};
+
+// The candidates in order. Those of image b are first[b] to first[b + 1] - 1.
+template <class Real>
+struct Sorted {
+  const std::uint64_t* keys;  // whose upper part, from key_shift on, is the image; for several ones
+  std::int32_t key_shift;
+  std::int64_t num_images;
+  const std::int32_t* indices;
+  AlignedBox<Real>* boxes;
+  std::int64_t* class_ids;
+  std::int32_t* first;
+
+  __device__ std::int64_t image(std::int32_t position) const {
+    return num_images == 1 ? 0 : static_cast<std::int64_t>(keys[position] >> key_shift);
+  }
+};
+
+// The key of what is no candidate. No key of a candidate ends on 32 ones, or is 64 ones: that would
+// be the score NaN.
+inline constexpr std::uint64_t kNoCandidate = ~std::uint64_t{0};
+
+inline constexpr unsigned kOrderThreads = 256;
+
+__device__ __forceinline__ std::int64_t offset_at(const NmsInput& input, std::int64_t image) {
+  if (input.offsets == nullptr) return image == 0 ? 0 : input.num_boxes;
+  return math::read_offset(input.offsets, input.offset_dtype, image, 0, input.num_boxes);
+}
+
+// The image of a box, or -1. Whatever the offsets are, it is one that has the box between its own.
+__device__ __forceinline__ std::int64_t image_of_box(const NmsInput& input, std::int64_t index) {
+  std::int64_t low = 0, high = input.num_images;
+  if (index < offset_at(input, low) || index >= offset_at(input, high)) return -1;
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (offset_at(input, middle) <= index ? low : high) = middle;
+  }
+  return low;
+}
+
+template <class Real>
+__device__ __forceinline__ AlignedBox<Real> read_box(const NmsInput& input, std::int64_t index) {
+  return {{math::read_real<Real>(input.boxes, input.box_dtype, 4 * index),
+           math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 1),
+           math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 2),
+           math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 3)}};
+}
+
+// What orders a box among those of its image, or kNoCandidate.
+template <class Score>
+__device__ __forceinline__ std::uint64_t score_key(const NmsInput& input, std::int64_t index) {
+  const auto score = math::read_real<Score>(input.scores, input.score_dtype, index);
+  const bool low = score <= static_cast<Score>(input.score_threshold);
+  if (score != score || low) return kNoCandidate;
+  if (input.box_dtype == DType::kFloat64 ? math::has_nan(read_box<double>(input, index))
+                                         : math::has_nan(read_box<float>(input, index))) {
+    return kNoCandidate;
+  }
+  return math::descending_key(score);
+}
+
+__device__ __forceinline__ void clear(const NmsOutput& output, std::int64_t thread,
+                                      std::int64_t num_threads) {
+  const std::int64_t size = output.num_images * output.max_detections;
+  for (std::int64_t i = thread; i < size; i += num_threads) output.keep[i] = -1;
+  for (std::int64_t i = thread; i < output.num_images; i += num_threads) output.count[i] = 0;
+  for (std::int64_t i = thread; i < output.num_dead; i += num_threads) output.dead[i] = 0;
+}
+
+static __global__ void __launch_bounds__(kOrderThreads) clear_kernel(NmsOutput output) {
+  const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+  clear(output, thread, std::int64_t{gridDim.x} * kOrderThreads);
+}
+
+// Clears the output, and makes the key of every box: of image and score where they fit, else of the
+// score.
+static __global__ void __launch_bounds__(kOrderThreads)
+    key_kernel(NmsInput input, NmsOutput output, std::uint64_t* keys, std::int32_t* indices) {
+  const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+  clear(output, thread, std::int64_t{gridDim.x} * kOrderThreads);
+  for (std::int64_t i = thread; i < input.num_boxes; i += std::int64_t{gridDim.x} * kOrderThreads) {
+    const std::int64_t image = image_of_box(input, i);
+    std::uint64_t key = kNoCandidate;
+    if (image >= 0) {
+      if (input.score_dtype == DType::kFloat64) {
+        key = score_key<double>(input, i);
+      } else {
+        key = score_key<float>(input, i);
+        if (key != kNoCandidate) key |= static_cast<std::uint64_t>(image) << 32;
+      }
+    }
+    keys[i] = key;
+    indices[i] = static_cast<std::int32_t>(i);
+  }
+}
+
+// Replaces the keys of boxes sorted by score by their images.
+static __global__ void __launch_bounds__(kOrderThreads)
+    image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+  if (i >= input.num_boxes || keys[i] == kNoCandidate) return;
+  keys[i] = static_cast<std::uint64_t>(image_of_box(input, indices[i]));
+}
+
+template <class Real>
+__device__ __forceinline__ void gather(const NmsInput& input, const Sorted<Real>& sorted,
+                                       std::int64_t position, std::int64_t index) {
+  sorted.boxes[position] = read_box<Real>(input, index);
+  sorted.class_ids[position] =
+      input.classes ? math::read_integer(input.classes, input.class_dtype, index) : 0;
+}
+
+// Fetches boxes and classes in sorted order, and finds where images begin. A thread a position.
+template <class Real>
+static __global__ void __launch_bounds__(kOrderThreads)
+    gather_kernel(NmsInput input, Sorted<Real> sorted) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+  if (i >= input.num_boxes) return;
+  const auto image_at = [&](std::int64_t position) {
+    if (sorted.keys[position] == kNoCandidate) return sorted.num_images;
+    return sorted.image(static_cast<std::int32_t>(position));
+  };
+  const std::int64_t image = image_at(i);
+  const std::int64_t previous = i == 0 ? -1 : image_at(i - 1);
+  for (std::int64_t b = previous + 1; b <= image; ++b) {
+    sorted.first[b] = static_cast<std::int32_t>(i);
+  }
+  if (i == input.num_boxes - 1) {
+    for (std::int64_t b = image + 1; b <= sorted.num_images; ++b) {
+      sorted.first[b] = static_cast<std::int32_t>(input.num_boxes);
+    }
+  }
+  if (image < sorted.num_images) gather(input, sorted, i, sorted.indices[i]);
+}
+
+// All of the above for few boxes of one image, whose scores are not float64.
+inline constexpr unsigned kSmallThreads = 1024;
+inline constexpr std::int64_t kSmall = 4096;
+
+struct SmallKeys {
+  std::uint64_t key[kSmall];  // of the score, then the index
+};
+
+template <class Real>
+__global__ void __launch_bounds__(kSmallThreads)
+    order_small_kernel(NmsInput input, NmsOutput output, Sorted<Real> sorted,
+                       std::int32_t* indices) {
+  auto& shared = block_shared<SmallKeys>();
+  clear(output, threadIdx.x, kSmallThreads);
+  const auto count = static_cast<unsigned>(input.num_boxes);
+  unsigned size = 2 * kWarp;
+  while (size < count) size *= 2;
+  for (unsigned i = threadIdx.x; i < size; i += kSmallThreads) {
+    std::uint64_t key = kNoCandidate;
+    if (i < count && image_of_box(input, i) == 0) {
+      key = score_key<float>(input, i);
+      if (key != kNoCandidate) key = key << 32 | i;
+    }
+    shared.key[i] = key;
+  }
+  __syncthreads();
+  block_sort<kSmallThreads>(shared.key, size);
+  if (threadIdx.x == 0) {
+    sorted.first[0] = 0;
+    if (shared.key[0] == kNoCandidate) sorted.first[1] = 0;
+  }
+  for (unsigned i = threadIdx.x; i < count; i += kSmallThreads) {
+    if (shared.key[i] == kNoCandidate) break;
+    const auto index = static_cast<std::uint32_t>(shared.key[i]);
+    indices[i] = static_cast<std::int32_t>(index);
+    gather(input, sorted, i, index);
+    if (i + 1 == count || shared.key[i + 1] == kNoCandidate) {
+      sorted.first[1] = static_cast<std::int32_t>(i + 1);
+    }
+  }
+}
+
+}  // namespace fcos_ops::cuda::suppression

@@ -1,0 +1,119 @@
+// The best k of a list of entries, by one block: radix selection.
+//
+// Round by round, the entries that can still be the k-th are counted by their next 9 bits in a
+// histogram in shared memory, one bin a thread, until the k-th is known; the list is only read.
+// Entries that lie in a narrow range of scores agree in their highest bits. Those are skipped: they
+// would put all entries into one bin, where atomic operations wait for each other.
+#pragma once
+
+#include "cuda/postprocess/topk_key.cuh"
+
+namespace fcos_ops::cuda::detection {
+
+inline constexpr unsigned kSelectThreads = 512;
+
+struct SelectBin {
+  std::uint32_t bin, before, size;
+};
+
+template <class AnyEntry>
+struct SelectMemory {
+  std::uint32_t histogram[kSelectThreads];
+  std::uint32_t warp_total[kSelectThreads / kWarp];
+  SelectBin found;
+  AnyEntry difference[kSelectThreads / kWarp];
+};
+
+__device__ __forceinline__ std::uint64_t warp_or(std::uint64_t value) {
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+    value |= __shfl_xor_sync(kFullMask, value, lanes);
+  }
+  return value;
+}
+__device__ __forceinline__ unsigned __int128 warp_or(unsigned __int128 value) {
+  const std::uint64_t high = warp_or(static_cast<std::uint64_t>(value >> 64));
+  const std::uint64_t low = warp_or(static_cast<std::uint64_t>(value));
+  return (static_cast<unsigned __int128>(high) << 64) | low;
+}
+
+// How many bits `value` has without leading zeros.
+FCOS_HD unsigned bit_width(std::uint64_t value) {
+  unsigned width = 0;
+  for (unsigned step = 32; step > 0; step /= 2) {
+    if (value >> step == 0) continue;
+    value >>= step;
+    width += step;
+  }
+  return width + static_cast<unsigned>(value);
+}
+FCOS_HD unsigned bit_width(unsigned __int128 value) {
+  const auto high = static_cast<std::uint64_t>(value >> 64);
+  return high != 0 ? 64 + bit_width(high) : bit_width(static_cast<std::uint64_t>(value));
+}
+
+// How many of the lowest bits of the entries differ.
+template <class AnyEntry>
+__device__ __forceinline__ unsigned differing_bits(const AnyEntry* entries, std::uint32_t count) {
+  auto& shared = block_shared<SelectMemory<AnyEntry>>();
+  const AnyEntry first = entries[0];
+  AnyEntry difference = 0;
+  for (std::uint32_t i = threadIdx.x; i < count; i += kSelectThreads) {
+    difference |= entries[i] ^ first;
+  }
+  difference = warp_or(difference);
+  if (threadIdx.x % kWarp == 0) shared.difference[threadIdx.x / kWarp] = difference;
+  __syncthreads();
+  for (unsigned warp = 0; warp < kSelectThreads / kWarp; ++warp) {
+    difference |= shared.difference[warp];
+  }
+  return bit_width(difference);
+}
+
+// The bin of the histogram that holds the k-th entry, counted from 1.
+template <class AnyEntry>
+__device__ __forceinline__ SelectBin find_bin(std::uint32_t k) {
+  auto& shared = block_shared<SelectMemory<AnyEntry>>();
+  const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const std::uint32_t size = shared.histogram[threadIdx.x];
+  std::uint32_t through = size;  // entries in the bins up to this one
+  for (unsigned delta = 1; delta < kWarp; delta *= 2) {
+    const std::uint32_t left = __shfl_up_sync(kFullMask, through, delta);
+    if (lane >= delta) through += left;
+  }
+  if (lane == kWarp - 1) shared.warp_total[warp] = through;
+  __syncthreads();
+  for (unsigned w = 0; w < warp; ++w) through += shared.warp_total[w];
+  if (through - size < k && k <= through) shared.found = {threadIdx.x, through - size, size};
+  __syncthreads();
+  return shared.found;
+}
+
+// An entry that exactly k of the list are not worse than. 0 < k <= count; no two entries are equal.
+// All kSelectThreads threads of the block call it.
+template <class AnyEntry>
+__device__ AnyEntry limit_of_best(const AnyEntry* entries, std::uint32_t count, std::uint32_t k) {
+  constexpr unsigned kDigit = 9;
+  static_assert(kSelectThreads == 1u << kDigit);
+  auto& shared = block_shared<SelectMemory<AnyEntry>>();
+  unsigned bits = differing_bits(entries, count);  // that are not known yet of the k-th
+  AnyEntry known = entries[0] >> bits;             // the others
+  SelectBin bin = {0, 0, count};
+  while (bits > 0 && bin.size > k) {
+    const unsigned digit = bits < kDigit ? bits : kDigit, shift = bits - digit;
+    shared.histogram[threadIdx.x] = 0;
+    __syncthreads();
+    for (std::uint32_t i = threadIdx.x; i < count; i += kSelectThreads) {
+      const AnyEntry entry = entries[i];
+      if (entry >> bits != known) continue;
+      atomicAdd(&shared.histogram[static_cast<unsigned>(entry >> shift) & ((1u << digit) - 1)], 1u);
+    }
+    __syncthreads();
+    bin = find_bin<AnyEntry>(k);
+    known = (known << digit) | bin.bin;
+    k -= bin.before;
+    bits = shift;
+  }
+  return (known << bits) | ((AnyEntry{1} << bits) - 1);
+}
+
+}  // namespace fcos_ops::cuda::detection

@@ -1,0 +1,71 @@
+// Stored logits against the bound of their location, a few instructions each, and 16 bytes of them
+// at a time.
+#pragma once
+
+#include <type_traits>
+
+#include "cuda/common/runtime.cuh"
+#include "math/order.h"
+
+namespace fcos_ops::cuda::detection {
+
+// What fits in one load of a thread.
+template <class T>
+struct alignas(16) Packet {
+  static constexpr unsigned kSize = 16 / sizeof(T);
+  T value[kSize];
+};
+
+template <class T>
+FCOS_HD Packet<T> load_packet(const T* address) {
+  return *reinterpret_cast<const Packet<T>*>(address);
+}
+
+// Whether number x, or number i of a packet, reaches a bound, in the order of math::comparable.
+// (NaN may come out either way: scoring drops it.)
+template <class T>
+struct ReachReal {
+  FCOS_HD static ReachReal of(T bound) { return {bound}; }
+  FCOS_HD static ReachReal nothing() { return {math::kInfinity<T>}; }
+  FCOS_HD bool is_nothing() const { return bound == nothing().bound; }
+  FCOS_HD bool test(T x, unsigned) const { return x >= bound; }
+  FCOS_HD bool test(const Packet<T>& packet, unsigned i) const { return packet.value[i] >= bound; }
+
+  T bound;
+};
+
+// The numbers of 16 bits that reach a bound lie next to each other as bit patterns: from the bound
+// up to NaN, or from +0 over NaN and -0 to a negative bound. So one subtraction and one comparison
+// tell, in the upper half of a word; what lies in the lower half then changes nothing. That takes a
+// third of what sign and magnitude take to compare, which would be as long as the memory needs.
+template <class T>
+struct Reach16 {
+  FCOS_HD static Reach16 of(float bound) {
+    const std::int16_t lowest = math::comparable_bound<T>(bound);
+    const auto bits = static_cast<std::uint16_t>(math::comparable_bits(lowest));
+    const bool negative = lowest < 0;
+    const std::uint32_t first = negative ? 0u : bits;
+    const std::uint32_t length = negative ? bits : 0x7fffu - bits;
+    return {first << 16, (length << 16) | 0xffffu};
+  }
+  FCOS_HD static Reach16 nothing() { return of(math::kInfinity<float>); }
+  FCOS_HD bool is_nothing() const { return first == nothing().first; }
+  FCOS_HD bool test(T x, unsigned) const { return upper(std::uint32_t{x.bits} << 16); }
+  FCOS_HD bool test(const Packet<T>& packet, unsigned i) const {
+    const auto words = math::bit_cast<Words>(packet);
+    const std::uint32_t word = words.word[i / 2];
+    return upper(i % 2 == 0 ? word << 16 : word);
+  }
+
+  struct Words {
+    std::uint32_t word[4];
+  };
+  FCOS_HD bool upper(std::uint32_t word) const { return word - first <= length; }
+
+  std::uint32_t first, length;
+};
+
+template <class T>
+using Reach = std::conditional_t<sizeof(T) == 2, Reach16<T>, ReachReal<T>>;
+
+}  // namespace fcos_ops::cuda::detection

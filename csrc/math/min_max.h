@@ -1,0 +1,47 @@
+// The smaller and the larger of two numbers. What NaN gives is part of the name.
+#pragma once
+
+#include "math/qualifiers.h"
+
+namespace fcos_ops::math {
+
+// Where one of the two is NaN: the first.
+template <class T>
+FCOS_HD T min_or_first(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+FCOS_HD T max_or_first(T a, T b) {
+  return a < b ? b : a;
+}
+
+// Where one of the two is NaN: the second, which is what one instruction of a CPU does.
+template <class Real>
+FCOS_HD Real min_or_second(Real a, Real b) {
+  return a < b ? a : b;
+}
+template <class Real>
+FCOS_HD Real max_or_second(Real a, Real b) {
+  return a > b ? a : b;
+}
+
+// Of two numbers, none of them NaN. (On a GPU min and max are instructions, which a comparison and
+// a choice do not become, as they differ for NaN.)
+template <class Real>
+FCOS_HD Real min_of_numbers(Real a, Real b) {
+#if defined(__CUDA_ARCH__)
+  return ::min(a, b);
+#else
+  return min_or_second(a, b);
+#endif
+}
+template <class Real>
+FCOS_HD Real max_of_numbers(Real a, Real b) {
+#if defined(__CUDA_ARCH__)
+  return ::max(a, b);
+#else
+  return max_or_second(a, b);
+#endif
+}
+
+}  // namespace fcos_ops::math
