@@ -4,7 +4,8 @@
 # A network is made on the meta device to know its shapes for nothing. Where it draws its weights
 # from a normal distribution (torch.nn.init.normal_ or kaiming_normal_), the first draw, which
 # computes nothing, imports torch._dynamo, torch.distributed, sympy and what they import: 824
-# modules, 4 seconds on the machine where this was seen. A uniform draw there, or a normal one on the CPU, imports none.
+# modules, 4 seconds where this was seen. A uniform draw there, or a normal one on the CPU, imports
+# none.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

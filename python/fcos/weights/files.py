@@ -9,7 +9,6 @@ import pickle
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -90,13 +89,14 @@ def _read(path: Path, file: BinaryIO, head: bytes, foreign: bool) -> Any:
         if not foreign:
             raise pickle.UnpicklingError("not of torch.save")
         return StubUnpickler(file).load()
-    try:
-        return _load(path)
-    except pickle.UnpicklingError:
-        if not foreign:
-            raise
-    with _declared(_named_classes(file, head)):
-        return _load(path)
+    with _declaring:  # also where nothing is declared: another thread's stubs are not for this file
+        try:
+            return _load(path)
+        except pickle.UnpicklingError:
+            if not foreign:
+                raise
+        with _declared(_named_classes(file, head)):
+            return _load(path)
 
 
 def _load(path: Path) -> Any:
@@ -144,24 +144,18 @@ def _named_classes(file: BinaryIO, head: bytes) -> dict[str, type[Stub]]:
     return {}
 
 
-@contextlib.contextmanager
-def _declared(stubs: dict[str, type[Stub]]) -> Iterator[None]:
+def _declared(stubs: dict[str, type[Stub]]) -> contextlib.AbstractContextManager[object]:
     """Torch's unpickler takes these for what the names mean, but for what the program declared."""
-    if not stubs:
-        yield
-        return
-    with _declaring:
-        known = {
-            entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"
-            for entry in torch.serialization.get_safe_globals()
-        }
-        classes: list[Any] = [
-            (stub if stub.container is None else _class_making(stub.container), name)
-            for name, stub in stubs.items()
-            if name not in known
-        ]
-        with torch.serialization.safe_globals(classes):
-            yield
+    known = {
+        entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"
+        for entry in torch.serialization.get_safe_globals()
+    }
+    classes: list[Any] = [
+        (stub if stub.container is None else _class_making(stub.container), name)
+        for name, stub in stubs.items()
+        if name not in known
+    ]
+    return torch.serialization.safe_globals(classes)
 
 
 def _class_making(container: type) -> type:

@@ -24,8 +24,10 @@ Colour = tuple[float, float, float]
 
 _KIND = "file of backbone weights"
 _CAFFE2_NORM = {
-    **{"weight": "(?:s|gamma)", "bias": "(?:b|beta)"},
-    **{"running_mean": "(?:rm|running_mean)", "running_var": "(?:riv|running_var)"},
+    "weight": "(?:s|gamma)",
+    "bias": "(?:b|beta)",
+    "running_mean": "(?:rm|running_mean)",
+    "running_var": "(?:riv|running_var)",
 }
 _CAFFE2_BRANCHES = {  # of a block: where their convolution and its norm are here
     "1": ("downsample.0", "downsample.1"),
