@@ -12,7 +12,7 @@
 #include "cpu/common/lines.h"
 #include "cpu/common/parallel.h"
 #include "cpu/common/sums.h"
-#include "cpu/ops.h"
+#include "cpu/drivers.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
 

@@ -6,7 +6,7 @@
 #include "common/dtypes.h"
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/tiles.h"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/centerness.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"

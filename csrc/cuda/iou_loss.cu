@@ -8,7 +8,7 @@
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/iou_loss.h"
 #include "math/iou.h"
 

@@ -1,8 +1,8 @@
 // Target assignment: checks, then the driver of the device.
 #include "fcos_ops/assign_targets.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "ops/checks.h"
 
 namespace fcos_ops {

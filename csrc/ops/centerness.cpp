@@ -1,8 +1,8 @@
 // Centerness: checks, then the driver of the device.
 #include "fcos_ops/centerness.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "math/centerness.h"
 #include "ops/checks.h"
 

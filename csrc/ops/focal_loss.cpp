@@ -1,8 +1,8 @@
 // Sigmoid focal loss: checks, then the driver of the device.
 #include "fcos_ops/focal_loss.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "ops/checks.h"
 
 namespace fcos_ops {

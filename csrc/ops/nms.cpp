@@ -1,8 +1,8 @@
 // Non-maximum suppression: checks, then the driver of the device.
 #include "fcos_ops/nms.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "ops/checks.h"
 
 namespace fcos_ops {

@@ -1,8 +1,8 @@
 // Post-processing: checks, then the driver of the device.
 #include "fcos_ops/postprocess.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "ops/checks.h"
 
 namespace fcos_ops {

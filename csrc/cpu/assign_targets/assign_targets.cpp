@@ -14,7 +14,7 @@
 #include "cpu/assign_targets/row_bands.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/parallel.h"
-#include "cpu/ops.h"
+#include "cpu/drivers.h"
 #include "math/centerness.h"
 #include "math/match_level.h"
 

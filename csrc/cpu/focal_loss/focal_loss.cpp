@@ -13,8 +13,8 @@
 #include "cpu/common/levels.h"
 #include "cpu/common/lines.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/focal_loss/focal_loops.h"
-#include "cpu/ops.h"
 #include "math/labels.h"
 
 namespace fcos_ops::cpu::focal {

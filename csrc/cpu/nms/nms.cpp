@@ -8,8 +8,8 @@
 #include "common/dtypes.h"
 #include "common/offsets.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/nms/nms_image.h"
-#include "cpu/ops.h"
 
 namespace fcos_ops::cpu::suppression {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "common/dtypes.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/nms/nms_image.h"
-#include "cpu/ops.h"
 #include "cpu/postprocess/level_scan.h"
 #include "cpu/postprocess/plan.h"
 #include "math/decode.h"

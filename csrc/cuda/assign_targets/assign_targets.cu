@@ -19,7 +19,7 @@
 #include "cuda/assign_targets/tiling.h"
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/tiles.h"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/assign_targets.h"
 #include "math/centerness.h"
 #include "math/labels.h"

@@ -11,11 +11,11 @@
 // identical boxes cancel exactly. The class logits, which want neither, contract and divide by
 // functions of math/ that say so: two instructions a logit more than in focal_loss.cu remain.
 #include "cuda/common/block_reduce.cuh"
+#include "cuda/drivers.h"
 #include "cuda/fcos_loss/box_and_centerness.cuh"
 #include "cuda/focal_loss/class_major.cuh"
 #include "cuda/focal_loss/location_major.cuh"
 #include "cuda/focal_loss/tiling.cuh"
-#include "cuda/ops.h"
 #include "fcos_ops/fcos_loss.h"
 
 namespace fcos_ops::cuda::fcos {

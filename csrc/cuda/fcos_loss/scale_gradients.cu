@@ -10,7 +10,7 @@
 #include "common/dtypes.h"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/fcos_loss.h"
 
 namespace fcos_ops::cuda::fcos {

@@ -12,10 +12,10 @@
 // counts: nearly all vectors hold negatives only and take a path of about 28 a logit (counted in
 // the PTX); the positives of a row are set aside and patched in.
 #include "cuda/common/block_reduce.cuh"
+#include "cuda/drivers.h"
 #include "cuda/focal_loss/class_major.cuh"
 #include "cuda/focal_loss/location_major.cuh"
 #include "cuda/focal_loss/tiling.cuh"
-#include "cuda/ops.h"
 
 namespace fcos_ops::cuda::focal {
 namespace {

@@ -17,9 +17,9 @@
 #include "cuda/common/device_radix_sort.h"
 #include "cuda/common/tiles.h"
 #include "cuda/common/workspace.h"
+#include "cuda/drivers.h"
 #include "cuda/nms/order.cuh"
 #include "cuda/nms/rounds.cuh"
-#include "cuda/ops.h"
 
 namespace fcos_ops::cuda::suppression {
 namespace {
