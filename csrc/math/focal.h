@@ -61,13 +61,13 @@ template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_negative(Real x, Real e, Real gamma) {
   const Sigmoid<Real> s = sigmoid_and_softplus(x, e);
   const Real modulation = power<kGamma>(s.p, s.softplus_minus, gamma);
-  Real slope = s.p;
-  if constexpr (kGamma == Gamma::kOne) slope += s.one_minus_p * s.softplus;
+  Real grad = s.p;
+  if constexpr (kGamma == Gamma::kOne) grad += s.one_minus_p * s.softplus;
   if constexpr (kGamma == Gamma::kTwo) {
-    slope = multiply_add_in_loss(Real(2) * s.one_minus_p, s.softplus, slope);
+    grad = multiply_add_in_loss(Real(2) * s.one_minus_p, s.softplus, grad);
   }
-  if constexpr (kGamma == Gamma::kAny) slope += gamma * s.one_minus_p * s.softplus;
-  return {modulation * s.softplus, modulation * slope};
+  if constexpr (kGamma == Gamma::kAny) grad += gamma * s.one_minus_p * s.softplus;
+  return {modulation * s.softplus, modulation * grad};
 }
 
 // Loss and derivative for a target t in [0, 1], without alpha. With u = 1 - p_t:
@@ -94,17 +94,17 @@ FCOS_HD LossAndGradient<Real> focal_dense(Real x, Real e, Real t, Real gamma) {
 // of the limit, which the largest finite logit has: its sigmoid is 0 or 1 exactly.
 template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_negative_anywhere(Real x, Real e, Real gamma) {
-  auto term = focal_negative<kGamma>(x > kLargest<Real> ? kLargest<Real> : x, e, gamma);
-  if (x > kLargest<Real>) term.loss = x;
-  return term;
+  auto loss_and_grad = focal_negative<kGamma>(x > kLargest<Real> ? kLargest<Real> : x, e, gamma);
+  if (x > kLargest<Real>) loss_and_grad.loss = x;
+  return loss_and_grad;
 }
 
 template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_dense_anywhere(Real x, Real e, Real t, Real gamma) {
   if (!(absolute(x) > kLargest<Real>)) return focal_dense<kGamma>(x, e, t, gamma);
-  auto term = focal_dense<kGamma>(x > 0 ? kLargest<Real> : -kLargest<Real>, e, t, gamma);
-  if (wrong_share(x, t) > 0) term.loss = kInfinity<Real>;
-  return term;
+  auto loss_and_grad = focal_dense<kGamma>(x > 0 ? kLargest<Real> : -kLargest<Real>, e, t, gamma);
+  if (wrong_share(x, t) > 0) loss_and_grad.loss = kInfinity<Real>;
+  return loss_and_grad;
 }
 
 // factor * loss; an infinite loss that does not count is 0.

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/clamped_offset.h"
 #include "common/dtypes.h"
-#include "common/offsets.h"
 #include "cpu/assign_targets/row_bands.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/parallel.h"
@@ -21,8 +21,8 @@
 namespace fcos_ops::cpu::assignment {
 namespace {
 
-constexpr std::int32_t kLanes = 4;    // cells of a row looked at together
-constexpr std::int32_t kWishes = 64;  // boxes looked at together
+constexpr std::int32_t kLanes = 4;          // cells of a row looked at together
+constexpr std::int32_t kBoxesPerLoop = 64;  // boxes looked at together
 
 struct Counts {
   std::int64_t positives;
@@ -30,9 +30,9 @@ struct Counts {
 };
 
 // What some boxes in a row want of a band: lanes of the loop that computes it.
-struct Wishes {
-  alignas(64) std::int32_t first_row[kWishes], end_row[kWishes];
-  alignas(64) std::int32_t first_column[kWishes], end_column[kWishes];
+struct CandidateRectangles {
+  alignas(64) std::int32_t first_row[kBoxesPerLoop], end_row[kBoxesPerLoop];
+  alignas(64) std::int32_t first_column[kBoxesPerLoop], end_column[kBoxesPerLoop];
 
   math::CellRectangle cells(std::int32_t i) const {
     return {{first_row[i], end_row[i]}, {first_column[i], end_column[i]}};
@@ -40,18 +40,18 @@ struct Wishes {
 };
 
 // Most boxes want nothing of most levels; many boxes at a time find that out.
-struct WishLoop {
+struct CandidateCellsLoop {
   template <class T, class Real>
   static FCOS_HD int run(const T* __restrict__ boxes, std::int32_t count,
                          const math::MatchLevel<Real>& level, const math::CellRectangle& bounds,
-                         Wishes* __restrict__ wishes) {
+                         CandidateRectangles* __restrict__ candidates) {
     for (std::int32_t i = 0; i < count; ++i) {
       const math::CellRectangle cells =
           math::candidate_cells(math::load_box(boxes + 4 * i), level, bounds);
-      wishes->first_row[i] = cells.rows.first;
-      wishes->end_row[i] = cells.rows.end;
-      wishes->first_column[i] = cells.columns.first;
-      wishes->end_column[i] = cells.columns.end;
+      candidates->first_row[i] = cells.rows.first;
+      candidates->end_row[i] = cells.rows.end;
+      candidates->first_column[i] = cells.columns.first;
+      candidates->end_column[i] = cells.columns.end;
     }
     return 0;
   }
@@ -106,14 +106,16 @@ class BandAssigner {
   Counts run() const {
     fill_background();
     Counts counts = {};
-    Wishes wishes;
+    CandidateRectangles candidates;
     const math::CellRectangle bounds = {band_.rows, {0, static_cast<std::int32_t>(width_)}};
     const std::int64_t end = box_offset(band_.image + 1);
-    for (std::int64_t box = box_offset(band_.image); box < end; box += kWishes) {
-      const auto count = static_cast<std::int32_t>(std::min<std::int64_t>(kWishes, end - box));
-      run_best<WishLoop>(boxes() + 4 * box, count, level_, bounds, &wishes);
+    for (std::int64_t box = box_offset(band_.image); box < end; box += kBoxesPerLoop) {
+      const auto count =
+          static_cast<std::int32_t>(std::min<std::int64_t>(kBoxesPerLoop, end - box));
+      run_best<CandidateCellsLoop>(boxes() + 4 * box, count, level_, bounds, &candidates);
       for (std::int32_t i = 0; i < count; ++i) {
-        if (wishes.first_row[i] < wishes.end_row[i]) bid(box + i, wishes.cells(i), &counts);
+        if (candidates.first_row[i] < candidates.end_row[i])
+          bid(box + i, candidates.cells(i), &counts);
       }
     }
     return counts;
@@ -184,7 +186,7 @@ class BandAssigner {
   }
 
   std::int64_t box_offset(std::int64_t image) const {
-    return math::read_offset(args_.offsets, args_.offset_dtype, image, 0, args_.num_boxes);
+    return math::clamped_offset(args_.offsets, args_.offset_dtype, image, 0, args_.num_boxes);
   }
   const T* boxes() const { return static_cast<const T*>(args_.boxes); }
   Real* ltrb() const { return static_cast<Real*>(args_.ltrb); }

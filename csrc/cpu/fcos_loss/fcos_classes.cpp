@@ -89,8 +89,8 @@ class ClassLoss {
           run_.logits.stride_channel};
       const Line<T> gradient = gradient_line(i, c, run_.gradient.stride_channel);
       if (label == math::kIgnored) {
-        std::fill(slopes_, slopes_ + length, Real(0));
-        store<Real>(slopes_, length, gradient);
+        std::fill(grads_, grads_ + length, Real(0));
+        store<Real>(grads_, length, gradient);
       } else {
         total += line(logits, gradient, length, positive, factors);
       }
@@ -139,9 +139,9 @@ class ClassLoss {
   // One class of all locations, by their labels and weights.
   double column(std::int64_t c) {
     return loop(logits_of_class(c), gradient_line(0, c, run_.gradient.stride_x), length_,
-                [&](const Real* x, Real* slopes) {
+                [&](const Real* x, Real* grads) {
                   return focal::focal_column<Real>(factors_, x, length_, run_.labels, weights_,
-                                                   static_cast<std::int32_t>(c), kNoLosses, slopes);
+                                                   static_cast<std::int32_t>(c), kNoLosses, grads);
                 });
   }
 
@@ -154,11 +154,11 @@ class ClassLoss {
   // Negatives, but for the one at `positive` if that is not -1.
   double line(Line<const T> logits, Line<T> gradient, std::int32_t count, std::int32_t positive,
               const focal::FocalFactors<Real>& factors) {
-    return loop(logits, gradient, count, [&](const Real* x, Real* slopes) {
+    return loop(logits, gradient, count, [&](const Real* x, Real* grads) {
       if (positive >= 0) {
-        return focal::focal_row(factors, x, count, positive, kNoLosses, slopes);
+        return focal::focal_row(factors, x, count, positive, kNoLosses, grads);
       }
-      return focal::focal_negatives(factors, x, count, kNoLosses, slopes);
+      return focal::focal_negatives(factors, x, count, kNoLosses, grads);
     });
   }
 
@@ -166,9 +166,9 @@ class ClassLoss {
   template <class Body>
   double loop(Line<const T> logits, Line<T> gradient, std::int32_t count, const Body& body) {
     const Real* const x = load(logits, count, buffer_);
-    Real* const slopes = writable(gradient, slopes_);
-    const double sum = body(x, slopes);
-    store(slopes, count, gradient);
+    Real* const grads = writable(gradient, grads_);
+    const double sum = body(x, grads);
+    store(grads, count, gradient);
     return sum;
   }
 
@@ -187,7 +187,7 @@ class ClassLoss {
   T* const gradient_;
   const std::int32_t length_;
   focal::FocalFactors<Real> factors_;
-  alignas(64) Real buffer_[kChunk], slopes_[kChunk], weights_[kChunk];
+  alignas(64) Real buffer_[kChunk], grads_[kChunk], weights_[kChunk];
 };
 
 }  // namespace

@@ -181,8 +181,8 @@ class FocalRun {
                      Line<G> gradient, std::int64_t count) {
     const auto length = static_cast<std::int32_t>(count);
     const Real* t = load(targets, length, buffers_.targets);
-    return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
-      return focal_dense<Real>(factors_, x, length, t, buffers_.weights, loss, slope);
+    return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* grad) {
+      return focal_dense<Real>(factors_, x, length, t, buffers_.weights, loss, grad);
     });
   }
 

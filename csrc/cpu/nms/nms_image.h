@@ -159,24 +159,24 @@ std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOpti
       order_by_score(candidates.scores, candidates.count, options.score_threshold, scratch.entries,
                      scratch.spare, scratch.order);
   if (count == 0 || options.max_detections == 0) return 0;
-  const bool by_class = candidates.classes != nullptr && !options.class_agnostic;
+  const bool per_class = candidates.classes != nullptr && !options.class_agnostic;
   const bool limited =
       candidates.classes != nullptr && options.max_detections_per_class < options.max_detections;
   std::int32_t num_classes = 0;
-  if (by_class || limited) {
+  if (per_class || limited) {
     num_classes = number_classes(candidates.classes, scratch.order, count, scratch.table,
                                  scratch.slots, scratch.sizes);
   }
   const auto all = static_cast<std::int32_t>(count);
   scratch.kept.lay_grids(sample_extent(candidates.boxes, scratch.order, count),
-                         by_class ? scratch.sizes : &all, by_class ? num_classes : 1);
+                         per_class ? scratch.sizes : &all, per_class ? num_classes : 1);
   ClassLimits limits = {scratch.slots, nullptr};
   if (limited) {
     limits.room = scratch.sizes;  // which the grids no longer need
     const auto room = static_cast<std::int32_t>(options.max_detections_per_class);  // < count
     std::fill(limits.room, limits.room + num_classes, room);
   }
-  return run_best<GreedyLoop>(candidates.boxes, scratch.order, by_class ? scratch.slots : nullptr,
+  return run_best<GreedyLoop>(candidates.boxes, scratch.order, per_class ? scratch.slots : nullptr,
                               count, options.max_detections, limits, first_index, &scratch.kept,
                               keep);
 }

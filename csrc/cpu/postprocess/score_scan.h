@@ -129,11 +129,11 @@ struct SigmoidLoop {
 template <class T>
 struct BoundLoop {
   static FCOS_HD int run(const math::Real<T>* __restrict__ center_scores, std::int32_t count,
-                         const math::ScoreFloor<math::Real<T>>& floor,
+                         const math::MinScore<math::Real<T>>& min_score,
                          math::Comparable<T>* __restrict__ bounds) {
 #pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
-      const auto bound = math::class_logit_bound(floor, center_scores[i]);
+      const auto bound = math::class_logit_bound(min_score, center_scores[i]);
       bounds[i] = math::comparable_bound<T>(bound);
     }
     return 0;

@@ -6,8 +6,8 @@
 
 namespace fcos_ops::cuda::assignment {
 
-inline constexpr std::int32_t kTileBits = 10;      // of the number of cells
-inline constexpr std::int32_t kCellsOfThread = 4;  // cells of a thread, below each other
+inline constexpr std::int32_t kTileBits = 10;       // of the number of cells
+inline constexpr std::int32_t kCellsPerThread = 4;  // cells of a thread, below each other
 
 // A level in tiles of 2^column_bits columns and 2^(kTileBits - column_bits) rows.
 template <class Real>

@@ -10,7 +10,7 @@ namespace fcos_ops::cuda {
 // 32 keys of the first warp, which alone has touched them. A bitonic network: pairs up to 32 apart
 // stay within 64 keys that one warp has throughout, and need no barrier of the block.
 template <unsigned kThreads, class Key>
-__device__ __forceinline__ void block_sort(Key* keys, unsigned size) {
+__device__ __forceinline__ void block_bitonic_sort(Key* keys, unsigned size) {
   static_assert(kThreads % kWarp == 0);
   for (unsigned run = 2; run <= size; run *= 2) {
     for (unsigned distance = run / 2; distance > 0; distance /= 2) {

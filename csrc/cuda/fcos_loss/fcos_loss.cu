@@ -52,37 +52,38 @@ struct BlockShares {
 };
 
 // One tile of class logits.
-template <class T, math::Gamma kGamma, bool kRows, bool kAnywhere>
+template <class T, math::Gamma kGamma, bool kLocationMajor, bool kAnywhere>
 __device__ __forceinline__ math::Real<T> class_tile(
     const focal::FocalTiling& tiling, std::int64_t index,
     const focal::FocalArguments<math::Real<T>>& args,
     const LocationArguments<math::Real<T>>& locations) {
   using Real = math::Real<T>;
-  using Terms = focal::FocalTerms<T, kGamma, focal::Labels::kMatches>;
+  using Loss = focal::ElementLoss<T, kGamma, focal::Labels::kMatches>;
   const auto number = static_cast<std::uint32_t>(index);
-  const std::uint32_t piece = kRows ? 0 : tiling.by_chunks.quotient(number);
-  const Tile tile = tiling.pieces[kRows ? index : piece];
-  const Real scale = loss_scales(locations, tile.image).by_positives;
+  const std::uint32_t tile_index = kLocationMajor ? 0 : tiling.chunk_divisor.quotient(number);
+  const Tile tile = tiling.tiles[kLocationMajor ? index : tile_index];
+  const Real scale = loss_scales(locations, tile.image).positives;
   const focal::FocalFactors<Real> factors = {args.positive_scale * scale,
                                              args.negative_scale * scale,
                                              gradient_scale(locations, args.gradient_scale)};
-  const Terms terms(args, factors);
-  if constexpr (kRows) {
-    return focal::RowTile<T, kGamma, focal::Labels::kMatches>(args, terms, tile)
+  const Loss element_loss(args, factors);
+  if constexpr (kLocationMajor) {
+    return focal::LocationMajorTile<T, kGamma, focal::Labels::kMatches>(args, element_loss, tile)
         .template sum<kAnywhere>();
   } else {
-    const auto chunk = static_cast<std::int32_t>(number - piece * tiling.by_chunks.divisor());
-    return focal::PlaneTile<T, kGamma, focal::Labels::kMatches>(
-               args, terms, tile, chunk * tiling.channels, tiling.channels)
+    const auto chunk =
+        static_cast<std::int32_t>(number - tile_index * tiling.chunk_divisor.divisor());
+    return focal::ClassMajorTile<T, kGamma, focal::Labels::kMatches>(
+               args, element_loss, tile, chunk * tiling.channels, tiling.channels)
         .template sum<kAnywhere>();
   }
 }
 
 // Of a multiprocessor: as many as there are registers for without a spill.
-template <class T, bool kRows>
-inline constexpr unsigned kBlocksAtOnce = sizeof(T) == 8            ? 4
-                                          : sizeof(T) == 2 && kRows ? 5
-                                                                    : 7;
+template <class T, bool kLocationMajor>
+inline constexpr unsigned kResidentBlocks = sizeof(T) == 8                     ? 4
+                                            : sizeof(T) == 2 && kLocationMajor ? 5
+                                                                               : 7;
 
 // Whether all gradients that a block would write have the scale that was expected; those of a head
 // without a gradient have none.
@@ -99,11 +100,11 @@ __device__ __forceinline__ bool has_expected(const focal::FocalArguments<Real>& 
                          : is_expected(classes.gradient_scale);
 }
 
-template <class T, math::Gamma kGamma, bool kRows>
-__global__ void __launch_bounds__(focal::kFocalThreads, kBlocksAtOnce<T, kRows>)
-    loss_kernel(focal::FocalTiling tiling, focal::FocalArguments<math::Real<T>> classes,
-                Tiles tiles, LocationArguments<math::Real<T>> locations, BlockShares shares,
-                double* partials) {
+template <class T, math::Gamma kGamma, bool kLocationMajor>
+__global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<T, kLocationMajor>)
+    fcos_loss_kernel(focal::FocalTiling tiling, focal::FocalArguments<math::Real<T>> classes,
+                     Tiles tiles, LocationArguments<math::Real<T>> locations, BlockShares shares,
+                     double* partials) {
   using Real = math::Real<T>;
   const bool takes_locations = shares.takes_locations(blockIdx.x);
   if (shares.only_unexpected && has_expected(classes, locations, takes_locations)) return;
@@ -122,12 +123,12 @@ __global__ void __launch_bounds__(focal::kFocalThreads, kBlocksAtOnce<T, kRows>)
     const unsigned block = shares.class_block(blockIdx.x);
     double sum = 0;
     for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
-      sum += class_tile<T, kGamma, kRows, false>(tiling, i, classes, locations);
+      sum += class_tile<T, kGamma, kLocationMajor, false>(tiling, i, classes, locations);
     }
     if (focal::has_infinite(sum)) {
       sum = 0;
       for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
-        sum += class_tile<T, kGamma, kRows, true>(tiling, i, classes, locations);
+        sum += class_tile<T, kGamma, kLocationMajor, true>(tiling, i, classes, locations);
       }
     }
     const Real total = block_sum<focal::kFocalThreads, 2>(static_cast<Real>(sum));
@@ -143,7 +144,7 @@ struct Losses {
 // Adds the sums of the blocks. One block of kFinishThreads.
 template <class Real>
 __global__ void __launch_bounds__(kFinishThreads)
-    finish_losses(const double* partials, BlockShares shares, Losses<Real> losses) {
+    fcos_loss_finish_kernel(const double* partials, BlockShares shares, Losses<Real> losses) {
   double classes = 0, ltrb = 0, centerness = 0;
   for (unsigned i = threadIdx.x; i < shares.class_blocks; i += kFinishThreads) {
     classes += partials[i];
@@ -175,7 +176,7 @@ focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   const bool weighted = args.alpha >= 0.0;
   focal::FocalArguments<Real> result = {};
   result.num_classes = static_cast<std::int32_t>(args.num_classes);
-  result.by_classes = focal::divisor_of(args.num_classes);
+  result.class_divisor = focal::divisor_of(args.num_classes);
   result.labels = args.labels;
   result.label_dtype = args.label_dtype;
   result.matched = args.matched;
@@ -187,8 +188,8 @@ focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     focal::FocalLevel& level = result.level[i];
     level.width = args.class_logits[i].width;
-    level.has_planes =
-        all_arrays(args, i, [](const auto& view) { return focal::has_planes(view); });
+    level.is_class_major =
+        all_arrays(args, i, [](const auto& view) { return focal::is_class_major(view); });
     level.logits = focal::level_array(args.class_logits, i);
     level.gradient = focal::level_array(args.class_gradient, i);
   }
@@ -237,11 +238,11 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
 template <class T, math::Gamma kGamma>
 Status run(const FcosLossArgs& args, double* partials, const Context& context) {
   using Real = math::Real<T>;
-  const bool are_rows = focal::takes_rows<T>(
+  const bool location_major = focal::takes_location_major<T>(
       args.num_levels, args.num_classes,
       [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
   const focal::FocalTiling tiling = focal::focal_tiling(
-      args.class_logits, args.num_levels, args.batch, args.num_classes, kVector<T>, are_rows);
+      args.class_logits, args.num_levels, args.batch, args.num_classes, kVector<T>, location_major);
   if (tiling.is_too_large()) return too_large("fcos_loss: too many class logits that are not rows");
   const auto classes = class_arguments<Real>(args);
   const auto locations = location_arguments<Real>(args);
@@ -256,16 +257,16 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
                                                                              : kMaxLocationBlocks)
                       : 0,
       args.only_unexpected);
-  const auto kernel = are_rows ? loss_kernel<T, kGamma, true> : loss_kernel<T, kGamma, false>;
-  const Status status =
-      launch("fcos_loss: loss_kernel", kernel, shares.count(), focal::kFocalThreads, context,
-             tiling, classes, tiles, locations, shares, partials);
+  const auto kernel =
+      location_major ? fcos_loss_kernel<T, kGamma, true> : fcos_loss_kernel<T, kGamma, false>;
+  const Status status = launch("fcos_loss_kernel", kernel, shares.count(), focal::kFocalThreads,
+                               context, tiling, classes, tiles, locations, shares, partials);
   if (!status.ok() || !(args.class_loss || args.ltrb_loss || args.centerness_loss)) return status;
   const Losses<Real> losses = {static_cast<Real*>(args.class_loss),
                                static_cast<Real*>(args.ltrb_loss),
                                static_cast<Real*>(args.centerness_loss)};
-  return launch("fcos_loss: finish_losses", finish_losses<Real>, 1, kFinishThreads, context,
-                static_cast<const double*>(partials), shares, losses);
+  return launch("fcos_loss_finish_kernel", fcos_loss_finish_kernel<Real>, 1, kFinishThreads,
+                context, static_cast<const double*>(partials), shares, losses);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 constexpr std::int32_t kHeads = 3;
-constexpr std::int64_t kPiece = 4096;  // elements of a block at a time
+constexpr std::int64_t kTile = 4096;  // elements of a block at a time
 constexpr std::int64_t kBlocks =
     528;  // beyond, a block takes several pieces; 4 for each of 132 SMs
 
@@ -27,7 +27,7 @@ struct Gradient {
   DType dtype;
   std::int32_t head;
   bool is_dense;
-  std::int64_t size, first_piece;        // elements; among the pieces of all
+  std::int64_t size, first_tile;         // elements; among the pieces of all
   std::int64_t channels, height, width;  // what follows is for those that are not dense
   std::int64_t stride_batch, stride_channel, stride_y, stride_x;
 };
@@ -35,7 +35,7 @@ struct Gradient {
 struct Gradients {
   Gradient gradient[kHeads * kMaxLevels];
   std::int32_t count;
-  std::int64_t pieces;
+  std::int64_t tiles;
   const void* scale[kHeads];
 };
 
@@ -60,8 +60,8 @@ __device__ __forceinline__ void scale_vector(T* data, std::int64_t left, math::R
 
 // Elements [first, end) of a gradient.
 template <class T>
-__device__ __forceinline__ void scale_piece(const Gradient& gradient, std::int64_t first,
-                                            std::int64_t end, math::Real<T> factor) {
+__device__ __forceinline__ void scale_tile(const Gradient& gradient, std::int64_t first,
+                                           std::int64_t end, math::Real<T> factor) {
   T* const data = static_cast<T*>(gradient.data);
   if (gradient.is_dense) {
     for (std::int64_t i = first + threadIdx.x * kVector<T>; i < end; i += kThreads * kVector<T>) {
@@ -80,7 +80,7 @@ __device__ __forceinline__ void scale_piece(const Gradient& gradient, std::int64
 }
 
 template <class Real>
-__global__ void __launch_bounds__(kThreads, 1) scale_kernel(Gradients all) {
+__global__ void __launch_bounds__(kThreads, 1) fcos_loss_scale_gradients_kernel(Gradients all) {
   Real factor[kHeads];
   bool has_work = false;
   for (std::int32_t head = 0; head < kHeads; ++head) {
@@ -89,15 +89,17 @@ __global__ void __launch_bounds__(kThreads, 1) scale_kernel(Gradients all) {
   }
   if (!has_work) return;
   std::int32_t index = 0;
-  for (std::int64_t piece = blockIdx.x; piece < all.pieces; piece += gridDim.x) {
-    while (index + 1 < all.count && piece >= all.gradient[index + 1].first_piece) ++index;
+  for (std::int64_t tile = blockIdx.x; tile < all.tiles; tile += gridDim.x) {
+    while (index + 1 < all.count && tile >= all.gradient[index + 1].first_tile) ++index;
     const Gradient& gradient = all.gradient[index];
-    const Real by = gradient.head == 0 ? factor[0] : gradient.head == 1 ? factor[1] : factor[2];
-    if (by == Real(1)) continue;
-    const std::int64_t first = (piece - gradient.first_piece) * kPiece;
-    const std::int64_t end = first + kPiece < gradient.size ? first + kPiece : gradient.size;
+    const Real head_scale = gradient.head == 0   ? factor[0]
+                            : gradient.head == 1 ? factor[1]
+                                                 : factor[2];
+    if (head_scale == Real(1)) continue;
+    const std::int64_t first = (tile - gradient.first_tile) * kTile;
+    const std::int64_t end = first + kTile < gradient.size ? first + kTile : gradient.size;
     math::dispatch(math::ComputedAs<Real>{}, gradient.dtype, [&](auto type) {
-      scale_piece<typename decltype(type)::type>(gradient, first, end, by);
+      scale_tile<typename decltype(type)::type>(gradient, first, end, head_scale);
     });
   }
 }
@@ -137,7 +139,7 @@ Gradients gradients_of(const FcosScaleArgs& args) {
                                    i,
                                    is_dense(view, args.batch, head.channels),
                                    size,
-                                   all.pieces,
+                                   all.tiles,
                                    head.channels,
                                    view.height,
                                    view.width,
@@ -145,7 +147,7 @@ Gradients gradients_of(const FcosScaleArgs& args) {
                                    view.stride_channel,
                                    view.stride_y,
                                    view.stride_x};
-      all.pieces += (size + kPiece - 1) / kPiece;
+      all.tiles += (size + kTile - 1) / kTile;
     }
   }
   return all;
@@ -161,10 +163,11 @@ Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
   if (!guard.status().ok()) return guard.status();
   const fcos::Gradients all = fcos::gradients_of(args);
   const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
-  const auto blocks = static_cast<unsigned>(std::min(all.pieces, fcos::kBlocks));
-  return launch("fcos_scale_gradients: scale_kernel",
-                is_double ? fcos::scale_kernel<double> : fcos::scale_kernel<float>, blocks,
-                fcos::kThreads, context, all);
+  const auto blocks = static_cast<unsigned>(std::min(all.tiles, fcos::kBlocks));
+  return launch("fcos_loss_scale_gradients_kernel",
+                is_double ? fcos::fcos_loss_scale_gradients_kernel<double>
+                          : fcos::fcos_loss_scale_gradients_kernel<float>,
+                blocks, fcos::kThreads, context, all);
 }
 
 }  // namespace fcos_ops::cuda

@@ -21,7 +21,7 @@ namespace fcos_ops::cuda::focal {
 namespace {
 
 template <bool kDense>
-inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kRows;
+inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kPerRow;
 
 template <class Real>
 __device__ __forceinline__ void write_partial(double sum, double* partials) {
@@ -31,16 +31,19 @@ __device__ __forceinline__ void write_partial(double sum, double* partials) {
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
-    rows_kernel(Tiles tiles, FocalArguments<math::Real<T>> args, double* partials) {
-  const FocalTerms<T, kGamma, kLabels<kDense>> terms(args, focal_factors(args));
+    focal_loss_location_major_kernel(Tiles tiles, FocalArguments<math::Real<T>> args,
+                                     double* partials) {
+  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   double sum = 0;
   for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).template sum<false>();
+    sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
+               .template sum<false>();
   }
   if (has_infinite(sum)) {
     sum = 0;
     for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-      sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).template sum<true>();
+      sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
+                 .template sum<true>();
     }
   }
   write_partial<math::Real<T>>(sum, partials);
@@ -48,13 +51,14 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
-    planes_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args, double* partials) {
-  const FocalTerms<T, kGamma, kLabels<kDense>> terms(args, focal_factors(args));
+    focal_loss_class_major_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
+                                  double* partials) {
+  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   const auto tile = [&](std::uint32_t i) {
-    const std::uint32_t piece = tiling.by_chunks.quotient(i);
-    const auto chunk = static_cast<std::int32_t>(i - piece * tiling.by_chunks.divisor());
-    return PlaneTile<T, kGamma, kLabels<kDense>>(args, terms, tiling.pieces[piece],
-                                                 chunk * tiling.channels, tiling.channels);
+    const std::uint32_t tile_index = tiling.chunk_divisor.quotient(i);
+    const auto chunk = static_cast<std::int32_t>(i - tile_index * tiling.chunk_divisor.divisor());
+    return ClassMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiling.tiles[tile_index],
+                                                      chunk * tiling.channels, tiling.channels);
   };
   const auto count = static_cast<std::uint32_t>(tiling.count);
   double sum = 0;
@@ -95,7 +99,7 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
   result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     result.level[i] = {args.logits[i].width,
-                       all_arrays(args, i, [](const auto& view) { return has_planes(view); }),
+                       all_arrays(args, i, [](const auto& view) { return is_class_major(view); }),
                        level_array(args.logits, i),
                        level_array(args.targets, i),
                        level_array(args.losses, i),
@@ -107,23 +111,25 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
 template <class T, Gamma kGamma, bool kDense>
 Status run(const FocalLossArgs& args, double* partials, const Context& context) {
   const auto arguments = arguments_of<math::Real<T>>(args);
-  const bool are_rows = takes_rows<T>(
+  const bool location_major = takes_location_major<T>(
       args.num_levels, args.num_classes,
       [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
   const FocalTiling tiling = focal_tiling(args.logits, args.num_levels, args.batch,
-                                          args.num_classes, kVector<T>, are_rows);
+                                          args.num_classes, kVector<T>, location_major);
   if (tiling.is_too_large()) {
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
   const unsigned blocks = tiling.blocks();
-  const Status status =
-      are_rows ? launch("sigmoid_focal_loss: rows_kernel", rows_kernel<T, kGamma, kDense>, blocks,
-                        kFocalThreads, context, tiling.pieces, arguments, partials)
-               : launch("sigmoid_focal_loss: planes_kernel", planes_kernel<T, kGamma, kDense>,
-                        blocks, kFocalThreads, context, tiling, arguments, partials);
+  const Status status = location_major
+                            ? launch("focal_loss_location_major_kernel",
+                                     focal_loss_location_major_kernel<T, kGamma, kDense>, blocks,
+                                     kFocalThreads, context, tiling.tiles, arguments, partials)
+                            : launch("focal_loss_class_major_kernel",
+                                     focal_loss_class_major_kernel<T, kGamma, kDense>, blocks,
+                                     kFocalThreads, context, tiling, arguments, partials);
   if (!status.ok() || args.loss_sum == nullptr) return status;
-  return launch("sigmoid_focal_loss: finish_sum", finish_sum<math::Real<T>>, 1, kFinishThreads,
-                context, static_cast<const double*>(partials), std::int64_t{blocks},
+  return launch("sigmoid_focal_loss: finish_sum_kernel", finish_sum_kernel<math::Real<T>>, 1,
+                kFinishThreads, context, static_cast<const double*>(partials), std::int64_t{blocks},
                 static_cast<math::Real<T>*>(args.loss_sum));
 }
 
