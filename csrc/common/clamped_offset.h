@@ -1,4 +1,4 @@
-// Where the items of a list begin in a ragged array.
+// The offsets at which the items of a list begin in a ragged array.
 #pragma once
 
 #include "common/dtypes.h"

@@ -72,7 +72,7 @@ struct LossLoop {
   }
 };
 
-// Which of `count` rows from `first` on count, as bytes.
+// Sets a byte for each of `count` rows from `first` on: 1 where the row counts.
 void select(const CenternessLossArgs& args, std::int64_t first, std::int64_t count,
             std::uint8_t* counts) {
   if (args.selection == nullptr) {

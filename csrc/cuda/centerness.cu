@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// What the loss kernel takes by value of CenternessLossArgs.
+// The part of CenternessLossArgs that the loss kernel takes by value.
 struct LossArguments {
   DType dtype, selection_dtype, gradient_dtype;
   const void *target, *selection, *gradient_scale;

@@ -20,7 +20,7 @@ constexpr std::int64_t kTile = kThreads;  // few pairs: spread them
 // Blocks that have a sum each; beyond, a block takes several tiles.
 constexpr std::int64_t kMaxPartials = 2048;
 
-// What the kernel takes by value of IouLossArgs.
+// The part of IouLossArgs that the kernel takes by value.
 template <class Real>
 struct IouArguments {
   DType pred_dtype, target_dtype, gradient_dtype;

@@ -10,7 +10,7 @@ struct Box {
   Real x1, y1, x2, y2;
 };
 
-// From four numbers of any floating type.
+// The box of four numbers of any floating type.
 template <class T>
 FCOS_HD Box<Real<T>> load_box(const T* xyxy) {
   return {to_real(xyxy[0]), to_real(xyxy[1]), to_real(xyxy[2]), to_real(xyxy[3])};

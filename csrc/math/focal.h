@@ -18,15 +18,15 @@ FCOS_HD Real exp_minus_absolute(Real x) {
   return exp_in_loss(-absolute(x));
 }
 
-// Of one logit x: sigmoid(x), sigmoid(-x), softplus(x) = -log(sigmoid(-x)), softplus(-x) =
-// -log(sigmoid(x)), and what the larger of these two is above |x|; each is accurate in relative
+// Functions of one logit x: sigmoid(x), sigmoid(-x), softplus(x) = -log(sigmoid(-x)), softplus(-x)
+// = -log(sigmoid(x)), and what the larger of these two is above |x|; each is accurate in relative
 // terms, and what is not used costs nothing.
 template <class Real>
 struct Sigmoid {
   Real p, one_minus_p, softplus, softplus_minus, log_sum;
 };
 
-// From x and e = exp(-|x|). softplus(-x) is NaN at x = infinity.
+// Takes x and e = exp(-|x|). softplus(-x) is NaN at x = infinity.
 template <class Real>
 FCOS_HD Sigmoid<Real> sigmoid_and_softplus(Real x, Real e) {
   const Real larger = reciprocal_in_loss(Real(1) + e);
@@ -90,8 +90,8 @@ FCOS_HD LossAndGradient<Real> focal_dense(Real x, Real e, Real t, Real gamma) {
   return {modulation * cross_entropy, modulation * (gamma * ratio * cross_entropy + error)};
 }
 
-// The two above for any logit. One that is infinite on the wrong side costs infinity, at the slope
-// of the limit, which the largest finite logit has: its sigmoid is 0 or 1 exactly.
+// The two above for any logit. One that is infinite on the wrong side costs infinity, and has the
+// derivative of the limit, which the largest finite logit has: its sigmoid is 0 or 1 exactly.
 template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_negative_anywhere(Real x, Real e, Real gamma) {
   auto loss_and_grad = focal_negative<kGamma>(x > kLargest<Real> ? kLargest<Real> : x, e, gamma);

@@ -83,9 +83,9 @@ struct EndGradients {
   Real low, high;
 };
 
-// From derivatives by lengths to those by the ends of the first box. An end belongs to the overlap
-// or to the enclosing interval, and half to each where both boxes share it. At length 0 an overlap
-// has slope 0, but a side has slope 1: a box of no width can still grow.
+// The derivatives by the ends of the first box, given those by lengths. An end belongs to the
+// overlap or to the enclosing interval, and half to each where both boxes share it. At length 0 an
+// overlap has derivative 0, but a side has derivative 1: a box of no width can still grow.
 template <IouKind kKind, class Real>
 FCOS_HD EndGradients<Real> end_gradients(const AxisPair<Real>& a, const AxisLengths<Real>& length,
                                          const AxisGradients<Real>& grad) {
@@ -152,7 +152,8 @@ FCOS_HD Real pair_loss(const AxisLengths<Real>& x, const AxisLengths<Real>& y, R
   // 1 - iou, without its cancellation: 0 for identical boxes, and accurate for similar ones.
   const Real distance = ((area + eps) - overlap) * inverse;
   Real loss = distance;
-  // By the area of the overlap (a part of the union with a minus) and by that of the first box.
+  // Derivatives by the area of the overlap (a part of the union with a minus) and by that of the
+  // first box.
   Real grad_overlap = -(Real(1) + iou) * inverse;
   Real grad_pred = iou * inverse;
   if constexpr (kKind == IouKind::kIou) {
@@ -222,8 +223,8 @@ FCOS_HD BoxLoss<Real> iou_loss_within_limit(const Real (&pred)[4], const Real (&
   return {loss, {x_ends.low, y_ends.low, x_ends.high, y_ends.high}};
 }
 
-// Any pair: what a NaN makes of the loss is also all of the gradient. `limit` is kCoordinateLimit,
-// given at run time: g++ takes a minimum with a constant for two instructions.
+// Any pair: where the loss is NaN, so is all of the gradient. `limit` is kCoordinateLimit, given at
+// run time: g++ takes a minimum with a constant for two instructions.
 template <IouKind kKind, BoxFormat kFormat, class Real>
 FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], Real limit,
                                Real eps) {

@@ -1,4 +1,4 @@
-// Whether a location matches a box, and which cells of a level can possibly match it.
+// The test if a location matches a box, and the cells of a level that can possibly match it.
 //
 // The decisions use + - * and comparisons only, each rounded to Real (sources that include this
 // file are compiled without contraction), so that every loop, kernel and the PyTorch reference

@@ -73,14 +73,14 @@ FCOS_HD float logit_bound(float score) {
   return lowered < 1.0f ? bound : kInfinity<float>;
 }
 
-// What the next candidate must reach at least: a class score, and a product of the class score and
-// the centerness. Numbers <= 0 ask for nothing.
+// The least that a candidate must have: a class score, and a product of class score and centerness.
+// Numbers <= 0 ask for nothing.
 template <class Real>
 struct MinScore {
   Real class_score, product;
 };
 
-// The floor of a least score, and that of a least class score. Where products could be subnormal
+// The MinScore of a least score, and that of a least class score. Where products could be subnormal
 // the margin of logit_bound is too narrow.
 template <class Real>
 FCOS_HD MinScore<Real> min_for_score(double least, bool square_root) {
@@ -92,7 +92,7 @@ FCOS_HD MinScore<Real> min_for_class_score(double least) {
   return {static_cast<Real>(least < 1e-30 ? 0.0 : least), 0};
 }
 
-// What reaches both.
+// The MinScore that asks for both.
 template <class Real>
 FCOS_HD MinScore<Real> higher(const MinScore<Real>& a, const MinScore<Real>& b) {
   return {a.class_score > b.class_score ? a.class_score : b.class_score,

@@ -30,7 +30,7 @@ Status check_sizes(const FcosLossArgs& args) {
   return {};
 }
 
-// Whether the views of a head have the sizes of the class logits, and data.
+// True if the views of a head have the sizes of the class logits, and data.
 template <class View>
 bool is_head(const FcosLossArgs& args, const View* views, std::int64_t channels) {
   return are_views(views, args.class_logits, args.num_levels, args.batch * channels);
@@ -93,7 +93,7 @@ std::size_t workspace_size(const FcosLossArgs& args, const Context& context) {
                          : cuda::fcos_loss_workspace_size(args);
 }
 
-// Whether the gradient of a head can be scaled.
+// True if the gradient of a head can be scaled.
 bool is_scalable(const FcosScaleArgs& args, const HeadGradient& head) {
   return are_levels(head.gradient, args.num_levels, args.batch, head.channels) &&
          are_views(head.gradient, head.gradient, args.num_levels, args.batch * head.channels) &&

@@ -1,4 +1,4 @@
-// What stands in for the CUDA drivers in a library without them.
+// Stand-ins for the CUDA drivers in a library without them.
 #include "cuda/drivers.h"
 
 namespace fcos_ops::cuda {

@@ -1,4 +1,4 @@
-// What stands in for the CPU drivers: here only kernels run.
+// Stand-ins for the CPU drivers: here only kernels run.
 #include "cpu/drivers.h"
 
 namespace fcos_ops::cpu {

@@ -2,8 +2,8 @@
 //
 // Threads take bands of rows of one level of one image. A band is first filled with background at
 // the speed of memset. Then each box of the image walks over the few cells that it may match and
-// bids for them in `matched`, where the best box so far stands; a winner writes its targets at
-// once. So the cost grows with the cells that boxes cover.
+// bids for them in `matched`, where the best box so far stands; one with a lower cost writes its
+// targets at once. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
 
 #include <algorithm>
@@ -29,7 +29,7 @@ struct Counts {
   double centerness;
 };
 
-// What some boxes in a row want of a band: lanes of the loop that computes it.
+// The cells of a band that some neighbouring boxes may match: lanes of the loop that computes them.
 struct CandidateRectangles {
   alignas(64) std::int32_t first_row[kBoxesPerLoop], end_row[kBoxesPerLoop];
   alignas(64) std::int32_t first_column[kBoxesPerLoop], end_column[kBoxesPerLoop];
@@ -39,7 +39,7 @@ struct CandidateRectangles {
   }
 };
 
-// Most boxes want nothing of most levels; many boxes at a time find that out.
+// Most boxes match nothing in most levels; many boxes at a time find that out.
 struct CandidateCellsLoop {
   template <class T, class Real>
   static FCOS_HD int run(const T* __restrict__ boxes, std::int32_t count,
@@ -57,14 +57,14 @@ struct CandidateCellsLoop {
   }
 };
 
-// What neighbouring cells of a row would get from a box: lanes of one vectorised loop, for square
-// roots and divisions are what a match costs most.
+// The targets of neighbouring cells of a row if they match a box: lanes of one vectorised loop, for
+// square roots and divisions are what a match costs most.
 template <class Real>
 struct Targets {
   alignas(16) std::int32_t matches[kLanes];
   alignas(16) Real left[kLanes], top[kLanes], right[kLanes], bottom[kLanes], centerness[kLanes];
 
-  // Of the cells (row, first_column + lane), with distances in multiples of `unit`.
+  // Computes those of the cells (row, first_column + lane), with distances in multiples of `unit`.
   void compute(math::Box<Real> box, math::MatchLevel<Real> level, std::int32_t row,
                std::int32_t first_column, Real unit) {
     const Real y = math::location(row, level.offset, level.stride_y);

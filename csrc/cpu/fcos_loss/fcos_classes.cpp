@@ -1,4 +1,4 @@
-// Classes of the FCOS loss.
+// The focal loss of the classes in the FCOS loss.
 //
 // Where locations are the contiguous axis, as in NCHW, the run of a class is one line; it has
 // mostly no positive at all, or one. Where classes are, neighbouring background locations are.
@@ -59,7 +59,7 @@ class ClassLoss {
     return total;
   }
 
-  // How many background rows from `first` on form one contiguous line of up to a chunk.
+  // The number of background rows from `first` on that form one contiguous line of up to a chunk.
   std::int64_t background_rows_from(std::int32_t first) const {
     const std::int64_t limit = std::min<std::int64_t>(length_ - first, kChunk / run_.num_classes);
     std::int64_t count = 1;

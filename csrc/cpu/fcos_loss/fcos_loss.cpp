@@ -76,7 +76,7 @@ struct Sums {
   double classes = 0, ltrb = 0, centerness = 0;
 };
 
-// What multiplies losses and gradients, by the normalizers of an image.
+// The factors of losses and gradients, by the normalizers of an image.
 template <class Real>
 struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
@@ -278,7 +278,7 @@ class FcosRun {
     }
   }
 
-  // Of a channel of positive i of the block, in elements.
+  // The offset, in elements, of a channel of positive i of the block.
   template <class View>
   std::int64_t offset(const View& view, std::int32_t i, std::int64_t channel) const {
     return run_.batch * view.stride_batch + run_.y * view.stride_y +
@@ -301,7 +301,7 @@ void write_loss(double sum, void* loss) {
   if (loss) *static_cast<Real*>(loss) = static_cast<Real>(sum);
 }
 
-// Without the gradients that are as was expected.
+// `args` without the gradients whose scale is the expected one.
 template <class Real>
 FcosLossArgs unexpected_part(FcosLossArgs args) {
   const Real expected = expected_scale<Real>(args);

@@ -25,7 +25,7 @@ FCOS_HD void store_exponentials(const Real* __restrict__ logits, std::int32_t co
   for (std::int32_t i = 0; i < count; ++i) gradient[i] = math::exp_minus_absolute(logits[i]);
 }
 
-// What a loop makes of the losses: their sum; that, and an array of them; or the same of logits
+// The results of a loop: the sum of the losses; that, and an array of them; or the same of logits
 // that may be infinite, where the array may be null.
 enum class Mode { kSum, kLosses, kAnywhere };
 

@@ -70,7 +70,7 @@ class FocalRun {
     return total;
   }
 
-  // How many background rows from `first` on form one contiguous, equally weighted line.
+  // The number of background rows from `first` on that form one contiguous, equally weighted line.
   std::int64_t background_rows_from(std::int64_t first) const {
     const std::int64_t limit = std::min(run_.length - first, kChunk / args_.num_classes);
     std::int64_t rows = 1;

@@ -1,4 +1,4 @@
-// Non-maximum suppression on a CPU: threads take pieces of neighbouring images; see nms_image.h for
+// Non-maximum suppression on a CPU: threads take runs of neighbouring images; see nms_image.h for
 // what happens in an image.
 #include "fcos_ops/nms.h"
 
@@ -14,8 +14,8 @@
 namespace fcos_ops::cpu::suppression {
 namespace {
 
-// The images of a piece use the same scratch memory, one after the other. So many pieces a thread
-// keep all threads busy until the end, though images differ.
+// The images of a run use the same scratch memory, one after the other. So many runs a thread keep
+// all threads busy until the end, though images differ.
 constexpr std::int64_t kRunsPerThread = 32;
 
 constexpr std::int64_t kMaxCandidates = std::numeric_limits<std::int32_t>::max();  // of an image
@@ -25,7 +25,7 @@ std::int64_t count_runs(const NmsArgs& args, const Context& context) {
   return std::min(args.num_images, threads > 1 ? threads * kRunsPerThread : 1);
 }
 
-// Where image `index` begins, clamped to [low, high].
+// The offset at which image `index` begins, clamped to [low, high].
 std::int64_t offset_at(const NmsArgs& args, std::int64_t index, std::int64_t low,
                        std::int64_t high) {
   if (args.offsets == nullptr) return index == 0 ? low : high;
@@ -41,14 +41,14 @@ struct NmsMemory {
         runs(scratch.take<std::byte>(
             static_cast<std::int64_t>(start_of(num_runs, args.num_boxes)))) {}
 
-  // In `pieces`, of a piece behind others that have so many boxes.
+  // The offset in `runs` of a run behind others that have so many boxes.
   std::size_t start_of(std::int64_t run, std::int64_t boxes) const {
     return nms_scratch_size<T, Score>(run, boxes, std::min(boxes, run * max_detections));
   }
 
   std::int64_t max_detections;
   Scratch scratch;
-  std::int64_t* first_boxes;  // of each piece, then the end of the last
+  std::int64_t* first_boxes;  // of each run, then the end of the last
   std::byte* runs;
 };
 
@@ -58,7 +58,7 @@ Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context)
   const std::int64_t num_runs = count_runs(args, context);
   const NmsMemory<T, Score> memory(args, num_runs, workspace.data);
   const auto first_image = [&](std::int64_t run) { return run * args.num_images / num_runs; };
-  // Read once, so that pieces stay apart whatever becomes of the offsets.
+  // Offsets are read once, so that runs stay apart whatever becomes of them.
   for (std::int64_t run = 0; run <= num_runs; ++run) {
     const std::int64_t low = run == 0 ? 0 : memory.first_boxes[run - 1];
     memory.first_boxes[run] = offset_at(args, first_image(run), low, args.num_boxes);
@@ -84,7 +84,7 @@ Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context)
   return {};
 }
 
-// Reads the offsets, which must lie in memory of the CPU.
+// True if the offsets, which must lie in memory of the CPU, are valid.
 bool are_offsets(const NmsArgs& args) {
   if (args.offsets == nullptr) return args.num_boxes <= kMaxCandidates;
   std::int64_t previous = 0;

@@ -32,8 +32,8 @@ struct NmsOptions {
   std::int64_t max_detections_per_class = INT64_MAX;  // counted among what NMS leaves
 };
 
-// Of `count` candidates, those that can be kept as ones that suppress others: with a limit for each
-// class also boxes without room in theirs.
+// The most of `count` candidates that can be kept to suppress others: with a limit for each class
+// also boxes without room in theirs.
 inline std::int64_t max_kept(const NmsOptions& options, std::int64_t count) {
   const bool limited = options.max_detections_per_class < options.max_detections;
   return limited ? count : std::min(count, options.max_detections);
@@ -112,13 +112,13 @@ Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, s
   return {left, top, right - left, bottom - top, width / samples, height / samples};
 }
 
-// How many boxes of each class may still be kept.
+// The number of boxes of each class that may still be kept.
 struct ClassLimits {
   const std::int32_t* slots;  // the class of candidate order[k]
   std::int32_t* room;         // of each class, or null: no limit
 };
 
-// `grids`: that of candidate order[k], or null where all share one.
+// `grids` has the grid of candidate order[k], or is null where all share one.
 struct GreedyLoop {
   template <class T>
   static FCOS_HD std::int64_t run(const T* boxes, const std::int32_t* order,

@@ -120,8 +120,8 @@ class LevelScan {
     }
   }
 
-  // Collects what reached its bound, to be scored together with more. A hit h is location
-  // first + h / width of the chunk, channel c + h % width.
+  // Collects the hits, to be scored together with more. A hit h is location first + h / width of
+  // the chunk, channel c + h % width.
   void collect(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
     if (collected_ + found > kChunk) score_collected();
     for (std::int32_t h = 0; h < found; ++h, ++collected_) {
@@ -133,7 +133,7 @@ class LevelScan {
     }
   }
 
-  // Scores what was collected and hands what passes the threshold to the candidates.
+  // Scores the collected hits and hands those that pass the threshold to the candidates.
   void score_collected() {
     const std::int32_t count = collected_;
     collected_ = 0;

@@ -1,4 +1,4 @@
-// How post-processing is cut into pieces, and the scratch memory of each.
+// The bands of post-processing, and its workspace.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ inline constexpr std::int64_t kBandLogits = 1 << 18;
 // The bands of one level of one image, and where their candidates go.
 struct LevelPlan {
   std::int64_t locations, logits;  // of the level
-  std::int64_t k;                  // how many candidates can win
+  std::int64_t k;                  // candidates to select
   std::int64_t bands, band_locations;
   std::int64_t band_capacity;    // candidates that a band may hold while it is scanned
   std::int64_t first_band;       // among those of the image
@@ -72,9 +72,9 @@ struct PostprocessMemory {
   Scratch scratch;
   Scored<Real>* candidates;  // [batch, plan.capacity]
   std::int64_t* counts;      // [batch, plan.bands]
-  Real* boxes;               // [batch, plan.winners, 4]
-  Real* scores;              // [batch, plan.winners]
-  std::int32_t* labels;      // [batch, plan.winners]
+  Real* boxes;               // [batch, plan.max_selected, 4]
+  Real* scores;              // [batch, plan.max_selected]
+  std::int32_t* labels;      // [batch, plan.max_selected]
   std::int64_t max_kept;
   std::int64_t* keep;  // [batch, max_kept]
   std::size_t nms_size;

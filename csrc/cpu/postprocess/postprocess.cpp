@@ -22,7 +22,7 @@ struct Division {
   std::int64_t quotient, remainder;
 };
 
-// Of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
+// Division of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
 Division divide(std::int64_t a, std::int64_t b) {
   if (((a | b) >> 32) != 0) return {a / b, a % b};
   const auto a32 = static_cast<std::uint32_t>(a), b32 = static_cast<std::uint32_t>(b);
@@ -99,7 +99,7 @@ class Postprocess {
     return count;
   }
 
-  // Appends a level's winners to the boxes, scores and labels of the image.
+  // Appends a level's selected candidates to the boxes, scores and labels of the image.
   std::int64_t decode_selected(std::int64_t image, std::int32_t i, std::int64_t num_selected,
                                std::int64_t found) {
     const Scored<Real>* const selected = candidates(image, plan_.levels[i], 0);

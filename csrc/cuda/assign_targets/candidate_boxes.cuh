@@ -24,7 +24,7 @@ struct alignas(16) BoxCandidate {
 template <class Real>
 struct BoxCandidates {
   BoxCandidate<Real> list[kAssignThreads];
-  std::int32_t count[kAssignWarps];  // that each warp found
+  std::int32_t count[kAssignWarps];  // candidates of each warp
 };
 
 template <class Real>

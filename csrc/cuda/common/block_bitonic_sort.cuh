@@ -23,7 +23,7 @@ __device__ __forceinline__ void block_bitonic_sort(Key* keys, unsigned size) {
           keys[high] = a;
         }
       }
-      // What comes next: the next distance of this run, or the first of the next run.
+      // The next step is the next distance of this run, or the first of the next run.
       const bool crosses_warps = distance > kWarp || (distance == 1 && run > kWarp);
       if (crosses_warps) {
         __syncthreads();

@@ -30,7 +30,7 @@ struct Quotient {
   std::int64_t quotient, remainder;
 };
 
-// Of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
+// Division of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
 FCOS_HD Quotient divide(std::int64_t a, std::int64_t b) {
   if (((a | b) >> 32) != 0) return {a / b, a % b};
   const auto a32 = static_cast<std::uint32_t>(a), b32 = static_cast<std::uint32_t>(b);

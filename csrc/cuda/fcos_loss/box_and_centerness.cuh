@@ -22,7 +22,8 @@ struct LocationLevel {
   focal::LevelArray<void*> ltrb_gradient, centerness_gradient;
 };
 
-// What the location part takes of FcosLossArgs by value. `mean` divides by the images.
+// The part of FcosLossArgs that the losses of locations take by value. `mean` is 1 over the images,
+// or 1.
 template <class Real>
 struct LocationArguments {
   LocationLevel level[kMaxLevels];
@@ -38,7 +39,7 @@ struct LocationArguments {
   Real mean, eps, expected_factor;
 };
 
-// What everything of an image is multiplied by.
+// The factors of an image's losses: one over its positives, and over the sum of their centerness.
 template <class Real>
 struct LossScales {
   Real positives, centerness;
@@ -145,7 +146,7 @@ class LocationTile {
             static_cast<Real>(centerness)};
   }
 
-  // The loss; writes the derivatives to `slopes`.
+  // Returns the loss; writes its derivatives to `grads`.
   __device__ __forceinline__ Real box_loss(const Cell& cell, const Target& target,
                                            const LossScales<Real>& scales, Real (&grads)[4]) const {
     const std::int64_t first = offset(level_.ltrb, cell);

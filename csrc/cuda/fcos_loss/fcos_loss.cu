@@ -23,13 +23,14 @@ namespace {
 
 constexpr std::int64_t kLocations = 4 * focal::kFocalThreads;  // of a tile
 constexpr std::int64_t kMaxLocationBlocks = 1024;  // beyond, a block takes several tiles
-// Where usually there is nothing to do: about as many as run at once.
+// The blocks of a launch that usually has nothing to do: about as many as run at once.
 constexpr std::int64_t kFewBlocks = 528, kFewLocationBlocks = 132;
 
-// Sums of blocks: of class blocks, then of location blocks the two of each.
+// The partial sums: one of each class block, then two of each location block.
 constexpr std::size_t kPartials = focal::kMaxFocalBlocks + 2 * kMaxLocationBlocks;
 
-// Which blocks of a launch take locations: every period-th from block 0 on, until there are enough.
+// The roles of a launch's blocks: every period-th from block 0 on takes locations, until enough do;
+// the others take classes.
 struct BlockShares {
   unsigned class_blocks, location_blocks, period;
   bool only_unexpected;  // as in FcosLossArgs
@@ -79,14 +80,14 @@ __device__ __forceinline__ math::Real<T> class_tile(
   }
 }
 
-// Of a multiprocessor: as many as there are registers for without a spill.
+// Resident blocks per SM: the most that do not spill.
 template <class T, bool kLocationMajor>
 inline constexpr unsigned kResidentBlocks = sizeof(T) == 8                     ? 4
                                             : sizeof(T) == 2 && kLocationMajor ? 5
                                                                                : 7;
 
-// Whether all gradients that a block would write have the scale that was expected; those of a head
-// without a gradient have none.
+// True if all gradients that a block would write have the expected scale; a head without a gradient
+// has none.
 template <class Real>
 __device__ __forceinline__ bool has_expected(const focal::FocalArguments<Real>& classes,
                                              const LocationArguments<Real>& locations,
@@ -164,7 +165,7 @@ __global__ void __launch_bounds__(kFinishThreads)
 
 // --------------------------------------------------------------------------------------- drivers
 
-// Whether `test` holds for a level of both arrays of classes.
+// True if `test` holds for a level of both arrays of classes.
 template <class Test>
 bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) {
   return test(args.class_logits[level]) &&

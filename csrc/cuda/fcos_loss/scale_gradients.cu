@@ -1,6 +1,6 @@
 // The backward pass of the FCOS loss on a GPU: gradients times numbers, in place.
 //
-// One launch takes all levels of all heads. Where a level is one dense piece of memory, in whatever
+// One launch takes all levels of all heads. Where a level is one dense block of memory, in whatever
 // order, a thread takes 16 bytes of it at a time; else an element. Usually every factor is 1, and
 // then all that happens is that the blocks, no more than a GPU runs at once, start and find that
 // out.
@@ -18,17 +18,16 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 constexpr std::int32_t kHeads = 3;
-constexpr std::int64_t kTile = 4096;  // elements of a block at a time
-constexpr std::int64_t kBlocks =
-    528;  // beyond, a block takes several pieces; 4 for each of 132 SMs
+constexpr std::int64_t kTile = 4096;   // elements of a block at a time
+constexpr std::int64_t kBlocks = 528;  // beyond, a block takes several tiles; 4 for each of 132 SMs
 
 struct Gradient {
   void* data;
   DType dtype;
   std::int32_t head;
   bool is_dense;
-  std::int64_t size, first_tile;         // elements; among the pieces of all
-  std::int64_t channels, height, width;  // what follows is for those that are not dense
+  std::int64_t size, first_tile;         // elements; among the tiles of all
+  std::int64_t channels, height, width;  // these and the strides only for one that is not dense
   std::int64_t stride_batch, stride_channel, stride_y, stride_x;
 };
 
@@ -39,7 +38,7 @@ struct Gradients {
   const void* scale[kHeads];
 };
 
-// What the gradients of a head are multiplied by.
+// The factor of a head's gradients.
 template <class Real>
 __device__ __forceinline__ Real head_factor(const Gradients& all, std::int32_t head) {
   return all.scale[head] == nullptr ? Real(1) : *static_cast<const Real*>(all.scale[head]);
@@ -104,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, 1) fcos_loss_scale_gradients_kernel(
   }
 }
 
-// Whether the elements fill one piece of memory that starts at `data`.
+// True if the elements fill one block of memory that starts at `data`.
 bool is_dense(const MutableLevelView& view, std::int64_t batch, std::int64_t channels) {
   struct Axis {
     std::int64_t size, stride;

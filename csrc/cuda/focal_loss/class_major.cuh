@@ -30,7 +30,7 @@ class ClassMajorTile {
     count_ = static_cast<std::int32_t>(left < 0 ? 0 : left < kCount ? left : kCount);
   }
 
-  // kAnywhere: of logits that may be infinite; see has_infinite().
+  // kAnywhere: logits may be infinite; see has_infinite().
   template <bool kAnywhere>
   __device__ __forceinline__ Real sum() const {
     if (count_ == 0) return 0;

@@ -1,5 +1,5 @@
-// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a
-// vector.
+// Focal loss of the elements of a vector, for the kernels of focal loss alone and in the whole FCOS
+// loss.
 #pragma once
 
 #include "common/dtypes.h"
@@ -15,14 +15,14 @@ using math::Gamma;
 
 inline constexpr unsigned kFocalThreads = 128;  // of a block
 
-// Where an element's target comes from.
+// The source of an element's target.
 enum class Labels {
   kPerRow,   // a label for each row
   kMatches,  // the label of the box that a row matches
   kDense,    // a number for each element
 };
 
-// Where an array has a level; its strides are in elements.
+// A level of an array; strides are in elements.
 template <class Pointer>
 struct LevelArray {
   Pointer data = nullptr;
@@ -53,14 +53,14 @@ struct FocalArguments {
   bool gradient_is_real;  // else it is stored as the logits are
 };
 
-// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
+// The factors of the loss of a positive and of a negative entry, and that of the gradient alone.
 template <class Real>
 struct FocalFactors {
   Real positive, negative, gradient;
 };
 
-// In the type of the maths: a division of float64 costs more than all logits of a thread where the
-// GPU has few units for it.
+// Computed in the type of the maths: a division of float64 costs more than all logits of a thread
+// where the GPU has few units for it.
 template <class Real>
 __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args) {
   Real inverse = 1;
@@ -75,8 +75,8 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
           args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
 }
 
-// The same element in all arrays. Those that are not there are null; of the two for the gradient
-// there is one at most.
+// Addresses of one element in all arrays. An array that is not there is null; of the two for the
+// gradient at most one is there.
 template <class T>
 struct FocalCursor {
   using Real = math::Real<T>;
@@ -131,7 +131,7 @@ __device__ __forceinline__ bool has_infinite(double sum) {
   return !(math::absolute(sum) <= math::kLargest<double>);
 }
 
-// What a row's label and weight say. An invalid label is background of weight NaN.
+// A row's label and weight. An invalid label is background of weight NaN.
 template <class Real>
 struct FocalRow {
   std::int32_t label;
@@ -189,7 +189,7 @@ class ElementLoss {
     return {factor * loss_and_grad.loss, grad_factor * loss_and_grad.gradient};
   }
 
-  // entry() for a logit that may be infinite: what its loss and slope tend to.
+  // entry() for a logit that may be infinite: the limits of loss and gradient.
   __device__ __forceinline__ math::LossAndGradient<Real> entry_anywhere(
       Real logit, Real target, bool is_positive, const FocalRow<Real>& row) const {
     constexpr Real kLargest = math::kLargest<Real>;
@@ -207,7 +207,7 @@ class ElementLoss {
     return loss_and_grad;
   }
 
-  // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
+  // math::focal_negative. The whole FCOS loss takes kAny for gamma = 0 too, where u^gamma is 1 even
   // at u = 0.
   __device__ __forceinline__ math::LossAndGradient<Real> negative(Real logit, Real e) const {
     const auto loss_and_grad = math::focal_negative<kGamma>(logit, e, args_.gamma);

@@ -1,11 +1,11 @@
 // Sigmoid focal loss and its gradient on a GPU. See include/fcos_ops/focal_loss.h for what they
 // compute.
 //
-// One launch takes all levels and images. Where the classes of neighbouring locations form one
-// line (rows), a block takes a tile of that line; else (NCHW, or any strides) it takes a tile of
-// locations and a chunk of channels. A thread takes 16 bytes of logits at a time, has the next 16
-// on their way meanwhile, and writes the gradient of the first. A second kernel adds the sums of
-// the blocks.
+// One launch takes all levels and images. Where the classes of neighbouring locations form one line
+// (location-major), a block takes a tile of that line; else (class-major: NCHW, or any strides) it
+// takes a tile of locations and a chunk of channels. A thread takes 16 bytes of logits at a time,
+// has the next 16 on their way meanwhile, and writes the gradient of the first. A second kernel
+// adds the sums of the blocks.
 //
 // Logits are read once and gradients written once: 4 bytes a logit of bfloat16. In the time that
 // takes, the schedulers of an H200 start about 25 instructions a logit, so instructions are what
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
   write_partial<math::Real<T>>(sum, partials);
 }
 
-// Whether `test` holds for a level of every array.
+// True if `test` holds for a level of every array.
 template <class Test>
 bool all_arrays(const FocalLossArgs& args, std::int32_t level, const Test& test) {
   return test(args.logits[level]) && (args.targets == nullptr || test(args.targets[level])) &&

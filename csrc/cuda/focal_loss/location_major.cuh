@@ -12,11 +12,11 @@ namespace fcos_ops::cuda::focal {
 // A logit without any effect: it costs exactly 0 as a negative, and so does its gradient.
 inline constexpr float kInertLogit = -1e4f;
 
-// What a thread has read for a vector of its tile.
+// A vector of a tile with its place and labels, as a thread has read them.
 template <class T>
 struct TileVector {
   std::int64_t row;              // of the first element
-  std::int32_t offset, channel;  // of it: in the tile, in its row
+  std::int32_t offset, channel;  // of the first element: in the tile, in its row
   std::int32_t count;            // elements; 0 beyond the tile
   std::int32_t first, second;    // labels of the row, and of the next if elements belong to it
   Vector<T> logits;
@@ -44,7 +44,7 @@ class LocationMajorTile {
     });
   }
 
-  // kAnywhere: of logits that may be infinite; see has_infinite().
+  // kAnywhere: logits may be infinite; see has_infinite().
   template <bool kAnywhere>
   __device__ __forceinline__ Real sum() const {
     if constexpr (kAnywhere) return sum_anywhere();
@@ -79,7 +79,8 @@ class LocationMajorTile {
     return vector;
   }
 
-  // Whether the elements are of at most two rows without anything special but a positive.
+  // True if the elements are whole and negative but for one positive a row, of at most two rows of
+  // valid labels, and no array of losses is asked for.
   __device__ __forceinline__ bool has_negatives_only(const TileVector<T>& vector) const {
     const bool one_row = vector.channel + kCount <= args_.num_classes;
     return !kDense && vector.count == kCount && vector.first >= math::kBackground &&

@@ -1,4 +1,4 @@
-// How the blocks of a launch share the logits of all levels and images.
+// The tiles by which the blocks of a launch share the logits of all levels and images.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace fcos_ops::cuda::focal {
 // can run at once, and few enough to add up in no time.
 inline constexpr std::int64_t kMaxFocalBlocks = 4096;
 
-// Whether the classes of all locations of a level of an image form one line.
+// True if the classes of all locations of a level of an image form one line.
 template <class View>
 bool is_location_major(const View& view, std::int64_t num_classes) {
   return (num_classes == 1 || view.stride_channel == 1) &&
@@ -19,16 +19,16 @@ bool is_location_major(const View& view, std::int64_t num_classes) {
          (view.height == 1 || view.stride_y == view.width * num_classes);
 }
 
-// Whether the locations of each class do.
+// True if the locations of each class of a level of an image form one line.
 template <class View>
 bool is_class_major(const View& view) {
   return (view.width == 1 || view.stride_x == 1) &&
          (view.height == 1 || view.stride_y == view.width);
 }
 
-// Whether blocks take rows: where every array has them, but rows shorter than a vector only where
-// planes are no alternative. `all_arrays(level, test)` says whether `test` holds for a level of
-// every array.
+// True if blocks take location-major tiles: where every array allows it; for rows shorter than a
+// vector only where class-major tiles are no alternative. `all_arrays(level, test)` returns true if
+// `test` holds for a level of every array.
 template <class T, class AllArrays>
 bool takes_location_major(std::int32_t num_levels, std::int64_t num_classes,
                           const AllArrays& all_arrays) {
@@ -61,22 +61,23 @@ inline unsigned blocks_of(std::int64_t tiles, std::int64_t most) {
   return static_cast<unsigned>(std::min(tiles, most));
 }
 
-// Tile i is chunk i % chunks of piece i / chunks. Pieces of rows are runs of elements, in one
-// chunk; else they are runs of locations, and chunks are `channels` classes each.
+// A block's share i is chunk i % chunks of tile i / chunks. A location-major tile is neighbouring
+// elements, in one chunk; a class-major one is neighbouring locations, in chunks of `channels`
+// classes.
 struct FocalTiling {
   Tiles tiles;
   FastDivisor chunk_divisor;
-  std::int32_t channels;  // 0: of rows
-  std::int64_t count;     // of tiles
+  std::int32_t channels;  // 0: location-major
+  std::int64_t count;     // of shares
 
-  // Whether the 32-bit arithmetic of kernels will do: that of rows always does.
+  // True if the 32-bit arithmetic of the class-major kernel would overflow; the other's never does.
   bool is_too_large() const {
     return channels != 0 && (count > kMaxDividend || tiles.rows() > kMaxDividend);
   }
   unsigned blocks() const { return blocks_of(count, kMaxFocalBlocks); }
 };
 
-// `vector` elements are in 16 bytes; `location_major`: every array has rows.
+// `vector` elements are in 16 bytes.
 inline FocalTiling focal_tiling(const LevelView* logits, std::int32_t num_levels,
                                 std::int64_t batch, std::int64_t num_classes, std::int32_t vector,
                                 bool location_major) {
