@@ -85,16 +85,16 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
-  if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
-  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
-    using Real = typename decltype(real)::type;
-    return launch("centerness_target_kernel", centerness_target_kernel<Real>,
-                  static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
-                  views_of(args.ltrb, args.num_levels), args.dtype,
-                  static_cast<Real*>(args.target));
+  return on_device(context, [&]() -> Status {
+    const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
+    if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
+    return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+      using Real = typename decltype(real)::type;
+      return launch("centerness_target_kernel", centerness_target_kernel<Real>,
+                    static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                    views_of(args.ltrb, args.num_levels), args.dtype,
+                    static_cast<Real*>(args.target));
+    });
   });
 }
 
@@ -105,25 +105,25 @@ std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
                        const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
-  if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
-  const LossArguments arguments = {
-      args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
-      args.selection, args.gradient_scale,     args.normalizer,     args.scale,
-      args.losses,    args.gradient != nullptr};
-  auto* const partials = static_cast<double*>(workspace.data);
-  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
-    using Real = typename decltype(real)::type;
-    const Status status = launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
-                                 static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
-                                 views_of(args.logits, args.num_levels),
-                                 views_of(args.gradient, args.num_levels), arguments, partials);
-    if (!status.ok() || args.loss_sum == nullptr) return status;
-    return launch("centerness_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1, kFinishThreads,
-                  context, static_cast<const double*>(partials), tiles.count(),
-                  static_cast<Real*>(args.loss_sum));
+  return on_device(context, [&]() -> Status {
+    const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
+    if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
+    const LossArguments arguments = {
+        args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
+        args.selection, args.gradient_scale,     args.normalizer,     args.scale,
+        args.losses,    args.gradient != nullptr};
+    auto* const partials = static_cast<double*>(workspace.data);
+    return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+      using Real = typename decltype(real)::type;
+      const Status status = launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
+                                   static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                                   views_of(args.logits, args.num_levels),
+                                   views_of(args.gradient, args.num_levels), arguments, partials);
+      if (!status.ok() || args.loss_sum == nullptr) return status;
+      return launch("centerness_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1,
+                    kFinishThreads, context, static_cast<const double*>(partials), tiles.count(),
+                    static_cast<Real*>(args.loss_sum));
+    });
   });
 }
 

@@ -126,13 +126,14 @@ std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  auto* const partials = static_cast<double*>(workspace.data);
-  const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
-  return math::dispatch_kind(args.kind, [&](auto kind) {
-    return is_double ? run<kind.value, double>(args, partials, context)
-                     : run<kind.value, float>(args, partials, context);
+  return on_device(context, [&]() -> Status {
+    auto* const partials = static_cast<double*>(workspace.data);
+    const bool is_double =
+        args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
+    return math::dispatch_kind(args.kind, [&](auto kind) {
+      return is_double ? run<kind.value, double>(args, partials, context)
+                       : run<kind.value, float>(args, partials, context);
+    });
   });
 }
 

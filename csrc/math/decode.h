@@ -8,8 +8,9 @@ namespace fcos_ops::math {
 
 // The box whose sides lie `sides` times `unit` pixels from the location (x, y).
 template <class Real>
-FCOS_HD Box<Real> decode_box(Real x, Real y, const Box<Real>& ltrb, Real unit) {
-  return {x - ltrb.x1 * unit, y - ltrb.y1 * unit, x + ltrb.x2 * unit, y + ltrb.y2 * unit};
+FCOS_HD Box<Real> decode_box(Real x, Real y, const Sides<Real>& sides, Real unit) {
+  return {x - sides.left * unit, y - sides.top * unit, x + sides.right * unit,
+          y + sides.bottom * unit};
 }
 
 // `value` moved into [0, limit]; NaN stays NaN.

@@ -8,6 +8,16 @@ namespace fcos_ops::math {
 // Values of gamma with a loop of their own; kAny takes the exponent at run time.
 enum class Gamma { kZero, kOne, kTwo, kAny };
 
+// The weights of positive and negative entries; a negative alpha weighs none.
+struct AlphaWeights {
+  double positive, negative;
+};
+
+FCOS_HD AlphaWeights alpha_weights(double alpha) {
+  if (alpha >= 0.0) return {alpha, 1.0 - alpha};
+  return {1.0, 1.0};
+}
+
 template <class Real>
 struct LossAndGradient {
   Real loss, gradient;

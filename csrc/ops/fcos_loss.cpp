@@ -3,7 +3,7 @@
 
 #include "cpu/drivers.h"
 #include "cuda/drivers.h"
-#include "ops/checks.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -100,21 +100,20 @@ bool is_scalable(const FcosScaleArgs& args, const HeadGradient& head) {
          is_class_count(head.channels) && is_floating(head.dtype) && head.scale != nullptr;
 }
 
+constexpr Op<FcosLossArgs> kOp = {"fcos_loss: workspace must be as its query says",
+                                  workspace_size,
+                                  cpu::fcos_loss,
+                                  cuda::fcos_loss,
+                                  {check_sizes, check_levels, check_heads, check_options}};
+
 }  // namespace
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  for (const auto check : {check_sizes, check_levels, check_heads, check_options}) {
-    if (const Status status = check(args); !status.ok()) return status;
-  }
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "fcos_loss: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::fcos_loss(args, workspace, context)
-                         : cuda::fcos_loss(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {

@@ -114,8 +114,9 @@ class BandAssigner {
           static_cast<std::int32_t>(std::min<std::int64_t>(kBoxesPerLoop, end - box));
       run_best<CandidateCellsLoop>(boxes() + 4 * box, count, level_, bounds, &candidates);
       for (std::int32_t i = 0; i < count; ++i) {
-        if (candidates.first_row[i] < candidates.end_row[i])
+        if (candidates.first_row[i] < candidates.end_row[i]) {
           bid(box + i, candidates.cells(i), &counts);
+        }
       }
     }
     return counts;

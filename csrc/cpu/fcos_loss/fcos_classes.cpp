@@ -10,6 +10,7 @@
 #include "common/dtypes.h"
 #include "cpu/common/lines.h"
 #include "cpu/focal_loss/focal_loops.h"
+#include "math/focal.h"
 #include "math/labels.h"
 
 namespace fcos_ops::cpu::fcos {
@@ -30,9 +31,9 @@ class ClassLoss {
         gradient_(run.gradient.data ? element<T>(run.gradient, run.run.batch, run.run.y, run.run.x)
                                     : nullptr),
         length_(static_cast<std::int32_t>(run.run.length)) {
-    const bool weighted = run.alpha >= 0.0;
-    factors_.positive = static_cast<Real>(run.scale * (weighted ? run.alpha : 1.0));
-    factors_.negative = static_cast<Real>(run.scale * (weighted ? 1.0 - run.alpha : 1.0));
+    const math::AlphaWeights alpha = math::alpha_weights(run.alpha);
+    factors_.positive = static_cast<Real>(run.scale * alpha.positive);
+    factors_.negative = static_cast<Real>(run.scale * alpha.negative);
     factors_.gamma = static_cast<Real>(run.gamma);
     factors_.gradient = static_cast<Real>(run.gradient_scale);
   }

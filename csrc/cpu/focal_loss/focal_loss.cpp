@@ -15,6 +15,7 @@
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "cpu/focal_loss/focal_loops.h"
+#include "math/focal.h"
 #include "math/labels.h"
 
 namespace fcos_ops::cpu::focal {
@@ -42,9 +43,9 @@ class FocalRun {
   FocalRun(const FocalLossArgs& args, const LocationRun& run, std::int64_t rows_per_image)
       : args_(args), run_(run), row_(run.batch * rows_per_image + run.first_row) {
     const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
-    const bool weighted = args.alpha >= 0.0;
-    factors_.positive = static_cast<Real>(scale * (weighted ? args.alpha : 1.0));
-    factors_.negative = static_cast<Real>(scale * (weighted ? 1.0 - args.alpha : 1.0));
+    const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
+    factors_.positive = static_cast<Real>(scale * alpha.positive);
+    factors_.negative = static_cast<Real>(scale * alpha.negative);
     factors_.gamma = static_cast<Real>(args.gamma);
     factors_.gradient =
         args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);

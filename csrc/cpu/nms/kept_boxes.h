@@ -13,7 +13,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/common/scratch.h"
+#include "cpu/common/cache_line_arena.h"
 #include "math/suppress.h"
 
 namespace fcos_ops::cpu::suppression {
@@ -34,7 +34,7 @@ class KeptBoxes {
 
  public:
   // A class of n candidates has at most n cells, and a box that is kept begins at most one block.
-  KeptBoxes(Real threshold, Scratch& scratch, std::int64_t candidates, std::int64_t max_kept)
+  KeptBoxes(Real threshold, CacheLineArena& scratch, std::int64_t candidates, std::int64_t max_kept)
       : grids_(scratch.take<Grid>(candidates)),
         cells_(scratch.take<Cell>(candidates)),
         blocks_(scratch.take<Block>(max_kept)),

@@ -47,7 +47,7 @@ struct NmsMemory {
   }
 
   std::int64_t max_detections;
-  Scratch scratch;
+  CacheLineArena scratch;
   std::int64_t* first_boxes;  // of each run, then the end of the last
   std::byte* runs;
 };

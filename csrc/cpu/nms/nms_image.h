@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "cpu/common/cache_line_arena.h"
 #include "cpu/common/isa.h"
-#include "cpu/common/scratch.h"
 #include "cpu/nms/class_slots.h"
 #include "cpu/nms/kept_boxes.h"
 #include "cpu/nms/sort_scores.h"
@@ -57,9 +57,9 @@ struct NmsScratch {
 
   std::size_t used() const { return std::max(scratch.used(), sorting.used()); }
 
-  Scratch scratch;
+  CacheLineArena scratch;
   std::int32_t* order;
-  Scratch sorting;  // the same memory as what follows: that is for after the sort
+  CacheLineArena sorting;  // the same memory as what follows: that is for after the sort
   Entry *entries, *spare;
   std::int32_t *table, *slots, *sizes;
   KeptBoxes<Real> kept;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cpu/common/scratch.h"
+#include "cpu/common/cache_line_arena.h"
 #include "cpu/nms/nms_image.h"
 #include "cpu/postprocess/top_candidates.h"
 #include "fcos_ops/postprocess.h"
@@ -69,7 +69,7 @@ struct PostprocessMemory {
             suppression::nms_scratch_size<Real, Real>(1, plan.max_selected, plan.max_selected)),
         nms(scratch.take<std::byte>(args.batch * static_cast<std::int64_t>(nms_size))) {}
 
-  Scratch scratch;
+  CacheLineArena scratch;
   Scored<Real>* candidates;  // [batch, plan.capacity]
   std::int64_t* counts;      // [batch, plan.bands]
   Real* boxes;               // [batch, plan.max_selected, 4]

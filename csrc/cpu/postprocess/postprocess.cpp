@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/divide.h"
 #include "common/dtypes.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
@@ -17,17 +18,6 @@
 
 namespace fcos_ops::cpu::detection {
 namespace {
-
-struct Division {
-  std::int64_t quotient, remainder;
-};
-
-// Division of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
-Division divide(std::int64_t a, std::int64_t b) {
-  if (((a | b) >> 32) != 0) return {a / b, a % b};
-  const auto a32 = static_cast<std::uint32_t>(a), b32 = static_cast<std::uint32_t>(b);
-  return {a32 / b32, a32 % b32};
-}
 
 template <class Real>
 class Postprocess {
@@ -105,8 +95,8 @@ class Postprocess {
     const Scored<Real>* const selected = candidates(image, plan_.levels[i], 0);
     const math::ImageSize<Real> size = size_of(args_.image_sizes, image);
     for (std::int64_t w = 0; w < num_selected; ++w) {
-      const auto [location, label] = divide(selected[w].index, args_.num_classes);
-      const auto [y, x] = divide(location, args_.class_logits[i].width);
+      const auto [location, label] = math::divide(selected[w].index, args_.num_classes);
+      const auto [y, x] = math::divide(location, args_.class_logits[i].width);
       Box box = decode(image, i, y, x);
       if (args_.clip_before_nms) {
         box = math::clip_box(box, size);
@@ -128,11 +118,10 @@ class Postprocess {
     for (std::int64_t side = 0; side < 4; ++side) {
       sides[side] = read(view, args_.ltrb_dtype, image, y, x, side);
     }
-    return math::decode_box<Real>(
-        (static_cast<Real>(x) + offset) * static_cast<Real>(level.stride_x),
-        (static_cast<Real>(y) + offset) * static_cast<Real>(level.stride_y),
-        {sides[0], sides[1], sides[2], sides[3]},
-        static_cast<Real>(args_.normalized ? level.scale : 1.0));
+    return math::decode_box<Real>(math::location(x, offset, static_cast<Real>(level.stride_x)),
+                                  math::location(y, offset, static_cast<Real>(level.stride_y)),
+                                  {sides[0], sides[1], sides[2], sides[3]},
+                                  static_cast<Real>(args_.normalized ? level.scale : 1.0));
   }
 
   Real score(std::int64_t image, std::int32_t i, std::int64_t y, std::int64_t x,

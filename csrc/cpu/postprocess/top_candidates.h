@@ -31,7 +31,7 @@ std::int64_t select_best(Scored<Real>* candidates, std::int64_t count, std::int6
 template <class Real>
 class TopCandidates {
  public:
-  // The candidates of memory that the best `k` of `total` need. The slack keeps selections rare
+  // The room, in candidates, that the best `k` of `total` need. The slack keeps selections rare
   // even for a small k.
   static std::int64_t capacity(std::int64_t k, std::int64_t total) {
     const std::int64_t wanted = std::min(k, total);

@@ -245,11 +245,11 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return args.box_dtype == DType::kFloat64
-             ? assignment::run_assign_targets<double>(args, workspace, context)
-             : assignment::run_assign_targets<float>(args, workspace, context);
+  return on_device(context, [&]() -> Status {
+    return args.box_dtype == DType::kFloat64
+               ? assignment::run_assign_targets<double>(args, workspace, context)
+               : assignment::run_assign_targets<float>(args, workspace, context);
+  });
 }
 
 }  // namespace fcos_ops::cuda

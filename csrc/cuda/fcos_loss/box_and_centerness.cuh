@@ -103,7 +103,7 @@ class LocationTile {
 
   __device__ __forceinline__ void process(std::int64_t location, std::int32_t box,
                                           LocationSums* sums) const {
-    const auto [y, x] = divide(location, level_.width);
+    const auto [y, x] = math::divide(location, level_.width);
     const Cell cell = {y, x};
     Real grad_ltrb[4] = {0, 0, 0, 0}, grad_centerness = 0;
     if (is_positive(box)) {
@@ -111,8 +111,9 @@ class LocationTile {
       const Target target = args_.box_dtype == DType::kFloat64 ? make_target<double>(cell, box)
                                                                : make_target<float>(cell, box);
       if (args_.wants_ltrb) sums->ltrb += box_loss(cell, target, scales, grad_ltrb);
-      if (args_.wants_centerness)
+      if (args_.wants_centerness) {
         sums->centerness += centerness_loss(cell, target, scales, &grad_centerness);
+      }
     }
     if (const auto& array = level_.ltrb_gradient; array.data != nullptr) {
       math::dispatch(math::ComputedAs<Real>{}, args_.ltrb_dtype, [&](auto type) {

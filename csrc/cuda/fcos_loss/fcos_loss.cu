@@ -174,7 +174,7 @@ bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) 
 
 template <class Real>
 focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
-  const bool weighted = args.alpha >= 0.0;
+  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
   focal::FocalArguments<Real> result = {};
   result.num_classes = static_cast<std::int32_t>(args.num_classes);
   result.class_divisor = focal::divisor_of(args.num_classes);
@@ -182,8 +182,8 @@ focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   result.label_dtype = args.label_dtype;
   result.matched = args.matched;
   result.num_boxes = args.num_boxes;
-  result.positive_scale = static_cast<Real>(weighted ? args.alpha : 1.0);
-  result.negative_scale = static_cast<Real>(weighted ? 1.0 - args.alpha : 1.0);
+  result.positive_scale = static_cast<Real>(alpha.positive);
+  result.negative_scale = static_cast<Real>(alpha.negative);
   result.gamma = static_cast<Real>(args.gamma);
   result.gradient_scale = static_cast<const Real*>(args.class_gradient_scale);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
@@ -280,13 +280,13 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs&) {
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  auto* const partials = static_cast<double*>(workspace.data);
-  return math::dispatch(math::Floating{}, args.class_dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    return args.gamma == 2.0 ? fcos::run<T, math::Gamma::kTwo>(args, partials, context)
-                             : fcos::run<T, math::Gamma::kAny>(args, partials, context);
+  return on_device(context, [&]() -> Status {
+    auto* const partials = static_cast<double*>(workspace.data);
+    return math::dispatch(math::Floating{}, args.class_dtype, [&](auto t) {
+      using T = typename decltype(t)::type;
+      return args.gamma == 2.0 ? fcos::run<T, math::Gamma::kTwo>(args, partials, context)
+                               : fcos::run<T, math::Gamma::kAny>(args, partials, context);
+    });
   });
 }
 

@@ -69,9 +69,9 @@ __device__ __forceinline__ void scale_tile(const Gradient& gradient, std::int64_
     return;
   }
   for (std::int64_t i = first + threadIdx.x; i < end; i += kThreads) {
-    const auto [row, x] = divide(i, gradient.width);
-    const auto [plane, y] = divide(row, gradient.height);
-    const auto [image, channel] = divide(plane, gradient.channels);
+    const auto [row, x] = math::divide(i, gradient.width);
+    const auto [plane, y] = math::divide(row, gradient.height);
+    const auto [image, channel] = math::divide(plane, gradient.channels);
     T& element = data[image * gradient.stride_batch + channel * gradient.stride_channel +
                       y * gradient.stride_y + x * gradient.stride_x];
     write(read(element) * factor, element);
@@ -158,15 +158,15 @@ Gradients gradients_of(const FcosScaleArgs& args) {
 namespace fcos_ops::cuda {
 
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  const fcos::Gradients all = fcos::gradients_of(args);
-  const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
-  const auto blocks = static_cast<unsigned>(std::min(all.tiles, fcos::kBlocks));
-  return launch("fcos_loss_scale_gradients_kernel",
-                is_double ? fcos::fcos_loss_scale_gradients_kernel<double>
-                          : fcos::fcos_loss_scale_gradients_kernel<float>,
-                blocks, fcos::kThreads, context, all);
+  return on_device(context, [&]() -> Status {
+    const fcos::Gradients all = fcos::gradients_of(args);
+    const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
+    const auto blocks = static_cast<unsigned>(std::min(all.tiles, fcos::kBlocks));
+    return launch("fcos_loss_scale_gradients_kernel",
+                  is_double ? fcos::fcos_loss_scale_gradients_kernel<double>
+                            : fcos::fcos_loss_scale_gradients_kernel<float>,
+                  blocks, fcos::kThreads, context, all);
+  });
 }
 
 }  // namespace fcos_ops::cuda

@@ -207,8 +207,8 @@ class ElementLoss {
     return loss_and_grad;
   }
 
-  // math::focal_negative. The whole FCOS loss takes kAny for gamma = 0 too, where u^gamma is 1 even
-  // at u = 0.
+  // A call of math::focal_negative. The whole FCOS loss takes kAny for gamma = 0 too, where u^gamma
+  // is 1 even at u = 0.
   __device__ __forceinline__ math::LossAndGradient<Real> negative(Real logit, Real e) const {
     const auto loss_and_grad = math::focal_negative<kGamma>(logit, e, args_.gamma);
     if constexpr (kGamma == Gamma::kAny && kLabels == Labels::kMatches) {

@@ -80,22 +80,21 @@ bool all_arrays(const FocalLossArgs& args, std::int32_t level, const Test& test)
 
 template <class Real>
 FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
-  const bool weighted = args.alpha >= 0.0;
-  FocalArguments<Real> result = {
-      {},
-      static_cast<std::int32_t>(args.num_classes),
-      divisor_of(args.num_classes),
-      args.labels,
-      args.label_dtype,
-      nullptr,
-      0,
-      static_cast<const Real*>(args.weight),
-      args.normalizer,
-      static_cast<Real>(args.scale * (weighted ? args.alpha : 1.0)),
-      static_cast<Real>(args.scale * (weighted ? 1.0 - args.alpha : 1.0)),
-      static_cast<Real>(args.gamma),
-      static_cast<const Real*>(args.gradient_scale),
-      args.gradient_dtype != args.dtype};
+  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
+  FocalArguments<Real> result = {{},
+                                 static_cast<std::int32_t>(args.num_classes),
+                                 divisor_of(args.num_classes),
+                                 args.labels,
+                                 args.label_dtype,
+                                 nullptr,
+                                 0,
+                                 static_cast<const Real*>(args.weight),
+                                 args.normalizer,
+                                 static_cast<Real>(args.scale * alpha.positive),
+                                 static_cast<Real>(args.scale * alpha.negative),
+                                 static_cast<Real>(args.gamma),
+                                 static_cast<const Real*>(args.gradient_scale),
+                                 args.gradient_dtype != args.dtype};
   result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     result.level[i] = {args.logits[i].width,
@@ -153,11 +152,11 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
-    return focal::dispatch_gamma<typename decltype(t)::type>(
-        args, static_cast<double*>(workspace.data), context);
+  return on_device(context, [&]() -> Status {
+    return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
+      return focal::dispatch_gamma<typename decltype(t)::type>(
+          args, static_cast<double*>(workspace.data), context);
+    });
   });
 }
 

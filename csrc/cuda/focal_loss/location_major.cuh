@@ -36,7 +36,7 @@ class LocationMajorTile {
         element_loss_(element_loss),
         size_(static_cast<std::int32_t>(tile.end - tile.first)) {
     // A tile of elements: so its `row`, among the elements of all images, has the row and class.
-    const auto [row, channel] = divide(tile.row, args.num_classes);
+    const auto [row, channel] = math::divide(tile.row, args.num_classes);
     row_ = row;
     channel_ = static_cast<std::int32_t>(channel);
     cursor_ = focal_cursor<T>(args, args.level[tile.level], [&](const auto& array) {
@@ -81,7 +81,7 @@ class LocationMajorTile {
 
   // True if the elements are whole and negative but for one positive a row, of at most two rows of
   // valid labels, and no array of losses is asked for.
-  __device__ __forceinline__ bool has_negatives_only(const TileVector<T>& vector) const {
+  __device__ __forceinline__ bool takes_negatives_path(const TileVector<T>& vector) const {
     const bool one_row = vector.channel + kCount <= args_.num_classes;
     return !kDense && vector.count == kCount && vector.first >= math::kBackground &&
            vector.second >= math::kBackground && args_.num_classes >= kCount &&
@@ -93,8 +93,8 @@ class LocationMajorTile {
     Real logits[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) logits[i] = read(vector.logits.element(i));
-    return has_negatives_only(vector) ? process_negatives(vector, logits, at)
-                                      : process_mixed(vector, logits, at);
+    return takes_negatives_path(vector) ? process_negatives(vector, logits, at)
+                                        : process_mixed(vector, logits, at);
   }
 
   __device__ __forceinline__ Real process_negatives(const TileVector<T>& vector,
@@ -154,8 +154,9 @@ class LocationMajorTile {
     const auto loss_and_grad =
         element_loss_.entry(logit, Real(0), true, {math::kBackground, weight});
 #pragma unroll
-    for (int i = 0; i < kCount; ++i)
+    for (int i = 0; i < kCount; ++i) {
       gradient[i] = i == index ? loss_and_grad.gradient : gradient[i];
+    }
     return loss_and_grad.loss;
   }
 

@@ -15,9 +15,10 @@
 //
 // Nothing but the order decides which boxes overlap first, and every bit is written by one thread
 // or by an integer OR, so results repeat bit by bit.
+#include "common/bit_width.h"
+#include "common/workspace.h"
 #include "cuda/common/device_radix_sort.h"
 #include "cuda/common/tiles.h"
-#include "cuda/common/workspace.h"
 #include "cuda/drivers.h"
 #include "cuda/nms/order.cuh"
 #include "cuda/nms/rounds.cuh"
@@ -29,6 +30,45 @@ namespace {
 // through an image's boxes, so it must be worth the other blocks' idling; and up to here no list of
 // kept boxes outgrows the first cache.
 constexpr std::int64_t kManyImages = 4, kFewDetections = 1024;
+
+__global__ void __launch_bounds__(kOrderThreads) nms_clear_kernel(NmsState state) {
+  clear(state, grid_thread(), grid_threads());
+}
+
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_key_kernel(NmsInput input, NmsState state, std::uint64_t* keys, std::int32_t* indices) {
+  make_keys(input, state, keys, indices);
+}
+
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
+  make_image_keys(input, keys, indices);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_gather_kernel(NmsInput input, SortedBoxes<Real> sorted) {
+  gather_sorted(input, sorted);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kSmallThreads)
+    nms_order_small_kernel(NmsInput input, NmsState state, SortedBoxes<Real> sorted,
+                           std::int32_t* indices) {
+  order_small(input, state, sorted, indices);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kTestThreads, 1)
+    nms_test_kernel(Rounds<Real> rounds, std::int32_t begin) {
+  test_round(rounds, begin);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kResolveThreads, 1)
+    nms_resolve_kernel(Rounds<Real> rounds, std::int32_t begin) {
+  resolve_round(rounds, begin);
+}
 
 template <class Real>
 __global__ void __launch_bounds__(kBlockNmsThreads)
@@ -50,7 +90,7 @@ __global__ void __launch_bounds__(kBlockNmsThreads)
 template <class Real>
 struct NmsWorkspace {
   NmsWorkspace(void* memory, std::int64_t num_boxes, std::int64_t num_images) {
-    WorkspaceArrays arrays(memory);
+    DeviceArena arrays(memory);
     const std::int64_t columns = num_boxes < kRoundSize ? num_boxes : kRoundSize;
     groups = (columns + kGroup - 1) / kGroup;
     buffers = {arrays.take<std::uint64_t>(num_boxes), arrays.take<std::uint64_t>(num_boxes),
@@ -74,10 +114,8 @@ struct NmsWorkspace {
   std::size_t size;
 };
 
-std::int32_t bit_width(std::int64_t x) {
-  std::int32_t width = 0;
-  for (; x > 0; x >>= 1) ++width;
-  return width;
+std::int32_t bits_of(std::int64_t count) {
+  return static_cast<std::int32_t>(math::bit_width(static_cast<std::uint64_t>(count)));
 }
 
 unsigned blocks_of(std::int64_t threads) {
@@ -93,7 +131,7 @@ Status sort_boxes(const NmsInput& input, const NmsState& state, RadixSortBuffers
                          context, input, state, buffers.keys, buffers.indices);
   if (!status.ok()) return status;
   const bool wide = input.score_dtype == DType::kFloat64;
-  const std::int32_t image_bits = bit_width(input.num_images - 1);
+  const std::int32_t image_bits = bits_of(input.num_images - 1);
   status =
       device_radix_sort(buffers, input.num_boxes, wide ? 64 : 32 + image_bits, scratch, context);
   if (!status.ok() || !wide || input.num_images == 1) return status;
@@ -101,7 +139,7 @@ Status sort_boxes(const NmsInput& input, const NmsState& state, RadixSortBuffers
                   kOrderThreads, context, input, buffers.keys,
                   static_cast<const std::int32_t*>(buffers.indices));
   if (!status.ok()) return status;
-  return device_radix_sort(buffers, input.num_boxes, bit_width(input.num_images), scratch, context);
+  return device_radix_sort(buffers, input.num_boxes, bits_of(input.num_images), scratch, context);
 }
 
 // Launches the kernels that put all candidates in order.
@@ -198,10 +236,10 @@ Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return too_large("nms: too many boxes");
   if (args.num_images > kMaxBlocks) return too_large("nms: too many images");
   if (args.num_images == 0) return {};
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return args.box_dtype == DType::kFloat64 ? suppression::run<double>(args, workspace, context)
-                                           : suppression::run<float>(args, workspace, context);
+  return on_device(context, [&]() -> Status {
+    return args.box_dtype == DType::kFloat64 ? suppression::run<double>(args, workspace, context)
+                                             : suppression::run<float>(args, workspace, context);
+  });
 }
 
 }  // namespace fcos_ops::cuda

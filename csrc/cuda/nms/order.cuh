@@ -1,5 +1,5 @@
 // The order in which non-maximum suppression takes boxes: image by image, in each by score from
-// high to low, then by index from low to high. Kernels for nms.cu.
+// high to low, then by index from low to high. For the kernels of nms.cu.
 #pragma once
 
 #include "common/clamped_offset.h"
@@ -94,18 +94,20 @@ __device__ __forceinline__ void clear(const NmsState& state, std::int64_t thread
   for (std::int64_t i = thread; i < state.num_suppressed; i += num_threads) state.suppressed[i] = 0;
 }
 
-static __global__ void __launch_bounds__(kOrderThreads) nms_clear_kernel(NmsState state) {
-  const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
-  clear(state, thread, std::int64_t{gridDim.x} * kOrderThreads);
+// The number of this thread, and of all, where blocks have kOrderThreads.
+__device__ __forceinline__ std::int64_t grid_thread() {
+  return std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+}
+__device__ __forceinline__ std::int64_t grid_threads() {
+  return std::int64_t{gridDim.x} * kOrderThreads;
 }
 
 // Clears the state, and makes the key of every box: of image and score where they fit, else of the
 // score.
-static __global__ void __launch_bounds__(kOrderThreads)
-    nms_key_kernel(NmsInput input, NmsState state, std::uint64_t* keys, std::int32_t* indices) {
-  const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
-  clear(state, thread, std::int64_t{gridDim.x} * kOrderThreads);
-  for (std::int64_t i = thread; i < input.num_boxes; i += std::int64_t{gridDim.x} * kOrderThreads) {
+__device__ __forceinline__ void make_keys(const NmsInput& input, const NmsState& state,
+                                          std::uint64_t* keys, std::int32_t* indices) {
+  clear(state, grid_thread(), grid_threads());
+  for (std::int64_t i = grid_thread(); i < input.num_boxes; i += grid_threads()) {
     const std::int64_t image = image_of_box(input, i);
     std::uint64_t key = kNoCandidate;
     if (image >= 0) {
@@ -122,9 +124,9 @@ static __global__ void __launch_bounds__(kOrderThreads)
 }
 
 // Replaces the keys of boxes sorted by score by their images.
-static __global__ void __launch_bounds__(kOrderThreads)
-    nms_image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+__device__ __forceinline__ void make_image_keys(const NmsInput& input, std::uint64_t* keys,
+                                                const std::int32_t* indices) {
+  const std::int64_t i = grid_thread();
   if (i >= input.num_boxes || keys[i] == kNoCandidate) return;
   keys[i] = static_cast<std::uint64_t>(image_of_box(input, indices[i]));
 }
@@ -139,9 +141,9 @@ __device__ __forceinline__ void gather(const NmsInput& input, const SortedBoxes<
 
 // Fetches boxes and classes in sorted order, and finds where images begin. A thread a position.
 template <class Real>
-static __global__ void __launch_bounds__(kOrderThreads)
-    nms_gather_kernel(NmsInput input, SortedBoxes<Real> sorted) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+__device__ __forceinline__ void gather_sorted(const NmsInput& input,
+                                              const SortedBoxes<Real>& sorted) {
+  const std::int64_t i = grid_thread();
   if (i >= input.num_boxes) return;
   const auto image_at = [&](std::int64_t position) {
     if (sorted.keys[position] == kNoCandidate) return sorted.num_images;
@@ -169,9 +171,9 @@ struct SmallKeys {
 };
 
 template <class Real>
-__global__ void __launch_bounds__(kSmallThreads)
-    nms_order_small_kernel(NmsInput input, NmsState state, SortedBoxes<Real> sorted,
-                           std::int32_t* indices) {
+__device__ __forceinline__ void order_small(const NmsInput& input, const NmsState& state,
+                                            const SortedBoxes<Real>& sorted,
+                                            std::int32_t* indices) {
   auto& shared = block_shared<SmallKeys>();
   clear(state, threadIdx.x, kSmallThreads);
   const auto count = static_cast<unsigned>(input.num_boxes);

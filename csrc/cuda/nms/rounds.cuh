@@ -1,5 +1,5 @@
 // Suppression in rounds: a round takes the next 4096 candidates in sorted order, whatever images
-// they belong to. Kernels for nms.cu.
+// they belong to. For the kernels of nms.cu.
 //
 // nms_test_kernel, on the whole device, tests them against the boxes that earlier rounds kept, and
 // against each other. nms_resolve_kernel, one block, then walks through them, 64 at a time: the
@@ -86,8 +86,7 @@ struct Column {
 // A block has 128 candidates of the round, one a thread, and every 64th group of the boxes to test
 // them against: one group of the round, and groups of the boxes kept before.
 template <class Real>
-__global__ void __launch_bounds__(kTestThreads, 1)
-    nms_test_kernel(Rounds<Real> rounds, std::int32_t begin) {
+__device__ __forceinline__ void test_round(const Rounds<Real>& rounds, std::int32_t begin) {
   constexpr auto kRows = static_cast<std::int32_t>(kGroup);
   const SortedBoxes<Real>& sorted = rounds.sorted;
   const Round round = round_at(rounds, begin);
@@ -100,8 +99,9 @@ __global__ void __launch_bounds__(kTestThreads, 1)
 
   auto& rows = block_shared<TestRows<Real>>();
   Column<Real> own = {};
-  if (active)
+  if (active) {
     own = {sorted.boxes[position], math::area(sorted.boxes[position]), sorted.class_ids[position]};
+  }
 
   const std::int32_t first_row = round.begin + slice * kRows;
   if (first_row < round.end && slice * kRows < last_column) {
@@ -208,8 +208,7 @@ __device__ __forceinline__ void write_result(const Rounds<Real>& rounds, const R
 }
 
 template <class Real>
-__global__ void __launch_bounds__(kResolveThreads, 1)
-    nms_resolve_kernel(Rounds<Real> rounds, std::int32_t begin) {
+__device__ __forceinline__ void resolve_round(const Rounds<Real>& rounds, std::int32_t begin) {
   const Round round = round_at(rounds, begin);
   if (round.first_active >= round.end) return;
   auto& shared = block_shared<ResolveShared>();

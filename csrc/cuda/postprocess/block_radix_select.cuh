@@ -6,6 +6,7 @@
 // into one bin, where atomic operations wait for each other.
 #pragma once
 
+#include "common/bit_width.h"
 #include "cuda/postprocess/topk_key.cuh"
 
 namespace fcos_ops::cuda::detection {
@@ -36,21 +37,6 @@ __device__ __forceinline__ unsigned __int128 warp_or(unsigned __int128 value) {
   return (static_cast<unsigned __int128>(high) << 64) | low;
 }
 
-// How many bits `value` has without leading zeros.
-FCOS_HD unsigned bit_width(std::uint64_t value) {
-  unsigned width = 0;
-  for (unsigned step = 32; step > 0; step /= 2) {
-    if (value >> step == 0) continue;
-    value >>= step;
-    width += step;
-  }
-  return width + static_cast<unsigned>(value);
-}
-FCOS_HD unsigned bit_width(unsigned __int128 value) {
-  const auto high = static_cast<std::uint64_t>(value >> 64);
-  return high != 0 ? 64 + bit_width(high) : bit_width(static_cast<std::uint64_t>(value));
-}
-
 // The number of lowest bits in which the keys differ.
 template <class Key>
 __device__ __forceinline__ unsigned differing_bits(const Key* keys, std::uint32_t count) {
@@ -66,7 +52,7 @@ __device__ __forceinline__ unsigned differing_bits(const Key* keys, std::uint32_
   for (unsigned warp = 0; warp < kSelectThreads / kWarp; ++warp) {
     difference |= shared.difference[warp];
   }
-  return bit_width(difference);
+  return math::bit_width(difference);
 }
 
 // The bin of the histogram that holds the k-th key, counted from 1.

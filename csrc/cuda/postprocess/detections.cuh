@@ -57,10 +57,9 @@ DetectionPlan<Real> make_detection_plan(const PostprocessArgs& args,
 // candidate, and finds its position by a binary search in each other level: of equal scores the
 // lower level's is first.
 template <class Real>
-__global__ void __launch_bounds__(kMergeThreads)
-    postprocess_merge_kernel(DetectionPlan<Real> plan) {
+__device__ __forceinline__ void merge_levels(const DetectionPlan<Real>& plan) {
   const std::int64_t blocks = (plan.max_selected + kMergeThreads - 1) / kMergeThreads;
-  const auto [image, block] = divide(blockIdx.x, blocks);
+  const auto [image, block] = math::divide(blockIdx.x, blocks);
   const std::int64_t selected = block * kMergeThreads + threadIdx.x;
   std::int32_t level = plan.num_levels - 1;
   while (selected < plan.first_selected[level]) --level;
@@ -132,7 +131,7 @@ __device__ __forceinline__ bool within_limits(const DetectionPlan<Real>& plan,
 }
 
 // Clips kept boxes as asked, drops the empty ones as asked and writes the others; returns how many.
-// A thread takes a box at a time, kBlockNmsThreads boxes at once.
+// A thread takes a box at a time, the block kBlockNmsThreads of them.
 template <class Real>
 __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& plan,
                                                    std::int64_t image,
@@ -174,12 +173,12 @@ __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& pl
 // those of ranked_in_level. With a limit on classes NMS has to run to its end: any number of the
 // boxes that it keeps may have no room.
 template <class Real>
-__global__ void __launch_bounds__(suppression::kBlockNmsThreads, 1)
-    postprocess_nms_kernel(DetectionPlan<Real> plan) {
+__device__ __forceinline__ void suppress_and_write(const DetectionPlan<Real>& plan) {
   const std::int64_t image = blockIdx.x, first_selected = image * plan.max_selected;
   std::int64_t num_selected = 0;
-  for (std::int32_t i = 0; i < plan.num_levels; ++i)
+  for (std::int32_t i = 0; i < plan.num_levels; ++i) {
     num_selected += plan.num_selected[image * plan.num_levels + i];
+  }
   const std::int64_t most =
       plan.max_detections_per_class < plan.max_detections ? num_selected : plan.max_detections;
   const Real* const scores = plan.ranked_in_image.scores + first_selected;

@@ -104,7 +104,7 @@ class LevelTopK {
     for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
       const Key key = ranked[i];
       const std::uint32_t index = index_of(plan_.rank_by_score ? key : sorted[index_of(key)]);
-      const auto [location, label] = divide(index, plan_.num_classes);
+      const auto [location, label] = math::divide(index, plan_.num_classes);
       const std::int64_t position = first_selected_ + i;
       plan_.ranked_in_level.scores[position] = score_of<Real>(key);
       plan_.ranked_in_level.boxes[position] = {decode(location)};
@@ -114,7 +114,7 @@ class LevelTopK {
 
   // The score of a candidate whose key holds its class score.
   __device__ __forceinline__ Real final_score(Key key) const {
-    const std::int64_t location = divide(index_of(key), plan_.num_classes).quotient;
+    const std::int64_t location = math::divide(index_of(key), plan_.num_classes).quotient;
     const LevelView& view = level_.centerness;
     const Real center_score = math::sigmoid_of_score(math::read_real<Real>(
         view.data, plan_.centerness_dtype, element_offset(view, image_, location)));
@@ -129,11 +129,11 @@ class LevelTopK {
     const auto side = [&](std::int64_t i) {
       return math::read_real<Real>(view.data, plan_.ltrb_dtype, left + i * step);
     };
-    const auto [y, x] = divide(location, view.width);
+    const auto [y, x] = math::divide(location, view.width);
     const auto offset = static_cast<Real>(plan_.location_offset);
     math::Box<Real> box = math::decode_box<Real>(
-        (static_cast<Real>(x) + offset) * static_cast<Real>(level_.geometry.stride_x),
-        (static_cast<Real>(y) + offset) * static_cast<Real>(level_.geometry.stride_y),
+        math::location(x, offset, static_cast<Real>(level_.geometry.stride_x)),
+        math::location(y, offset, static_cast<Real>(level_.geometry.stride_y)),
         {side(0), side(1), side(2), side(3)},
         static_cast<Real>(plan_.normalized ? level_.geometry.scale : 1.0));
     if (!plan_.clip_before_nms) return box;

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "common/workspace.h"
 #include "cuda/common/tiles.h"
-#include "cuda/common/workspace.h"
 #include "cuda/nms/block_nms.cuh"
 #include "cuda/postprocess/topk_key.cuh"
 #include "fcos_ops/postprocess.h"
@@ -95,8 +95,7 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
 
 // Takes the arrays of a plan from `memory`.
 template <class Real>
-void take_memory(const PostprocessArgs& args, WorkspaceArrays& memory,
-                 PostprocessPlan<Real>& plan) {
+void take_memory(const PostprocessArgs& args, DeviceArena& memory, PostprocessPlan<Real>& plan) {
   const std::int64_t levels = args.batch * plan.num_levels,
                      max_selected = args.batch * plan.max_selected;
   plan.num_candidates = memory.take<std::uint32_t>(levels);
@@ -112,7 +111,7 @@ void take_memory(const PostprocessArgs& args, WorkspaceArrays& memory,
 
 // T: the type of the class logits.
 template <class T, class Real = math::Real<T>>
-PostprocessPlan<Real> make_plan(const PostprocessArgs& args, WorkspaceArrays& memory) {
+PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory) {
   PostprocessPlan<Real> plan = {};
   plan.num_levels = args.num_levels;
   plan.num_classes = args.num_classes;

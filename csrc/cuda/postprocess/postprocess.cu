@@ -26,12 +26,12 @@ template <class T>
 __global__ void __launch_bounds__(kScanThreads, 3)
     postprocess_scan_kernel(PostprocessPlan<math::Real<T>> plan) {
   using Real = math::Real<T>;
-  const auto [image, block] = divide(blockIdx.x, plan.blocks);
+  const auto [image, block] = math::divide(blockIdx.x, plan.blocks);
   std::int32_t i = plan.num_levels - 1;
   while (block < plan.level[i].first_block) --i;
   const LevelPlan& level = plan.level[i];
   const std::int64_t chunks = (plan.num_classes + level.channels - 1) / level.channels;
-  const auto [tile, chunk] = divide(block - level.first_block, chunks);
+  const auto [tile, chunk] = math::divide(block - level.first_block, chunks);
   const KeyList<TopKKey<Real>> list = {
       plan.candidates + image * plan.capacity + level.first_candidate, level.capacity,
       plan.num_candidates + image * plan.num_levels + i};
@@ -42,13 +42,25 @@ __global__ void __launch_bounds__(kScanThreads, 3)
 template <class T>
 __global__ void __launch_bounds__(kSelectThreads, 1)
     postprocess_level_topk_kernel(PostprocessPlan<math::Real<T>> plan) {
-  const auto [image, level] = divide(blockIdx.x, plan.num_levels);
+  const auto [image, level] = math::divide(blockIdx.x, plan.num_levels);
   LevelTopK<T>(plan, image, static_cast<std::int32_t>(level)).run();
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kMergeThreads)
+    postprocess_merge_kernel(DetectionPlan<Real> plan) {
+  merge_levels(plan);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(suppression::kBlockNmsThreads, 1)
+    postprocess_nms_kernel(DetectionPlan<Real> plan) {
+  suppress_and_write(plan);
 }
 
 template <class T>
 std::size_t workspace_size(const PostprocessArgs& args) {
-  WorkspaceArrays memory(nullptr);
+  DeviceArena memory(nullptr);
   make_plan<T>(args, memory);
   return memory.size();
 }
@@ -62,7 +74,7 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
       return too_large("postprocess: 2^32 or more logits in a level of an image");
     }
   }
-  WorkspaceArrays memory(workspace);
+  DeviceArena memory(workspace);
   const PostprocessPlan<Real> plan = make_plan<T>(args, memory);
   const std::int64_t selections = args.batch * plan.num_levels, scans = args.batch * plan.blocks;
   const std::int64_t merges =
@@ -103,10 +115,10 @@ std::size_t postprocess_workspace_size(const PostprocessArgs& args) {
 }
 
 Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
-    return detection::run<typename decltype(type)::type>(args, workspace.data, context);
+  return on_device(context, [&]() -> Status {
+    return math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
+      return detection::run<typename decltype(type)::type>(args, workspace.data, context);
+    });
   });
 }
 
