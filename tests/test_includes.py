@@ -53,7 +53,8 @@ def reason(file: str, include: str) -> tuple[str, str] | bool:
     device = file.split("/")[0]
     if device not in ("cpu", "cuda"):
         return folder_of(target) in FOLDERS[folder]
-    return target == f"{device}/drivers.h" or folder_of(target) in {folder, f"{device}/common", *BELOW}
+    near = {folder, f"{device}/common", *BELOW}
+    return target == f"{device}/drivers.h" or folder_of(target) in near
 
 
 def includes() -> list[tuple[str, str]]:
