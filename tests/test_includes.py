@@ -28,7 +28,7 @@ BETWEEN_OPS = {
     ("cuda/postprocess", "cuda/nms"),
 }
 # The public functions call the drivers.
-DRIVERS = {("ops", "cpu/ops.h"), ("ops", "cuda/ops.h")}
+DRIVERS = {("ops", "cpu/drivers.h"), ("ops", "cuda/drivers.h")}
 FILES = {
     ("ops/build_info.cpp", "cpu/common/isa.h"),  # which names the instruction set in use
     ("cuda/common/runtime.cuh", "simt/runtime.h"),  # the one place where kernels meet the simulator
@@ -53,7 +53,8 @@ def reason(file: str, include: str) -> tuple[str, str] | bool:
     device = file.split("/")[0]
     if device not in ("cpu", "cuda"):
         return folder_of(target) in FOLDERS[folder]
-    return target == f"{device}/ops.h" or folder_of(target) in {folder, f"{device}/common", *BELOW}
+    near = {folder, f"{device}/common", *BELOW}
+    return target == f"{device}/drivers.h" or folder_of(target) in near
 
 
 def includes() -> list[tuple[str, str]]:
@@ -92,7 +93,7 @@ def test_every_include_is_there() -> None:
         ("cpu/nms/nms.cpp", "cuda/common/tiles.h"),  # the other device
         ("math/iou.h", "cpu/common/isa.h"),
         ("include/fcos_ops/nms.h", "math/box.h"),  # an installed header, which math/ is not
-        ("bindings/nms.cpp", "cuda/ops.h"),
+        ("bindings/nms.cpp", "cuda/drivers.h"),
         ("ops/nms.cpp", "cpu/nms/nms_image.h"),
     ],
 )

@@ -21,7 +21,7 @@ class Sequence {
   PyObject* value_;
 };
 
-// Of a number that Python could not convert.
+// Raises for a number that Python could not convert.
 [[noreturn]] void raise_unlike(const char* name, const char* expected, PyObject* value) {
   const bool is_out_of_range = PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
   PyErr_Clear();

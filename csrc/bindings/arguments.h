@@ -1,6 +1,7 @@
-// How Python hands over what the native library takes: by position, in the order of `_C.pyi`, with
-// the names that errors give. Sizes come from the tensors themselves, once, and are checked here
-// for every caller: public functions, exported programs, backward passes, whatever ran in between.
+// The arguments that Python hands over to the native library: by position, in the order of
+// `_C.pyi`, with the names that errors give. Sizes come from the tensors themselves, once, and are
+// checked here for every caller: public functions, exported programs, backward passes, whatever ran
+// in between.
 #pragma once
 
 #include <Python.h>
@@ -43,7 +44,7 @@ class Arguments {
   double number(const char* name);
   bool boolean(const char* name);
 
-  // Which of `words`.
+  // The index of the argument among `words`.
   template <std::size_t kCount>
   int word(const char* name, const char* const (&words)[kCount]) {
     return word(name, words, static_cast<int>(kCount));
@@ -88,7 +89,7 @@ void read_heads(Arguments& in, HeadLevels& heads);
 void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
                   std::int32_t num_levels);
 
-// What an op with a head takes of it, and of its levels.
+// Sets the arguments that an op takes of a head and its levels.
 template <class Args>
 void set_heads(HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
                std::int32_t num_levels, Args& args) {
@@ -112,7 +113,7 @@ std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& leve
 // Raises unless boxes are [M, 4] and labels [M].
 void expect_boxes(const Tensor& boxes, const Tensor& labels);
 
-// What an op takes of ground truth.
+// Sets the arguments that an op takes of ground truth.
 template <class Args>
 void set_boxes(const Tensor& boxes, const Tensor& labels, Args& args) {
   expect_boxes(boxes, labels);

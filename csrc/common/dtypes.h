@@ -1,4 +1,4 @@
-// From run-time dtypes to types, and from a Normalizer to a number.
+// Dispatch of run-time dtypes to types, and the number of a Normalizer.
 #pragma once
 
 #include <type_traits>
@@ -44,7 +44,7 @@ using Floating = Types<float, double, Half, BFloat16>;
 using Reals = Types<double, float>;  // of the maths; any dtype but kFloat64 is computed as float
 using Integers = Types<std::int64_t, std::int32_t>;
 using Numbers = Types<float, double, Half, BFloat16, std::int32_t, std::int64_t, std::uint8_t>;
-// Those that are computed as Real; and those whose values Real can hold.
+// The types that are computed as Real; and the types whose values Real can hold.
 template <class Real>
 using ComputedAs =
     std::conditional_t<std::is_same_v<Real, double>, Types<double>, Types<Half, BFloat16, float>>;
@@ -69,7 +69,7 @@ FCOS_HD auto dispatch(Types<T, Others...>, DType dtype, const Body& body) {
   }
 }
 
-// Whether a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own
+// True if a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own
 // type, or in the type of the maths.
 inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {
   const DType maths = dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
@@ -108,7 +108,8 @@ FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t in
                   [&](auto type) -> std::int64_t { return type.array(data)[index]; });
 }
 
-// What maths in Real divides by at least: the inverse of anything smaller would be infinite.
+// The least number that maths in Real divides by: the inverse of anything smaller would be
+// infinite.
 template <class Real>
 FCOS_HD double normalizer_floor(const Normalizer& normalizer) {
   constexpr double kSmallest = kSmallestNormal<Real>;

@@ -12,7 +12,7 @@
 #include "cpu/common/lines.h"
 #include "cpu/common/parallel.h"
 #include "cpu/common/sums.h"
-#include "cpu/ops.h"
+#include "cpu/drivers.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
 
@@ -63,16 +63,16 @@ struct LossLoop {
                          Real* __restrict__ gradient) {
 #pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
-      const auto term = math::binary_cross_entropy(logits[i], target[i]);
+      const auto loss_and_grad = math::binary_cross_entropy(logits[i], target[i]);
       const bool counted = counts[i] != 0;
-      losses[i] = counted ? factors.loss * term.loss : Real(0);
-      gradient[i] = counted ? factors.gradient * term.gradient : Real(0);
+      losses[i] = counted ? factors.loss * loss_and_grad.loss : Real(0);
+      gradient[i] = counted ? factors.gradient * loss_and_grad.gradient : Real(0);
     }
     return 0;
   }
 };
 
-// Which of `count` rows from `first` on count, as bytes.
+// Sets a byte for each of `count` rows from `first` on: 1 where the row counts.
 void select(const CenternessLossArgs& args, std::int64_t first, std::int64_t count,
             std::uint8_t* counts) {
   if (args.selection == nullptr) {
@@ -90,26 +90,26 @@ template <class T, class G>
 double run_loss(const CenternessLossArgs& args, const LocationRun& run, std::int64_t first,
                 const Factors<math::Real<T>>& factors) {
   using Real = math::Real<T>;
-  alignas(64) Real logits[kRunLength], losses[kRunLength], slopes[kRunLength];
+  alignas(64) Real logits[kRunLength], losses[kRunLength], grads[kRunLength];
   alignas(64) std::uint8_t counts[kRunLength];
   const auto count = static_cast<std::int32_t>(run.length);
   const LevelView& view = args.logits[run.level];
   const Line<const T> line = {element<T>(view, run.batch, run.y, run.x), view.stride_x};
   Line<Real> loss_line = {nullptr, 1};
   if (args.losses) loss_line.data = static_cast<Real*>(args.losses) + first;
-  Line<G> slope_line = {nullptr, 1};
+  Line<G> gradient_line = {nullptr, 1};
   if (args.gradient) {
     const MutableLevelView& gradient = args.gradient[run.level];
-    slope_line = {element<G>(gradient, run.batch, run.y, run.x), gradient.stride_x};
+    gradient_line = {element<G>(gradient, run.batch, run.y, run.x), gradient.stride_x};
   }
   select(args, first, run.length, counts);
   Real* const loss_values = writable(loss_line, losses);
-  Real* const slope_values = writable(slope_line, slopes);
+  Real* const gradient_values = writable(gradient_line, grads);
   run_best<LossLoop>(load(line, count, logits), static_cast<const Real*>(args.target) + first,
                      static_cast<const std::uint8_t*>(counts), count, factors, loss_values,
-                     slope_values);
+                     gradient_values);
   store(loss_values, count, loss_line);
-  store(slope_values, count, slope_line);
+  store(gradient_values, count, gradient_line);
   return sum_of(loss_values, count);
 }
 
@@ -118,9 +118,9 @@ Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Con
   using Real = math::Real<T>;
   const Runs runs(args.logits, args.num_levels, args.batch);
   const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
-  const double by_output =
+  const double upstream =
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : 1.0;
-  const Factors<Real> factors = {static_cast<Real>(scale), static_cast<Real>(scale * by_output)};
+  const Factors<Real> factors = {static_cast<Real>(scale), static_cast<Real>(scale * upstream)};
   auto* const partials = static_cast<double*>(workspace.data);
   parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
     const LocationRun run = runs[i];

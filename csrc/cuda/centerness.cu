@@ -6,7 +6,7 @@
 #include "common/dtypes.h"
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/tiles.h"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/centerness.h"
 #include "math/centerness.h"
 #include "math/cross_entropy.h"
@@ -19,7 +19,7 @@ constexpr std::int64_t kTile = 1024;
 
 template <class Real>
 __global__ void __launch_bounds__(kThreads, 1)
-    target_kernel(Tiles tiles, Views<LevelView> ltrb, DType dtype, Real* target) {
+    centerness_target_kernel(Tiles tiles, Views<LevelView> ltrb, DType dtype, Real* target) {
   const Tile tile = tiles[blockIdx.x];
   const LevelView& view = ltrb.level[tile.level];
   for (std::int64_t i = tile.first + threadIdx.x; i < tile.end; i += kThreads) {
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// What the loss kernel takes by value of CenternessLossArgs.
+// The part of CenternessLossArgs that the loss kernel takes by value.
 struct LossArguments {
   DType dtype, selection_dtype, gradient_dtype;
   const void *target, *selection, *gradient_scale;
@@ -51,31 +51,31 @@ __device__ __forceinline__ bool row_is_selected(const LossArguments& args, std::
 
 template <class Real>
 __global__ void __launch_bounds__(kThreads, 1)
-    loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradient,
-                LossArguments args, double* partials) {
+    centerness_loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradient,
+                           LossArguments args, double* partials) {
   const Tile tile = tiles[blockIdx.x];
   const LevelView& view = logits.level[tile.level];
-  const MutableLevelView& slopes = gradient.level[tile.level];
+  const MutableLevelView& gradient_view = gradient.level[tile.level];
   const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
   const auto factor = static_cast<Real>(scale);
-  const auto by_output =
+  const auto upstream =
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
-  const auto slope_factor = static_cast<Real>(scale * by_output);
+  const auto grad_factor = static_cast<Real>(scale * upstream);
   Real sum = 0;
   for (std::int64_t i = tile.first + threadIdx.x; i < tile.end; i += kThreads) {
     const std::int64_t row = tile.row + (i - tile.first);
-    math::LossAndGradient<Real> term = {0, 0};
+    math::LossAndGradient<Real> loss_and_grad = {0, 0};
     if (row_is_selected(args, row)) {
       const auto logit =
           math::read_real<Real>(view.data, args.dtype, element_offset(view, tile.image, i));
-      term = math::binary_cross_entropy(logit, static_cast<const Real*>(args.target)[row]);
-      term = {factor * term.loss, slope_factor * term.gradient};
+      loss_and_grad = math::binary_cross_entropy(logit, static_cast<const Real*>(args.target)[row]);
+      loss_and_grad = {factor * loss_and_grad.loss, grad_factor * loss_and_grad.gradient};
     }
-    sum += term.loss;
-    if (args.losses) static_cast<Real*>(args.losses)[row] = term.loss;
+    sum += loss_and_grad.loss;
+    if (args.losses) static_cast<Real*>(args.losses)[row] = loss_and_grad.loss;
     if (args.has_gradient) {
-      math::write_real(term.gradient, slopes.data, args.gradient_dtype,
-                       element_offset(slopes, tile.image, i));
+      math::write_real(loss_and_grad.gradient, gradient_view.data, args.gradient_dtype,
+                       element_offset(gradient_view, tile.image, i));
     }
   }
   const double total = block_sum<kThreads>(static_cast<double>(sum));
@@ -85,16 +85,16 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
-  if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
-  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
-    using Real = typename decltype(real)::type;
-    return launch("centerness_target: target_kernel", target_kernel<Real>,
-                  static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
-                  views_of(args.ltrb, args.num_levels), args.dtype,
-                  static_cast<Real*>(args.target));
+  return on_device(context, [&]() -> Status {
+    const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
+    if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
+    return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+      using Real = typename decltype(real)::type;
+      return launch("centerness_target_kernel", centerness_target_kernel<Real>,
+                    static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                    views_of(args.ltrb, args.num_levels), args.dtype,
+                    static_cast<Real*>(args.target));
+    });
   });
 }
 
@@ -105,25 +105,25 @@ std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
                        const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
-  if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
-  const LossArguments arguments = {
-      args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
-      args.selection, args.gradient_scale,     args.normalizer,     args.scale,
-      args.losses,    args.gradient != nullptr};
-  auto* const partials = static_cast<double*>(workspace.data);
-  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
-    using Real = typename decltype(real)::type;
-    const Status status = launch("centerness_loss: loss_kernel", loss_kernel<Real>,
-                                 static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
-                                 views_of(args.logits, args.num_levels),
-                                 views_of(args.gradient, args.num_levels), arguments, partials);
-    if (!status.ok() || args.loss_sum == nullptr) return status;
-    return launch("centerness_loss: finish_sum", finish_sum<Real>, 1, kFinishThreads, context,
-                  static_cast<const double*>(partials), tiles.count(),
-                  static_cast<Real*>(args.loss_sum));
+  return on_device(context, [&]() -> Status {
+    const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
+    if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
+    const LossArguments arguments = {
+        args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
+        args.selection, args.gradient_scale,     args.normalizer,     args.scale,
+        args.losses,    args.gradient != nullptr};
+    auto* const partials = static_cast<double*>(workspace.data);
+    return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+      using Real = typename decltype(real)::type;
+      const Status status = launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
+                                   static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                                   views_of(args.logits, args.num_levels),
+                                   views_of(args.gradient, args.num_levels), arguments, partials);
+      if (!status.ok() || args.loss_sum == nullptr) return status;
+      return launch("centerness_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1,
+                    kFinishThreads, context, static_cast<const double*>(partials), tiles.count(),
+                    static_cast<Real*>(args.loss_sum));
+    });
   });
 }
 

@@ -8,7 +8,7 @@
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/iou_loss.h"
 #include "math/iou.h"
 
@@ -20,7 +20,7 @@ constexpr std::int64_t kTile = kThreads;  // few pairs: spread them
 // Blocks that have a sum each; beyond, a block takes several tiles.
 constexpr std::int64_t kMaxPartials = 2048;
 
-// What the kernel takes by value of IouLossArgs.
+// The part of IouLossArgs that the kernel takes by value.
 template <class Real>
 struct IouArguments {
   DType pred_dtype, target_dtype, gradient_dtype;
@@ -59,10 +59,11 @@ __device__ __forceinline__ void write_box(const Real (&box)[4], const MutableLev
 
 template <IouKind kKind, class Real>
 __global__ void __launch_bounds__(kThreads, 1)
-    pairs_kernel(Tiles tiles, Views<LevelView> preds, Views<LevelView> targets,
-                 Views<MutableLevelView> gradients, IouArguments<Real> args, double* partials) {
+    iou_loss_pairs_kernel(Tiles tiles, Views<LevelView> preds, Views<LevelView> targets,
+                          Views<MutableLevelView> gradients, IouArguments<Real> args,
+                          double* partials) {
   const auto factor = static_cast<Real>(math::normalized_scale<Real>(args.scale, args.normalizer));
-  const Real by_output = args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale;
+  const Real upstream = args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale;
   double sum = 0;
   for (std::int64_t index = blockIdx.x; index < tiles.count(); index += gridDim.x) {
     const Tile tile = tiles[index];
@@ -74,17 +75,17 @@ __global__ void __launch_bounds__(kThreads, 1)
     read_box(target_view, args.target_dtype, element_offset(target_view, tile.image, location),
              target);
     for (int i = 0; i < 2; ++i) pred[i] *= args.sign, target[i] *= args.sign;
-    auto pair = math::iou_loss<kKind, BoxFormat::kXyxy>(pred, target, math::kCoordinateLimit<Real>,
-                                                        args.eps);
-    for (int i = 0; i < 2; ++i) pair.gradient[i] *= args.sign;
+    auto loss_and_grad = math::iou_loss<kKind, BoxFormat::kXyxy>(
+        pred, target, math::kCoordinateLimit<Real>, args.eps);
+    for (int i = 0; i < 2; ++i) loss_and_grad.gradient[i] *= args.sign;
     const Real weighted = args.weight == nullptr ? factor : factor * args.weight[row];
-    const Real loss = weighted * pair.loss;
+    const Real loss = weighted * loss_and_grad.loss;
     sum += loss;
     if (args.losses != nullptr) args.losses[row] = loss;
     if (args.has_gradient) {
       const MutableLevelView& view = gradients.level[tile.level];
       Real gradient[4];
-      for (int i = 0; i < 4; ++i) gradient[i] = weighted * by_output * pair.gradient[i];
+      for (int i = 0; i < 4; ++i) gradient[i] = weighted * upstream * loss_and_grad.gradient[i];
       write_box(gradient, view, args.gradient_dtype, element_offset(view, tile.image, location));
     }
   }
@@ -107,12 +108,13 @@ Status run(const IouLossArgs& args, double* partials, const Context& context) {
                                         static_cast<Real*>(args.losses),
                                         args.gradient != nullptr};
   const std::int64_t blocks = tiles.count() < kMaxPartials ? tiles.count() : kMaxPartials;
-  const Status status = launch(
-      "iou_loss: pairs_kernel", pairs_kernel<kKind, Real>, static_cast<unsigned>(blocks), kThreads,
-      context, tiles, views_of(args.pred, args.num_levels), views_of(args.target, args.num_levels),
-      views_of(args.gradient, args.num_levels), arguments, partials);
+  const Status status =
+      launch("iou_loss_pairs_kernel", iou_loss_pairs_kernel<kKind, Real>,
+             static_cast<unsigned>(blocks), kThreads, context, tiles,
+             views_of(args.pred, args.num_levels), views_of(args.target, args.num_levels),
+             views_of(args.gradient, args.num_levels), arguments, partials);
   if (!status.ok() || args.loss_sum == nullptr) return status;
-  return launch("iou_loss: finish_sum", finish_sum<Real>, 1, kFinishThreads, context,
+  return launch("iou_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1, kFinishThreads, context,
                 static_cast<const double*>(partials), blocks, static_cast<Real*>(args.loss_sum));
 }
 
@@ -124,13 +126,14 @@ std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  auto* const partials = static_cast<double*>(workspace.data);
-  const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
-  return math::dispatch_kind(args.kind, [&](auto kind) {
-    return is_double ? run<kind.value, double>(args, partials, context)
-                     : run<kind.value, float>(args, partials, context);
+  return on_device(context, [&]() -> Status {
+    auto* const partials = static_cast<double*>(workspace.data);
+    const bool is_double =
+        args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
+    return math::dispatch_kind(args.kind, [&](auto kind) {
+      return is_double ? run<kind.value, double>(args, partials, context)
+                       : run<kind.value, float>(args, partials, context);
+    });
   });
 }
 

@@ -25,7 +25,7 @@ FCOS_HD Real centerness(Real left, Real top, Real right, Real bottom) {
   return outside & ordered ? Real(0) : value;
 }
 
-// What selects the rows that have a loss: masks (not 0) or labels (>= 0).
+// The types of a selection of rows that have a loss: masks (not 0) or labels (>= 0).
 using Selections = Types<std::int64_t, std::int32_t, std::uint8_t>;
 
 template <class T>

@@ -1,4 +1,4 @@
-// From distances to the sides of a box, back to the box.
+// The box of a location's distances to its sides, and boxes inside of images.
 #pragma once
 
 #include "common/dtypes.h"
@@ -6,13 +6,14 @@
 
 namespace fcos_ops::math {
 
-// ltrb times `unit` are distances in pixels from the location (x, y).
+// The box whose sides lie `sides` times `unit` pixels from the location (x, y).
 template <class Real>
-FCOS_HD Box<Real> decode_box(Real x, Real y, const Box<Real>& ltrb, Real unit) {
-  return {x - ltrb.x1 * unit, y - ltrb.y1 * unit, x + ltrb.x2 * unit, y + ltrb.y2 * unit};
+FCOS_HD Box<Real> decode_box(Real x, Real y, const Sides<Real>& sides, Real unit) {
+  return {x - sides.left * unit, y - sides.top * unit, x + sides.right * unit,
+          y + sides.bottom * unit};
 }
 
-// value, moved into [0, limit]; NaN stays NaN.
+// `value` moved into [0, limit]; NaN stays NaN.
 template <class Real>
 FCOS_HD Real clip_coordinate(Real value, Real limit) {
   const Real positive = value < Real(0) ? Real(0) : value;
@@ -24,7 +25,7 @@ struct ImageSize {
   Real height, width;
 };
 
-// Of an image, from [batch, 2] integers.
+// The size of an image, out of [batch, 2] integers.
 template <class Real>
 FCOS_HD ImageSize<Real> read_image_size(const void* sizes, DType dtype, std::int64_t image) {
   return {static_cast<Real>(read_integer(sizes, dtype, 2 * image)),
@@ -37,8 +38,8 @@ FCOS_HD Box<Real> clip_box(const Box<Real>& box, const ImageSize<Real>& size) {
           clip_coordinate(box.x2, size.width), clip_coordinate(box.y2, size.height)};
 }
 
-// A box inside an image, in the pixels that the image had before it was resized. Clipped again, as
-// the ratio of the sizes is rounded; an image without pixels has its boxes at 0.
+// Maps a box inside an image to the pixels that the image had before it was resized. Clipped again,
+// as the ratio of the sizes is rounded; an image without pixels has its boxes at 0.
 template <class Real>
 FCOS_HD Box<Real> undo_resize(const Box<Real>& box, const ImageSize<Real>& size,
                               const ImageSize<Real>& original) {

@@ -124,8 +124,8 @@ FCOS_HD float log1p_in_loss(float x) {
 }
 FCOS_HD double log1p_in_loss(double x) { return log1p_unit(x); }
 
-// Where files are compiled without contraction, or with IEEE division, losses of many logits need
-// neither: a * b + c in one instruction, and 1 / x within two units in the last place.
+// a * b + c in one instruction, and 1 / x within two units in the last place, also in files that
+// are compiled without contraction or with IEEE division, which losses of many logits do not need.
 FCOS_HD float multiply_add_in_loss(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
   return fmaf(a, b, c);

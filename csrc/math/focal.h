@@ -8,6 +8,16 @@ namespace fcos_ops::math {
 // Values of gamma with a loop of their own; kAny takes the exponent at run time.
 enum class Gamma { kZero, kOne, kTwo, kAny };
 
+// The weights of positive and negative entries; a negative alpha weighs none.
+struct AlphaWeights {
+  double positive, negative;
+};
+
+FCOS_HD AlphaWeights alpha_weights(double alpha) {
+  if (alpha >= 0.0) return {alpha, 1.0 - alpha};
+  return {1.0, 1.0};
+}
+
 template <class Real>
 struct LossAndGradient {
   Real loss, gradient;
@@ -18,15 +28,15 @@ FCOS_HD Real exp_minus_absolute(Real x) {
   return exp_in_loss(-absolute(x));
 }
 
-// Of one logit x: sigmoid(x), sigmoid(-x), softplus(x) = -log(sigmoid(-x)), softplus(-x) =
-// -log(sigmoid(x)), and what the larger of these two is above |x|; each is accurate in relative
+// Functions of one logit x: sigmoid(x), sigmoid(-x), softplus(x) = -log(sigmoid(-x)), softplus(-x)
+// = -log(sigmoid(x)), and what the larger of these two is above |x|; each is accurate in relative
 // terms, and what is not used costs nothing.
 template <class Real>
 struct Sigmoid {
   Real p, one_minus_p, softplus, softplus_minus, log_sum;
 };
 
-// From x and e = exp(-|x|). softplus(-x) is NaN at x = infinity.
+// Takes x and e = exp(-|x|). softplus(-x) is NaN at x = infinity.
 template <class Real>
 FCOS_HD Sigmoid<Real> sigmoid_and_softplus(Real x, Real e) {
   const Real larger = reciprocal_in_loss(Real(1) + e);
@@ -61,13 +71,13 @@ template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_negative(Real x, Real e, Real gamma) {
   const Sigmoid<Real> s = sigmoid_and_softplus(x, e);
   const Real modulation = power<kGamma>(s.p, s.softplus_minus, gamma);
-  Real slope = s.p;
-  if constexpr (kGamma == Gamma::kOne) slope += s.one_minus_p * s.softplus;
+  Real grad = s.p;
+  if constexpr (kGamma == Gamma::kOne) grad += s.one_minus_p * s.softplus;
   if constexpr (kGamma == Gamma::kTwo) {
-    slope = multiply_add_in_loss(Real(2) * s.one_minus_p, s.softplus, slope);
+    grad = multiply_add_in_loss(Real(2) * s.one_minus_p, s.softplus, grad);
   }
-  if constexpr (kGamma == Gamma::kAny) slope += gamma * s.one_minus_p * s.softplus;
-  return {modulation * s.softplus, modulation * slope};
+  if constexpr (kGamma == Gamma::kAny) grad += gamma * s.one_minus_p * s.softplus;
+  return {modulation * s.softplus, modulation * grad};
 }
 
 // Loss and derivative for a target t in [0, 1], without alpha. With u = 1 - p_t:
@@ -90,21 +100,21 @@ FCOS_HD LossAndGradient<Real> focal_dense(Real x, Real e, Real t, Real gamma) {
   return {modulation * cross_entropy, modulation * (gamma * ratio * cross_entropy + error)};
 }
 
-// The two above for any logit. One that is infinite on the wrong side costs infinity, at the slope
-// of the limit, which the largest finite logit has: its sigmoid is 0 or 1 exactly.
+// The two above for any logit. One that is infinite on the wrong side costs infinity, and has the
+// derivative of the limit, which the largest finite logit has: its sigmoid is 0 or 1 exactly.
 template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_negative_anywhere(Real x, Real e, Real gamma) {
-  auto term = focal_negative<kGamma>(x > kLargest<Real> ? kLargest<Real> : x, e, gamma);
-  if (x > kLargest<Real>) term.loss = x;
-  return term;
+  auto loss_and_grad = focal_negative<kGamma>(x > kLargest<Real> ? kLargest<Real> : x, e, gamma);
+  if (x > kLargest<Real>) loss_and_grad.loss = x;
+  return loss_and_grad;
 }
 
 template <Gamma kGamma, class Real>
 FCOS_HD LossAndGradient<Real> focal_dense_anywhere(Real x, Real e, Real t, Real gamma) {
   if (!(absolute(x) > kLargest<Real>)) return focal_dense<kGamma>(x, e, t, gamma);
-  auto term = focal_dense<kGamma>(x > 0 ? kLargest<Real> : -kLargest<Real>, e, t, gamma);
-  if (wrong_share(x, t) > 0) term.loss = kInfinity<Real>;
-  return term;
+  auto loss_and_grad = focal_dense<kGamma>(x > 0 ? kLargest<Real> : -kLargest<Real>, e, t, gamma);
+  if (wrong_share(x, t) > 0) loss_and_grad.loss = kInfinity<Real>;
+  return loss_and_grad;
 }
 
 // factor * loss; an infinite loss that does not count is 0.

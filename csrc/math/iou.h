@@ -74,33 +74,33 @@ FCOS_HD AxisLengths<Real> lengths(const AxisPair<Real>& a) {
 
 // Derivatives of a loss by the positive parts of lengths; `offset` by each end of the first box.
 template <class Real>
-struct AxisSlopes {
+struct AxisGradients {
   Real overlap = 0, pred = 0, enclosing = 0, offset = 0;
 };
 
 template <class Real>
-struct EndSlopes {
+struct EndGradients {
   Real low, high;
 };
 
-// From derivatives by lengths to those by the ends of the first box. An end belongs to the overlap
-// or to the enclosing interval, and half to each where both boxes share it. At length 0 an overlap
-// has slope 0, but a side has slope 1: a box of no width can still grow.
+// The derivatives by the ends of the first box, given those by lengths. An end belongs to the
+// overlap or to the enclosing interval, and half to each where both boxes share it. At length 0 an
+// overlap has derivative 0, but a side has derivative 1: a box of no width can still grow.
 template <IouKind kKind, class Real>
-FCOS_HD EndSlopes<Real> slopes_by_ends(const AxisPair<Real>& a, const AxisLengths<Real>& length,
-                                       const AxisSlopes<Real>& by) {
-  const Real side = select(length.pred < Real(0), Real(0), by.pred);
+FCOS_HD EndGradients<Real> end_gradients(const AxisPair<Real>& a, const AxisLengths<Real>& length,
+                                         const AxisGradients<Real>& grad) {
+  const Real side = select(length.pred < Real(0), Real(0), grad.pred);
   // Halves of what an end gets: one by a strict comparison, one by the other, so ties get one each.
-  const Real inner = select(length.overlap <= Real(0), Real(0), Real(0.5) * by.overlap);
+  const Real inner = select(length.overlap <= Real(0), Real(0), Real(0.5) * grad.overlap);
   Real outer = 0;
   if constexpr (kKind >= IouKind::kGiou) {
-    outer = select(length.enclosing < Real(0), Real(0), Real(0.5) * by.enclosing);
+    outer = select(length.enclosing < Real(0), Real(0), Real(0.5) * grad.enclosing);
   }
   const Real low =
       select(a.p_low > a.t_low, inner, outer) + select(a.p_low < a.t_low, outer, inner);
   const Real high =
       select(a.p_high < a.t_high, inner, outer) + select(a.p_high > a.t_high, outer, inner);
-  return {by.offset - (side + low), by.offset + (side + high)};
+  return {grad.offset - (side + low), grad.offset + (side + high)};
 }
 
 // The direction (height, width) of a box, scaled so that products neither underflow nor overflow;
@@ -117,10 +117,10 @@ FCOS_HD Direction<Real> direction(Real w, Real h) {
   return {w * scale, select(longer == Real(0), Real(1), h * scale)};
 }
 
-// alpha v of CIoU, given 1 - iou; adds its derivatives to `by_x` and `by_y`.
+// alpha v of CIoU, given 1 - iou; adds its derivatives to `grad_x` and `grad_y`.
 template <class Real>
 FCOS_HD Real aspect_term(const AxisLengths<Real>& x, const AxisLengths<Real>& y, Real distance,
-                         Real eps, AxisSlopes<Real>& by_x, AxisSlopes<Real>& by_y) {
+                         Real eps, AxisGradients<Real>& grad_x, AxisGradients<Real>& grad_y) {
   constexpr Real kFactor = Real(0.40528473456935108578);  // 4 / pi^2
   constexpr Real kTiny = Real(1.17549435e-38);  // smaller boxes have no usable aspect ratio
   const Real w = positive_part(x.pred), h = positive_part(y.pred);
@@ -131,17 +131,17 @@ FCOS_HD Real aspect_term(const AxisLengths<Real>& x, const AxisLengths<Real>& y,
   const Real v = kFactor * angle * angle;
   const Real alpha = v / (positive_part(distance) + v + eps);
   const Real diagonal2 = w * w + h * h;
-  const Real slope =
+  const Real grad =
       Real(2) * kFactor * alpha * angle / select(diagonal2 < kTiny, Real(1), diagonal2);
-  by_x.pred -= slope * h;
-  by_y.pred += slope * w;
+  grad_x.pred -= grad * h;
+  grad_y.pred += grad * w;
   return alpha * v;
 }
 
 // The loss of a pair and its derivatives by lengths.
 template <IouKind kKind, class Real>
 FCOS_HD Real pair_loss(const AxisLengths<Real>& x, const AxisLengths<Real>& y, Real eps,
-                       AxisSlopes<Real>& by_x, AxisSlopes<Real>& by_y) {
+                       AxisGradients<Real>& grad_x, AxisGradients<Real>& grad_y) {
   const Real pred_x = positive_part(x.pred), pred_y = positive_part(y.pred);
   const Real overlap_x = positive_part(x.overlap), overlap_y = positive_part(y.overlap);
   const Real enclosing_x = positive_part(x.enclosing), enclosing_y = positive_part(y.enclosing);
@@ -152,43 +152,44 @@ FCOS_HD Real pair_loss(const AxisLengths<Real>& x, const AxisLengths<Real>& y, R
   // 1 - iou, without its cancellation: 0 for identical boxes, and accurate for similar ones.
   const Real distance = ((area + eps) - overlap) * inverse;
   Real loss = distance;
-  // By the area of the overlap (a part of the union with a minus) and by that of the first box.
-  Real by_overlap = -(Real(1) + iou) * inverse;
-  Real by_pred = iou * inverse;
+  // Derivatives by the area of the overlap (a part of the union with a minus) and by that of the
+  // first box.
+  Real grad_overlap = -(Real(1) + iou) * inverse;
+  Real grad_pred = iou * inverse;
   if constexpr (kKind == IouKind::kIou) {
     const Real exact_iou = overlap / (area + eps);
     const bool flat = exact_iou < eps;
     loss = -log_positive(select(flat, eps, exact_iou));
-    by_overlap = select(flat, Real(0), -(Real(1) / overlap + inverse));
-    by_pred = select(flat, Real(0), inverse);
+    grad_overlap = select(flat, Real(0), -(Real(1) / overlap + inverse));
+    grad_pred = select(flat, Real(0), inverse);
   }
   if constexpr (kKind == IouKind::kGiou) {
     const Real enclosing = enclosing_x * enclosing_y;
     const Real inverse_enclosing = Real(1) / (enclosing + eps);
     const Real empty = (enclosing - area) * inverse_enclosing;
     loss += empty;
-    by_overlap += inverse_enclosing;
-    by_pred -= inverse_enclosing;
-    const Real by_enclosing = (area + eps) * inverse_enclosing * inverse_enclosing;
-    by_x.enclosing = by_enclosing * enclosing_y;
-    by_y.enclosing = by_enclosing * enclosing_x;
+    grad_overlap += inverse_enclosing;
+    grad_pred -= inverse_enclosing;
+    const Real grad_enclosing = (area + eps) * inverse_enclosing * inverse_enclosing;
+    grad_x.enclosing = grad_enclosing * enclosing_y;
+    grad_y.enclosing = grad_enclosing * enclosing_x;
   }
-  by_x.overlap = by_overlap * overlap_y;
-  by_y.overlap = by_overlap * overlap_x;
-  by_x.pred = by_pred * pred_y;
-  by_y.pred = by_pred * pred_x;
+  grad_x.overlap = grad_overlap * overlap_y;
+  grad_y.overlap = grad_overlap * overlap_x;
+  grad_x.pred = grad_pred * pred_y;
+  grad_y.pred = grad_pred * pred_x;
   if constexpr (kKind >= IouKind::kDiou) {
     const Real diagonal2 = enclosing_x * enclosing_x + enclosing_y * enclosing_y;
     const Real inverse_diagonal2 = Real(1) / (diagonal2 + eps);
     const Real apart = (x.offset * x.offset + y.offset * y.offset) * inverse_diagonal2;
     loss += apart;
-    const Real by_side = Real(-2) * apart * inverse_diagonal2;
-    by_x.enclosing = by_side * enclosing_x;
-    by_y.enclosing = by_side * enclosing_y;
-    by_x.offset = x.offset * inverse_diagonal2;  // each end moves the centre by half
-    by_y.offset = y.offset * inverse_diagonal2;
+    const Real grad_side = Real(-2) * apart * inverse_diagonal2;
+    grad_x.enclosing = grad_side * enclosing_x;
+    grad_y.enclosing = grad_side * enclosing_y;
+    grad_x.offset = x.offset * inverse_diagonal2;  // each end moves the centre by half
+    grad_y.offset = y.offset * inverse_diagonal2;
   }
-  if constexpr (kKind == IouKind::kCiou) loss += aspect_term(x, y, distance, eps, by_x, by_y);
+  if constexpr (kKind == IouKind::kCiou) loss += aspect_term(x, y, distance, eps, grad_x, grad_y);
   return loss;
 }
 
@@ -212,18 +213,18 @@ FCOS_HD BoxLoss<Real> iou_loss_within_limit(const Real (&pred)[4], const Real (&
   const auto x = axis_pair<kFormat>(pred[0], pred[2], target[0], target[2]);
   const auto y = axis_pair<kFormat>(pred[1], pred[3], target[1], target[3]);
   const AxisLengths<Real> x_lengths = lengths(x), y_lengths = lengths(y);
-  AxisSlopes<Real> by_x, by_y;
-  const Real loss = pair_loss<kKind>(x_lengths, y_lengths, eps, by_x, by_y);
-  const EndSlopes<Real> x_ends = slopes_by_ends<kKind>(x, x_lengths, by_x);
-  const EndSlopes<Real> y_ends = slopes_by_ends<kKind>(y, y_lengths, by_y);
+  AxisGradients<Real> grad_x, grad_y;
+  const Real loss = pair_loss<kKind>(x_lengths, y_lengths, eps, grad_x, grad_y);
+  const EndGradients<Real> x_ends = end_gradients<kKind>(x, x_lengths, grad_x);
+  const EndGradients<Real> y_ends = end_gradients<kKind>(y, y_lengths, grad_y);
   if constexpr (kFormat == BoxFormat::kLtrb) {
     return {loss, {-x_ends.low, -y_ends.low, x_ends.high, y_ends.high}};
   }
   return {loss, {x_ends.low, y_ends.low, x_ends.high, y_ends.high}};
 }
 
-// Any pair: what a NaN makes of the loss is also all of the gradient. `limit` is kCoordinateLimit,
-// given at run time: g++ takes a minimum with a constant for two instructions.
+// Any pair: where the loss is NaN, so is all of the gradient. `limit` is kCoordinateLimit, given at
+// run time: g++ takes a minimum with a constant for two instructions.
 template <IouKind kKind, BoxFormat kFormat, class Real>
 FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], Real limit,
                                Real eps) {
@@ -233,8 +234,8 @@ FCOS_HD BoxLoss<Real> iou_loss(const Real (&pred)[4], const Real (&target)[4], R
                      clamp(target[3], limit)};
   BoxLoss<Real> pair = iou_loss_within_limit<kKind, kFormat>(p, t, eps);
   for (int i = 0; i < 4; ++i) {
-    const Real slope = select(absolute(pred[i]) > limit, Real(0), pair.gradient[i]);
-    pair.gradient[i] = select(pair.loss != pair.loss, pair.loss, slope);
+    const Real grad = select(absolute(pred[i]) > limit, Real(0), pair.gradient[i]);
+    pair.gradient[i] = select(pair.loss != pair.loss, pair.loss, grad);
   }
   return pair;
 }

@@ -1,4 +1,4 @@
-// What the head shall say of a location that matches a box.
+// The regression targets of a location that matches a box.
 #pragma once
 
 #include "math/centerness.h"
@@ -12,8 +12,8 @@ struct LocationTarget {
   Real centerness;
 };
 
-// Of cell (y, x) of a level, which has strides and a scale. Rounded as assign_targets rounds it,
-// which computes in the type of the boxes.
+// The targets of cell (y, x) of a level, which has strides and a scale. Rounded as assign_targets
+// rounds it, which computes in the type of the boxes.
 template <class Real, class Level>
 FCOS_HD LocationTarget<Real> location_target(std::int64_t x, std::int64_t y, double offset,
                                              const Level& level, Box<Real> box, bool normalize) {

@@ -1,4 +1,4 @@
-// Whether a location matches a box, and which cells of a level can possibly match it.
+// The test that a location matches a box, and the cells of a level that can possibly match it.
 //
 // The decisions use + - * and comparisons only, each rounded to Real (sources that include this
 // file are compiled without contraction), so that every loop, kernel and the PyTorch reference
@@ -14,12 +14,6 @@
 
 namespace fcos_ops::math {
 
-// Distances from a location to the sides of a box.
-template <class Real>
-struct Sides {
-  Real left, top, right, bottom;
-};
-
 // One level as an assignment rule sees it. Lengths are pixels.
 template <class Real>
 struct MatchLevel {
@@ -29,12 +23,6 @@ struct MatchLevel {
   Real max_area;
   bool chebyshev, inclusive, complement;
 };
-
-// The coordinate of cell `index` along an axis.
-template <class Real>
-FCOS_HD Real location(std::int32_t index, Real offset, Real stride) {
-  return (static_cast<Real>(index) + offset) * stride;
-}
 
 template <class Real>
 FCOS_HD Sides<Real> sides(Real x, Real y, Box<Real> box) {

@@ -1,4 +1,4 @@
-// From the arguments of the op to a level as an assignment rule sees it.
+// A level as an assignment rule sees it, made from the arguments of the op.
 #pragma once
 
 #include "fcos_ops/assign_targets.h"

@@ -5,7 +5,7 @@
 
 namespace fcos_ops::math {
 
-// Where one of the two is NaN: the first.
+// The first, where one of the two is NaN.
 template <class T>
 FCOS_HD T min_or_first(T a, T b) {
   return b < a ? b : a;
@@ -15,7 +15,7 @@ FCOS_HD T max_or_first(T a, T b) {
   return a < b ? b : a;
 }
 
-// Where one of the two is NaN: the second, which is what one instruction of a CPU does.
+// The second, where one of the two is NaN, as one instruction of a CPU does it.
 template <class Real>
 FCOS_HD Real min_or_second(Real a, Real b) {
   return a < b ? a : b;
@@ -25,8 +25,8 @@ FCOS_HD Real max_or_second(Real a, Real b) {
   return a > b ? a : b;
 }
 
-// Of two numbers, none of them NaN. (On a GPU min and max are instructions, which a comparison and
-// a choice do not become, as they differ for NaN.)
+// Neither of the two may be NaN. (On a GPU min and max are instructions, which a comparison and a
+// choice do not become, as they differ for NaN.)
 template <class Real>
 FCOS_HD Real min_of_numbers(Real a, Real b) {
 #if defined(__CUDA_ARCH__)

@@ -1,5 +1,6 @@
 // The qualifier of every function in math/: inlined into whatever loop or kernel calls it, so that
-// one text serves a CPU's loops for every instruction set, a CUDA kernel, and its run on the host.
+// one source serves a CPU's loops for every instruction set, a CUDA kernel, and its run on the
+// host.
 #pragma once
 
 #if defined(__CUDACC__)

@@ -73,37 +73,38 @@ FCOS_HD float logit_bound(float score) {
   return lowered < 1.0f ? bound : kInfinity<float>;
 }
 
-// What the next candidate must reach at least: a class score, and a product of the class score and
-// the centerness. Numbers <= 0 ask for nothing.
+// The least that a candidate must have: a class score, and a product of class score and centerness.
+// Numbers <= 0 ask for nothing.
 template <class Real>
-struct ScoreFloor {
+struct MinScore {
   Real class_score, product;
 };
 
-// The floor of a least score, and that of a least class score. Where products could be subnormal
+// The MinScore of a least score, and that of a least class score. Where products could be subnormal
 // the margin of logit_bound is too narrow.
 template <class Real>
-FCOS_HD ScoreFloor<Real> floor_of_scores(double least, bool square_root) {
+FCOS_HD MinScore<Real> min_for_score(double least, bool square_root) {
   const double product = square_root && least > 0 ? least * least : least;
   return {0, static_cast<Real>(product < 1e-30 ? 0.0 : product)};
 }
 template <class Real>
-FCOS_HD ScoreFloor<Real> floor_of_class_scores(double least) {
+FCOS_HD MinScore<Real> min_for_class_score(double least) {
   return {static_cast<Real>(least < 1e-30 ? 0.0 : least), 0};
 }
 
-// What reaches both.
+// The MinScore that asks for both.
 template <class Real>
-FCOS_HD ScoreFloor<Real> higher(const ScoreFloor<Real>& a, const ScoreFloor<Real>& b) {
+FCOS_HD MinScore<Real> higher(const MinScore<Real>& a, const MinScore<Real>& b) {
   return {a.class_score > b.class_score ? a.class_score : b.class_score,
           a.product > b.product ? a.product : b.product};
 }
 
 // logit_bound for the classes of a location of that centerness; no logit reaches a NaN one.
 template <class Real>
-FCOS_HD Real class_logit_bound(const ScoreFloor<Real>& floor, Real center_score) {
-  const Real from_product = floor.product > Real(0) ? floor.product / center_score : Real(0);
-  const Real needed = from_product > floor.class_score ? from_product : floor.class_score;
+FCOS_HD Real class_logit_bound(const MinScore<Real>& min_score, Real center_score) {
+  const Real from_product =
+      min_score.product > Real(0) ? min_score.product / center_score : Real(0);
+  const Real needed = from_product > min_score.class_score ? from_product : min_score.class_score;
   const float bound = logit_bound(static_cast<float>(needed));
   const bool number = center_score == center_score;
   return static_cast<Real>(number ? bound : kInfinity<float>);

@@ -1,6 +1,6 @@
-// What decides which boxes survive non-maximum suppression: the order of scores and the overlap of
-// two boxes. Both are exact rules of + - * and comparisons; sources that include this file are
-// compiled without contraction, so that every operation rounds by itself.
+// The two decisions of non-maximum suppression: the order of scores and the overlap of two boxes.
+// Both are exact rules of + - * and comparisons; sources that include this file are compiled
+// without contraction, so that every operation rounds by itself.
 #pragma once
 
 #include "math/box.h"
@@ -31,7 +31,7 @@ FCOS_HD bool overlap(const Box<Real>& a, Real area_a, const Box<Real>& b, Real a
   return intersection > threshold * (area_a + area_b - intersection);
 }
 
-// Whether a box of this area can overlap any other. An intersection rounds to at most the smaller
+// True if a box of this area can overlap any other. An intersection rounds to at most the smaller
 // area, so without area there is none; and an infinite area makes the union infinite or NaN, which
 // no intersection exceeds.
 template <class Real>
@@ -39,7 +39,7 @@ FCOS_HD bool can_overlap(Real area) {
   return area > Real(0) && area - area == Real(0);
 }
 
-// Integers that order scores from high to low; -0 equals +0. Not for NaN.
+// Integer keys: ascending keys are descending scores; -0 equals +0. Not for NaN.
 FCOS_HD std::uint32_t descending_key(float score) {
   const auto bits = bit_cast<std::uint32_t>(score);
   if (bits >> 31) return bits == 0x80000000u ? 0x7fffffffu : bits;

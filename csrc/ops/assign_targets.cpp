@@ -1,9 +1,9 @@
 // Target assignment: checks, then the driver of the device.
 #include "fcos_ops/assign_targets.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
-#include "ops/checks.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -58,20 +58,20 @@ std::size_t workspace_size(const AssignTargetsArgs& args, const Context& context
                          : cuda::assign_targets_workspace_size(args);
 }
 
+constexpr Op<AssignTargetsArgs> kOp = {"assign_targets: workspace must be as its query says",
+                                       workspace_size,
+                                       cpu::assign_targets,
+                                       cuda::assign_targets,
+                                       {check_sizes, check_data}};
+
 }  // namespace
 
 std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check_sizes(args); !status.ok()) return status;
-  if (const Status status = check_data(args); !status.ok()) return status;
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "assign_targets: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::assign_targets(args, workspace, context)
-                         : cuda::assign_targets(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 }  // namespace fcos_ops

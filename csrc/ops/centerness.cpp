@@ -1,10 +1,10 @@
 // Centerness: checks, then the driver of the device.
 #include "fcos_ops/centerness.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "math/centerness.h"
-#include "ops/checks.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -66,6 +66,12 @@ std::size_t workspace_size(const CenternessLossArgs& args, const Context& contex
                          : cuda::centerness_loss_workspace_size(args);
 }
 
+constexpr Op<CenternessLossArgs> kOp = {"centerness_loss: workspace must be as its query says",
+                                        workspace_size,
+                                        cpu::centerness_loss,
+                                        cuda::centerness_loss,
+                                        {check_sizes, check_data}};
+
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
@@ -75,18 +81,12 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
 }
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
                        const Context& context) {
-  if (const Status status = check_sizes(args); !status.ok()) return status;
-  if (const Status status = check_data(args); !status.ok()) return status;
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "centerness_loss: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::centerness_loss(args, workspace, context)
-                         : cuda::centerness_loss(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 }  // namespace fcos_ops

@@ -1,4 +1,4 @@
-// What the argument checks of several ops share.
+// Argument checks that several ops share.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ inline bool is_floating(DType dtype) { return math::is_among(math::Floating{}, d
 
 inline bool is_integer(DType dtype) { return math::is_among(math::Integers{}, dtype); }
 
-// Of enumerators that count up from 0.
+// True for an enumerator of an enum that counts up from 0 to `last`.
 template <class Enum>
 constexpr bool is_enumerator(Enum value, Enum last) {
   return value >= Enum{} && value <= last;
@@ -38,7 +38,7 @@ inline bool is_focal_gamma(double gamma) { return gamma >= 0.0 && gamma <= 3e38;
 
 inline bool is_iou_eps(double eps) { return eps >= 1.17549435e-38 && eps <= 3e38; }
 
-// Whether an array may have these sizes: see kMaxElements.
+// True if an array may have these sizes: see kMaxElements.
 inline bool are_sizes(std::initializer_list<std::int64_t> sizes) {
   std::int64_t product = 1;
   for (const std::int64_t size : sizes) {
@@ -50,7 +50,7 @@ inline bool are_sizes(std::initializer_list<std::int64_t> sizes) {
   return true;
 }
 
-// Whether the levels, `num_levels` in [0, kMaxLevels] of anything with a height and a width, are
+// True if the levels, `num_levels` in [0, kMaxLevels] of anything with a height and a width, are
 // there and have sizes for batch and channels.
 template <class Level>
 bool are_levels(const Level* levels, std::int32_t num_levels, std::int64_t batch,
@@ -62,7 +62,7 @@ bool are_levels(const Level* levels, std::int32_t num_levels, std::int64_t batch
   return true;
 }
 
-// Of levels that are_levels: locations of one image over all of them.
+// The locations of one image over all levels, which must pass are_levels.
 template <class Level>
 std::int64_t count_rows(const Level* levels, std::int32_t num_levels) {
   std::int64_t rows = 0;
@@ -70,8 +70,8 @@ std::int64_t count_rows(const Level* levels, std::int32_t num_levels) {
   return rows;
 }
 
-// Whether the views are there, have the sizes of levels that are_levels for `elements` (batch times
-// channels) of a location, and have data where there are any.
+// True if the views are there, have the sizes of the levels, which must pass are_levels, and have
+// data where there are elements, `elements` (batch times channels) of a location.
 template <class View, class Level>
 bool are_views(const View* views, const Level* levels, std::int32_t num_levels,
                std::int64_t elements) {
@@ -84,10 +84,12 @@ bool are_views(const View* views, const Level* levels, std::int32_t num_levels,
   return true;
 }
 
-// Of a level's height and width: cells are counted in 32 bits, the one past the end included.
+// The most cells along a level's height and width: they are counted in 32 bits, the one past the
+// end included.
 inline constexpr std::int64_t kMaxCells = std::numeric_limits<std::int32_t>::max() - 1;
 
-// What AssignmentLevel says of sizes and strides, of levels that are_levels.
+// True if levels, which must pass are_levels, have the sizes and strides that AssignmentLevel
+// allows.
 inline bool are_assignment_levels(const AssignmentLevel* levels, std::int32_t num_levels) {
   return std::all_of(levels, levels + num_levels, [](const AssignmentLevel& level) {
     return std::max(level.height, level.width) <= kMaxCells &&

@@ -1,9 +1,9 @@
 // The whole FCOS loss: checks, then the driver of the device.
 #include "fcos_ops/fcos_loss.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
-#include "ops/checks.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -30,7 +30,7 @@ Status check_sizes(const FcosLossArgs& args) {
   return {};
 }
 
-// Whether the views of a head have the sizes of the class logits, and data.
+// True if the views of a head have the sizes of the class logits, and data.
 template <class View>
 bool is_head(const FcosLossArgs& args, const View* views, std::int64_t channels) {
   return are_views(views, args.class_logits, args.num_levels, args.batch * channels);
@@ -93,28 +93,27 @@ std::size_t workspace_size(const FcosLossArgs& args, const Context& context) {
                          : cuda::fcos_loss_workspace_size(args);
 }
 
-// Whether the gradient of a head can be scaled.
+// True if the gradient of a head can be scaled.
 bool is_scalable(const FcosScaleArgs& args, const HeadGradient& head) {
   return are_levels(head.gradient, args.num_levels, args.batch, head.channels) &&
          are_views(head.gradient, head.gradient, args.num_levels, args.batch * head.channels) &&
          is_class_count(head.channels) && is_floating(head.dtype) && head.scale != nullptr;
 }
 
+constexpr Op<FcosLossArgs> kOp = {"fcos_loss: workspace must be as its query says",
+                                  workspace_size,
+                                  cpu::fcos_loss,
+                                  cuda::fcos_loss,
+                                  {check_sizes, check_levels, check_heads, check_options}};
+
 }  // namespace
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  for (const auto check : {check_sizes, check_levels, check_heads, check_options}) {
-    if (const Status status = check(args); !status.ok()) return status;
-  }
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "fcos_loss: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::fcos_loss(args, workspace, context)
-                         : cuda::fcos_loss(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {

@@ -1,9 +1,9 @@
 // IoU losses: checks, then the driver of the device.
 #include "fcos_ops/iou_loss.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
-#include "ops/checks.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -58,20 +58,20 @@ std::size_t workspace_size(const IouLossArgs& args, const Context& context) {
   return on_cpu(context) ? cpu::iou_loss_workspace_size(args) : cuda::iou_loss_workspace_size(args);
 }
 
+constexpr Op<IouLossArgs> kOp = {"iou_loss: workspace must be as its query says",
+                                 workspace_size,
+                                 cpu::iou_loss,
+                                 cuda::iou_loss,
+                                 {check_sizes, check_data}};
+
 }  // namespace
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check_sizes(args); !status.ok()) return status;
-  if (const Status status = check_data(args); !status.ok()) return status;
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "iou_loss: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::iou_loss(args, workspace, context)
-                         : cuda::iou_loss(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 }  // namespace fcos_ops

@@ -1,9 +1,9 @@
 // Non-maximum suppression: checks, then the driver of the device.
 #include "fcos_ops/nms.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
-#include "ops/checks.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -47,19 +47,20 @@ std::size_t workspace_size(const NmsArgs& args, const Context& context) {
   return on_cpu(context) ? cpu::nms_workspace_size(args, context) : cuda::nms_workspace_size(args);
 }
 
+constexpr Op<NmsArgs> kOp = {"nms: workspace must be as its query says",
+                             workspace_size,
+                             cpu::nms,
+                             cuda::nms,
+                             {check_sizes, check_data}};
+
 }  // namespace
 
 std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
-  if (const Status status = check_sizes(args); !status.ok()) return status;
-  if (const Status status = check_data(args); !status.ok()) return status;
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "nms: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::nms(args, workspace, context) : cuda::nms(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 }  // namespace fcos_ops

@@ -1,9 +1,9 @@
 // Post-processing: checks, then the driver of the device.
 #include "fcos_ops/postprocess.h"
 
-#include "cpu/ops.h"
-#include "cuda/ops.h"
-#include "ops/checks.h"
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -91,21 +91,20 @@ std::size_t workspace_size(const PostprocessArgs& args, const Context& context) 
                          : cuda::postprocess_workspace_size(args);
 }
 
+constexpr Op<PostprocessArgs> kOp = {"postprocess: workspace must be as its query says",
+                                     workspace_size,
+                                     cpu::postprocess,
+                                     cuda::postprocess,
+                                     {check_sizes, check_heads, check_options, check_outputs}};
+
 }  // namespace
 
 std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context& context) {
-  return check_sizes(args).ok() ? workspace_size(args, context) : 0;
+  return kOp.workspace_size(args, context);
 }
 
 Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
-  for (const auto check : {check_sizes, check_heads, check_options, check_outputs}) {
-    if (const Status status = check(args); !status.ok()) return status;
-  }
-  const Status status = check_workspace(workspace, workspace_size(args, context),
-                                        "postprocess: workspace must be as its query says");
-  if (!status.ok()) return status;
-  return on_cpu(context) ? cpu::postprocess(args, workspace, context)
-                         : cuda::postprocess(args, workspace, context);
+  return kOp.run(args, workspace, context);
 }
 
 }  // namespace fcos_ops

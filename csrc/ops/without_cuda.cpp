@@ -1,5 +1,5 @@
-// What stands in for the CUDA drivers in a library without them.
-#include "cuda/ops.h"
+// Stand-ins for the CUDA drivers in a library without them.
+#include "cuda/drivers.h"
 
 namespace fcos_ops::cuda {
 namespace {

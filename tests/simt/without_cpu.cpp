@@ -1,5 +1,5 @@
-// What stands in for the CPU drivers: here only kernels run.
-#include "cpu/ops.h"
+// Stand-ins for the CPU drivers: here only kernels run.
+#include "cpu/drivers.h"
 
 namespace fcos_ops::cpu {
 namespace {

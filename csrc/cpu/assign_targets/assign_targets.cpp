@@ -2,69 +2,69 @@
 //
 // Threads take bands of rows of one level of one image. A band is first filled with background at
 // the speed of memset. Then each box of the image walks over the few cells that it may match and
-// bids for them in `matched`, where the best box so far stands; a winner writes its targets at
-// once. So the cost grows with the cells that boxes cover.
+// bids for them in `matched`, where the best box so far stands; one with a lower cost writes its
+// targets at once. So the cost grows with the cells that boxes cover.
 #include "fcos_ops/assign_targets.h"
 
 #include <algorithm>
 #include <cstring>
 
+#include "common/clamped_offset.h"
 #include "common/dtypes.h"
-#include "common/offsets.h"
 #include "cpu/assign_targets/row_bands.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/parallel.h"
-#include "cpu/ops.h"
+#include "cpu/drivers.h"
 #include "math/centerness.h"
 #include "math/match_level.h"
 
 namespace fcos_ops::cpu::assignment {
 namespace {
 
-constexpr std::int32_t kLanes = 4;    // cells of a row looked at together
-constexpr std::int32_t kWishes = 64;  // boxes looked at together
+constexpr std::int32_t kLanes = 4;          // cells of a row looked at together
+constexpr std::int32_t kBoxesPerLoop = 64;  // boxes looked at together
 
 struct Counts {
   std::int64_t positives;
   double centerness;
 };
 
-// What some boxes in a row want of a band: lanes of the loop that computes it.
-struct Wishes {
-  alignas(64) std::int32_t first_row[kWishes], end_row[kWishes];
-  alignas(64) std::int32_t first_column[kWishes], end_column[kWishes];
+// The cells of a band that some neighbouring boxes may match: lanes of the loop that computes them.
+struct CandidateRectangles {
+  alignas(64) std::int32_t first_row[kBoxesPerLoop], end_row[kBoxesPerLoop];
+  alignas(64) std::int32_t first_column[kBoxesPerLoop], end_column[kBoxesPerLoop];
 
   math::CellRectangle cells(std::int32_t i) const {
     return {{first_row[i], end_row[i]}, {first_column[i], end_column[i]}};
   }
 };
 
-// Most boxes want nothing of most levels; many boxes at a time find that out.
-struct WishLoop {
+// Most boxes match nothing in most levels; many boxes at a time find that out.
+struct CandidateCellsLoop {
   template <class T, class Real>
   static FCOS_HD int run(const T* __restrict__ boxes, std::int32_t count,
                          const math::MatchLevel<Real>& level, const math::CellRectangle& bounds,
-                         Wishes* __restrict__ wishes) {
+                         CandidateRectangles* __restrict__ candidates) {
     for (std::int32_t i = 0; i < count; ++i) {
       const math::CellRectangle cells =
           math::candidate_cells(math::load_box(boxes + 4 * i), level, bounds);
-      wishes->first_row[i] = cells.rows.first;
-      wishes->end_row[i] = cells.rows.end;
-      wishes->first_column[i] = cells.columns.first;
-      wishes->end_column[i] = cells.columns.end;
+      candidates->first_row[i] = cells.rows.first;
+      candidates->end_row[i] = cells.rows.end;
+      candidates->first_column[i] = cells.columns.first;
+      candidates->end_column[i] = cells.columns.end;
     }
     return 0;
   }
 };
 
-// What neighbouring cells of a row would get from a box: lanes of one vectorised loop, for square
-// roots and divisions are what a match costs most.
+// The targets of neighbouring cells of a row if they match a box: lanes of one vectorised loop, for
+// square roots and divisions are what a match costs most.
 template <class Real>
 struct Targets {
   alignas(16) std::int32_t matches[kLanes];
   alignas(16) Real left[kLanes], top[kLanes], right[kLanes], bottom[kLanes], centerness[kLanes];
 
-  // Of the cells (row, first_column + lane), with distances in multiples of `unit`.
+  // Computes those of the cells (row, first_column + lane), with distances in multiples of `unit`.
   void compute(math::Box<Real> box, math::MatchLevel<Real> level, std::int32_t row,
                std::int32_t first_column, Real unit) {
     const Real y = math::location(row, level.offset, level.stride_y);
@@ -106,14 +106,17 @@ class BandAssigner {
   Counts run() const {
     fill_background();
     Counts counts = {};
-    Wishes wishes;
+    CandidateRectangles candidates;
     const math::CellRectangle bounds = {band_.rows, {0, static_cast<std::int32_t>(width_)}};
     const std::int64_t end = box_offset(band_.image + 1);
-    for (std::int64_t box = box_offset(band_.image); box < end; box += kWishes) {
-      const auto count = static_cast<std::int32_t>(std::min<std::int64_t>(kWishes, end - box));
-      run_best<WishLoop>(boxes() + 4 * box, count, level_, bounds, &wishes);
+    for (std::int64_t box = box_offset(band_.image); box < end; box += kBoxesPerLoop) {
+      const auto count =
+          static_cast<std::int32_t>(std::min<std::int64_t>(kBoxesPerLoop, end - box));
+      run_best<CandidateCellsLoop>(boxes() + 4 * box, count, level_, bounds, &candidates);
       for (std::int32_t i = 0; i < count; ++i) {
-        if (wishes.first_row[i] < wishes.end_row[i]) bid(box + i, wishes.cells(i), &counts);
+        if (candidates.first_row[i] < candidates.end_row[i]) {
+          bid(box + i, candidates.cells(i), &counts);
+        }
       }
     }
     return counts;
@@ -184,7 +187,7 @@ class BandAssigner {
   }
 
   std::int64_t box_offset(std::int64_t image) const {
-    return math::read_offset(args_.offsets, args_.offset_dtype, image, 0, args_.num_boxes);
+    return math::clamped_offset(args_.offsets, args_.offset_dtype, image, 0, args_.num_boxes);
   }
   const T* boxes() const { return static_cast<const T*>(args_.boxes); }
   Real* ltrb() const { return static_cast<Real*>(args_.ltrb); }

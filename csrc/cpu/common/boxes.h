@@ -11,7 +11,7 @@ namespace fcos_ops::cpu {
 inline constexpr std::int64_t kBoxes = 256;  // in a block: what a loop works on at a time
 using BoxRuns = LocationRuns<kBoxes>;
 
-// Where the coordinates of a block are: in place or in a buffer. Const or mutable elements.
+// The coordinates of a block, in place or in a buffer. Const or mutable elements.
 template <class Element>
 struct BoxBlock {
   Element* coordinate[4];
@@ -45,7 +45,7 @@ FCOS_HD void transpose(const float* row0, const float* row1, const float* row2, 
   store_four(interleave_high(cd02, cd13), d);
 }
 
-// From contiguous rows of four to four arrays.
+// Splits contiguous rows of four into four arrays.
 struct SplitLoop {
   template <class T, class Real>
   static FCOS_HD int run(const T* __restrict__ rows, std::int32_t count, const BoxBlock<Real>& to) {
@@ -70,7 +70,7 @@ struct SplitLoop {
   }
 };
 
-// And back.
+// Joins four arrays into contiguous rows of four.
 struct JoinLoop {
   template <class T, class Real>
   static FCOS_HD int run(const BoxBlock<Real>& from, std::int32_t count, T* __restrict__ rows) {

@@ -1,4 +1,5 @@
-// Runs a loop compiled for the best instruction set that this processor has, from one text.
+// Function multiversioning of one source: runs a loop compiled for the best instruction set that
+// this processor has.
 //
 // A loop is a struct with a static, always-inlined `run`. It is inlined into functions that differ
 // only in their target attribute, so nothing else in the binary is compiled for more than the

@@ -1,4 +1,4 @@
-// Walking over level views in pieces of bounded size.
+// Runs of locations that level views are cut into.
 #pragma once
 
 #include <type_traits>

@@ -35,7 +35,7 @@ struct StoreLoop {
   }
 };
 
-// A line of entries in memory; data is null for an output that nobody asked for.
+// A line of elements in memory; data is null for an output that nobody asked for.
 template <class T>
 struct Line {
   T* data;
@@ -65,7 +65,8 @@ const math::Real<T>* load(Line<const T> line, std::int32_t count, math::Real<T>*
   return buffer;
 }
 
-// Where a loop may write what belongs to `line`: in place if possible, else the buffer.
+// The array into which a loop may write the values of `line`: in place if possible, else the
+// buffer.
 template <class Real, class T>
 Real* writable(Line<T> line, Real* buffer) {
   if constexpr (std::is_same_v<T, Real>) {

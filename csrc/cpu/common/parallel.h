@@ -1,4 +1,4 @@
-// Threads. Work is cut into numbered pieces whose results do not depend on who computes them.
+// Threads. Work is cut into numbered tasks whose results do not depend on who computes them.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,4 @@
-// Sums of losses. Of many equal ones a long sum of floats would round each partial sum the same
-// way.
+// Sums of losses. A long sum of many equal floats would round each partial sum the same way.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +32,7 @@ struct SumLoop {
   }
 };
 
-// For loops that leave their losses in an array anyway, and are short beside it.
+// The sum of an array, for loops that leave their losses in one anyway.
 template <class Real>
 double sum_of(const Real* values, std::int32_t count) {
   return run_best<SumLoop>(values, count);

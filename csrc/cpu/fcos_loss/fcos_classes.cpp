@@ -1,4 +1,4 @@
-// Classes of the FCOS loss.
+// The focal loss of the classes in the FCOS loss.
 //
 // Where locations are the contiguous axis, as in NCHW, the run of a class is one line; it has
 // mostly no positive at all, or one. Where classes are, neighbouring background locations are.
@@ -10,6 +10,7 @@
 #include "common/dtypes.h"
 #include "cpu/common/lines.h"
 #include "cpu/focal_loss/focal_loops.h"
+#include "math/focal.h"
 #include "math/labels.h"
 
 namespace fcos_ops::cpu::fcos {
@@ -30,9 +31,9 @@ class ClassLoss {
         gradient_(run.gradient.data ? element<T>(run.gradient, run.run.batch, run.run.y, run.run.x)
                                     : nullptr),
         length_(static_cast<std::int32_t>(run.run.length)) {
-    const bool weighted = run.alpha >= 0.0;
-    factors_.positive = static_cast<Real>(run.scale * (weighted ? run.alpha : 1.0));
-    factors_.negative = static_cast<Real>(run.scale * (weighted ? 1.0 - run.alpha : 1.0));
+    const math::AlphaWeights alpha = math::alpha_weights(run.alpha);
+    factors_.positive = static_cast<Real>(run.scale * alpha.positive);
+    factors_.negative = static_cast<Real>(run.scale * alpha.negative);
     factors_.gamma = static_cast<Real>(run.gamma);
     factors_.gradient = static_cast<Real>(run.gradient_scale);
   }
@@ -59,7 +60,7 @@ class ClassLoss {
     return total;
   }
 
-  // How many background rows from `first` on form one contiguous line of up to a chunk.
+  // The number of background rows from `first` on that form one contiguous line of up to a chunk.
   std::int64_t background_rows_from(std::int32_t first) const {
     const std::int64_t limit = std::min<std::int64_t>(length_ - first, kChunk / run_.num_classes);
     std::int64_t count = 1;
@@ -89,8 +90,8 @@ class ClassLoss {
           run_.logits.stride_channel};
       const Line<T> gradient = gradient_line(i, c, run_.gradient.stride_channel);
       if (label == math::kIgnored) {
-        std::fill(slopes_, slopes_ + length, Real(0));
-        store<Real>(slopes_, length, gradient);
+        std::fill(grads_, grads_ + length, Real(0));
+        store<Real>(grads_, length, gradient);
       } else {
         total += line(logits, gradient, length, positive, factors);
       }
@@ -139,9 +140,9 @@ class ClassLoss {
   // One class of all locations, by their labels and weights.
   double column(std::int64_t c) {
     return loop(logits_of_class(c), gradient_line(0, c, run_.gradient.stride_x), length_,
-                [&](const Real* x, Real* slopes) {
+                [&](const Real* x, Real* grads) {
                   return focal::focal_column<Real>(factors_, x, length_, run_.labels, weights_,
-                                                   static_cast<std::int32_t>(c), kNoLosses, slopes);
+                                                   static_cast<std::int32_t>(c), kNoLosses, grads);
                 });
   }
 
@@ -154,11 +155,11 @@ class ClassLoss {
   // Negatives, but for the one at `positive` if that is not -1.
   double line(Line<const T> logits, Line<T> gradient, std::int32_t count, std::int32_t positive,
               const focal::FocalFactors<Real>& factors) {
-    return loop(logits, gradient, count, [&](const Real* x, Real* slopes) {
+    return loop(logits, gradient, count, [&](const Real* x, Real* grads) {
       if (positive >= 0) {
-        return focal::focal_row(factors, x, count, positive, kNoLosses, slopes);
+        return focal::focal_row(factors, x, count, positive, kNoLosses, grads);
       }
-      return focal::focal_negatives(factors, x, count, kNoLosses, slopes);
+      return focal::focal_negatives(factors, x, count, kNoLosses, grads);
     });
   }
 
@@ -166,9 +167,9 @@ class ClassLoss {
   template <class Body>
   double loop(Line<const T> logits, Line<T> gradient, std::int32_t count, const Body& body) {
     const Real* const x = load(logits, count, buffer_);
-    Real* const slopes = writable(gradient, slopes_);
-    const double sum = body(x, slopes);
-    store(slopes, count, gradient);
+    Real* const grads = writable(gradient, grads_);
+    const double sum = body(x, grads);
+    store(grads, count, gradient);
     return sum;
   }
 
@@ -187,7 +188,7 @@ class ClassLoss {
   T* const gradient_;
   const std::int32_t length_;
   focal::FocalFactors<Real> factors_;
-  alignas(64) Real buffer_[kChunk], slopes_[kChunk], weights_[kChunk];
+  alignas(64) Real buffer_[kChunk], grads_[kChunk], weights_[kChunk];
 };
 
 }  // namespace

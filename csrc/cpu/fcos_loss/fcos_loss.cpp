@@ -15,9 +15,9 @@
 #include "cpu/common/levels.h"
 #include "cpu/common/parallel.h"
 #include "cpu/common/sums.h"
+#include "cpu/drivers.h"
 #include "cpu/fcos_loss/fcos_classes.h"
 #include "cpu/iou_loss/iou_loops.h"
-#include "cpu/ops.h"
 #include "math/cross_entropy.h"
 #include "math/expected_scale.h"
 #include "math/labels.h"
@@ -76,7 +76,7 @@ struct Sums {
   double classes = 0, ltrb = 0, centerness = 0;
 };
 
-// What multiplies losses and gradients, by the normalizers of an image.
+// The factors of losses and gradients, by the normalizers of an image.
 template <class Real>
 struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
@@ -107,13 +107,13 @@ Real gradient_scale(const FcosLossArgs& args, const void* scale) {
 struct CenterLoop {
   template <class Real>
   static FCOS_HD int run(const Real* __restrict__ logits, const Real* __restrict__ targets,
-                         std::int32_t count, Real factor, Real by_gradient,
-                         Real* __restrict__ losses, Real* __restrict__ gradient) {
+                         std::int32_t count, Real factor, Real upstream, Real* __restrict__ losses,
+                         Real* __restrict__ gradient) {
 #pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
-      const auto term = math::binary_cross_entropy(logits[i], targets[i]);
-      losses[i] = factor * term.loss;
-      gradient[i] = factor * by_gradient * term.gradient;
+      const auto loss_and_grad = math::binary_cross_entropy(logits[i], targets[i]);
+      losses[i] = factor * loss_and_grad.loss;
+      gradient[i] = factor * upstream * loss_and_grad.gradient;
     }
     return 0;
   }
@@ -239,10 +239,10 @@ class FcosRun {
                                            static_cast<Real>(args_.eps)};
     const double sum =
         iou::iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
-                             constant(target_.block()), weights, count_, losses_, slopes_.block());
+                             constant(target_.block()), weights, count_, losses_, grads_.block());
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {
-        write(heads_.ltrb.gradient, args_.ltrb_dtype, c, slopes_.storage[c]);
+        write(heads_.ltrb.gradient, args_.ltrb_dtype, c, grads_.storage[c]);
       }
     }
     return sum;
@@ -251,7 +251,7 @@ class FcosRun {
   double centers() {
     const LevelView& view = heads_.centerness.values;
     Real* const logits = pred_.storage[0];
-    Real* const slopes = slopes_.storage[0];
+    Real* const grads = grads_.storage[0];
     for (std::int32_t i = 0; i < count_; ++i) {
       logits[i] = math::read_real<Real>(view.data, args_.centerness_dtype, offset(view, i, 0));
     }
@@ -259,9 +259,9 @@ class FcosRun {
     run_best<CenterLoop>(static_cast<const Real*>(logits), static_cast<const Real*>(center_target_),
                          count_, static_cast<Real>(scales_.positives),
                          gradient_scale<Real>(args_, args_.centerness_gradient_scale), losses,
-                         slopes);
+                         grads);
     if (args_.centerness_gradient) {
-      write(heads_.centerness.gradient, args_.centerness_dtype, 0, slopes);
+      write(heads_.centerness.gradient, args_.centerness_dtype, 0, grads);
     }
     return sum_of(losses_, count_);
   }
@@ -278,7 +278,7 @@ class FcosRun {
     }
   }
 
-  // Of a channel of positive i of the block, in elements.
+  // The offset, in elements, of a channel of positive i of the block.
   template <class View>
   std::int64_t offset(const View& view, std::int32_t i, std::int64_t channel) const {
     return run_.batch * view.stride_batch + run_.y * view.stride_y +
@@ -292,7 +292,7 @@ class FcosRun {
   const std::int32_t* const matched_;  // of the run's locations
   std::int32_t labels_[kFcosRun], positives_[kFcosRun];
   std::int32_t num_positives_ = 0, first_ = 0, count_ = 0;  // all, and the block's
-  BoxBuffer<Real> pred_, target_, slopes_;
+  BoxBuffer<Real> pred_, target_, grads_;
   alignas(64) Real center_target_[kBoxes], ones_[kBoxes], losses_[kBoxes];
 };
 
@@ -301,7 +301,7 @@ void write_loss(double sum, void* loss) {
   if (loss) *static_cast<Real*>(loss) = static_cast<Real>(sum);
 }
 
-// Without the gradients that are as was expected.
+// `args` without the gradients whose scale is the expected one.
 template <class Real>
 FcosLossArgs unexpected_part(FcosLossArgs args) {
   const Real expected = expected_scale<Real>(args);

@@ -5,7 +5,7 @@
 #include "cpu/common/isa.h"
 #include "cpu/common/levels.h"
 #include "cpu/common/parallel.h"
-#include "cpu/ops.h"
+#include "cpu/drivers.h"
 
 namespace fcos_ops::cpu::fcos {
 namespace {

@@ -25,7 +25,7 @@ FCOS_HD void store_exponentials(const Real* __restrict__ logits, std::int32_t co
   for (std::int32_t i = 0; i < count; ++i) gradient[i] = math::exp_minus_absolute(logits[i]);
 }
 
-// What a loop makes of the losses: their sum; that, and an array of them; or the same of logits
+// The results of a loop: the sum of the losses; that, and an array of them; or the same of logits
 // that may be infinite, where the array may be null.
 enum class Mode { kSum, kLosses, kAnywhere };
 
@@ -56,17 +56,18 @@ struct NegativeLoop {
                             const FocalFactors<Real>& factors, std::int32_t block,
                             Real* __restrict__ losses, Real* __restrict__ gradient) {
     store_exponentials(logits, count, gradient);
-    const Real factor = factors.negative, slope_factor = factor * factors.gradient;
+    const Real factor = factors.negative, grad_factor = factor * factors.gradient;
     double total = 0;
     for (std::int32_t first = 0; first < count; first += block) {
       const std::int32_t end = count - first < block ? count : first + block;
       Real sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (std::int32_t i = first; i < end; ++i) {
-        const auto term = negative_term<kMode, kGamma>(logits[i], gradient[i], factors.gamma);
-        sum += term.loss;
-        keep<kMode>(weighted<kMode>(factor, term.loss), losses, i);
-        gradient[i] = slope_factor * term.gradient;
+        const auto loss_and_grad =
+            negative_term<kMode, kGamma>(logits[i], gradient[i], factors.gamma);
+        sum += loss_and_grad.loss;
+        keep<kMode>(weighted<kMode>(factor, loss_and_grad.loss), losses, i);
+        gradient[i] = grad_factor * loss_and_grad.gradient;
       }
       total += sum;
     }
@@ -90,12 +91,12 @@ struct RowLoop {
       for (std::int32_t i = first; i < end; ++i) {
         const bool is_positive = i == positive;
         const Real x = is_positive ? -logits[i] : logits[i];
-        const auto term = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
+        const auto loss_and_grad = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
         const Real factor = is_positive ? factors.positive : factors.negative;
-        const Real loss = weighted<kMode>(factor, term.loss);
+        const Real loss = weighted<kMode>(factor, loss_and_grad.loss);
         sum += loss;
         keep<kMode>(loss, losses, i);
-        gradient[i] = (is_positive ? -factor : factor) * factors.gradient * term.gradient;
+        gradient[i] = (is_positive ? -factor : factor) * factors.gradient * loss_and_grad.gradient;
       }
       total += sum;
     }
@@ -121,13 +122,14 @@ struct ColumnLoop {
         const bool is_positive = labels[i] == channel;
         const bool is_ignored = labels[i] == math::kIgnored;
         const Real x = is_positive ? -logits[i] : logits[i];
-        const auto term = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
+        const auto loss_and_grad = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
         const Real factor = (is_positive ? factors.positive : factors.negative) * weights[i];
-        const Real loss = is_ignored ? Real(0) : weighted<kMode>(factor, term.loss);
-        const Real slope = (is_positive ? -factor : factor) * factors.gradient * term.gradient;
+        const Real loss = is_ignored ? Real(0) : weighted<kMode>(factor, loss_and_grad.loss);
+        const Real grad =
+            (is_positive ? -factor : factor) * factors.gradient * loss_and_grad.gradient;
         sum += loss;
         keep<kMode>(loss, losses, i);
-        gradient[i] = is_ignored ? Real(0) : slope;
+        gradient[i] = is_ignored ? Real(0) : grad;
       }
       total += sum;
     }
@@ -138,7 +140,8 @@ struct ColumnLoop {
 template <Gamma kGamma, Mode kMode>
 struct DenseLoop {
   template <class Real>
-  static FCOS_HD math::LossAndGradient<Real> term(Real x, Real e, Real target, Real gamma) {
+  static FCOS_HD math::LossAndGradient<Real> loss_and_grad(Real x, Real e, Real target,
+                                                           Real gamma) {
     if constexpr (kMode == Mode::kAnywhere) {
       return math::focal_dense_anywhere<kGamma>(x, e, target, gamma);
     }
@@ -157,7 +160,7 @@ struct DenseLoop {
       Real sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (std::int32_t i = first; i < end; ++i) {
-        const auto value = term(logits[i], gradient[i], targets[i], factors.gamma);
+        const auto value = loss_and_grad(logits[i], gradient[i], targets[i], factors.gamma);
         const Real alpha =
             targets[i] * factors.positive + (Real(1) - targets[i]) * factors.negative;
         const Real factor = alpha * weights[i];

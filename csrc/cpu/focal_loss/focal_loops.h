@@ -7,7 +7,7 @@
 
 namespace fcos_ops::cpu::focal {
 
-// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
+// The factors of the loss of a positive and of a negative entry, and that of the gradient alone.
 template <class Real>
 struct FocalFactors {
   Real positive, negative, gamma, gradient;

@@ -13,8 +13,9 @@
 #include "cpu/common/levels.h"
 #include "cpu/common/lines.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/focal_loss/focal_loops.h"
-#include "cpu/ops.h"
+#include "math/focal.h"
 #include "math/labels.h"
 
 namespace fcos_ops::cpu::focal {
@@ -42,9 +43,9 @@ class FocalRun {
   FocalRun(const FocalLossArgs& args, const LocationRun& run, std::int64_t rows_per_image)
       : args_(args), run_(run), row_(run.batch * rows_per_image + run.first_row) {
     const double scale = math::normalized_scale<Real>(args.scale, args.normalizer);
-    const bool weighted = args.alpha >= 0.0;
-    factors_.positive = static_cast<Real>(scale * (weighted ? args.alpha : 1.0));
-    factors_.negative = static_cast<Real>(scale * (weighted ? 1.0 - args.alpha : 1.0));
+    const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
+    factors_.positive = static_cast<Real>(scale * alpha.positive);
+    factors_.negative = static_cast<Real>(scale * alpha.negative);
     factors_.gamma = static_cast<Real>(args.gamma);
     factors_.gradient =
         args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1);
@@ -70,7 +71,7 @@ class FocalRun {
     return total;
   }
 
-  // How many background rows from `first` on form one contiguous, equally weighted line.
+  // The number of background rows from `first` on that form one contiguous, equally weighted line.
   std::int64_t background_rows_from(std::int64_t first) const {
     const std::int64_t limit = std::min(run_.length - first, kChunk / args_.num_classes);
     std::int64_t rows = 1;
@@ -181,8 +182,8 @@ class FocalRun {
                      Line<G> gradient, std::int64_t count) {
     const auto length = static_cast<std::int32_t>(count);
     const Real* t = load(targets, length, buffers_.targets);
-    return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* slope) {
-      return focal_dense<Real>(factors_, x, length, t, buffers_.weights, loss, slope);
+    return chunk(logits, losses, gradient, length, [&](const Real* x, Real* loss, Real* grad) {
+      return focal_dense<Real>(factors_, x, length, t, buffers_.weights, loss, grad);
     });
   }
 

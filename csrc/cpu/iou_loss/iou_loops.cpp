@@ -9,7 +9,7 @@
 namespace fcos_ops::cpu::iou {
 namespace {
 
-// Whether a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
+// True if a coordinate of a block is beyond the limit. Almost none is, so that the loop below can
 // mostly do without clamping.
 struct BeyondLimitLoop {
   template <class Real>
@@ -28,7 +28,7 @@ struct BeyondLimitLoop {
   }
 };
 
-// Of pairs without NaN and within the limit; or of any.
+// The loss of pairs without NaN and within the limit; kAny: of any.
 template <IouKind kKind, BoxFormat kFormat, bool kAny>
 struct PairLoop {
   template <class Real>

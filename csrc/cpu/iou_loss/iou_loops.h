@@ -8,7 +8,7 @@
 
 namespace fcos_ops::cpu::iou {
 
-// What multiplies the loss of every pair, and then the gradient alone.
+// The factor of the loss of every pair, and that of the gradient alone.
 template <class Real>
 struct IouFactors {
   Real loss, gradient;

@@ -9,8 +9,8 @@
 #include "common/dtypes.h"
 #include "cpu/common/boxes.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/iou_loss/iou_loops.h"
-#include "cpu/ops.h"
 
 namespace fcos_ops::cpu::iou {
 namespace {

@@ -13,14 +13,14 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/common/scratch.h"
+#include "cpu/common/cache_line_arena.h"
 #include "math/suppress.h"
 
 namespace fcos_ops::cpu::suppression {
 
 inline constexpr std::int32_t kBlock = 8;
 
-// Where the centres of an image's boxes lie and how large the boxes are, roughly.
+// Roughly the range of the centres of an image's boxes, and the size of the boxes.
 template <class Real>
 struct Extent {
   Real left = 0, top = 0, width = 0, height = 0;  // of the centres
@@ -34,7 +34,7 @@ class KeptBoxes {
 
  public:
   // A class of n candidates has at most n cells, and a box that is kept begins at most one block.
-  KeptBoxes(Real threshold, Scratch& scratch, std::int64_t candidates, std::int64_t max_kept)
+  KeptBoxes(Real threshold, CacheLineArena& scratch, std::int64_t candidates, std::int64_t max_kept)
       : grids_(scratch.take<Grid>(candidates)),
         cells_(scratch.take<Cell>(candidates)),
         blocks_(scratch.take<Block>(max_kept)),
@@ -63,7 +63,7 @@ class KeptBoxes {
     std::fill(cells_, cells_ + num_cells, Cell{-1, 0});
   }
 
-  // Whether a kept box of the class overlaps this one. The box can overlap (math::can_overlap).
+  // True if a kept box of the class overlaps this one. The box can overlap (math::can_overlap).
   FCOS_HD bool suppress(std::int32_t slot, const Box& box, Real area) {
     if (area < kTiny) set_bound(Real(0));
     const Grid& grid = grids_[slot];
@@ -136,7 +136,7 @@ class KeptBoxes {
     shrink_ = Real(0.5) * (Real(1) - t) / (Real(1) + t);
   }
 
-  // How far, along one axis, the centre of a kept box that overlaps this one can be.
+  // The distance, along one axis, at which the centre of a kept box that overlaps this one can be.
   FCOS_HD Real reach(Real center, Real size, Real max_size) const {
     const Real other = size * ratio_ < max_size ? size * ratio_ : max_size;
     return (size + other) * shrink_ * Real(1 + 0x1p-10) +

@@ -1,73 +1,73 @@
-// Non-maximum suppression on a CPU: threads take pieces of neighbouring images; see nms_image.h for
+// Non-maximum suppression on a CPU: threads take runs of neighbouring images; see nms_image.h for
 // what happens in an image.
 #include "fcos_ops/nms.h"
 
 #include <algorithm>
 #include <limits>
 
+#include "common/clamped_offset.h"
 #include "common/dtypes.h"
-#include "common/offsets.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/nms/nms_image.h"
-#include "cpu/ops.h"
 
 namespace fcos_ops::cpu::suppression {
 namespace {
 
-// The images of a piece use the same scratch memory, one after the other. So many pieces a thread
-// keep all threads busy until the end, though images differ.
-constexpr std::int64_t kPiecesOfThread = 32;
+// The images of a run use the same scratch memory, one after the other. So many runs a thread keep
+// all threads busy until the end, though images differ.
+constexpr std::int64_t kRunsPerThread = 32;
 
 constexpr std::int64_t kMaxCandidates = std::numeric_limits<std::int32_t>::max();  // of an image
 
-std::int64_t count_pieces(const NmsArgs& args, const Context& context) {
+std::int64_t count_runs(const NmsArgs& args, const Context& context) {
   const std::int64_t threads = context.num_threads;
-  return std::min(args.num_images, threads > 1 ? threads * kPiecesOfThread : 1);
+  return std::min(args.num_images, threads > 1 ? threads * kRunsPerThread : 1);
 }
 
-// Where image `index` begins, clamped to [low, high].
+// The offset at which image `index` begins, clamped to [low, high].
 std::int64_t offset_at(const NmsArgs& args, std::int64_t index, std::int64_t low,
                        std::int64_t high) {
   if (args.offsets == nullptr) return index == 0 ? low : high;
-  return math::read_offset(args.offsets, args.offset_dtype, index, low, high);
+  return math::clamped_offset(args.offsets, args.offset_dtype, index, low, high);
 }
 
 template <class T, class Score>
 struct NmsMemory {
-  NmsMemory(const NmsArgs& args, std::int64_t num_pieces, void* data)
+  NmsMemory(const NmsArgs& args, std::int64_t num_runs, void* data)
       : max_detections(args.max_detections),
         scratch(data),
-        first_boxes(scratch.take<std::int64_t>(num_pieces + 1)),
-        pieces(scratch.take<std::byte>(
-            static_cast<std::int64_t>(start_of(num_pieces, args.num_boxes)))) {}
+        first_boxes(scratch.take<std::int64_t>(num_runs + 1)),
+        runs(scratch.take<std::byte>(
+            static_cast<std::int64_t>(start_of(num_runs, args.num_boxes)))) {}
 
-  // In `pieces`, of a piece behind others that have so many boxes.
-  std::size_t start_of(std::int64_t piece, std::int64_t boxes) const {
-    return nms_scratch_size<T, Score>(piece, boxes, std::min(boxes, piece * max_detections));
+  // The offset in `runs` of a run behind others that have so many boxes.
+  std::size_t start_of(std::int64_t run, std::int64_t boxes) const {
+    return nms_scratch_size<T, Score>(run, boxes, std::min(boxes, run * max_detections));
   }
 
   std::int64_t max_detections;
-  Scratch scratch;
-  std::int64_t* first_boxes;  // of each piece, then the end of the last
-  std::byte* pieces;
+  CacheLineArena scratch;
+  std::int64_t* first_boxes;  // of each run, then the end of the last
+  std::byte* runs;
 };
 
 template <class T, class Score, class Id>
 Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   const NmsOptions options = {args.iou_threshold, args.score_threshold, args.max_detections};
-  const std::int64_t num_pieces = count_pieces(args, context);
-  const NmsMemory<T, Score> memory(args, num_pieces, workspace.data);
-  const auto first_image = [&](std::int64_t piece) { return piece * args.num_images / num_pieces; };
-  // Read once, so that pieces stay apart whatever becomes of the offsets.
-  for (std::int64_t piece = 0; piece <= num_pieces; ++piece) {
-    const std::int64_t low = piece == 0 ? 0 : memory.first_boxes[piece - 1];
-    memory.first_boxes[piece] = offset_at(args, first_image(piece), low, args.num_boxes);
+  const std::int64_t num_runs = count_runs(args, context);
+  const NmsMemory<T, Score> memory(args, num_runs, workspace.data);
+  const auto first_image = [&](std::int64_t run) { return run * args.num_images / num_runs; };
+  // Offsets are read once, so that runs stay apart whatever becomes of them.
+  for (std::int64_t run = 0; run <= num_runs; ++run) {
+    const std::int64_t low = run == 0 ? 0 : memory.first_boxes[run - 1];
+    memory.first_boxes[run] = offset_at(args, first_image(run), low, args.num_boxes);
   }
-  parallel_for(num_pieces, context.num_threads, [&](std::int64_t piece) {
-    std::int64_t first = memory.first_boxes[piece];
-    std::byte* const scratch = memory.pieces + memory.start_of(piece, first);
-    for (std::int64_t image = first_image(piece); image < first_image(piece + 1); ++image) {
-      const std::int64_t most = std::min(memory.first_boxes[piece + 1], first + kMaxCandidates);
+  parallel_for(num_runs, context.num_threads, [&](std::int64_t run) {
+    std::int64_t first = memory.first_boxes[run];
+    std::byte* const scratch = memory.runs + memory.start_of(run, first);
+    for (std::int64_t image = first_image(run); image < first_image(run + 1); ++image) {
+      const std::int64_t most = std::min(memory.first_boxes[run + 1], first + kMaxCandidates);
       const std::int64_t end = offset_at(args, image + 1, first, most);
       const Candidates<T, Score, Id> candidates = {
           static_cast<const T*>(args.boxes) + 4 * first,
@@ -84,7 +84,7 @@ Status run_nms(const NmsArgs& args, Workspace workspace, const Context& context)
   return {};
 }
 
-// Reads the offsets, which must lie in memory of the CPU.
+// True if the offsets, which must lie in memory of the CPU, are valid.
 bool are_offsets(const NmsArgs& args) {
   if (args.offsets == nullptr) return args.num_boxes <= kMaxCandidates;
   std::int64_t previous = 0;
@@ -115,7 +115,7 @@ std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
   return suppression::dispatch_dtypes(args, [&](auto t, auto score) {
     using Memory =
         suppression::NmsMemory<typename decltype(t)::type, typename decltype(score)::type>;
-    return Memory(args, suppression::count_pieces(args, context), nullptr).scratch.used();
+    return Memory(args, suppression::count_runs(args, context), nullptr).scratch.used();
   });
 }
 

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "cpu/common/cache_line_arena.h"
 #include "cpu/common/isa.h"
-#include "cpu/common/scratch.h"
 #include "cpu/nms/class_slots.h"
 #include "cpu/nms/kept_boxes.h"
 #include "cpu/nms/sort_scores.h"
@@ -32,8 +32,8 @@ struct NmsOptions {
   std::int64_t max_detections_per_class = INT64_MAX;  // counted among what NMS leaves
 };
 
-// Of `count` candidates, those that can be kept as ones that suppress others: with a limit for each
-// class also boxes without room in theirs.
+// The most of `count` candidates that can be kept to suppress others: with a limit for each class
+// also boxes without room in theirs.
 inline std::int64_t max_kept(const NmsOptions& options, std::int64_t count) {
   const bool limited = options.max_detections_per_class < options.max_detections;
   return limited ? count : std::min(count, options.max_detections);
@@ -57,9 +57,9 @@ struct NmsScratch {
 
   std::size_t used() const { return std::max(scratch.used(), sorting.used()); }
 
-  Scratch scratch;
+  CacheLineArena scratch;
   std::int32_t* order;
-  Scratch sorting;  // the same memory as what follows: that is for after the sort
+  CacheLineArena sorting;  // the same memory as what follows: that is for after the sort
   Entry *entries, *spare;
   std::int32_t *table, *slots, *sizes;
   KeptBoxes<Real> kept;
@@ -112,13 +112,13 @@ Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, s
   return {left, top, right - left, bottom - top, width / samples, height / samples};
 }
 
-// How many boxes of each class may still be kept.
+// The number of boxes of each class that may still be kept.
 struct ClassLimits {
   const std::int32_t* slots;  // the class of candidate order[k]
   std::int32_t* room;         // of each class, or null: no limit
 };
 
-// `grids`: that of candidate order[k], or null where all share one.
+// `grids` has the grid of candidate order[k], or is null where all share one.
 struct GreedyLoop {
   template <class T>
   static FCOS_HD std::int64_t run(const T* boxes, const std::int32_t* order,
@@ -159,24 +159,24 @@ std::int64_t nms_image(const Candidates<T, Score, Id>& candidates, const NmsOpti
       order_by_score(candidates.scores, candidates.count, options.score_threshold, scratch.entries,
                      scratch.spare, scratch.order);
   if (count == 0 || options.max_detections == 0) return 0;
-  const bool by_class = candidates.classes != nullptr && !options.class_agnostic;
+  const bool per_class = candidates.classes != nullptr && !options.class_agnostic;
   const bool limited =
       candidates.classes != nullptr && options.max_detections_per_class < options.max_detections;
   std::int32_t num_classes = 0;
-  if (by_class || limited) {
+  if (per_class || limited) {
     num_classes = number_classes(candidates.classes, scratch.order, count, scratch.table,
                                  scratch.slots, scratch.sizes);
   }
   const auto all = static_cast<std::int32_t>(count);
   scratch.kept.lay_grids(sample_extent(candidates.boxes, scratch.order, count),
-                         by_class ? scratch.sizes : &all, by_class ? num_classes : 1);
+                         per_class ? scratch.sizes : &all, per_class ? num_classes : 1);
   ClassLimits limits = {scratch.slots, nullptr};
   if (limited) {
     limits.room = scratch.sizes;  // which the grids no longer need
     const auto room = static_cast<std::int32_t>(options.max_detections_per_class);  // < count
     std::fill(limits.room, limits.room + num_classes, room);
   }
-  return run_best<GreedyLoop>(candidates.boxes, scratch.order, by_class ? scratch.slots : nullptr,
+  return run_best<GreedyLoop>(candidates.boxes, scratch.order, per_class ? scratch.slots : nullptr,
                               count, options.max_detections, limits, first_index, &scratch.kept,
                               keep);
 }

@@ -29,14 +29,14 @@ class LevelScan {
         class_view_(args.class_logits[level]),
         center_view_(args.centerness[level]),
         image_(image),
-        by_rows_(args.num_classes >= kMinRow && class_view_.stride_channel == 1),
+        rows_contiguous_(args.num_classes >= kMinRow && class_view_.stride_channel == 1),
         line_(is_one_line(class_view_) && is_one_line(center_view_)
                   ? class_view_.height * class_view_.width
                   : class_view_.width),
         threshold_(static_cast<Real>(args.score_threshold)),
         least_(args.threshold_on_score
-                   ? math::floor_of_scores<Real>(args.score_threshold, args.square_root)
-                   : math::floor_of_class_scores<Real>(args.score_threshold)),
+                   ? math::min_for_score<Real>(args.score_threshold, args.square_root)
+                   : math::min_for_class_score<Real>(args.score_threshold)),
         best_(best) {}
 
   // Scans the locations first <= y * width + x < last.
@@ -48,7 +48,7 @@ class LevelScan {
       class_logits_ = first_location<T>(class_view_);
       score_centers();
       set_bounds();
-      if (by_rows_) {
+      if (rows_contiguous_) {
         scan_rows();
       } else {
         scan_channels();
@@ -77,14 +77,14 @@ class LevelScan {
   }
 
   void set_bounds() {
-    math::ScoreFloor<Real> floor = least_;
+    math::MinScore<Real> min_score = least_;
     if (best_.full()) {
       const auto key = static_cast<double>(best_.worst().key);
-      floor = math::higher(floor, args_.rank_by_score
-                                      ? math::floor_of_scores<Real>(key, args_.square_root)
-                                      : math::floor_of_class_scores<Real>(key));
+      min_score = math::higher(min_score, args_.rank_by_score
+                                              ? math::min_for_score<Real>(key, args_.square_root)
+                                              : math::min_for_class_score<Real>(key));
     }
-    run_best<BoundLoop<T>>(centers_.data(), count_, floor, bounds_.data());
+    run_best<BoundLoop<T>>(centers_.data(), count_, min_score, bounds_.data());
   }
 
   void scan_channels() {
@@ -120,8 +120,8 @@ class LevelScan {
     }
   }
 
-  // Collects what reached its bound, to be scored together with more. A hit h is location
-  // first + h / width of the chunk, channel c + h % width.
+  // Collects the hits, to be scored together with more. A hit h is location first + h / width of
+  // the chunk, channel c + h % width.
   void collect(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
     if (collected_ + found > kChunk) score_collected();
     for (std::int32_t h = 0; h < found; ++h, ++collected_) {
@@ -133,7 +133,7 @@ class LevelScan {
     }
   }
 
-  // Scores what was collected and hands what passes the threshold to the candidates.
+  // Scores the collected hits and hands those that pass the threshold to the candidates.
   void score_collected() {
     const std::int32_t count = collected_;
     collected_ = 0;
@@ -156,10 +156,10 @@ class LevelScan {
   const PostprocessArgs& args_;
   const LevelView &class_view_, &center_view_;
   const std::int64_t image_;
-  const bool by_rows_;
+  const bool rows_contiguous_;
   const std::int64_t line_;  // locations that are neighbours in memory
   const Real threshold_;
-  const math::ScoreFloor<Real> least_;
+  const math::MinScore<Real> least_;
   TopCandidates<Real>& best_;
   std::int64_t first_ = 0;           // location of the chunk
   std::int32_t count_ = 0;           // locations in the chunk

@@ -1,9 +1,9 @@
-// How post-processing is cut into pieces, and the scratch memory of each.
+// The bands of post-processing, and its workspace.
 #pragma once
 
 #include <algorithm>
 
-#include "cpu/common/scratch.h"
+#include "cpu/common/cache_line_arena.h"
 #include "cpu/nms/nms_image.h"
 #include "cpu/postprocess/top_candidates.h"
 #include "fcos_ops/postprocess.h"
@@ -16,7 +16,7 @@ inline constexpr std::int64_t kBandLogits = 1 << 18;
 // The bands of one level of one image, and where their candidates go.
 struct LevelPlan {
   std::int64_t locations, logits;  // of the level
-  std::int64_t places;             // how many candidates can win
+  std::int64_t k;                  // candidates to select
   std::int64_t bands, band_locations;
   std::int64_t band_capacity;    // candidates that a band may hold while it is scanned
   std::int64_t first_band;       // among those of the image
@@ -25,9 +25,9 @@ struct LevelPlan {
 
 struct PostprocessPlan {
   LevelPlan levels[kMaxLevels];
-  std::int64_t bands = 0;     // of an image
-  std::int64_t capacity = 0;  // candidates that all bands of an image may hold
-  std::int64_t winners = 0;   // candidates of an image that NMS may see
+  std::int64_t bands = 0;         // of an image
+  std::int64_t capacity = 0;      // candidates that all bands of an image may hold
+  std::int64_t max_selected = 0;  // candidates of an image that NMS may see
 };
 
 template <class Real>
@@ -37,10 +37,10 @@ PostprocessPlan make_plan(const PostprocessArgs& args, const Context& context) {
     LevelPlan& level = plan.levels[i];
     level.locations = args.class_logits[i].height * args.class_logits[i].width;
     level.logits = level.locations * args.num_classes;
-    level.places = std::min(args.candidates_per_level, level.logits);
+    level.k = std::min(args.candidates_per_level, level.logits);
     const std::int64_t wanted = (level.logits + kBandLogits - 1) / kBandLogits;
     level.bands = context.num_threads > 1 ? std::min(wanted, level.locations) : 1;
-    level.bands = level.places > 0 ? level.bands : 0;
+    level.bands = level.k > 0 ? level.bands : 0;
     level.band_locations = level.bands > 0 ? (level.locations + level.bands - 1) / level.bands : 0;
     level.band_capacity = TopCandidates<Real>::capacity(args.candidates_per_level,
                                                         level.band_locations * args.num_classes);
@@ -48,7 +48,7 @@ PostprocessPlan make_plan(const PostprocessArgs& args, const Context& context) {
     level.first_candidate = plan.capacity;
     plan.bands += level.bands;
     plan.capacity += level.bands * level.band_capacity;
-    plan.winners += level.places;
+    plan.max_selected += level.k;
   }
   return plan;
 }
@@ -60,20 +60,21 @@ struct PostprocessMemory {
       : scratch(data),
         candidates(scratch.take<Scored<Real>>(args.batch * plan.capacity)),
         counts(scratch.take<std::int64_t>(args.batch * plan.bands)),
-        boxes(scratch.take<Real>(args.batch * plan.winners * 4)),
-        scores(scratch.take<Real>(args.batch * plan.winners)),
-        labels(scratch.take<std::int32_t>(args.batch * plan.winners)),
-        max_kept(std::min(args.max_detections, plan.winners)),
+        boxes(scratch.take<Real>(args.batch * plan.max_selected * 4)),
+        scores(scratch.take<Real>(args.batch * plan.max_selected)),
+        labels(scratch.take<std::int32_t>(args.batch * plan.max_selected)),
+        max_kept(std::min(args.max_detections, plan.max_selected)),
         keep(scratch.take<std::int64_t>(args.batch * max_kept)),
-        nms_size(suppression::nms_scratch_size<Real, Real>(1, plan.winners, plan.winners)),
+        nms_size(
+            suppression::nms_scratch_size<Real, Real>(1, plan.max_selected, plan.max_selected)),
         nms(scratch.take<std::byte>(args.batch * static_cast<std::int64_t>(nms_size))) {}
 
-  Scratch scratch;
+  CacheLineArena scratch;
   Scored<Real>* candidates;  // [batch, plan.capacity]
   std::int64_t* counts;      // [batch, plan.bands]
-  Real* boxes;               // [batch, plan.winners, 4]
-  Real* scores;              // [batch, plan.winners]
-  std::int32_t* labels;      // [batch, plan.winners]
+  Real* boxes;               // [batch, plan.max_selected, 4]
+  Real* scores;              // [batch, plan.max_selected]
+  std::int32_t* labels;      // [batch, plan.max_selected]
   std::int64_t max_kept;
   std::int64_t* keep;  // [batch, max_kept]
   std::size_t nms_size;

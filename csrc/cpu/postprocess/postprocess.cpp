@@ -7,27 +7,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/divide.h"
 #include "common/dtypes.h"
 #include "cpu/common/parallel.h"
+#include "cpu/drivers.h"
 #include "cpu/nms/nms_image.h"
-#include "cpu/ops.h"
 #include "cpu/postprocess/level_scan.h"
 #include "cpu/postprocess/plan.h"
 #include "math/decode.h"
 
 namespace fcos_ops::cpu::detection {
 namespace {
-
-struct Division {
-  std::int64_t quotient, remainder;
-};
-
-// Of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
-Division divide(std::int64_t a, std::int64_t b) {
-  if (((a | b) >> 32) != 0) return {a / b, a % b};
-  const auto a32 = static_cast<std::uint32_t>(a), b32 = static_cast<std::uint32_t>(b);
-  return {a32 / b32, a32 % b32};
-}
 
 template <class Real>
 class Postprocess {
@@ -64,8 +54,8 @@ class Postprocess {
   void finish_image(std::int64_t image) {
     std::int64_t found = 0;
     for (std::int32_t i = 0; i < args_.num_levels; ++i) {
-      const std::int64_t winners = select_winners(image, plan_.levels[i]);
-      found = decode_winners(image, i, winners, found);
+      const std::int64_t num_selected = select_topk(image, plan_.levels[i]);
+      found = decode_selected(image, i, num_selected, found);
     }
     suppression::NmsOptions options;
     options.iou_threshold = args_.iou_threshold;
@@ -80,7 +70,7 @@ class Postprocess {
   }
 
   // Merges a level's bands; its best candidates end up first in memory.
-  std::int64_t select_winners(std::int64_t image, const LevelPlan& level) {
+  std::int64_t select_topk(std::int64_t image, const LevelPlan& level) {
     Scored<Real>* const merged = candidates(image, level, 0);
     std::int64_t count = 0;
     for (std::int64_t b = 0; b < level.bands; ++b) {
@@ -99,14 +89,14 @@ class Postprocess {
     return count;
   }
 
-  // Appends a level's winners to the boxes, scores and labels of the image.
-  std::int64_t decode_winners(std::int64_t image, std::int32_t i, std::int64_t winners,
-                              std::int64_t found) {
-    const Scored<Real>* const winner = candidates(image, plan_.levels[i], 0);
+  // Appends a level's selected candidates to the boxes, scores and labels of the image.
+  std::int64_t decode_selected(std::int64_t image, std::int32_t i, std::int64_t num_selected,
+                               std::int64_t found) {
+    const Scored<Real>* const selected = candidates(image, plan_.levels[i], 0);
     const math::ImageSize<Real> size = size_of(args_.image_sizes, image);
-    for (std::int64_t w = 0; w < winners; ++w) {
-      const auto [location, label] = divide(winner[w].index, args_.num_classes);
-      const auto [y, x] = divide(location, args_.class_logits[i].width);
+    for (std::int64_t w = 0; w < num_selected; ++w) {
+      const auto [location, label] = math::divide(selected[w].index, args_.num_classes);
+      const auto [y, x] = math::divide(location, args_.class_logits[i].width);
       Box box = decode(image, i, y, x);
       if (args_.clip_before_nms) {
         box = math::clip_box(box, size);
@@ -115,7 +105,7 @@ class Postprocess {
       store(box, boxes(image) + 4 * found);
       labels(image)[found] = static_cast<std::int32_t>(label);
       scores(image)[found++] =
-          args_.rank_by_score ? winner[w].key : score(image, i, y, x, winner[w].key);
+          args_.rank_by_score ? selected[w].key : score(image, i, y, x, selected[w].key);
     }
     return found;
   }
@@ -128,11 +118,10 @@ class Postprocess {
     for (std::int64_t side = 0; side < 4; ++side) {
       sides[side] = read(view, args_.ltrb_dtype, image, y, x, side);
     }
-    return math::decode_box<Real>(
-        (static_cast<Real>(x) + offset) * static_cast<Real>(level.stride_x),
-        (static_cast<Real>(y) + offset) * static_cast<Real>(level.stride_y),
-        {sides[0], sides[1], sides[2], sides[3]},
-        static_cast<Real>(args_.normalized ? level.scale : 1.0));
+    return math::decode_box<Real>(math::location(x, offset, static_cast<Real>(level.stride_x)),
+                                  math::location(y, offset, static_cast<Real>(level.stride_y)),
+                                  {sides[0], sides[1], sides[2], sides[3]},
+                                  static_cast<Real>(args_.normalized ? level.scale : 1.0));
   }
 
   Real score(std::int64_t image, std::int32_t i, std::int64_t y, std::int64_t x,
@@ -193,9 +182,11 @@ class Postprocess {
     return memory_.candidates + image * plan_.capacity + level.first_candidate +
            band * level.band_capacity;
   }
-  Real* boxes(std::int64_t image) const { return memory_.boxes + image * plan_.winners * 4; }
-  Real* scores(std::int64_t image) const { return memory_.scores + image * plan_.winners; }
-  std::int32_t* labels(std::int64_t image) const { return memory_.labels + image * plan_.winners; }
+  Real* boxes(std::int64_t image) const { return memory_.boxes + image * plan_.max_selected * 4; }
+  Real* scores(std::int64_t image) const { return memory_.scores + image * plan_.max_selected; }
+  std::int32_t* labels(std::int64_t image) const {
+    return memory_.labels + image * plan_.max_selected;
+  }
 
   const PostprocessArgs& args_;
   const PostprocessPlan plan_;

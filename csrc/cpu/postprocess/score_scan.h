@@ -14,11 +14,11 @@
 
 namespace fcos_ops::cpu::detection {
 
-// Whether one of kCount values reaches its bound; kOneBound: they all have the same one.
+// True if one of kCount values reaches its bound; kOneBound: they all have the same one.
 template <std::int32_t kCount, bool kOneBound, class T>
 FCOS_HD bool any_reaches(const T* __restrict__ values,
                          const math::Comparable<T>* __restrict__ bounds) {
-  // As wide as what is compared, so that the sum stays in the same vectors.
+  // The sum is as wide as the values compared, so that it stays in the same vectors.
   using Count = std::conditional_t<sizeof(T) == 2, std::int16_t,
                                    std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
   Count count = 0;
@@ -29,7 +29,7 @@ FCOS_HD bool any_reaches(const T* __restrict__ values,
   return count != 0;
 }
 
-// Which of kCount <= 64 values reach their bounds, a bit each.
+// A bit for each of kCount <= 64 values: 1 where it reaches its bound.
 template <std::int32_t kCount, bool kOneBound, class T>
 FCOS_HD std::uint64_t which_reach(const T* __restrict__ values,
                                   const math::Comparable<T>* __restrict__ bounds) {
@@ -49,7 +49,7 @@ FCOS_HD std::uint64_t which_reach(const T* __restrict__ values,
   return bits;
 }
 
-// Where the next hit goes, and what is added to the index that it holds.
+// The address of the next hit, and the offset that is added to its index.
 struct Hits {
   std::int32_t* next;
   std::int32_t offset;
@@ -129,11 +129,11 @@ struct SigmoidLoop {
 template <class T>
 struct BoundLoop {
   static FCOS_HD int run(const math::Real<T>* __restrict__ center_scores, std::int32_t count,
-                         const math::ScoreFloor<math::Real<T>>& floor,
+                         const math::MinScore<math::Real<T>>& min_score,
                          math::Comparable<T>* __restrict__ bounds) {
 #pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
-      const auto bound = math::class_logit_bound(floor, center_scores[i]);
+      const auto bound = math::class_logit_bound(min_score, center_scores[i]);
       bounds[i] = math::comparable_bound<T>(bound);
     }
     return 0;

@@ -31,7 +31,8 @@ std::int64_t select_best(Scored<Real>* candidates, std::int64_t count, std::int6
 template <class Real>
 class TopCandidates {
  public:
-  // How much memory `k` out of `total` need. The slack keeps selections rare even for a small k.
+  // The room, in candidates, that the best `k` of `total` need. The slack keeps selections rare
+  // even for a small k.
   static std::int64_t capacity(std::int64_t k, std::int64_t total) {
     const std::int64_t wanted = std::min(k, total);
     return std::min(total, wanted + std::max<std::int64_t>(wanted, 1024));
@@ -41,7 +42,7 @@ class TopCandidates {
   TopCandidates(Scored<Real>* memory, std::int64_t k, std::int64_t total)
       : candidates_(memory), k_(k), capacity_(capacity(k, total)) {}
 
-  // Whether candidates may have been dropped: then one worse than `worst` has no chance.
+  // True if candidates may have been dropped: then one worse than `worst` has no chance.
   bool full() const { return full_; }
   const Scored<Real>& worst() const { return worst_; }
 

@@ -19,7 +19,7 @@
 #include "cuda/assign_targets/tiling.h"
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/tiles.h"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/assign_targets.h"
 #include "math/centerness.h"
 #include "math/labels.h"
@@ -29,7 +29,7 @@ namespace fcos_ops::cuda::assignment {
 namespace {
 
 constexpr unsigned kThreads = kAssignThreads;
-constexpr std::int32_t kCells = kCellsOfThread;
+constexpr std::int32_t kCells = kCellsPerThread;
 constexpr std::int64_t kMaxImages = 65535;  // along an axis of the grid
 static_assert(kThreads * kCells == 1u << kTileBits);
 
@@ -50,11 +50,11 @@ struct Cells {
 template <class Real>
 __device__ __forceinline__ void match(const math::MatchLevel<Real>& rule, std::int32_t count,
                                       std::int64_t first, Cells<Real>* cells) {
-  const auto& candidates = block_shared<Candidates<Real>>();
+  const auto& candidates = block_shared<BoxCandidates<Real>>();
   const Real x = math::location(cells->column, rule.offset, rule.stride_x);
-  std::int32_t winner[kCells] = {-1, -1, -1, -1};
+  std::int32_t best_candidate[kCells] = {-1, -1, -1, -1};
   for (std::int32_t i = 0; i < count; ++i) {
-    const Candidate<Real>& candidate = candidates.list[i];
+    const BoxCandidate<Real>& candidate = candidates.list[i];
     // True for most: a warp has 4 rows where the tile has 32.
     if ((candidate.rows.end <= cells->row) | (candidate.rows.first - cells->row >= kCells))
       continue;
@@ -64,11 +64,11 @@ __device__ __forceinline__ void match(const math::MatchLevel<Real>& rule, std::i
       const bool better =
           math::matches(x, y, candidate.box, rule) & (candidate.cost < cells->best_cost[k]);
       cells->best_cost[k] = better ? candidate.cost : cells->best_cost[k];
-      winner[k] = better ? i : winner[k];
+      best_candidate[k] = better ? i : best_candidate[k];
     }
   }
   for (std::int32_t k = 0; k < kCells; ++k) {
-    if (winner[k] >= 0) cells->best[k] = first + candidates.list[winner[k]].index;
+    if (best_candidate[k] >= 0) cells->best[k] = first + candidates.list[best_candidate[k]].index;
   }
 }
 
@@ -141,7 +141,7 @@ __device__ __forceinline__ Counts write_cells(const AssignTargetsArgs& args,
 // levels are in memory of the host.
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
-    assign_kernel(Pyramid<Real> pyramid, AssignTargetsArgs args, Counts* partials) {
+    assign_targets_match_kernel(Pyramid<Real> pyramid, AssignTargetsArgs args, Counts* partials) {
   const std::int64_t image = std::int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   if (image >= args.batch) return;
   const std::uint32_t tile = blockIdx.x;
@@ -189,7 +189,8 @@ __device__ __forceinline__ void write_pair(const Counts& counts, void* numbers,
 // long as the least of them is not far below the sum.
 template <class Real>
 __global__ void __launch_bounds__(kFinishThreads)
-    count_kernel(const Counts* partials, std::int64_t tiles, AssignTargetsArgs args) {
+    assign_targets_count_kernel(const Counts* partials, std::int64_t tiles,
+                                AssignTargetsArgs args) {
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   Counts total = {};
   for (std::int64_t image = warp; image < args.batch; image += kFinishThreads / kWarp) {
@@ -225,12 +226,12 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
   const std::int64_t images_y = std::min(args.batch, kMaxImages);
   const dim3 grid(static_cast<unsigned>(pyramid.tiles), static_cast<unsigned>(images_y),
                   static_cast<unsigned>((args.batch + kMaxImages - 1) / kMaxImages));
-  const Status status = launch("assign_targets: assign_kernel", assign_kernel<Real>, grid, kThreads,
-                               context, pyramid, args, partials);
+  const Status status = launch("assign_targets_match_kernel", assign_targets_match_kernel<Real>,
+                               grid, kThreads, context, pyramid, args, partials);
   const bool wants_counts = args.num_pos || args.centerness_sum || args.counts || args.image_counts;
   if (!status.ok() || !wants_counts) return status;
-  return launch("assign_targets: count_kernel", count_kernel<Real>, 1, kFinishThreads, context,
-                static_cast<const Counts*>(partials), pyramid.tiles, args);
+  return launch("assign_targets_count_kernel", assign_targets_count_kernel<Real>, 1, kFinishThreads,
+                context, static_cast<const Counts*>(partials), pyramid.tiles, args);
 }
 
 }  // namespace
@@ -244,11 +245,11 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return args.box_dtype == DType::kFloat64
-             ? assignment::run_assign_targets<double>(args, workspace, context)
-             : assignment::run_assign_targets<float>(args, workspace, context);
+  return on_device(context, [&]() -> Status {
+    return args.box_dtype == DType::kFloat64
+               ? assignment::run_assign_targets<double>(args, workspace, context)
+               : assignment::run_assign_targets<float>(args, workspace, context);
+  });
 }
 
 }  // namespace fcos_ops::cuda

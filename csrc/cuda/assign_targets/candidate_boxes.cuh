@@ -1,8 +1,8 @@
 // The boxes of an image that may match a cell of a tile, found by all threads of a block.
 #pragma once
 
+#include "common/clamped_offset.h"
 #include "common/dtypes.h"
-#include "common/offsets.h"
 #include "cuda/common/runtime.cuh"
 #include "fcos_ops/assign_targets.h"
 #include "math/match.h"
@@ -14,7 +14,7 @@ inline constexpr unsigned kAssignWarps = kAssignThreads / kWarp;
 
 // A box that may match a cell of the tile, in these rows.
 template <class Real>
-struct alignas(16) Candidate {
+struct alignas(16) BoxCandidate {
   math::Box<Real> box;
   Real cost;
   std::int32_t index;  // among the boxes that are tested together
@@ -22,9 +22,9 @@ struct alignas(16) Candidate {
 };
 
 template <class Real>
-struct Candidates {
-  Candidate<Real> list[kAssignThreads];
-  std::int32_t count[kAssignWarps];  // that each warp found
+struct BoxCandidates {
+  BoxCandidate<Real> list[kAssignThreads];
+  std::int32_t count[kAssignWarps];  // candidates of each warp
 };
 
 template <class Real>
@@ -35,7 +35,7 @@ __device__ __forceinline__ math::Box<Real> load_box(const AssignTargetsArgs& arg
 
 __device__ __forceinline__ std::int64_t box_offset(const AssignTargetsArgs& args,
                                                    std::int64_t image) {
-  return math::read_offset(args.offsets, args.offset_dtype, image, 0, args.num_boxes);
+  return math::clamped_offset(args.offsets, args.offset_dtype, image, 0, args.num_boxes);
 }
 
 // Lists those of the boxes [first, end), at most kAssignThreads, that may match a cell of `tile`,
@@ -45,26 +45,26 @@ __device__ __forceinline__ std::int32_t find_candidates(const AssignTargetsArgs&
                                                         const math::MatchLevel<Real>& rule,
                                                         const math::CellRectangle& tile,
                                                         std::int64_t first, std::int64_t end) {
-  auto& candidates = block_shared<Candidates<Real>>();
+  auto& candidates = block_shared<BoxCandidates<Real>>();
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  Candidate<Real> mine = {};
-  bool found = false;
+  BoxCandidate<Real> mine = {};
+  bool is_candidate = false;
   if (first + threadIdx.x < end) {
     mine.box = load_box<Real>(args, first + threadIdx.x);
     mine.cost = math::match_cost(mine.box, rule);
     mine.index = static_cast<std::int32_t>(threadIdx.x);
     mine.rows = math::candidate_cells(mine.box, rule, tile).rows;
-    found = (mine.rows.first < mine.rows.end) & (mine.cost < math::kInfinity<Real>);
+    is_candidate = (mine.rows.first < mine.rows.end) & (mine.cost < math::kInfinity<Real>);
   }
-  const unsigned ballot = __ballot_sync(kFullMask, found);
+  const unsigned ballot = __ballot_sync(kFullMask, is_candidate);
   if (lane == 0) candidates.count[warp] = __popc(ballot);
   __syncthreads();  // all counts are there, and nobody reads the last list any more
-  std::int32_t place = __popc(ballot & ((1u << lane) - 1)), total = 0;
+  std::int32_t slot = __popc(ballot & ((1u << lane) - 1)), total = 0;
   for (unsigned i = 0; i < kAssignWarps; ++i) {
-    place += i < warp ? candidates.count[i] : 0;
+    slot += i < warp ? candidates.count[i] : 0;
     total += candidates.count[i];
   }
-  if (found) candidates.list[place] = mine;
+  if (is_candidate) candidates.list[slot] = mine;
   __syncthreads();
   return total;
 }

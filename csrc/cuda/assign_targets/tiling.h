@@ -6,14 +6,14 @@
 
 namespace fcos_ops::cuda::assignment {
 
-inline constexpr std::int32_t kTileBits = 10;      // of the number of cells
-inline constexpr std::int32_t kCellsOfThread = 4;  // cells of a thread, below each other
+inline constexpr std::int32_t kTileBits = 10;       // of the number of cells of a tile
+inline constexpr std::int32_t kCellsPerThread = 4;  // cells of a thread, below each other
 
 // A level in tiles of 2^column_bits columns and 2^(kTileBits - column_bits) rows.
 template <class Real>
 struct TiledLevel {
   math::MatchLevel<Real> rule;
-  Real unit;  // of the distances that are written
+  Real unit;  // of the distances that are written, in pixels
   std::int32_t height, width, column_bits;
   std::uint32_t tiles_x, first_tile;
   std::int64_t first_location;
@@ -33,8 +33,8 @@ inline std::int32_t bits_to_hold(std::int64_t size, std::int32_t low, std::int32
   return bits;
 }
 
-// As square as possible, but for levels that are narrower or flatter than that. A row of a tile is
-// no longer than a block, so that the cells of a thread lie below each other.
+// Makes tiles as square as possible, but for levels that are narrower or flatter than that. A row
+// of a tile is no longer than a block, so that the cells of a thread lie below each other.
 inline std::int32_t choose_column_bits(std::int64_t height, std::int64_t width) {
   const std::int32_t narrow = bits_to_hold(width, 0, 5);
   const std::int32_t rows = bits_to_hold(height, 2, kTileBits - narrow);

@@ -10,7 +10,7 @@ namespace fcos_ops::cuda {
 // 32 keys of the first warp, which alone has touched them. A bitonic network: pairs up to 32 apart
 // stay within 64 keys that one warp has throughout, and need no barrier of the block.
 template <unsigned kThreads, class Key>
-__device__ __forceinline__ void block_sort(Key* keys, unsigned size) {
+__device__ __forceinline__ void block_bitonic_sort(Key* keys, unsigned size) {
   static_assert(kThreads % kWarp == 0);
   for (unsigned run = 2; run <= size; run *= 2) {
     for (unsigned distance = run / 2; distance > 0; distance /= 2) {
@@ -23,7 +23,7 @@ __device__ __forceinline__ void block_sort(Key* keys, unsigned size) {
           keys[high] = a;
         }
       }
-      // What comes next: the next distance of this run, or the first of the next run.
+      // The next step is the next distance of this run, or the first of the next run.
       const bool crosses_warps = distance > kWarp || (distance == 1 && run > kWarp);
       if (crosses_warps) {
         __syncthreads();

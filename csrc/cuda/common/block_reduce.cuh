@@ -39,7 +39,7 @@ __device__ __forceinline__ T block_sum(T value) {
 
 // *result = the sum of the partial sums. One block of kFinishThreads.
 template <class Real>
-__global__ void finish_sum(const double* partials, std::int64_t count, Real* result) {
+__global__ void finish_sum_kernel(const double* partials, std::int64_t count, Real* result) {
   double sum = 0;
   for (std::int64_t i = threadIdx.x; i < count; i += kFinishThreads) sum += partials[i];
   sum = block_sum<kFinishThreads>(sum);

@@ -16,15 +16,15 @@ namespace fcos_ops::cuda {
 // CUB's own query asks the device that is current. This is a bound for all: it needs at most 256
 // counters of 4 bytes for each tile, of at least 1024 pairs, and some tables of a fixed size.
 // Should it ever need more, it says so, and nothing is sorted.
-std::size_t sort_scratch_size(std::int64_t count) {
+std::size_t device_radix_sort_scratch_size(std::int64_t count) {
   constexpr std::size_t kTables = 128 * 1024;
   return kTables + static_cast<std::size_t>(count);
 }
 
 #if defined(FCOS_OPS_SIMT)
 
-Status sort(SortBuffers& buffers, std::int64_t count, std::int32_t num_bits, void*,
-            const Context&) {
+Status device_radix_sort(RadixSortBuffers& buffers, std::int64_t count, std::int32_t num_bits,
+                         void*, const Context&) {
   const std::uint64_t mask = num_bits < 64 ? (std::uint64_t{1} << num_bits) - 1 : ~std::uint64_t{0};
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
@@ -43,11 +43,11 @@ Status sort(SortBuffers& buffers, std::int64_t count, std::int32_t num_bits, voi
 
 #else
 
-Status sort(SortBuffers& buffers, std::int64_t count, std::int32_t num_bits, void* scratch,
-            const Context& context) {
+Status device_radix_sort(RadixSortBuffers& buffers, std::int64_t count, std::int32_t num_bits,
+                         void* scratch, const Context& context) {
   cub::DoubleBuffer<std::uint64_t> keys(buffers.keys, buffers.spare_keys);
   cub::DoubleBuffer<std::int32_t> indices(buffers.indices, buffers.spare_indices);
-  std::size_t size = sort_scratch_size(count);
+  std::size_t size = device_radix_sort_scratch_size(count);
   const cudaError_t error = cub::DeviceRadixSort::SortPairs(
       scratch, size, keys, indices, static_cast<std::int32_t>(count), 0, num_bits,
       static_cast<cudaStream_t>(context.stream));

@@ -11,9 +11,9 @@ inline constexpr std::int64_t kMaxDividend = 0x7fffffff;
 
 // n / d for n < 2^31 and 0 < d < 2^31, as (2 n m) >> (32 + l) with l = ceil(log2 d) and
 // m = ceil(2^(31 + l) / d) < 2^32. Exact: m d - 2^(31 + l) < d <= 2^l, and n 2^l < 2^(31 + l).
-class Divisor {
+class FastDivisor {
  public:
-  explicit Divisor(std::uint32_t d) : divisor_(d) {
+  explicit FastDivisor(std::uint32_t d) : divisor_(d) {
     while ((std::uint64_t{1} << shift_) < d) ++shift_;
     const std::uint64_t power = std::uint64_t{1} << (31 + shift_);
     multiplier_ = static_cast<std::uint32_t>((power + d - 1) / d);

@@ -81,4 +81,11 @@ class DeviceGuard {
   Status status_;
 };
 
+// Calls `body`, the rest of a driver, with the device of `context` current.
+template <class Body>
+Status on_device(const Context& context, const Body& body) {
+  const DeviceGuard guard(context.device);
+  return guard.status().ok() ? body() : guard.status();
+}
+
 }  // namespace fcos_ops::cuda

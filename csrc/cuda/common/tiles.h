@@ -1,6 +1,7 @@
 // Cutting a batch of pyramids into tiles of neighbouring locations of one level: one a block.
 #pragma once
 
+#include "common/divide.h"
 #include "fcos_ops/types.h"
 #include "math/qualifiers.h"
 
@@ -26,17 +27,6 @@ struct Tile {
   std::int64_t image, first, end, row;
 };
 
-struct Quotient {
-  std::int64_t quotient, remainder;
-};
-
-// Of numbers >= 0; several times faster where they have 32 bits, as they nearly always do.
-FCOS_HD Quotient divide(std::int64_t a, std::int64_t b) {
-  if (((a | b) >> 32) != 0) return {a / b, a % b};
-  const auto a32 = static_cast<std::uint32_t>(a), b32 = static_cast<std::uint32_t>(b);
-  return {a32 / b32, a32 % b32};
-}
-
 // The tiles of a batch: those of image 0 come first, of level 0, then of level 1, ...
 class Tiles {
  public:
@@ -57,7 +47,7 @@ class Tiles {
   FCOS_HD std::int64_t rows() const { return rows_; }  // locations of an image
 
   FCOS_HD Tile operator[](std::int64_t index) const {
-    const auto [image, tile] = divide(index, per_image_);
+    const auto [image, tile] = math::divide(index, per_image_);
     std::int32_t level = num_levels_ - 1;
     while (tile < first_tile_[level]) --level;
     const std::int64_t first = (tile - first_tile_[level]) * locations_;
@@ -75,7 +65,7 @@ class Tiles {
 // The offset, in elements, of channel 0 of a location of an image.
 template <class View>
 FCOS_HD std::int64_t element_offset(const View& view, std::int64_t image, std::int64_t location) {
-  const auto [y, x] = divide(location, view.width);
+  const auto [y, x] = math::divide(location, view.width);
   return image * view.stride_batch + y * view.stride_y + x * view.stride_x;
 }
 

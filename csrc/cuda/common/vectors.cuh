@@ -18,7 +18,7 @@ inline constexpr std::uintptr_t kVectorBytes = 16;
 template <class T>
 inline constexpr int kVector = static_cast<int>(kVectorBytes / sizeof(T));
 
-// As words, which stay in registers where an array of two-byte elements does not.
+// A vector is four words, which stay in registers where an array of two-byte elements does not.
 template <class T>
 struct alignas(kVectorBytes) Vector {
   std::uint32_t word[4];
@@ -33,7 +33,7 @@ struct alignas(kVectorBytes) Vector {
     }
   }
 
-  // Of one that is 0 so far.
+  // Element i must still be 0: halves are OR-ed in.
   __device__ __forceinline__ void set(int i, T value) {
     if constexpr (sizeof(T) == 2) {
       word[i / 2] |= static_cast<std::uint32_t>(value.bits) << (i % 2 * 16);
@@ -52,8 +52,9 @@ __device__ __forceinline__ bool is_aligned(const T* address) {
   return reinterpret_cast<std::uintptr_t>(address) % kVectorBytes == 0;
 }
 
-// By the hardware, where math/half.h computes the same with integers. math::to_real multiplies a
-// subnormal, which a kernel that flushes subnormals must not. Numbers are their own value.
+// Conversions by the hardware, where math/half.h computes the same with integers: math::to_real
+// multiplies a subnormal, which a kernel that flushes subnormals must not. Arithmetic types pass
+// unchanged.
 template <class Number>
 __device__ __forceinline__ Number read(const Number& x) {
   static_assert(std::is_arithmetic_v<Number>);
@@ -125,8 +126,8 @@ __device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::
   }
 }
 
-// Elements i and i + 1 of a vector that is 0 there; bfloat16 (from compute capability 8.0 on) and
-// float16 by one instruction.
+// Sets elements i and i + 1, which must still be 0; for bfloat16 (from compute capability 8.0 on)
+// and float16 by one instruction.
 template <class T, class Real>
 __device__ __forceinline__ void set_pair(Vector<T>& vector, int i, Real low, Real high) {
   T first, second;
@@ -181,7 +182,7 @@ __device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to
   }
 }
 
-// The first `count` elements at `from`, the rest 0.
+// Loads the first `count` elements at `from`; the rest are 0.
 template <class T>
 __device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
   if (count == kVector<T>) return load_vector(from);
@@ -193,7 +194,7 @@ __device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
   return vector;
 }
 
-// The first `count` of the values.
+// Stores the first `count` values.
 template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
   if (count == kCount) {

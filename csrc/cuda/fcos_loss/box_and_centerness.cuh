@@ -22,7 +22,8 @@ struct LocationLevel {
   focal::LevelArray<void*> ltrb_gradient, centerness_gradient;
 };
 
-// What the location part takes of FcosLossArgs by value. `mean` divides by the images.
+// The part of FcosLossArgs that the losses of locations take by value. `mean` is 1 over the images,
+// or 1.
 template <class Real>
 struct LocationArguments {
   LocationLevel level[kMaxLevels];
@@ -38,10 +39,10 @@ struct LocationArguments {
   Real mean, eps, expected_factor;
 };
 
-// What everything of an image is multiplied by.
+// The factors of an image's losses: one over its positives, and over the sum of their centerness.
 template <class Real>
 struct LossScales {
-  Real by_positives, by_centerness;
+  Real positives, centerness;
 };
 
 template <class Real>
@@ -102,24 +103,26 @@ class LocationTile {
 
   __device__ __forceinline__ void process(std::int64_t location, std::int32_t box,
                                           LocationSums* sums) const {
-    const auto [y, x] = divide(location, level_.width);
+    const auto [y, x] = math::divide(location, level_.width);
     const Cell cell = {y, x};
-    Real by_ltrb[4] = {0, 0, 0, 0}, by_centerness = 0;
+    Real grad_ltrb[4] = {0, 0, 0, 0}, grad_centerness = 0;
     if (is_positive(box)) {
       const LossScales<Real> scales = loss_scales(args_, tile_.image);
       const Target target = args_.box_dtype == DType::kFloat64 ? make_target<double>(cell, box)
                                                                : make_target<float>(cell, box);
-      if (args_.wants_ltrb) sums->ltrb += boxes(cell, target, scales, by_ltrb);
-      if (args_.wants_centerness) sums->centerness += center(cell, target, scales, &by_centerness);
+      if (args_.wants_ltrb) sums->ltrb += box_loss(cell, target, scales, grad_ltrb);
+      if (args_.wants_centerness) {
+        sums->centerness += centerness_loss(cell, target, scales, &grad_centerness);
+      }
     }
     if (const auto& array = level_.ltrb_gradient; array.data != nullptr) {
       math::dispatch(math::ComputedAs<Real>{}, args_.ltrb_dtype, [&](auto type) {
-        store_four(by_ltrb, type.array(array.data) + offset(array, cell), array.stride_channel);
+        store_four(grad_ltrb, type.array(array.data) + offset(array, cell), array.stride_channel);
       });
     }
     if (const auto& array = level_.centerness_gradient; array.data != nullptr) {
       math::dispatch(math::ComputedAs<Real>{}, args_.centerness_dtype, [&](auto type) {
-        write(by_centerness, type.array(array.data)[offset(array, cell)]);
+        write(grad_centerness, type.array(array.data)[offset(array, cell)]);
       });
     }
   }
@@ -144,9 +147,9 @@ class LocationTile {
             static_cast<Real>(centerness)};
   }
 
-  // The loss; writes the derivatives to `slopes`.
-  __device__ __forceinline__ Real boxes(const Cell& cell, const Target& target,
-                                        const LossScales<Real>& scales, Real (&slopes)[4]) const {
+  // Returns the loss; writes its derivatives to `grads`.
+  __device__ __forceinline__ Real box_loss(const Cell& cell, const Target& target,
+                                           const LossScales<Real>& scales, Real (&grads)[4]) const {
     const std::int64_t first = offset(level_.ltrb, cell);
     Real pred[4];
     for (int i = 0; i < 4; ++i) {
@@ -158,21 +161,22 @@ class LocationTile {
                                                           math::kCoordinateLimit<Real>, args_.eps);
     });
     const Real factor = args_.box_weight == BoxWeight::kUniform
-                            ? scales.by_positives
-                            : scales.by_centerness * target.centerness;
-    const Real slope = factor * gradient_scale(args_, args_.ltrb_gradient_scale);
-    for (int i = 0; i < 4; ++i) slopes[i] = slope * pair.gradient[i];
+                            ? scales.positives
+                            : scales.centerness * target.centerness;
+    const Real grad_factor = factor * gradient_scale(args_, args_.ltrb_gradient_scale);
+    for (int i = 0; i < 4; ++i) grads[i] = grad_factor * pair.gradient[i];
     return factor * pair.loss;
   }
 
-  __device__ __forceinline__ Real center(const Cell& cell, const Target& target,
-                                         const LossScales<Real>& scales, Real* slope) const {
+  __device__ __forceinline__ Real centerness_loss(const Cell& cell, const Target& target,
+                                                  const LossScales<Real>& scales,
+                                                  Real* grad) const {
     const auto logit = read_stored<Real>(level_.centerness.data, args_.centerness_dtype,
                                          offset(level_.centerness, cell));
-    const auto term = math::binary_cross_entropy(logit, target.centerness);
-    *slope = scales.by_positives * gradient_scale(args_, args_.centerness_gradient_scale) *
-             term.gradient;
-    return scales.by_positives * term.loss;
+    const auto loss_and_grad = math::binary_cross_entropy(logit, target.centerness);
+    *grad = scales.positives * gradient_scale(args_, args_.centerness_gradient_scale) *
+            loss_and_grad.gradient;
+    return scales.positives * loss_and_grad.loss;
   }
 
   const LocationArguments<Real>& args_;

@@ -11,11 +11,11 @@
 // identical boxes cancel exactly. The class logits, which want neither, contract and divide by
 // functions of math/ that say so: two instructions a logit more than in focal_loss.cu remain.
 #include "cuda/common/block_reduce.cuh"
+#include "cuda/drivers.h"
 #include "cuda/fcos_loss/box_and_centerness.cuh"
 #include "cuda/focal_loss/class_major.cuh"
 #include "cuda/focal_loss/location_major.cuh"
 #include "cuda/focal_loss/tiling.cuh"
-#include "cuda/ops.h"
 #include "fcos_ops/fcos_loss.h"
 
 namespace fcos_ops::cuda::fcos {
@@ -23,13 +23,14 @@ namespace {
 
 constexpr std::int64_t kLocations = 4 * focal::kFocalThreads;  // of a tile
 constexpr std::int64_t kMaxLocationBlocks = 1024;  // beyond, a block takes several tiles
-// Where usually there is nothing to do: about as many as run at once.
+// The blocks of a launch that usually has nothing to do: about as many as run at once.
 constexpr std::int64_t kFewBlocks = 528, kFewLocationBlocks = 132;
 
-// Sums of blocks: of class blocks, then of location blocks the two of each.
+// The partial sums: one of each class block, then two of each location block.
 constexpr std::size_t kPartials = focal::kMaxFocalBlocks + 2 * kMaxLocationBlocks;
 
-// Which blocks of a launch take locations: every period-th from block 0 on, until there are enough.
+// The roles of a launch's blocks: every period-th from block 0 on takes locations, until enough do;
+// the others take classes.
 struct BlockShares {
   unsigned class_blocks, location_blocks, period;
   bool only_unexpected;  // as in FcosLossArgs
@@ -52,40 +53,41 @@ struct BlockShares {
 };
 
 // One tile of class logits.
-template <class T, math::Gamma kGamma, bool kRows, bool kAnywhere>
+template <class T, math::Gamma kGamma, bool kLocationMajor, bool kAnywhere>
 __device__ __forceinline__ math::Real<T> class_tile(
     const focal::FocalTiling& tiling, std::int64_t index,
     const focal::FocalArguments<math::Real<T>>& args,
     const LocationArguments<math::Real<T>>& locations) {
   using Real = math::Real<T>;
-  using Terms = focal::FocalTerms<T, kGamma, focal::Labels::kMatches>;
+  using Loss = focal::ElementLoss<T, kGamma, focal::Labels::kMatches>;
   const auto number = static_cast<std::uint32_t>(index);
-  const std::uint32_t piece = kRows ? 0 : tiling.by_chunks.quotient(number);
-  const Tile tile = tiling.pieces[kRows ? index : piece];
-  const Real scale = loss_scales(locations, tile.image).by_positives;
+  const std::uint32_t tile_index = kLocationMajor ? 0 : tiling.chunk_divisor.quotient(number);
+  const Tile tile = tiling.tiles[kLocationMajor ? index : tile_index];
+  const Real scale = loss_scales(locations, tile.image).positives;
   const focal::FocalFactors<Real> factors = {args.positive_scale * scale,
                                              args.negative_scale * scale,
                                              gradient_scale(locations, args.gradient_scale)};
-  const Terms terms(args, factors);
-  if constexpr (kRows) {
-    return focal::RowTile<T, kGamma, focal::Labels::kMatches>(args, terms, tile)
+  const Loss element_loss(args, factors);
+  if constexpr (kLocationMajor) {
+    return focal::LocationMajorTile<T, kGamma, focal::Labels::kMatches>(args, element_loss, tile)
         .template sum<kAnywhere>();
   } else {
-    const auto chunk = static_cast<std::int32_t>(number - piece * tiling.by_chunks.divisor());
-    return focal::PlaneTile<T, kGamma, focal::Labels::kMatches>(
-               args, terms, tile, chunk * tiling.channels, tiling.channels)
+    const auto chunk =
+        static_cast<std::int32_t>(number - tile_index * tiling.chunk_divisor.divisor());
+    return focal::ClassMajorTile<T, kGamma, focal::Labels::kMatches>(
+               args, element_loss, tile, chunk * tiling.channels, tiling.channels)
         .template sum<kAnywhere>();
   }
 }
 
-// Of a multiprocessor: as many as there are registers for without a spill.
-template <class T, bool kRows>
-inline constexpr unsigned kBlocksAtOnce = sizeof(T) == 8            ? 4
-                                          : sizeof(T) == 2 && kRows ? 5
-                                                                    : 7;
+// Resident blocks per SM: the most that do not spill.
+template <class T, bool kLocationMajor>
+inline constexpr unsigned kResidentBlocks = sizeof(T) == 8                     ? 4
+                                            : sizeof(T) == 2 && kLocationMajor ? 5
+                                                                               : 7;
 
-// Whether all gradients that a block would write have the scale that was expected; those of a head
-// without a gradient have none.
+// True if all gradients that a block would write have the expected scale; a head without a gradient
+// has none.
 template <class Real>
 __device__ __forceinline__ bool has_expected(const focal::FocalArguments<Real>& classes,
                                              const LocationArguments<Real>& locations,
@@ -99,11 +101,11 @@ __device__ __forceinline__ bool has_expected(const focal::FocalArguments<Real>& 
                          : is_expected(classes.gradient_scale);
 }
 
-template <class T, math::Gamma kGamma, bool kRows>
-__global__ void __launch_bounds__(focal::kFocalThreads, kBlocksAtOnce<T, kRows>)
-    loss_kernel(focal::FocalTiling tiling, focal::FocalArguments<math::Real<T>> classes,
-                Tiles tiles, LocationArguments<math::Real<T>> locations, BlockShares shares,
-                double* partials) {
+template <class T, math::Gamma kGamma, bool kLocationMajor>
+__global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<T, kLocationMajor>)
+    fcos_loss_kernel(focal::FocalTiling tiling, focal::FocalArguments<math::Real<T>> classes,
+                     Tiles tiles, LocationArguments<math::Real<T>> locations, BlockShares shares,
+                     double* partials) {
   using Real = math::Real<T>;
   const bool takes_locations = shares.takes_locations(blockIdx.x);
   if (shares.only_unexpected && has_expected(classes, locations, takes_locations)) return;
@@ -122,12 +124,12 @@ __global__ void __launch_bounds__(focal::kFocalThreads, kBlocksAtOnce<T, kRows>)
     const unsigned block = shares.class_block(blockIdx.x);
     double sum = 0;
     for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
-      sum += class_tile<T, kGamma, kRows, false>(tiling, i, classes, locations);
+      sum += class_tile<T, kGamma, kLocationMajor, false>(tiling, i, classes, locations);
     }
     if (focal::has_infinite(sum)) {
       sum = 0;
       for (std::int64_t i = block; i < tiling.count; i += shares.class_blocks) {
-        sum += class_tile<T, kGamma, kRows, true>(tiling, i, classes, locations);
+        sum += class_tile<T, kGamma, kLocationMajor, true>(tiling, i, classes, locations);
       }
     }
     const Real total = block_sum<focal::kFocalThreads, 2>(static_cast<Real>(sum));
@@ -143,7 +145,7 @@ struct Losses {
 // Adds the sums of the blocks. One block of kFinishThreads.
 template <class Real>
 __global__ void __launch_bounds__(kFinishThreads)
-    finish_losses(const double* partials, BlockShares shares, Losses<Real> losses) {
+    fcos_loss_finish_kernel(const double* partials, BlockShares shares, Losses<Real> losses) {
   double classes = 0, ltrb = 0, centerness = 0;
   for (unsigned i = threadIdx.x; i < shares.class_blocks; i += kFinishThreads) {
     classes += partials[i];
@@ -163,7 +165,7 @@ __global__ void __launch_bounds__(kFinishThreads)
 
 // --------------------------------------------------------------------------------------- drivers
 
-// Whether `test` holds for a level of both arrays of classes.
+// True if `test` holds for a level of both arrays of classes.
 template <class Test>
 bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) {
   return test(args.class_logits[level]) &&
@@ -172,23 +174,23 @@ bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) 
 
 template <class Real>
 focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
-  const bool weighted = args.alpha >= 0.0;
+  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
   focal::FocalArguments<Real> result = {};
   result.num_classes = static_cast<std::int32_t>(args.num_classes);
-  result.by_classes = focal::divisor_of(args.num_classes);
+  result.class_divisor = focal::divisor_of(args.num_classes);
   result.labels = args.labels;
   result.label_dtype = args.label_dtype;
   result.matched = args.matched;
   result.num_boxes = args.num_boxes;
-  result.positive_scale = static_cast<Real>(weighted ? args.alpha : 1.0);
-  result.negative_scale = static_cast<Real>(weighted ? 1.0 - args.alpha : 1.0);
+  result.positive_scale = static_cast<Real>(alpha.positive);
+  result.negative_scale = static_cast<Real>(alpha.negative);
   result.gamma = static_cast<Real>(args.gamma);
   result.gradient_scale = static_cast<const Real*>(args.class_gradient_scale);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     focal::FocalLevel& level = result.level[i];
     level.width = args.class_logits[i].width;
-    level.has_planes =
-        all_arrays(args, i, [](const auto& view) { return focal::has_planes(view); });
+    level.is_class_major =
+        all_arrays(args, i, [](const auto& view) { return focal::is_class_major(view); });
     level.logits = focal::level_array(args.class_logits, i);
     level.gradient = focal::level_array(args.class_gradient, i);
   }
@@ -237,11 +239,11 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
 template <class T, math::Gamma kGamma>
 Status run(const FcosLossArgs& args, double* partials, const Context& context) {
   using Real = math::Real<T>;
-  const bool are_rows = focal::takes_rows<T>(
+  const bool location_major = focal::takes_location_major<T>(
       args.num_levels, args.num_classes,
       [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
   const focal::FocalTiling tiling = focal::focal_tiling(
-      args.class_logits, args.num_levels, args.batch, args.num_classes, kVector<T>, are_rows);
+      args.class_logits, args.num_levels, args.batch, args.num_classes, kVector<T>, location_major);
   if (tiling.is_too_large()) return too_large("fcos_loss: too many class logits that are not rows");
   const auto classes = class_arguments<Real>(args);
   const auto locations = location_arguments<Real>(args);
@@ -256,16 +258,16 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
                                                                              : kMaxLocationBlocks)
                       : 0,
       args.only_unexpected);
-  const auto kernel = are_rows ? loss_kernel<T, kGamma, true> : loss_kernel<T, kGamma, false>;
-  const Status status =
-      launch("fcos_loss: loss_kernel", kernel, shares.count(), focal::kFocalThreads, context,
-             tiling, classes, tiles, locations, shares, partials);
+  const auto kernel =
+      location_major ? fcos_loss_kernel<T, kGamma, true> : fcos_loss_kernel<T, kGamma, false>;
+  const Status status = launch("fcos_loss_kernel", kernel, shares.count(), focal::kFocalThreads,
+                               context, tiling, classes, tiles, locations, shares, partials);
   if (!status.ok() || !(args.class_loss || args.ltrb_loss || args.centerness_loss)) return status;
   const Losses<Real> losses = {static_cast<Real*>(args.class_loss),
                                static_cast<Real*>(args.ltrb_loss),
                                static_cast<Real*>(args.centerness_loss)};
-  return launch("fcos_loss: finish_losses", finish_losses<Real>, 1, kFinishThreads, context,
-                static_cast<const double*>(partials), shares, losses);
+  return launch("fcos_loss_finish_kernel", fcos_loss_finish_kernel<Real>, 1, kFinishThreads,
+                context, static_cast<const double*>(partials), shares, losses);
 }
 
 }  // namespace
@@ -278,13 +280,13 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs&) {
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  auto* const partials = static_cast<double*>(workspace.data);
-  return math::dispatch(math::Floating{}, args.class_dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    return args.gamma == 2.0 ? fcos::run<T, math::Gamma::kTwo>(args, partials, context)
-                             : fcos::run<T, math::Gamma::kAny>(args, partials, context);
+  return on_device(context, [&]() -> Status {
+    auto* const partials = static_cast<double*>(workspace.data);
+    return math::dispatch(math::Floating{}, args.class_dtype, [&](auto t) {
+      using T = typename decltype(t)::type;
+      return args.gamma == 2.0 ? fcos::run<T, math::Gamma::kTwo>(args, partials, context)
+                               : fcos::run<T, math::Gamma::kAny>(args, partials, context);
+    });
   });
 }
 

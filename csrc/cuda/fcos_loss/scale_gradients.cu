@@ -1,6 +1,6 @@
 // The backward pass of the FCOS loss on a GPU: gradients times numbers, in place.
 //
-// One launch takes all levels of all heads. Where a level is one dense piece of memory, in whatever
+// One launch takes all levels of all heads. Where a level is one dense block of memory, in whatever
 // order, a thread takes 16 bytes of it at a time; else an element. Usually every factor is 1, and
 // then all that happens is that the blocks, no more than a GPU runs at once, start and find that
 // out.
@@ -10,7 +10,7 @@
 #include "common/dtypes.h"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
-#include "cuda/ops.h"
+#include "cuda/drivers.h"
 #include "fcos_ops/fcos_loss.h"
 
 namespace fcos_ops::cuda::fcos {
@@ -18,28 +18,27 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 constexpr std::int32_t kHeads = 3;
-constexpr std::int64_t kPiece = 4096;  // elements of a block at a time
-constexpr std::int64_t kBlocks =
-    528;  // beyond, a block takes several pieces; 4 for each of 132 SMs
+constexpr std::int64_t kTile = 4096;   // elements of a block at a time
+constexpr std::int64_t kBlocks = 528;  // beyond, a block takes several tiles; 4 for each of 132 SMs
 
 struct Gradient {
   void* data;
   DType dtype;
   std::int32_t head;
   bool is_dense;
-  std::int64_t size, first_piece;        // elements; among the pieces of all
-  std::int64_t channels, height, width;  // what follows is for those that are not dense
+  std::int64_t size, first_tile;         // elements; among the tiles of all
+  std::int64_t channels, height, width;  // these and the strides only for one that is not dense
   std::int64_t stride_batch, stride_channel, stride_y, stride_x;
 };
 
 struct Gradients {
   Gradient gradient[kHeads * kMaxLevels];
   std::int32_t count;
-  std::int64_t pieces;
+  std::int64_t tiles;
   const void* scale[kHeads];
 };
 
-// What the gradients of a head are multiplied by.
+// The factor of a head's gradients.
 template <class Real>
 __device__ __forceinline__ Real head_factor(const Gradients& all, std::int32_t head) {
   return all.scale[head] == nullptr ? Real(1) : *static_cast<const Real*>(all.scale[head]);
@@ -60,8 +59,8 @@ __device__ __forceinline__ void scale_vector(T* data, std::int64_t left, math::R
 
 // Elements [first, end) of a gradient.
 template <class T>
-__device__ __forceinline__ void scale_piece(const Gradient& gradient, std::int64_t first,
-                                            std::int64_t end, math::Real<T> factor) {
+__device__ __forceinline__ void scale_tile(const Gradient& gradient, std::int64_t first,
+                                           std::int64_t end, math::Real<T> factor) {
   T* const data = static_cast<T*>(gradient.data);
   if (gradient.is_dense) {
     for (std::int64_t i = first + threadIdx.x * kVector<T>; i < end; i += kThreads * kVector<T>) {
@@ -70,9 +69,9 @@ __device__ __forceinline__ void scale_piece(const Gradient& gradient, std::int64
     return;
   }
   for (std::int64_t i = first + threadIdx.x; i < end; i += kThreads) {
-    const auto [row, x] = divide(i, gradient.width);
-    const auto [plane, y] = divide(row, gradient.height);
-    const auto [image, channel] = divide(plane, gradient.channels);
+    const auto [row, x] = math::divide(i, gradient.width);
+    const auto [plane, y] = math::divide(row, gradient.height);
+    const auto [image, channel] = math::divide(plane, gradient.channels);
     T& element = data[image * gradient.stride_batch + channel * gradient.stride_channel +
                       y * gradient.stride_y + x * gradient.stride_x];
     write(read(element) * factor, element);
@@ -80,7 +79,7 @@ __device__ __forceinline__ void scale_piece(const Gradient& gradient, std::int64
 }
 
 template <class Real>
-__global__ void __launch_bounds__(kThreads, 1) scale_kernel(Gradients all) {
+__global__ void __launch_bounds__(kThreads, 1) fcos_loss_scale_gradients_kernel(Gradients all) {
   Real factor[kHeads];
   bool has_work = false;
   for (std::int32_t head = 0; head < kHeads; ++head) {
@@ -89,20 +88,22 @@ __global__ void __launch_bounds__(kThreads, 1) scale_kernel(Gradients all) {
   }
   if (!has_work) return;
   std::int32_t index = 0;
-  for (std::int64_t piece = blockIdx.x; piece < all.pieces; piece += gridDim.x) {
-    while (index + 1 < all.count && piece >= all.gradient[index + 1].first_piece) ++index;
+  for (std::int64_t tile = blockIdx.x; tile < all.tiles; tile += gridDim.x) {
+    while (index + 1 < all.count && tile >= all.gradient[index + 1].first_tile) ++index;
     const Gradient& gradient = all.gradient[index];
-    const Real by = gradient.head == 0 ? factor[0] : gradient.head == 1 ? factor[1] : factor[2];
-    if (by == Real(1)) continue;
-    const std::int64_t first = (piece - gradient.first_piece) * kPiece;
-    const std::int64_t end = first + kPiece < gradient.size ? first + kPiece : gradient.size;
+    const Real head_scale = gradient.head == 0   ? factor[0]
+                            : gradient.head == 1 ? factor[1]
+                                                 : factor[2];
+    if (head_scale == Real(1)) continue;
+    const std::int64_t first = (tile - gradient.first_tile) * kTile;
+    const std::int64_t end = first + kTile < gradient.size ? first + kTile : gradient.size;
     math::dispatch(math::ComputedAs<Real>{}, gradient.dtype, [&](auto type) {
-      scale_piece<typename decltype(type)::type>(gradient, first, end, by);
+      scale_tile<typename decltype(type)::type>(gradient, first, end, head_scale);
     });
   }
 }
 
-// Whether the elements fill one piece of memory that starts at `data`.
+// True if the elements fill one block of memory that starts at `data`.
 bool is_dense(const MutableLevelView& view, std::int64_t batch, std::int64_t channels) {
   struct Axis {
     std::int64_t size, stride;
@@ -137,7 +138,7 @@ Gradients gradients_of(const FcosScaleArgs& args) {
                                    i,
                                    is_dense(view, args.batch, head.channels),
                                    size,
-                                   all.pieces,
+                                   all.tiles,
                                    head.channels,
                                    view.height,
                                    view.width,
@@ -145,7 +146,7 @@ Gradients gradients_of(const FcosScaleArgs& args) {
                                    view.stride_channel,
                                    view.stride_y,
                                    view.stride_x};
-      all.pieces += (size + kPiece - 1) / kPiece;
+      all.tiles += (size + kTile - 1) / kTile;
     }
   }
   return all;
@@ -157,14 +158,15 @@ Gradients gradients_of(const FcosScaleArgs& args) {
 namespace fcos_ops::cuda {
 
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  const fcos::Gradients all = fcos::gradients_of(args);
-  const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
-  const auto blocks = static_cast<unsigned>(std::min(all.pieces, fcos::kBlocks));
-  return launch("fcos_scale_gradients: scale_kernel",
-                is_double ? fcos::scale_kernel<double> : fcos::scale_kernel<float>, blocks,
-                fcos::kThreads, context, all);
+  return on_device(context, [&]() -> Status {
+    const fcos::Gradients all = fcos::gradients_of(args);
+    const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
+    const auto blocks = static_cast<unsigned>(std::min(all.tiles, fcos::kBlocks));
+    return launch("fcos_loss_scale_gradients_kernel",
+                  is_double ? fcos::fcos_loss_scale_gradients_kernel<double>
+                            : fcos::fcos_loss_scale_gradients_kernel<float>,
+                  blocks, fcos::kThreads, context, all);
+  });
 }
 
 }  // namespace fcos_ops::cuda

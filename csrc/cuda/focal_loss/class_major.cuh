@@ -8,17 +8,17 @@ namespace fcos_ops::cuda::focal {
 
 // A thread's locations of a tile, and its channels.
 template <class T, Gamma kGamma, Labels kLabels>
-class PlaneTile {
+class ClassMajorTile {
   using Real = math::Real<T>;
   static constexpr int kCount = kVector<T>;
-  using Terms = FocalTerms<T, kGamma, kLabels>;
+  using Loss = ElementLoss<T, kGamma, kLabels>;
   static constexpr bool kDense = kLabels == Labels::kDense;
 
  public:
-  __device__ PlaneTile(const FocalArguments<Real>& args, const Terms& terms, const Tile& tile,
-                       std::int32_t first_channel, std::int32_t channels)
+  __device__ ClassMajorTile(const FocalArguments<Real>& args, const Loss& element_loss,
+                            const Tile& tile, std::int32_t first_channel, std::int32_t channels)
       : args_(args),
-        terms_(terms),
+        element_loss_(element_loss),
         level_(args.level[tile.level]),
         image_(tile.image),
         location_(tile.first + threadIdx.x * kCount),
@@ -30,12 +30,12 @@ class PlaneTile {
     count_ = static_cast<std::int32_t>(left < 0 ? 0 : left < kCount ? left : kCount);
   }
 
-  // kAnywhere: of logits that may be infinite; see has_infinite().
+  // kAnywhere: logits may be infinite; see has_infinite().
   template <bool kAnywhere>
   __device__ __forceinline__ Real sum() const {
     if (count_ == 0) return 0;
     if constexpr (kAnywhere) return strided<true>();
-    return level_.has_planes ? contiguous() : strided<false>();
+    return level_.is_class_major ? contiguous() : strided<false>();
   }
 
  private:
@@ -56,10 +56,10 @@ class PlaneTile {
       for (int i = 0; i < kCount; ++i) logits[i] = read(next.element(i));
       if (channel + 1 < end_channel_) next = load_up_to(cursor(channel + 1).logits, count_);
       if ((special >> (channel - first_channel_) & 1u) != 0) {
-        sum += any(channel, logits, at);
+        sum += process_mixed(channel, logits, at);
       } else {
         Real gradient[kCount];
-        sum += terms_.negatives(logits, Real(1), gradient);
+        sum += element_loss_.negatives(logits, Real(1), gradient);
         store_gradient(gradient, kCount, at);
       }
     }
@@ -74,7 +74,7 @@ class PlaneTile {
     }
     std::uint32_t special = 0;
     for (int i = 0; i < kCount; ++i) {
-      const std::int32_t label = terms_.label(row_ + i);
+      const std::int32_t label = element_loss_.label(row_ + i);
       if (label < math::kBackground) special = kAll;
       if (label >= first_channel_ && label < end_channel_) {
         special |= 1u << static_cast<std::uint32_t>(label - first_channel_);
@@ -83,18 +83,18 @@ class PlaneTile {
     return special;
   }
 
-  __device__ __forceinline__ Real any(std::int32_t channel, const Real (&logits)[kCount],
-                                      const FocalCursor<T>& at) const {
+  __device__ __forceinline__ Real process_mixed(std::int32_t channel, const Real (&logits)[kCount],
+                                                const FocalCursor<T>& at) const {
     Real losses[kCount] = {}, gradient[kCount] = {}, sum = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       if (i >= count_) continue;
-      const FocalRow<Real> row = terms_.row(row_ + i);
+      const FocalRow<Real> row = element_loss_.row(row_ + i);
       const Real target = kDense ? at.targets[i] : Real(0);
-      const auto term = terms_.entry(logits[i], target, channel == row.label, row);
-      losses[i] = term.loss;
-      gradient[i] = term.gradient;
-      sum += term.loss;
+      const auto loss_and_grad = element_loss_.entry(logits[i], target, channel == row.label, row);
+      losses[i] = loss_and_grad.loss;
+      gradient[i] = loss_and_grad.gradient;
+      sum += loss_and_grad.loss;
     }
     if (at.losses != nullptr) store_up_to<Real>(losses, count_, at.losses);
     store_gradient(gradient, count_, at);
@@ -110,7 +110,7 @@ class PlaneTile {
       const auto location = static_cast<std::uint32_t>(location_ + i);
       const std::int64_t y = location / static_cast<std::uint32_t>(level_.width);
       const std::int64_t x = location - y * level_.width;
-      const FocalRow<Real> row = terms_.row(row_ + i);
+      const FocalRow<Real> row = element_loss_.row(row_ + i);
 #pragma unroll 1
       for (std::int32_t channel = first_channel_; channel < end_channel_; ++channel) {
         const FocalCursor<T> at = focal_cursor<T>(args_, level_, [&](const auto& array) {
@@ -120,17 +120,18 @@ class PlaneTile {
         const Real target = kDense ? *at.targets : Real(0);
         const Real logit = read(*at.logits);
         const bool is_positive = channel == row.label;
-        const auto term = kAnywhere ? terms_.entry_anywhere(logit, target, is_positive, row)
-                                    : terms_.entry(logit, target, is_positive, row);
-        sum += term.loss;
-        at.write(term);
+        const auto loss_and_grad =
+            kAnywhere ? element_loss_.entry_anywhere(logit, target, is_positive, row)
+                      : element_loss_.entry(logit, target, is_positive, row);
+        sum += loss_and_grad.loss;
+        at.write(loss_and_grad);
       }
     }
     return sum;
   }
 
   const FocalArguments<Real>& args_;
-  const Terms& terms_;
+  const Loss& element_loss_;
   const FocalLevel& level_;
   std::int64_t image_, location_, row_;
   std::int32_t first_channel_, end_channel_, count_;

@@ -1,5 +1,5 @@
-// What the kernels of focal loss, alone or in the whole FCOS loss, do with the elements of a
-// vector.
+// Focal loss of the elements of a vector, for the kernels of focal loss alone and in the whole FCOS
+// loss.
 #pragma once
 
 #include "common/dtypes.h"
@@ -15,14 +15,14 @@ using math::Gamma;
 
 inline constexpr unsigned kFocalThreads = 128;  // of a block
 
-// Where an element's target comes from.
+// The source of an element's target.
 enum class Labels {
-  kRows,     // a label for each row
+  kPerRow,   // a label for each row
   kMatches,  // the label of the box that a row matches
   kDense,    // a number for each element
 };
 
-// Where an array has a level; its strides are in elements.
+// A level of an array; strides are in elements.
 template <class Pointer>
 struct LevelArray {
   Pointer data = nullptr;
@@ -31,7 +31,7 @@ struct LevelArray {
 
 struct FocalLevel {
   std::int64_t width = 0;
-  bool has_planes = false;  // in each array the locations of an image are contiguous
+  bool is_class_major = false;  // in each array the locations of an image are contiguous
   LevelArray<const void*> logits, targets;
   LevelArray<void*> losses, gradient;
 };
@@ -41,7 +41,7 @@ template <class Real>
 struct FocalArguments {
   FocalLevel level[kMaxLevels];
   std::int32_t num_classes;
-  Divisor by_classes = Divisor(1);
+  FastDivisor class_divisor = FastDivisor(1);
   const void* labels;
   DType label_dtype;
   const std::int32_t* matched;  // of each row, a box; none outside [0, num_boxes)
@@ -53,14 +53,14 @@ struct FocalArguments {
   bool gradient_is_real;  // else it is stored as the logits are
 };
 
-// What multiplies the loss of a positive and of a negative entry, and then the gradient alone.
+// The factors of the loss of a positive and of a negative entry, and that of the gradient alone.
 template <class Real>
 struct FocalFactors {
   Real positive, negative, gradient;
 };
 
-// In the type of the maths: a division of float64 costs more than all logits of a thread where the
-// GPU has few units for it.
+// Computed in the type of the maths: a division of float64 costs more than all logits of a thread
+// where the GPU has few units for it.
 template <class Real>
 __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments<Real>& args) {
   Real inverse = 1;
@@ -75,8 +75,8 @@ __device__ __forceinline__ FocalFactors<Real> focal_factors(const FocalArguments
           args.gradient_scale == nullptr ? Real(1) : *args.gradient_scale};
 }
 
-// The same element in all arrays. Those that are not there are null; of the two for the gradient
-// there is one at most.
+// Addresses of one element in all arrays. An array that is not there is null; of the two for the
+// gradient at most one is there.
 template <class T>
 struct FocalCursor {
   using Real = math::Real<T>;
@@ -92,10 +92,10 @@ struct FocalCursor {
             real_gradient ? real_gradient + elements : nullptr};
   }
 
-  __device__ __forceinline__ void write(const math::LossAndGradient<Real>& term) const {
-    if (losses != nullptr) *losses = term.loss;
-    if (gradient != nullptr) cuda::write(term.gradient, *gradient);
-    if (real_gradient != nullptr) *real_gradient = term.gradient;
+  __device__ __forceinline__ void write(const math::LossAndGradient<Real>& loss_and_grad) const {
+    if (losses != nullptr) *losses = loss_and_grad.loss;
+    if (gradient != nullptr) cuda::write(loss_and_grad.gradient, *gradient);
+    if (real_gradient != nullptr) *real_gradient = loss_and_grad.gradient;
   }
 };
 
@@ -131,7 +131,7 @@ __device__ __forceinline__ bool has_infinite(double sum) {
   return !(math::absolute(sum) <= math::kLargest<double>);
 }
 
-// What a row's label and weight say. An invalid label is background of weight NaN.
+// A row's label and weight. An invalid label is background of weight NaN.
 template <class Real>
 struct FocalRow {
   std::int32_t label;
@@ -139,14 +139,14 @@ struct FocalRow {
 };
 
 template <class T, Gamma kGamma, Labels kLabels>
-class FocalTerms {
+class ElementLoss {
   static constexpr bool kDense = kLabels == Labels::kDense;
 
  public:
   using Real = math::Real<T>;
   static constexpr int kCount = kVector<T>;
 
-  __device__ FocalTerms(const FocalArguments<Real>& args, const FocalFactors<Real>& factors)
+  __device__ ElementLoss(const FocalArguments<Real>& args, const FocalFactors<Real>& factors)
       : args_(args), factors_(factors) {}
 
   // The label of a row: a class, or one of those of math/labels.h.
@@ -174,61 +174,62 @@ class FocalTerms {
                                                                const FocalRow<Real>& row) const {
     if constexpr (kDense) {
       const Real e = math::exp_minus_absolute(logit);
-      const auto term = args_.gamma == Real(2)
-                            ? math::focal_dense<Gamma::kTwo>(logit, e, target, args_.gamma)
-                            : math::focal_dense<Gamma::kAny>(logit, e, target, args_.gamma);
+      const auto loss_and_grad =
+          args_.gamma == Real(2) ? math::focal_dense<Gamma::kTwo>(logit, e, target, args_.gamma)
+                                 : math::focal_dense<Gamma::kAny>(logit, e, target, args_.gamma);
       const Real alpha = target * factors_.positive + (Real(1) - target) * factors_.negative;
       const Real factor = alpha * row.weight;
-      return {factor * term.loss, factor * factors_.gradient * term.gradient};
+      return {factor * loss_and_grad.loss, factor * factors_.gradient * loss_and_grad.gradient};
     }
     if (row.label == math::kIgnored) return {Real(0), Real(0)};
-    const auto term = negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
+    const auto loss_and_grad =
+        negative(is_positive ? -logit : logit, math::exp_minus_absolute(logit));
     const Real factor = (is_positive ? factors_.positive : factors_.negative) * row.weight;
-    const Real slope = (is_positive ? -factor : factor) * factors_.gradient;
-    return {factor * term.loss, slope * term.gradient};
+    const Real grad_factor = (is_positive ? -factor : factor) * factors_.gradient;
+    return {factor * loss_and_grad.loss, grad_factor * loss_and_grad.gradient};
   }
 
-  // entry() for a logit that may be infinite: what its loss and slope tend to.
+  // entry() for a logit that may be infinite: the limits of loss and gradient.
   __device__ __forceinline__ math::LossAndGradient<Real> entry_anywhere(
       Real logit, Real target, bool is_positive, const FocalRow<Real>& row) const {
     constexpr Real kLargest = math::kLargest<Real>;
     if (!(math::absolute(logit) > kLargest)) return entry(logit, target, is_positive, row);
     // At the largest number, sigmoids are 0 and 1 exactly, and products with 0 are 0.
-    auto term = entry(logit > 0 ? kLargest : -kLargest, target, is_positive, row);
+    auto loss_and_grad = entry(logit > 0 ? kLargest : -kLargest, target, is_positive, row);
     const Real share = math::wrong_share(logit, kDense ? target : Real(is_positive));
     const Real factor =
         (kDense ? target * factors_.positive + (Real(1) - target) * factors_.negative
                 : (is_positive ? factors_.positive : factors_.negative)) *
         row.weight;
     if (row.label != math::kIgnored && share > 0 && factor != 0) {
-      term.loss = factor * math::kInfinity<Real>;
+      loss_and_grad.loss = factor * math::kInfinity<Real>;
     }
-    return term;
+    return loss_and_grad;
   }
 
-  // As math::focal_negative. The whole loss takes kAny for gamma = 0 too, where u^gamma is 1 even
-  // at u = 0.
+  // A call of math::focal_negative. The whole FCOS loss takes kAny for gamma = 0 too, where u^gamma
+  // is 1 even at u = 0.
   __device__ __forceinline__ math::LossAndGradient<Real> negative(Real logit, Real e) const {
-    const auto term = math::focal_negative<kGamma>(logit, e, args_.gamma);
+    const auto loss_and_grad = math::focal_negative<kGamma>(logit, e, args_.gamma);
     if constexpr (kGamma == Gamma::kAny && kLabels == Labels::kMatches) {
       const auto unfocused = math::focal_negative<Gamma::kZero>(logit, e, args_.gamma);
       const bool is_unfocused = args_.gamma == Real(0);
-      return {math::select(is_unfocused, unfocused.loss, term.loss),
-              math::select(is_unfocused, unfocused.gradient, term.gradient)};
+      return {math::select(is_unfocused, unfocused.loss, loss_and_grad.loss),
+              math::select(is_unfocused, unfocused.gradient, loss_and_grad.gradient)};
     }
-    return term;
+    return loss_and_grad;
   }
 
   // The sum of the losses of negative elements of one weight, and their gradients.
   __device__ __forceinline__ Real negatives(const Real (&logits)[kCount], Real weight,
                                             Real (&gradient)[kCount]) const {
-    const Real factor = factors_.negative * weight, slope = factor * factors_.gradient;
+    const Real factor = factors_.negative * weight, grad_factor = factor * factors_.gradient;
     Real sum = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const auto term = negative(logits[i], math::exp_minus_absolute(logits[i]));
-      sum += term.loss;
-      gradient[i] = slope * term.gradient;
+      const auto loss_and_grad = negative(logits[i], math::exp_minus_absolute(logits[i]));
+      sum += loss_and_grad.loss;
+      gradient[i] = grad_factor * loss_and_grad.gradient;
     }
     return factor * sum;
   }

@@ -1,27 +1,27 @@
 // Sigmoid focal loss and its gradient on a GPU. See include/fcos_ops/focal_loss.h for what they
 // compute.
 //
-// One launch takes all levels and images. Where the classes of neighbouring locations form one
-// line (rows), a block takes a tile of that line; else (NCHW, or any strides) it takes a tile of
-// locations and a chunk of channels. A thread takes 16 bytes of logits at a time, has the next 16
-// on their way meanwhile, and writes the gradient of the first. A second kernel adds the sums of
-// the blocks.
+// One launch takes all levels and images. Where the classes of neighbouring locations form one line
+// (location-major), a block takes a tile of that line; else (class-major: NCHW, or any strides) it
+// takes a tile of locations and a chunk of channels. A thread takes 16 bytes of logits at a time,
+// has the next 16 on their way meanwhile, and writes the gradient of the first. A second kernel
+// adds the sums of the blocks.
 //
 // Logits are read once and gradients written once: 4 bytes a logit of bfloat16. In the time that
 // takes, the schedulers of an H200 start about 25 instructions a logit, so instructions are what
 // counts: nearly all vectors hold negatives only and take a path of about 28 a logit (counted in
 // the PTX); the positives of a row are set aside and patched in.
 #include "cuda/common/block_reduce.cuh"
+#include "cuda/drivers.h"
 #include "cuda/focal_loss/class_major.cuh"
 #include "cuda/focal_loss/location_major.cuh"
 #include "cuda/focal_loss/tiling.cuh"
-#include "cuda/ops.h"
 
 namespace fcos_ops::cuda::focal {
 namespace {
 
 template <bool kDense>
-inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kRows;
+inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kPerRow;
 
 template <class Real>
 __device__ __forceinline__ void write_partial(double sum, double* partials) {
@@ -31,16 +31,19 @@ __device__ __forceinline__ void write_partial(double sum, double* partials) {
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
-    rows_kernel(Tiles tiles, FocalArguments<math::Real<T>> args, double* partials) {
-  const FocalTerms<T, kGamma, kLabels<kDense>> terms(args, focal_factors(args));
+    focal_loss_location_major_kernel(Tiles tiles, FocalArguments<math::Real<T>> args,
+                                     double* partials) {
+  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   double sum = 0;
   for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).template sum<false>();
+    sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
+               .template sum<false>();
   }
   if (has_infinite(sum)) {
     sum = 0;
     for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-      sum += RowTile<T, kGamma, kLabels<kDense>>(args, terms, tiles[i]).template sum<true>();
+      sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
+                 .template sum<true>();
     }
   }
   write_partial<math::Real<T>>(sum, partials);
@@ -48,13 +51,14 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
-    planes_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args, double* partials) {
-  const FocalTerms<T, kGamma, kLabels<kDense>> terms(args, focal_factors(args));
+    focal_loss_class_major_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
+                                  double* partials) {
+  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   const auto tile = [&](std::uint32_t i) {
-    const std::uint32_t piece = tiling.by_chunks.quotient(i);
-    const auto chunk = static_cast<std::int32_t>(i - piece * tiling.by_chunks.divisor());
-    return PlaneTile<T, kGamma, kLabels<kDense>>(args, terms, tiling.pieces[piece],
-                                                 chunk * tiling.channels, tiling.channels);
+    const std::uint32_t tile_index = tiling.chunk_divisor.quotient(i);
+    const auto chunk = static_cast<std::int32_t>(i - tile_index * tiling.chunk_divisor.divisor());
+    return ClassMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiling.tiles[tile_index],
+                                                      chunk * tiling.channels, tiling.channels);
   };
   const auto count = static_cast<std::uint32_t>(tiling.count);
   double sum = 0;
@@ -66,7 +70,7 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
   write_partial<math::Real<T>>(sum, partials);
 }
 
-// Whether `test` holds for a level of every array.
+// True if `test` holds for a level of every array.
 template <class Test>
 bool all_arrays(const FocalLossArgs& args, std::int32_t level, const Test& test) {
   return test(args.logits[level]) && (args.targets == nullptr || test(args.targets[level])) &&
@@ -76,26 +80,25 @@ bool all_arrays(const FocalLossArgs& args, std::int32_t level, const Test& test)
 
 template <class Real>
 FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
-  const bool weighted = args.alpha >= 0.0;
-  FocalArguments<Real> result = {
-      {},
-      static_cast<std::int32_t>(args.num_classes),
-      divisor_of(args.num_classes),
-      args.labels,
-      args.label_dtype,
-      nullptr,
-      0,
-      static_cast<const Real*>(args.weight),
-      args.normalizer,
-      static_cast<Real>(args.scale * (weighted ? args.alpha : 1.0)),
-      static_cast<Real>(args.scale * (weighted ? 1.0 - args.alpha : 1.0)),
-      static_cast<Real>(args.gamma),
-      static_cast<const Real*>(args.gradient_scale),
-      args.gradient_dtype != args.dtype};
+  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
+  FocalArguments<Real> result = {{},
+                                 static_cast<std::int32_t>(args.num_classes),
+                                 divisor_of(args.num_classes),
+                                 args.labels,
+                                 args.label_dtype,
+                                 nullptr,
+                                 0,
+                                 static_cast<const Real*>(args.weight),
+                                 args.normalizer,
+                                 static_cast<Real>(args.scale * alpha.positive),
+                                 static_cast<Real>(args.scale * alpha.negative),
+                                 static_cast<Real>(args.gamma),
+                                 static_cast<const Real*>(args.gradient_scale),
+                                 args.gradient_dtype != args.dtype};
   result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     result.level[i] = {args.logits[i].width,
-                       all_arrays(args, i, [](const auto& view) { return has_planes(view); }),
+                       all_arrays(args, i, [](const auto& view) { return is_class_major(view); }),
                        level_array(args.logits, i),
                        level_array(args.targets, i),
                        level_array(args.losses, i),
@@ -107,23 +110,25 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
 template <class T, Gamma kGamma, bool kDense>
 Status run(const FocalLossArgs& args, double* partials, const Context& context) {
   const auto arguments = arguments_of<math::Real<T>>(args);
-  const bool are_rows = takes_rows<T>(
+  const bool location_major = takes_location_major<T>(
       args.num_levels, args.num_classes,
       [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
   const FocalTiling tiling = focal_tiling(args.logits, args.num_levels, args.batch,
-                                          args.num_classes, kVector<T>, are_rows);
+                                          args.num_classes, kVector<T>, location_major);
   if (tiling.is_too_large()) {
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
   const unsigned blocks = tiling.blocks();
-  const Status status =
-      are_rows ? launch("sigmoid_focal_loss: rows_kernel", rows_kernel<T, kGamma, kDense>, blocks,
-                        kFocalThreads, context, tiling.pieces, arguments, partials)
-               : launch("sigmoid_focal_loss: planes_kernel", planes_kernel<T, kGamma, kDense>,
-                        blocks, kFocalThreads, context, tiling, arguments, partials);
+  const Status status = location_major
+                            ? launch("focal_loss_location_major_kernel",
+                                     focal_loss_location_major_kernel<T, kGamma, kDense>, blocks,
+                                     kFocalThreads, context, tiling.tiles, arguments, partials)
+                            : launch("focal_loss_class_major_kernel",
+                                     focal_loss_class_major_kernel<T, kGamma, kDense>, blocks,
+                                     kFocalThreads, context, tiling, arguments, partials);
   if (!status.ok() || args.loss_sum == nullptr) return status;
-  return launch("sigmoid_focal_loss: finish_sum", finish_sum<math::Real<T>>, 1, kFinishThreads,
-                context, static_cast<const double*>(partials), std::int64_t{blocks},
+  return launch("sigmoid_focal_loss: finish_sum_kernel", finish_sum_kernel<math::Real<T>>, 1,
+                kFinishThreads, context, static_cast<const double*>(partials), std::int64_t{blocks},
                 static_cast<math::Real<T>*>(args.loss_sum));
 }
 
@@ -147,11 +152,11 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
-    return focal::dispatch_gamma<typename decltype(t)::type>(
-        args, static_cast<double*>(workspace.data), context);
+  return on_device(context, [&]() -> Status {
+    return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
+      return focal::dispatch_gamma<typename decltype(t)::type>(
+          args, static_cast<double*>(workspace.data), context);
+    });
   });
 }
 

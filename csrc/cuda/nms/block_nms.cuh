@@ -1,9 +1,9 @@
 // Greedy suppression of one list of candidates by one block, for kernels to include.
 //
 // Candidates come best first, in groups of 64. All threads test a group against the boxes kept so
-// far, and its members against each other; then one warp settles which of them stay. That costs two
-// barriers a group. Work ends when enough are kept, so a short list of kept boxes, read by all
-// threads at once out of the first cache, is all the state there is.
+// far, and its members against each other; then one warp resolves which of them are kept. That
+// costs two barriers a group. Work ends when enough are kept, so a short list of kept boxes, read
+// by all threads at once out of the first cache, is all the state there is.
 #pragma once
 
 #include "cuda/common/runtime.cuh"
@@ -11,33 +11,34 @@
 
 namespace fcos_ops::cuda::suppression {
 
-inline constexpr unsigned kGroup = 64;  // candidates that a warp settles at once, two a lane
+inline constexpr unsigned kGroup = 64;  // candidates that a warp resolves at once, two a lane
 
 __device__ __forceinline__ std::uint64_t ballot_two(bool low, bool high) {
   const std::uint64_t word = __ballot_sync(kFullMask, high);
   return word << kWarp | __ballot_sync(kFullMask, low);
 }
 
-// Which of a group stay, one bit each. Lane l has members l and l + 32: whether they are alive, and
-// which members before them they overlap. All lanes of a warp call it and get the same.
+// Returns which members of a group are kept, one bit each. Lane l has members l and l + 32: it says
+// whether they are active and which members before them they overlap. All lanes of a warp call it
+// and get the same.
 //
-// A member stays if none that stays suppresses it. Each round is right for at least one member
+// A member is kept if no kept one suppresses it. Each iteration is right for at least one member
 // more, from the best on, and once nothing changes it is right for all. Chains are short as a rule:
-// two or three rounds, where a loop over the members would take one each.
-__device__ __forceinline__ std::uint64_t settle_group(bool alive_low, bool alive_high,
-                                                      std::uint64_t overlaps_low,
-                                                      std::uint64_t overlaps_high) {
-  std::uint64_t stays = ballot_two(alive_low, alive_high), previous;
+// two or three iterations, where a loop over the members would take one each.
+__device__ __forceinline__ std::uint64_t resolve_group(bool active_low, bool active_high,
+                                                       std::uint64_t overlaps_low,
+                                                       std::uint64_t overlaps_high) {
+  std::uint64_t kept_bits = ballot_two(active_low, active_high), previous;
   do {
-    previous = stays;
-    stays = ballot_two(alive_low && (overlaps_low & previous) == 0,
-                       alive_high && (overlaps_high & previous) == 0);
-  } while (stays != previous);
-  return stays;
+    previous = kept_bits;
+    kept_bits = ballot_two(active_low && (overlaps_low & previous) == 0,
+                           active_high && (overlaps_high & previous) == 0);
+  } while (kept_bits != previous);
+  return kept_bits;
 }
 
-// How many bits of a word are set before `position` < 64.
-__device__ __forceinline__ int count_before(std::uint64_t word, unsigned position) {
+// The number of bits of a word that are set before `position` < 64.
+__device__ __forceinline__ int count_bits_before(std::uint64_t word, unsigned position) {
   return __popcll(word & ((std::uint64_t{1} << position) - 1));
 }
 
@@ -46,13 +47,13 @@ template <class Real>
 struct alignas(16) AlignedBox : math::Box<Real> {};
 
 template <class Real>
-struct Candidate {
+struct NmsBox {
   AlignedBox<Real> box;
   std::int64_t class_id;
-  bool valid;  // else it is not kept and suppresses nothing; so must it be with NaN
+  bool valid;  // an invalid box is not kept and suppresses nothing; one with NaN must be invalid
 };
 
-// Memory for what greedy() keeps, best first: room for max_kept, of the block's own, not
+// Memory for the boxes that block_nms() keeps, best first: room for max_kept, the block's own, not
 // initialised.
 template <class Real>
 struct KeptList {
@@ -60,20 +61,20 @@ struct KeptList {
   std::int64_t* class_ids;
 };
 
-inline constexpr unsigned kGreedyThreads = 512;
+inline constexpr unsigned kBlockNmsThreads = 512;
 
 template <class Real>
-struct GreedyShared {
+struct BlockNmsShared {
   struct Group {
-    Candidate<Real> member[kGroup];
+    NmsBox<Real> member[kGroup];
     Real area[kGroup];
-  } groups[2];                     // one is tested while the next is loaded
-  std::uint64_t overlaps[kGroup];  // which members before this one overlap it
-  std::uint64_t dead[kGroup];      // not 0: a kept box suppresses it, or it is not valid
-  std::int32_t found;
+  } groups[2];                       // one is tested while the next is loaded
+  std::uint64_t overlaps[kGroup];    // which members before this one overlap it
+  std::uint64_t suppressed[kGroup];  // not 0: a kept box suppresses it, or it is not valid
+  std::int32_t num_kept;
 };
 
-namespace greedy_detail {
+namespace block_nms_detail {
 
 // The byte of a word that a slice of the threads writes; bit i of byte s is bit 8 s + i.
 __device__ __forceinline__ std::uint8_t& byte_of(std::uint64_t& word, unsigned slice) {
@@ -81,10 +82,10 @@ __device__ __forceinline__ std::uint8_t& byte_of(std::uint64_t& word, unsigned s
 }
 
 template <class Real, class Load>
-__device__ __forceinline__ void load_member(typename GreedyShared<Real>::Group& group,
+__device__ __forceinline__ void load_member(typename BlockNmsShared<Real>::Group& group,
                                             unsigned member, std::int32_t first, std::int32_t left,
                                             const Load& load) {
-  Candidate<Real> candidate = {};
+  NmsBox<Real> candidate = {};
   const auto offset = static_cast<std::int32_t>(member);
   if (offset < left) candidate = load(first + offset);
   group.member[member] = candidate;
@@ -93,23 +94,24 @@ __device__ __forceinline__ void load_member(typename GreedyShared<Real>::Group& 
 
 // Thread t has member t % 64, and every eighth kept box and 8 members of the group to test against.
 template <class Real>
-__device__ __forceinline__ void test_group(GreedyShared<Real>& shared,
-                                           const typename GreedyShared<Real>::Group& group,
-                                           const KeptList<Real>& kept, std::int32_t found,
+__device__ __forceinline__ void test_group(BlockNmsShared<Real>& shared,
+                                           const typename BlockNmsShared<Real>::Group& group,
+                                           const KeptList<Real>& kept, std::int32_t num_kept,
                                            Real threshold, bool class_agnostic) {
-  constexpr unsigned kSlices = kGreedyThreads / kGroup, kRows = kGroup / kSlices;
+  constexpr unsigned kSlices = kBlockNmsThreads / kGroup, kRows = kGroup / kSlices;
   static_assert(kSlices == 8, "a slice writes a byte of a word of 64 bits");
   const unsigned member = threadIdx.x % kGroup, slice = threadIdx.x / kGroup;
-  const Candidate<Real> own = group.member[member];
+  const NmsBox<Real> own = group.member[member];
   const Real area = group.area[member];
   const auto can_suppress = [&](std::int64_t class_id) {
     return class_agnostic || class_id == own.class_id;
   };
-  bool dead = !own.valid;
-  for (std::int32_t i = static_cast<std::int32_t>(slice); i < found && !dead; i += kSlices) {
+  bool suppressed = !own.valid;
+  for (std::int32_t i = static_cast<std::int32_t>(slice); i < num_kept && !suppressed;
+       i += kSlices) {
     if (!can_suppress(kept.class_ids[i])) continue;
     const AlignedBox<Real> box = kept.boxes[i];
-    dead = math::overlap(box, math::area(box), own.box, area, threshold);
+    suppressed = math::overlap(box, math::area(box), own.box, area, threshold);
   }
   unsigned overlaps = 0;
   for (unsigned i = 0; i < kRows; ++i) {
@@ -119,62 +121,62 @@ __device__ __forceinline__ void test_group(GreedyShared<Real>& shared,
       overlaps |= 1u << i;
     }
   }
-  byte_of(shared.dead[member], slice) = dead;
+  byte_of(shared.suppressed[member], slice) = suppressed;
   byte_of(shared.overlaps[member], slice) = static_cast<std::uint8_t>(overlaps);
 }
 
-}  // namespace greedy_detail
+}  // namespace block_nms_detail
 
 // Keeps at most max_kept of `count` candidates, best first, and returns how many. All threads of a
-// block of kGreedyThreads call it, once a kernel.
-//   load(index)       -> Candidate<Real>; called once a candidate at most, in any thread
+// block of kBlockNmsThreads call it, once a kernel.
+//   load(index)       -> NmsBox<Real>; called once a candidate at most, in any thread
 //   keep(rank, index)    is called in one thread for every candidate that is kept
 // A box suppresses those of its class, or of any if class_agnostic.
 // Its `kept` may overwrite what load(index) reads: the box of rank r is written after load(r).
 template <class Real, class Load, class Keep>
-__device__ std::int32_t greedy(std::int32_t count, Real iou_threshold, bool class_agnostic,
-                               std::int32_t max_kept, const KeptList<Real>& kept, const Load& load,
-                               const Keep& keep) {
+__device__ std::int32_t block_nms(std::int32_t count, Real iou_threshold, bool class_agnostic,
+                                  std::int32_t max_kept, const KeptList<Real>& kept,
+                                  const Load& load, const Keep& keep) {
   constexpr auto kGroupSize = static_cast<std::int32_t>(kGroup);
-  auto& shared = block_shared<GreedyShared<Real>>();
+  auto& shared = block_shared<BlockNmsShared<Real>>();
   const unsigned lane = threadIdx.x % kWarp;
   if (threadIdx.x < kGroup) {
-    greedy_detail::load_member<Real>(shared.groups[0], threadIdx.x, 0, count, load);
+    block_nms_detail::load_member<Real>(shared.groups[0], threadIdx.x, 0, count, load);
   }
   __syncthreads();
-  std::int32_t found = 0;
+  std::int32_t num_kept = 0;
   unsigned current = 0;
-  for (std::int32_t first = 0; first < count && found < max_kept;) {
+  for (std::int32_t first = 0; first < count && num_kept < max_kept;) {
     const auto& group = shared.groups[current];
-    greedy_detail::test_group(shared, group, kept, found, iou_threshold, class_agnostic);
+    block_nms_detail::test_group(shared, group, kept, num_kept, iou_threshold, class_agnostic);
     __syncthreads();
     const std::int32_t left = count - first;
     if (threadIdx.x < kWarp) {
-      const std::uint64_t stays =
-          settle_group(shared.dead[lane] == 0, shared.dead[lane + kWarp] == 0,
-                       shared.overlaps[lane], shared.overlaps[lane + kWarp]);
+      const std::uint64_t kept_bits =
+          resolve_group(shared.suppressed[lane] == 0, shared.suppressed[lane + kWarp] == 0,
+                        shared.overlaps[lane], shared.overlaps[lane + kWarp]);
       for (unsigned member = lane; member < kGroup; member += kWarp) {
-        const std::int32_t rank = found + count_before(stays, member);
-        if ((stays >> member & 1) == 0 || rank >= max_kept) continue;
+        const std::int32_t rank = num_kept + count_bits_before(kept_bits, member);
+        if ((kept_bits >> member & 1) == 0 || rank >= max_kept) continue;
         kept.boxes[rank] = group.member[member].box;
         kept.class_ids[rank] = group.member[member].class_id;
         keep(rank, first + static_cast<std::int32_t>(member));
       }
       if (lane == 0) {
-        const std::int32_t total = found + __popcll(stays);
-        shared.found = total < max_kept ? total : max_kept;
+        const std::int32_t total = num_kept + __popcll(kept_bits);
+        shared.num_kept = total < max_kept ? total : max_kept;
       }
     } else if (threadIdx.x >= kGroup && threadIdx.x < 2 * kGroup && left > kGroupSize) {
-      greedy_detail::load_member<Real>(shared.groups[current ^ 1], threadIdx.x - kGroup,
-                                       first + kGroupSize, left - kGroupSize, load);
+      block_nms_detail::load_member<Real>(shared.groups[current ^ 1], threadIdx.x - kGroup,
+                                          first + kGroupSize, left - kGroupSize, load);
     }
     __syncthreads();
-    found = shared.found;
+    num_kept = shared.num_kept;
     if (left <= kGroupSize) break;
     first += kGroupSize;
     current ^= 1;
   }
-  return found;
+  return num_kept;
 }
 
 }  // namespace fcos_ops::cuda::suppression

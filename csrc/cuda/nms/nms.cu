@@ -1,9 +1,10 @@
 // Non-maximum suppression on a GPU. See include/fcos_ops/nms.h for what it computes.
 //
-// First the candidates are put in order (order.cuh): key_kernel, a radix sort, gather_kernel;
-// or, for at most 4096 boxes of one image, one kernel for all. Then there are two ways.
-// - Many images of which few boxes are wanted: image_kernel, a block an image, which stops as soon
-//   as it has found them (block_nms.cuh).
+// First the candidates are put in order (order.cuh): nms_key_kernel, a radix sort,
+// nms_gather_kernel; or, for at most 4096 boxes of one image, one kernel for all. Then there are
+// two ways.
+// - Many images of which few boxes are wanted: nms_image_kernel, a block an image, which stops
+//   as soon as it has found them (block_nms.cuh).
 // - Else in rounds of 4096 candidates of any images (rounds.cuh), two kernels a round. The host
 //   knows neither how many boxes are candidates nor how many are wanted still, so it launches
 //   rounds for all boxes, and those without work leave at once.
@@ -14,126 +15,167 @@
 //
 // Nothing but the order decides which boxes overlap first, and every bit is written by one thread
 // or by an integer OR, so results repeat bit by bit.
+#include "common/bit_width.h"
+#include "common/workspace.h"
 #include "cuda/common/device_radix_sort.h"
 #include "cuda/common/tiles.h"
-#include "cuda/common/workspace.h"
+#include "cuda/drivers.h"
 #include "cuda/nms/order.cuh"
 #include "cuda/nms/rounds.cuh"
-#include "cuda/ops.h"
 
 namespace fcos_ops::cuda::suppression {
 namespace {
 
-// Where image_kernel is taken. One block has to go through an image's boxes, so it must be worth
-// the other blocks' idling; and up to here no list of kept boxes outgrows the first cache.
+// From so many images and up to so many detections nms_image_kernel is taken. One block has to go
+// through an image's boxes, so it must be worth the other blocks' idling; and up to here no list of
+// kept boxes outgrows the first cache.
 constexpr std::int64_t kManyImages = 4, kFewDetections = 1024;
 
-template <class Real>
-__global__ void __launch_bounds__(kGreedyThreads)
-    image_kernel(Sorted<Real> sorted, Real iou_threshold, std::int64_t max_detections,
-                 std::int64_t* keep, std::int64_t* count) {
-  const std::int64_t image = blockIdx.x;
-  const std::int32_t begin = sorted.first[image], size = sorted.first[image + 1] - begin;
-  // What is kept moves to the front of the image's own candidates.
-  const KeptList<Real> kept = {sorted.boxes + begin, sorted.class_ids + begin};
-  const std::int32_t found = greedy<Real>(
-      size, iou_threshold, /*class_agnostic=*/false, static_cast<std::int32_t>(max_detections),
-      kept, [&](std::int32_t i) { return Candidate<Real>{kept.boxes[i], kept.class_ids[i], true}; },
-      [&](std::int32_t rank, std::int32_t i) {
-        keep[image * max_detections + rank] = sorted.indices[begin + i];
-      });
-  if (threadIdx.x == 0) count[image] = found;
+__global__ void __launch_bounds__(kOrderThreads) nms_clear_kernel(NmsState state) {
+  clear(state, grid_thread(), grid_threads());
+}
+
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_key_kernel(NmsInput input, NmsState state, std::uint64_t* keys, std::int32_t* indices) {
+  make_keys(input, state, keys, indices);
+}
+
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
+  make_image_keys(input, keys, indices);
 }
 
 template <class Real>
-struct Work {
-  Work(void* memory, std::int64_t num_boxes, std::int64_t num_images) {
-    WorkspaceArrays arrays(memory);
-    const std::int64_t chunk = num_boxes < kChunk ? num_boxes : kChunk;
-    groups = (chunk + kGroup - 1) / kGroup;
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_gather_kernel(NmsInput input, SortedBoxes<Real> sorted) {
+  gather_sorted(input, sorted);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kSmallThreads)
+    nms_order_small_kernel(NmsInput input, NmsState state, SortedBoxes<Real> sorted,
+                           std::int32_t* indices) {
+  order_small(input, state, sorted, indices);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kTestThreads, 1)
+    nms_test_kernel(Rounds<Real> rounds, std::int32_t begin) {
+  test_round(rounds, begin);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kResolveThreads, 1)
+    nms_resolve_kernel(Rounds<Real> rounds, std::int32_t begin) {
+  resolve_round(rounds, begin);
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kBlockNmsThreads)
+    nms_image_kernel(SortedBoxes<Real> sorted, Real iou_threshold, std::int64_t max_detections,
+                     std::int64_t* keep, std::int64_t* count) {
+  const std::int64_t image = blockIdx.x;
+  const std::int32_t begin = sorted.first[image], size = sorted.first[image + 1] - begin;
+  // Kept boxes move to the front of the image's own candidates.
+  const KeptList<Real> kept = {sorted.boxes + begin, sorted.class_ids + begin};
+  const std::int32_t num_kept = block_nms<Real>(
+      size, iou_threshold, /*class_agnostic=*/false, static_cast<std::int32_t>(max_detections),
+      kept, [&](std::int32_t i) { return NmsBox<Real>{kept.boxes[i], kept.class_ids[i], true}; },
+      [&](std::int32_t rank, std::int32_t i) {
+        keep[image * max_detections + rank] = sorted.indices[begin + i];
+      });
+  if (threadIdx.x == 0) count[image] = num_kept;
+}
+
+template <class Real>
+struct NmsWorkspace {
+  NmsWorkspace(void* memory, std::int64_t num_boxes, std::int64_t num_images) {
+    DeviceArena arrays(memory);
+    const std::int64_t columns = num_boxes < kRoundSize ? num_boxes : kRoundSize;
+    groups = (columns + kGroup - 1) / kGroup;
     buffers = {arrays.take<std::uint64_t>(num_boxes), arrays.take<std::uint64_t>(num_boxes),
                arrays.take<std::int32_t>(num_boxes), arrays.take<std::int32_t>(num_boxes)};
     boxes = arrays.take<AlignedBox<Real>>(num_boxes);
     first = arrays.take<std::int32_t>(num_images + 1);
-    dead = arrays.take<std::uint32_t>(kChunk / kWarp);
+    suppressed = arrays.take<std::uint32_t>(kRoundSize / kWarp);
     overlaps = arrays.take<std::uint64_t>(groups * groups * kGroup);
-    sort_scratch = arrays.take<std::byte>(static_cast<std::int64_t>(sort_scratch_size(num_boxes)));
+    sort_scratch = arrays.take<std::byte>(
+        static_cast<std::int64_t>(device_radix_sort_scratch_size(num_boxes)));
     size = arrays.size();
   }
 
-  SortBuffers buffers;
+  RadixSortBuffers buffers;
   AlignedBox<Real>* boxes;
   std::int32_t* first;
-  std::uint32_t* dead;
+  std::uint32_t* suppressed;
   std::uint64_t* overlaps;
   std::byte* sort_scratch;
   std::int64_t groups;
   std::size_t size;
 };
 
-std::int32_t bit_width(std::int64_t x) {
-  std::int32_t width = 0;
-  for (; x > 0; x >>= 1) ++width;
-  return width;
+std::int32_t bits_of(std::int64_t count) {
+  return static_cast<std::int32_t>(math::bit_width(static_cast<std::uint64_t>(count)));
 }
 
 unsigned blocks_of(std::int64_t threads) {
   return static_cast<unsigned>((threads + kOrderThreads - 1) / kOrderThreads);
 }
 
-// Keys and indices in order, in `buffers`.
-Status sort_boxes(const NmsInput& input, const NmsOutput& output, SortBuffers& buffers,
+// Leaves keys and indices in order in `buffers`.
+Status sort_boxes(const NmsInput& input, const NmsState& state, RadixSortBuffers& buffers,
                   void* scratch, const Context& context) {
-  constexpr std::int64_t kThreads = 1024 * kOrderThreads;  // more have no place on a GPU
+  constexpr std::int64_t kThreads = 1024 * kOrderThreads;  // more do not fit on a GPU
   const std::int64_t threads = input.num_boxes < kThreads ? input.num_boxes : kThreads;
-  Status status = launch("nms: key_kernel", key_kernel, blocks_of(threads), kOrderThreads, context,
-                         input, output, buffers.keys, buffers.indices);
+  Status status = launch("nms_key_kernel", nms_key_kernel, blocks_of(threads), kOrderThreads,
+                         context, input, state, buffers.keys, buffers.indices);
   if (!status.ok()) return status;
   const bool wide = input.score_dtype == DType::kFloat64;
-  const std::int32_t image_bits = bit_width(input.num_images - 1);
-  status = sort(buffers, input.num_boxes, wide ? 64 : 32 + image_bits, scratch, context);
-  if (!status.ok() || !wide || input.num_images == 1) return status;
+  const std::int32_t image_bits = bits_of(input.num_images - 1);
   status =
-      launch("nms: image_key_kernel", image_key_kernel, blocks_of(input.num_boxes), kOrderThreads,
-             context, input, buffers.keys, static_cast<const std::int32_t*>(buffers.indices));
+      device_radix_sort(buffers, input.num_boxes, wide ? 64 : 32 + image_bits, scratch, context);
+  if (!status.ok() || !wide || input.num_images == 1) return status;
+  status = launch("nms_image_key_kernel", nms_image_key_kernel, blocks_of(input.num_boxes),
+                  kOrderThreads, context, input, buffers.keys,
+                  static_cast<const std::int32_t*>(buffers.indices));
   if (!status.ok()) return status;
-  return sort(buffers, input.num_boxes, bit_width(input.num_images), scratch, context);
+  return device_radix_sort(buffers, input.num_boxes, bits_of(input.num_images), scratch, context);
 }
 
-// All candidates in order, behind the kernels that make them so.
+// Launches the kernels that put all candidates in order.
 template <class Real>
-Status order_boxes(const NmsInput& input, const NmsOutput& output, Work<Real>& work,
-                   Sorted<Real>& sorted, const Context& context) {
-  SortBuffers& buffers = work.buffers;
+Status order_boxes(const NmsInput& input, const NmsState& state, NmsWorkspace<Real>& memory,
+                   SortedBoxes<Real>& sorted, const Context& context) {
+  RadixSortBuffers& buffers = memory.buffers;
   const bool wide = input.score_dtype == DType::kFloat64;
-  const bool small = input.num_boxes <= kSmall && input.num_images == 1 && !wide;
+  const bool small = input.num_boxes <= kSmallBoxes && input.num_images == 1 && !wide;
   if (!small) {
-    const Status status = sort_boxes(input, output, buffers, work.sort_scratch, context);
+    const Status status = sort_boxes(input, state, buffers, memory.sort_scratch, context);
     if (!status.ok()) return status;
   }
-  // Sorted, the spare keys have room for the classes.
+  // After the sort the spare keys have room for the classes.
   sorted = {buffers.keys,    wide ? 0 : 32, input.num_images,
-            buffers.indices, work.boxes,    reinterpret_cast<std::int64_t*>(buffers.spare_keys),
-            work.first};
+            buffers.indices, memory.boxes,  reinterpret_cast<std::int64_t*>(buffers.spare_keys),
+            memory.first};
   if (small) {
-    return launch("nms: order_small_kernel", order_small_kernel<Real>, 1, kSmallThreads, context,
-                  input, output, sorted, buffers.indices);
+    return launch("nms_order_small_kernel", nms_order_small_kernel<Real>, 1, kSmallThreads, context,
+                  input, state, sorted, buffers.indices);
   }
-  return launch("nms: gather_kernel", gather_kernel<Real>, blocks_of(input.num_boxes),
+  return launch("nms_gather_kernel", nms_gather_kernel<Real>, blocks_of(input.num_boxes),
                 kOrderThreads, context, input, sorted);
 }
 
 template <class Real>
 Status run_rounds(const Rounds<Real>& rounds, std::int64_t num_boxes, const Context& context) {
-  for (std::int64_t begin = 0; begin < num_boxes; begin += kChunk) {
-    const std::int64_t left = num_boxes - begin, columns = left < kChunk ? left : kChunk;
+  for (std::int64_t begin = 0; begin < num_boxes; begin += kRoundSize) {
+    const std::int64_t left = num_boxes - begin, columns = left < kRoundSize ? left : kRoundSize;
     const std::int64_t slices = begin == 0 ? (columns + kGroup - 1) / kGroup : kTestSlices;
     const dim3 grid(static_cast<unsigned>((columns + kTestThreads - 1) / kTestThreads),
                     static_cast<unsigned>(slices));
-    Status status = launch("nms: test_kernel", test_kernel<Real>, grid, kTestThreads, context,
+    Status status = launch("nms_test_kernel", nms_test_kernel<Real>, grid, kTestThreads, context,
                            rounds, static_cast<std::int32_t>(begin));
     if (!status.ok()) return status;
-    status = launch("nms: resolve_kernel", resolve_kernel<Real>, 1, kResolveThreads, context,
+    status = launch("nms_resolve_kernel", nms_resolve_kernel<Real>, 1, kResolveThreads, context,
                     rounds, static_cast<std::int32_t>(begin));
     if (!status.ok()) return status;
   }
@@ -142,23 +184,23 @@ Status run_rounds(const Rounds<Real>& rounds, std::int64_t num_boxes, const Cont
 
 template <class Real>
 Status run(const NmsArgs& args, Workspace workspace, const Context& context) {
-  Work<Real> work(workspace.data, args.num_boxes, args.num_images);
+  NmsWorkspace<Real> memory(workspace.data, args.num_boxes, args.num_images);
   const NmsInput input = {args.boxes,     args.scores,      args.classes,        args.offsets,
                           args.box_dtype, args.score_dtype, args.class_dtype,    args.offset_dtype,
                           args.num_boxes, args.num_images,  args.score_threshold};
-  const NmsOutput output = {args.keep,           args.count, args.num_images,
-                            args.max_detections, work.dead,  kChunk / kWarp};
+  const NmsState state = {args.keep,           args.count,        args.num_images,
+                          args.max_detections, memory.suppressed, kRoundSize / kWarp};
   if (args.num_boxes == 0 || args.max_detections == 0) {
-    return launch("nms: clear_kernel", clear_kernel, 1, kOrderThreads, context, output);
+    return launch("nms_clear_kernel", nms_clear_kernel, 1, kOrderThreads, context, state);
   }
-  Sorted<Real> sorted;
-  const Status status = order_boxes(input, output, work, sorted, context);
+  SortedBoxes<Real> sorted;
+  const Status status = order_boxes(input, state, memory, sorted, context);
   if (!status.ok()) return status;
   const auto iou_threshold = static_cast<Real>(args.iou_threshold);
   if (args.num_images >= kManyImages && args.max_detections <= kFewDetections) {
-    return launch("nms: image_kernel", image_kernel<Real>, static_cast<unsigned>(args.num_images),
-                  kGreedyThreads, context, sorted, iou_threshold, args.max_detections, args.keep,
-                  args.count);
+    return launch("nms_image_kernel", nms_image_kernel<Real>,
+                  static_cast<unsigned>(args.num_images), kBlockNmsThreads, context, sorted,
+                  iou_threshold, args.max_detections, args.keep, args.count);
   }
   const std::int64_t max_kept =
       args.max_detections < args.num_boxes ? args.max_detections : args.num_boxes;
@@ -168,15 +210,15 @@ Status run(const NmsArgs& args, Workspace workspace, const Context& context) {
                                args.max_detections,
                                args.keep,
                                args.count,
-                               work.buffers.spare_indices,  // free once sorted
-                               work.dead,
-                               work.overlaps,
-                               static_cast<std::int32_t>(work.groups * kGroup)};
+                               memory.buffers.spare_indices,  // free once sorted
+                               memory.suppressed,
+                               memory.overlaps,
+                               static_cast<std::int32_t>(memory.groups * kGroup)};
   return run_rounds(rounds, args.num_boxes, context);
 }
 
-// Counts and positions have 31 bits, with room for the end of a chunk.
-constexpr std::int64_t kMaxNumBoxes = 0x7fffffff - kChunk;
+// Counts and positions have 31 bits, with room for the end of a round.
+constexpr std::int64_t kMaxNumBoxes = 0x7fffffff - kRoundSize;
 
 }  // namespace
 }  // namespace fcos_ops::cuda::suppression
@@ -186,18 +228,18 @@ namespace fcos_ops::cuda {
 std::size_t nms_workspace_size(const NmsArgs& args) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return 0;
   return args.box_dtype == DType::kFloat64
-             ? suppression::Work<double>(nullptr, args.num_boxes, args.num_images).size
-             : suppression::Work<float>(nullptr, args.num_boxes, args.num_images).size;
+             ? suppression::NmsWorkspace<double>(nullptr, args.num_boxes, args.num_images).size
+             : suppression::NmsWorkspace<float>(nullptr, args.num_boxes, args.num_images).size;
 }
 
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return too_large("nms: too many boxes");
   if (args.num_images > kMaxBlocks) return too_large("nms: too many images");
   if (args.num_images == 0) return {};
-  const DeviceGuard guard(context.device);
-  if (!guard.status().ok()) return guard.status();
-  return args.box_dtype == DType::kFloat64 ? suppression::run<double>(args, workspace, context)
-                                           : suppression::run<float>(args, workspace, context);
+  return on_device(context, [&]() -> Status {
+    return args.box_dtype == DType::kFloat64 ? suppression::run<double>(args, workspace, context)
+                                             : suppression::run<float>(args, workspace, context);
+  });
 }
 
 }  // namespace fcos_ops::cuda

@@ -1,9 +1,9 @@
 // The order in which non-maximum suppression takes boxes: image by image, in each by score from
-// high to low, then by index from low to high. Kernels for nms.cu.
+// high to low, then by index from low to high. For the kernels of nms.cu.
 #pragma once
 
+#include "common/clamped_offset.h"
 #include "common/dtypes.h"
-#include "common/offsets.h"
 #include "cuda/common/block_bitonic_sort.cuh"
 #include "cuda/common/runtime.cuh"
 #include "cuda/nms/block_nms.cuh"
@@ -11,7 +11,7 @@
 
 namespace fcos_ops::cuda::suppression {
 
-// What the kernels take by value of NmsArgs.
+// The part of NmsArgs that the kernels take by value.
 struct NmsInput {
   const void *boxes, *scores, *classes, *offsets;
   DType box_dtype, score_dtype, class_dtype, offset_dtype;
@@ -19,18 +19,18 @@ struct NmsInput {
   double score_threshold;
 };
 
-// What is empty before the first box is kept.
-struct NmsOutput {
+// The outputs and bits that are cleared before the first box is kept.
+struct NmsState {
   std::int64_t *keep, *count;
   std::int64_t num_images, max_detections;
-  std::uint32_t* dead;  // see rounds.cuh
-  std::int32_t num_dead;
+  std::uint32_t* suppressed;  // see rounds.cuh
+  std::int32_t num_suppressed;
 };
 
-// The candidates in order. Those of image b are first[b] to first[b + 1] - 1.
+// The candidates in order. Image b has candidates first[b] to first[b + 1] - 1.
 template <class Real>
-struct Sorted {
-  const std::uint64_t* keys;  // whose upper part, from key_shift on, is the image; for several ones
+struct SortedBoxes {
+  const std::uint64_t* keys;  // of several images: the bits from key_shift on are the image
   std::int32_t key_shift;
   std::int64_t num_images;
   const std::int32_t* indices;
@@ -43,15 +43,15 @@ struct Sorted {
   }
 };
 
-// The key of what is no candidate. No key of a candidate ends on 32 ones, or is 64 ones: that would
-// be the score NaN.
+// The key of a box that is no candidate. No key of a candidate ends on 32 ones, or is 64 ones: that
+// would be the score NaN.
 inline constexpr std::uint64_t kNoCandidate = ~std::uint64_t{0};
 
 inline constexpr unsigned kOrderThreads = 256;
 
 __device__ __forceinline__ std::int64_t offset_at(const NmsInput& input, std::int64_t image) {
   if (input.offsets == nullptr) return image == 0 ? 0 : input.num_boxes;
-  return math::read_offset(input.offsets, input.offset_dtype, image, 0, input.num_boxes);
+  return math::clamped_offset(input.offsets, input.offset_dtype, image, 0, input.num_boxes);
 }
 
 // The image of a box, or -1. Whatever the offsets are, it is one that has the box between its own.
@@ -73,7 +73,7 @@ __device__ __forceinline__ AlignedBox<Real> read_box(const NmsInput& input, std:
            math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 3)}};
 }
 
-// What orders a box among those of its image, or kNoCandidate.
+// The key that orders a box among those of its image, or kNoCandidate.
 template <class Score>
 __device__ __forceinline__ std::uint64_t score_key(const NmsInput& input, std::int64_t index) {
   const auto score = math::read_real<Score>(input.scores, input.score_dtype, index);
@@ -86,26 +86,28 @@ __device__ __forceinline__ std::uint64_t score_key(const NmsInput& input, std::i
   return math::descending_key(score);
 }
 
-__device__ __forceinline__ void clear(const NmsOutput& output, std::int64_t thread,
+__device__ __forceinline__ void clear(const NmsState& state, std::int64_t thread,
                                       std::int64_t num_threads) {
-  const std::int64_t size = output.num_images * output.max_detections;
-  for (std::int64_t i = thread; i < size; i += num_threads) output.keep[i] = -1;
-  for (std::int64_t i = thread; i < output.num_images; i += num_threads) output.count[i] = 0;
-  for (std::int64_t i = thread; i < output.num_dead; i += num_threads) output.dead[i] = 0;
+  const std::int64_t size = state.num_images * state.max_detections;
+  for (std::int64_t i = thread; i < size; i += num_threads) state.keep[i] = -1;
+  for (std::int64_t i = thread; i < state.num_images; i += num_threads) state.count[i] = 0;
+  for (std::int64_t i = thread; i < state.num_suppressed; i += num_threads) state.suppressed[i] = 0;
 }
 
-static __global__ void __launch_bounds__(kOrderThreads) clear_kernel(NmsOutput output) {
-  const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
-  clear(output, thread, std::int64_t{gridDim.x} * kOrderThreads);
+// The number of this thread, and of all, where blocks have kOrderThreads.
+__device__ __forceinline__ std::int64_t grid_thread() {
+  return std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+}
+__device__ __forceinline__ std::int64_t grid_threads() {
+  return std::int64_t{gridDim.x} * kOrderThreads;
 }
 
-// Clears the output, and makes the key of every box: of image and score where they fit, else of the
+// Clears the state, and makes the key of every box: of image and score where they fit, else of the
 // score.
-static __global__ void __launch_bounds__(kOrderThreads)
-    key_kernel(NmsInput input, NmsOutput output, std::uint64_t* keys, std::int32_t* indices) {
-  const std::int64_t thread = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
-  clear(output, thread, std::int64_t{gridDim.x} * kOrderThreads);
-  for (std::int64_t i = thread; i < input.num_boxes; i += std::int64_t{gridDim.x} * kOrderThreads) {
+__device__ __forceinline__ void make_keys(const NmsInput& input, const NmsState& state,
+                                          std::uint64_t* keys, std::int32_t* indices) {
+  clear(state, grid_thread(), grid_threads());
+  for (std::int64_t i = grid_thread(); i < input.num_boxes; i += grid_threads()) {
     const std::int64_t image = image_of_box(input, i);
     std::uint64_t key = kNoCandidate;
     if (image >= 0) {
@@ -122,15 +124,15 @@ static __global__ void __launch_bounds__(kOrderThreads)
 }
 
 // Replaces the keys of boxes sorted by score by their images.
-static __global__ void __launch_bounds__(kOrderThreads)
-    image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+__device__ __forceinline__ void make_image_keys(const NmsInput& input, std::uint64_t* keys,
+                                                const std::int32_t* indices) {
+  const std::int64_t i = grid_thread();
   if (i >= input.num_boxes || keys[i] == kNoCandidate) return;
   keys[i] = static_cast<std::uint64_t>(image_of_box(input, indices[i]));
 }
 
 template <class Real>
-__device__ __forceinline__ void gather(const NmsInput& input, const Sorted<Real>& sorted,
+__device__ __forceinline__ void gather(const NmsInput& input, const SortedBoxes<Real>& sorted,
                                        std::int64_t position, std::int64_t index) {
   sorted.boxes[position] = read_box<Real>(input, index);
   sorted.class_ids[position] =
@@ -139,9 +141,9 @@ __device__ __forceinline__ void gather(const NmsInput& input, const Sorted<Real>
 
 // Fetches boxes and classes in sorted order, and finds where images begin. A thread a position.
 template <class Real>
-static __global__ void __launch_bounds__(kOrderThreads)
-    gather_kernel(NmsInput input, Sorted<Real> sorted) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kOrderThreads + threadIdx.x;
+__device__ __forceinline__ void gather_sorted(const NmsInput& input,
+                                              const SortedBoxes<Real>& sorted) {
+  const std::int64_t i = grid_thread();
   if (i >= input.num_boxes) return;
   const auto image_at = [&](std::int64_t position) {
     if (sorted.keys[position] == kNoCandidate) return sorted.num_images;
@@ -160,20 +162,20 @@ static __global__ void __launch_bounds__(kOrderThreads)
   if (image < sorted.num_images) gather(input, sorted, i, sorted.indices[i]);
 }
 
-// All of the above for few boxes of one image, whose scores are not float64.
+// The order of few boxes of one image, whose scores are not float64, in one kernel.
 inline constexpr unsigned kSmallThreads = 1024;
-inline constexpr std::int64_t kSmall = 4096;
+inline constexpr std::int64_t kSmallBoxes = 4096;
 
 struct SmallKeys {
-  std::uint64_t key[kSmall];  // of the score, then the index
+  std::uint64_t key[kSmallBoxes];  // of the score, then the index
 };
 
 template <class Real>
-__global__ void __launch_bounds__(kSmallThreads)
-    order_small_kernel(NmsInput input, NmsOutput output, Sorted<Real> sorted,
-                       std::int32_t* indices) {
+__device__ __forceinline__ void order_small(const NmsInput& input, const NmsState& state,
+                                            const SortedBoxes<Real>& sorted,
+                                            std::int32_t* indices) {
   auto& shared = block_shared<SmallKeys>();
-  clear(output, threadIdx.x, kSmallThreads);
+  clear(state, threadIdx.x, kSmallThreads);
   const auto count = static_cast<unsigned>(input.num_boxes);
   unsigned size = 2 * kWarp;
   while (size < count) size *= 2;
@@ -186,7 +188,7 @@ __global__ void __launch_bounds__(kSmallThreads)
     shared.key[i] = key;
   }
   __syncthreads();
-  block_sort<kSmallThreads>(shared.key, size);
+  block_bitonic_sort<kSmallThreads>(shared.key, size);
   if (threadIdx.x == 0) {
     sorted.first[0] = 0;
     if (shared.key[0] == kNoCandidate) sorted.first[1] = 0;

@@ -1,57 +1,58 @@
 // Suppression in rounds: a round takes the next 4096 candidates in sorted order, whatever images
-// they belong to. Kernels for nms.cu.
+// they belong to. For the kernels of nms.cu.
 //
-// test_kernel, on the whole device, tests them against the boxes that earlier rounds kept, and
-// against each other. resolve_kernel, one block, then walks through them, 64 at a time: the warp
-// that has a group settles in registers which of its members stay, and one barrier later all warps
-// strike out what these suppress behind them. Its time is the latency of 64 such steps, so the bits
-// of a step are laid out to be read in a row, one word a candidate, and are asked for a step ahead.
+// nms_test_kernel, on the whole device, tests them against the boxes that earlier rounds kept, and
+// against each other. nms_resolve_kernel, one block, then walks through them, 64 at a time: the
+// warp that has a group resolves in registers which of its members are kept, and one barrier later
+// all warps strike out the boxes behind that these suppress. Its time is the latency of 64 such
+// steps, so the bits of a step are laid out to be read in a row, one word a candidate, and are
+// asked for a step ahead.
 #pragma once
 
 #include "cuda/nms/order.cuh"
 
 namespace fcos_ops::cuda::suppression {
 
-inline constexpr std::int32_t kChunk = 4096;  // candidates a round
-inline constexpr unsigned kChunkGroups = kChunk / kGroup;
+inline constexpr std::int32_t kRoundSize = 4096;  // candidates a round
+inline constexpr unsigned kRoundGroups = kRoundSize / kGroup;
 inline constexpr unsigned kTestThreads = 128;
 inline constexpr unsigned kResolveThreads = 1024;
-inline constexpr unsigned kTestSlices = kChunkGroups;  // blocks that share the rows of a candidate
+inline constexpr unsigned kTestSlices = kRoundGroups;  // blocks that share the rows of a candidate
 
 template <class Real>
 struct Rounds {
-  Sorted<Real> sorted;
+  SortedBoxes<Real> sorted;
   Real iou_threshold;
   std::int32_t max_kept;  // of an image; less than 2^31 as there are no more boxes
   std::int64_t max_detections, *keep, *count;
-  std::int32_t* kept;       // positions of the kept boxes of image b, from first[b] on
-  std::uint32_t* dead;      // [kChunk / 32] a bit for each candidate; 0 between rounds
-  std::uint64_t* overlaps;  // [kChunkGroups, columns] which of a group's members come
-  std::int32_t columns;     // before a candidate, are of its class and overlap it
+  std::int32_t* kept_positions;  // positions of the kept boxes of image b, from first[b] on
+  std::uint32_t* suppressed;     // [kRoundSize / 32] a bit for each candidate; 0 between rounds
+  std::uint64_t* overlaps;       // [kRoundGroups, columns] which of a group's members come
+  std::int32_t columns;          // before a candidate, are of its class and overlap it
 };
 
 // A round's candidates. Only the first may be of an image that an earlier round has begun with.
-struct Chunk {
+struct Round {
   std::int32_t begin, end;
-  std::int32_t live;                    // where those begin whose image lacks boxes
+  std::int32_t first_active;            // the first candidate whose image lacks boxes
   std::int32_t image_begin, image_end;  // of the image of the first
-  std::int32_t found;                   // boxes kept of that image in earlier rounds
+  std::int32_t num_kept;                // boxes of that image that earlier rounds kept
 };
 
 template <class Real>
-__device__ __forceinline__ Chunk chunk_of(const Rounds<Real>& rounds, std::int32_t begin) {
-  const Sorted<Real>& sorted = rounds.sorted;
+__device__ __forceinline__ Round round_at(const Rounds<Real>& rounds, std::int32_t begin) {
+  const SortedBoxes<Real>& sorted = rounds.sorted;
   const std::int32_t total = sorted.first[sorted.num_images];
   if (begin >= total) return {};
-  Chunk chunk = {begin, total - begin < kChunk ? total : begin + kChunk, begin, 0, 0, 0};
+  Round round = {begin, total - begin < kRoundSize ? total : begin + kRoundSize, begin, 0, 0, 0};
   const std::int64_t image = sorted.image(begin);
-  chunk.image_begin = sorted.first[image];
-  chunk.image_end = sorted.first[image + 1];
-  if (chunk.image_begin < begin) chunk.found = static_cast<std::int32_t>(rounds.count[image]);
-  if (chunk.found >= rounds.max_kept) {
-    chunk.live = chunk.image_end < chunk.end ? chunk.image_end : chunk.end;
+  round.image_begin = sorted.first[image];
+  round.image_end = sorted.first[image + 1];
+  if (round.image_begin < begin) round.num_kept = static_cast<std::int32_t>(rounds.count[image]);
+  if (round.num_kept >= rounds.max_kept) {
+    round.first_active = round.image_end < round.end ? round.image_end : round.end;
   }
-  return chunk;
+  return round;
 }
 
 template <class Real>
@@ -62,7 +63,7 @@ struct TestRows {
 };
 
 template <class Real>
-__device__ __forceinline__ void load_row(const Sorted<Real>& sorted, TestRows<Real>& rows,
+__device__ __forceinline__ void load_row(const SortedBoxes<Real>& sorted, TestRows<Real>& rows,
                                          std::int32_t position) {
   rows.box[threadIdx.x] = sorted.boxes[position];
   rows.area[threadIdx.x] = math::area(sorted.boxes[position]);
@@ -82,37 +83,37 @@ struct Column {
   }
 };
 
-// A block has 128 candidates of the chunk, one a thread, and every 64th group of what they are
-// tested against: one group of the chunk, and groups of the boxes kept before.
+// A block has 128 candidates of the round, one a thread, and every 64th group of the boxes to test
+// them against: one group of the round, and groups of the boxes kept before.
 template <class Real>
-__global__ void __launch_bounds__(kTestThreads, 1)
-    test_kernel(Rounds<Real> rounds, std::int32_t begin) {
+__device__ __forceinline__ void test_round(const Rounds<Real>& rounds, std::int32_t begin) {
   constexpr auto kRows = static_cast<std::int32_t>(kGroup);
-  const Sorted<Real>& sorted = rounds.sorted;
-  const Chunk chunk = chunk_of(rounds, begin);
+  const SortedBoxes<Real>& sorted = rounds.sorted;
+  const Round round = round_at(rounds, begin);
   const auto column = static_cast<std::int32_t>(blockIdx.x * kTestThreads + threadIdx.x);
   const std::int32_t last_column = column - static_cast<std::int32_t>(threadIdx.x) + kTestThreads;
-  if (chunk.begin + last_column <= chunk.live) return;
-  const std::int32_t position = chunk.begin + column;
-  const bool live = position >= chunk.live && position < chunk.end;
+  if (round.begin + last_column <= round.first_active) return;
+  const std::int32_t position = round.begin + column;
+  const bool active = position >= round.first_active && position < round.end;
   const auto slice = static_cast<std::int32_t>(blockIdx.y);
 
   auto& rows = block_shared<TestRows<Real>>();
   Column<Real> own = {};
-  if (live)
+  if (active) {
     own = {sorted.boxes[position], math::area(sorted.boxes[position]), sorted.class_ids[position]};
+  }
 
-  const std::int32_t first_row = chunk.begin + slice * kRows;
-  if (first_row < chunk.end && slice * kRows < last_column) {
+  const std::int32_t first_row = round.begin + slice * kRows;
+  if (first_row < round.end && slice * kRows < last_column) {
     if (threadIdx.x < kGroup) {
       const std::int32_t row = first_row + static_cast<std::int32_t>(threadIdx.x);
-      load_row(sorted, rows, row < chunk.end ? row : chunk.end - 1);
+      load_row(sorted, rows, row < round.end ? row : round.end - 1);
     }
     __syncthreads();
-    if (live) {
-      // Rows of its own image, before itself.
+    if (active) {
+      // The candidate is tested against rows of its own image that come before it.
       const std::int32_t image_begin =
-          position < chunk.image_end ? chunk.image_begin : sorted.first[sorted.image(position)];
+          position < round.image_end ? round.image_begin : sorted.first[sorted.image(position)];
       const std::int32_t from = image_begin > first_row ? image_begin - first_row : 0;
       const std::int32_t before = position - first_row, to = before < kRows ? before : kRows;
       std::uint64_t word = 0;
@@ -123,35 +124,36 @@ __global__ void __launch_bounds__(kTestThreads, 1)
     }
   }
 
-  bool dead = false;
-  const bool same_image = live && position < chunk.image_end;
-  for (std::int32_t tile = slice * kRows; tile < chunk.found; tile += kRows * kTestSlices) {
-    const std::int32_t left = chunk.found - tile, count = left < kRows ? left : kRows;
+  bool suppressed = false;
+  const bool same_image = active && position < round.image_end;
+  for (std::int32_t tile = slice * kRows; tile < round.num_kept; tile += kRows * kTestSlices) {
+    const std::int32_t left = round.num_kept - tile, count = left < kRows ? left : kRows;
     __syncthreads();  // the rows before have been read
     if (static_cast<std::int32_t>(threadIdx.x) < count) {
-      load_row(sorted, rows,
-               rounds.kept[chunk.image_begin + tile + static_cast<std::int32_t>(threadIdx.x)]);
+      load_row(
+          sorted, rows,
+          rounds.kept_positions[round.image_begin + tile + static_cast<std::int32_t>(threadIdx.x)]);
     }
     __syncthreads();
-    for (std::int32_t row = 0; row < count && same_image && !dead; ++row) {
-      dead = own.overlaps(rows, row, rounds.iou_threshold);
+    for (std::int32_t row = 0; row < count && same_image && !suppressed; ++row) {
+      suppressed = own.overlaps(rows, row, rounds.iou_threshold);
     }
   }
-  const unsigned word = __ballot_sync(kFullMask, dead);
-  if (word != 0 && threadIdx.x % kWarp == 0) atomicOr(&rounds.dead[column / kWarp], word);
+  const unsigned word = __ballot_sync(kFullMask, suppressed);
+  if (word != 0 && threadIdx.x % kWarp == 0) atomicOr(&rounds.suppressed[column / kWarp], word);
 }
 
 struct ResolveShared {
-  std::uint64_t alive[kChunkGroups];  // by what earlier rounds kept
-  std::uint64_t stays[kChunkGroups];
-  std::int32_t before[kChunkGroups];  // how many stay in groups before
+  std::uint64_t active[kRoundGroups];  // not suppressed by boxes that earlier rounds kept
+  std::uint64_t kept[kRoundGroups];
+  std::int32_t before[kRoundGroups];  // boxes kept in groups before
 };
 
-// Of the groups that a warp has, `slot` counts two; a lane has two members of each.
+// A warp has two groups, which `slot` counts; a lane has two members of each.
 inline constexpr unsigned kResolveWarps = kResolveThreads / kWarp;
-inline constexpr unsigned kSlots = kChunkGroups / kResolveWarps;
+inline constexpr unsigned kSlots = kRoundGroups / kResolveWarps;
 
-// Two sums, each below 2^16, over all lanes up to this one.
+// Inclusive scan over the lanes of a warp of two counts in one word, each below 2^16.
 __device__ __forceinline__ std::uint32_t sum_to_lane(std::uint32_t value) {
   const unsigned lane = threadIdx.x % kWarp;
   for (unsigned delta = 1; delta < kWarp; delta *= 2) {
@@ -161,71 +163,71 @@ __device__ __forceinline__ std::uint32_t sum_to_lane(std::uint32_t value) {
   return value;
 }
 
-// Called by one warp.
+// Counts the boxes kept before each group. One warp calls it.
 __device__ __forceinline__ void count_groups(ResolveShared& shared) {
   const unsigned lane = threadIdx.x % kWarp;
-  const auto low = static_cast<std::uint32_t>(__popcll(shared.stays[lane]));
-  const auto high = static_cast<std::uint32_t>(__popcll(shared.stays[lane + kWarp]));
+  const auto low = static_cast<std::uint32_t>(__popcll(shared.kept[lane]));
+  const auto high = static_cast<std::uint32_t>(__popcll(shared.kept[lane + kWarp]));
   const std::uint32_t sums = sum_to_lane(low | high << 16);
   const std::uint32_t low_half = __shfl_sync(kFullMask, sums, kWarp - 1) & 0xffff;
   shared.before[lane] = static_cast<std::int32_t>((sums & 0xffff) - low);
   shared.before[lane + kWarp] = static_cast<std::int32_t>(low_half + (sums >> 16) - high);
 }
 
-// How many candidates of the chunk stay before the one at `offset` < kChunk.
-__device__ __forceinline__ std::int32_t stay_before(const ResolveShared& shared,
-                                                    std::int32_t offset) {
+// The number of candidates of the round that are kept before the one at `offset` < kRoundSize.
+__device__ __forceinline__ std::int32_t count_kept_before(const ResolveShared& shared,
+                                                          std::int32_t offset) {
   const auto group = static_cast<unsigned>(offset) / kGroup;
   return shared.before[group] +
-         count_before(shared.stays[group], static_cast<unsigned>(offset) % kGroup);
+         count_bits_before(shared.kept[group], static_cast<unsigned>(offset) % kGroup);
 }
 
-// Writes what is known of a candidate once it is known who stays.
+// Writes the result of a candidate once it is known which boxes are kept.
 template <class Real>
-__device__ __forceinline__ void write_result(const Rounds<Real>& rounds, const Chunk& chunk,
+__device__ __forceinline__ void write_result(const Rounds<Real>& rounds, const Round& round,
                                              const ResolveShared& shared, std::int32_t position) {
-  const Sorted<Real>& sorted = rounds.sorted;
-  const std::int32_t offset = position - chunk.begin;
+  const SortedBoxes<Real>& sorted = rounds.sorted;
+  const std::int32_t offset = position - round.begin;
   const std::int64_t image = sorted.image(position);
   const std::int32_t image_begin = sorted.first[image], image_end = sorted.first[image + 1];
-  std::int32_t rank = stay_before(shared, offset);
-  if (image_begin > chunk.begin) {
-    rank -= stay_before(shared, image_begin - chunk.begin);
+  std::int32_t rank = count_kept_before(shared, offset);
+  if (image_begin > round.begin) {
+    rank -= count_kept_before(shared, image_begin - round.begin);
   } else {
-    rank += chunk.found;
+    rank += round.num_kept;
   }
-  const bool stays = shared.stays[offset / kGroup] >> (offset % kGroup) & 1;
-  if (stays && rank < rounds.max_kept) {
+  const bool kept = shared.kept[offset / kGroup] >> (offset % kGroup) & 1;
+  if (kept && rank < rounds.max_kept) {
     rounds.keep[image * rounds.max_detections + rank] = sorted.indices[position];
-    rounds.kept[image_begin + rank] = position;
+    rounds.kept_positions[image_begin + rank] = position;
   }
-  if (position + 1 == chunk.end || position + 1 == image_end) {
-    const std::int32_t found = rank + stays;
-    rounds.count[image] = found < rounds.max_kept ? found : rounds.max_kept;
+  if (position + 1 == round.end || position + 1 == image_end) {
+    const std::int32_t num_kept = rank + kept;
+    rounds.count[image] = num_kept < rounds.max_kept ? num_kept : rounds.max_kept;
   }
 }
 
 template <class Real>
-__global__ void __launch_bounds__(kResolveThreads, 1)
-    resolve_kernel(Rounds<Real> rounds, std::int32_t begin) {
-  const Chunk chunk = chunk_of(rounds, begin);
-  if (chunk.live >= chunk.end) return;
+__device__ __forceinline__ void resolve_round(const Rounds<Real>& rounds, std::int32_t begin) {
+  const Round round = round_at(rounds, begin);
+  if (round.first_active >= round.end) return;
   auto& shared = block_shared<ResolveShared>();
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  bool alive[kSlots][2];
+  bool active[kSlots][2];
   for (unsigned slot = 0; slot < kSlots; ++slot) {
     const unsigned group = slot * kResolveWarps + warp;
     for (unsigned half = 0; half < 2; ++half) {
       const unsigned offset = group * kGroup + half * kWarp + lane;
-      const std::int32_t position = chunk.begin + static_cast<std::int32_t>(offset);
-      std::uint32_t& dead = rounds.dead[offset / kWarp];
-      alive[slot][half] = position >= chunk.live && position < chunk.end && (dead >> lane & 1) == 0;
+      const std::int32_t position = round.begin + static_cast<std::int32_t>(offset);
+      std::uint32_t& suppressed = rounds.suppressed[offset / kWarp];
+      active[slot][half] =
+          position >= round.first_active && position < round.end && (suppressed >> lane & 1) == 0;
     }
-    const std::uint64_t word = ballot_two(alive[slot][0], alive[slot][1]);
+    const std::uint64_t word = ballot_two(active[slot][0], active[slot][1]);
     if (lane == 0) {
-      shared.alive[group] = word;
-      shared.stays[group] = 0;
-      rounds.dead[2 * group] = rounds.dead[2 * group + 1] = 0;
+      shared.active[group] = word;
+      shared.kept[group] = 0;
+      rounds.suppressed[2 * group] = rounds.suppressed[2 * group + 1] = 0;
     }
   }
   __syncthreads();
@@ -240,7 +242,7 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
       for (unsigned half = 0; half < 2; ++half) {
         const unsigned own_group = slot * kResolveWarps + warp;
         const unsigned offset = own_group * kGroup + half * kWarp + lane;
-        if (alive[slot][half] && own_group >= group) {
+        if (active[slot][half] && own_group >= group) {
           words.word[slot][half] = rounds.overlaps[std::int64_t{group} * rounds.columns + offset];
         }
       }
@@ -248,9 +250,9 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
     return words;
   };
 
-  const bool one_image = chunk.image_end >= chunk.end;
-  std::int32_t found = chunk.found;
-  std::uint64_t pending = ballot_two(shared.alive[lane] != 0, shared.alive[lane + kWarp] != 0);
+  const bool one_image = round.image_end >= round.end;
+  std::int32_t num_kept = round.num_kept;
+  std::uint64_t pending = ballot_two(shared.active[lane] != 0, shared.active[lane + kWarp] != 0);
   unsigned group = static_cast<unsigned>(__ffsll(static_cast<long long>(pending)) - 1);
   Words words = {};
   if (pending != 0) words = load(group);
@@ -265,18 +267,18 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
     if (group % kResolveWarps == warp) {
       for (unsigned slot = 0; slot < kSlots; ++slot) {
         if (slot != group / kResolveWarps) continue;
-        const std::uint64_t stays =
-            settle_group(alive[slot][0], alive[slot][1], words.word[slot][0], words.word[slot][1]);
-        if (lane == 0) shared.stays[group] = stays;
+        const std::uint64_t kept = resolve_group(active[slot][0], active[slot][1],
+                                                 words.word[slot][0], words.word[slot][1]);
+        if (lane == 0) shared.kept[group] = kept;
       }
     }
     __syncthreads();
-    const std::uint64_t stays = shared.stays[group];
-    found += __popcll(stays);
-    if (one_image && found >= rounds.max_kept) break;
+    const std::uint64_t kept = shared.kept[group];
+    num_kept += __popcll(kept);
+    if (one_image && num_kept >= rounds.max_kept) break;
     for (unsigned slot = 0; slot < kSlots; ++slot) {
       for (unsigned half = 0; half < 2; ++half) {
-        if ((words.word[slot][half] & stays) != 0) alive[slot][half] = false;
+        if ((words.word[slot][half] & kept) != 0) active[slot][half] = false;
       }
     }
     words = next_words;
@@ -285,9 +287,9 @@ __global__ void __launch_bounds__(kResolveThreads, 1)
 
   if (warp == 0) count_groups(shared);
   __syncthreads();
-  for (std::int32_t position = chunk.begin + static_cast<std::int32_t>(threadIdx.x);
-       position < chunk.end; position += kResolveThreads) {
-    if (position >= chunk.live) write_result(rounds, chunk, shared, position);
+  for (std::int32_t position = round.begin + static_cast<std::int32_t>(threadIdx.x);
+       position < round.end; position += kResolveThreads) {
+    if (position >= round.first_active) write_result(rounds, round, shared, position);
   }
 }
 

@@ -1,6 +1,6 @@
-// Sorts distinct entries by one block: bitonic sorts of chunks in shared memory, then merges in
-// global memory, where an entry finds its place among those of the other half by binary search. The
-// usual few thousand entries need no merge; any number comes out right.
+// Merge sort of distinct keys by one block: bitonic sorts of chunks in shared memory, then merges
+// in global memory, where a key finds its position among those of the other half by binary search.
+// The usual few thousand keys need no merge; any number comes out right.
 #pragma once
 
 #include "cuda/common/block_bitonic_sort.cuh"
@@ -8,13 +8,13 @@
 
 namespace fcos_ops::cuda::detection {
 
-template <class AnyEntry>
+template <class Key>
 struct SortChunk {
-  static constexpr std::uint32_t kSize = 16384 / sizeof(AnyEntry);
-  AnyEntry entry[kSize];
+  static constexpr std::uint32_t kSize = 16384 / sizeof(Key);
+  Key key[kSize];
 };
 
-// The index of the first entry of a sorted list that `before` does not hold for.
+// The index of the first element of a sorted list for which `before` does not hold.
 template <class T, class Before>
 __device__ __forceinline__ std::uint32_t partition_point(const T* sorted, std::uint32_t count,
                                                          const Before& before) {
@@ -31,54 +31,54 @@ __device__ __forceinline__ std::uint32_t partition_point(const T* sorted, std::u
   return first;
 }
 
-template <unsigned kThreads, class AnyEntry>
-__device__ __forceinline__ void sort_chunk(AnyEntry* entries, std::uint32_t count) {
-  AnyEntry* const chunk = block_shared<SortChunk<AnyEntry>>().entry;
+template <unsigned kThreads, class Key>
+__device__ __forceinline__ void sort_chunk(Key* keys, std::uint32_t count) {
+  Key* const chunk = block_shared<SortChunk<Key>>().key;
   std::uint32_t size = 2;
   while (size < count) size *= 2;
   for (std::uint32_t i = threadIdx.x; i < size; i += kThreads) {
-    chunk[i] = i < count ? entries[i] : ~AnyEntry{0};
+    chunk[i] = i < count ? keys[i] : ~Key{0};
   }
   __syncthreads();
-  block_sort<kThreads>(chunk, size);
-  for (std::uint32_t i = threadIdx.x; i < count; i += kThreads) entries[i] = chunk[i];
+  block_bitonic_sort<kThreads>(chunk, size);
+  for (std::uint32_t i = threadIdx.x; i < count; i += kThreads) keys[i] = chunk[i];
   __syncthreads();
 }
 
 // Merges pairs of neighbouring sorted runs of `from`.
-template <unsigned kThreads, class AnyEntry>
-__device__ __forceinline__ void merge_runs(const AnyEntry* from, AnyEntry* to, std::uint32_t count,
+template <unsigned kThreads, class Key>
+__device__ __forceinline__ void merge_runs(const Key* from, Key* to, std::uint32_t count,
                                            std::uint32_t run) {
   for (std::uint32_t i = threadIdx.x; i < count; i += kThreads) {
-    const AnyEntry entry = from[i];
+    const Key key = from[i];
     const std::uint32_t number = i / run, other = (number ^ 1) * run;
-    std::uint32_t place = i;
+    std::uint32_t position = i;
     if (other < count) {
       const std::uint32_t size = run < count - other ? run : count - other;
-      place -= number % 2 == 0 ? 0 : run;
-      place += partition_point(from + other, size, [&](AnyEntry e) { return e < entry; });
+      position -= number % 2 == 0 ? 0 : run;
+      position += partition_point(from + other, size, [&](Key e) { return e < key; });
     }
-    to[place] = entry;
+    to[position] = key;
   }
   __syncthreads();
 }
 
-// Sorts `count` < 2^31 entries; returns where they are then: in `entries` or in `spare`. Entry i
-// was written by thread i % kThreads, or the block has met at a barrier since; it has at the end.
-template <unsigned kThreads, class AnyEntry>
-__device__ AnyEntry* sort_entries(AnyEntry* entries, AnyEntry* spare, std::uint32_t count) {
-  constexpr std::uint32_t kChunk = SortChunk<AnyEntry>::kSize;
+// Sorts `count` < 2^31 keys; returns where they are then: in `keys` or in `spare`. Key i was
+// written by thread i % kThreads, or the block has met at a barrier since; it has at the end.
+template <unsigned kThreads, class Key>
+__device__ Key* block_merge_sort(Key* keys, Key* spare, std::uint32_t count) {
+  constexpr std::uint32_t kChunk = SortChunk<Key>::kSize;
   static_assert(kChunk % kThreads == 0, "a thread reads what it may have written");
   for (std::uint32_t first = 0; first < count; first += kChunk) {
-    sort_chunk<kThreads>(entries + first, count - first < kChunk ? count - first : kChunk);
+    sort_chunk<kThreads>(keys + first, count - first < kChunk ? count - first : kChunk);
   }
   for (std::uint32_t run = kChunk; run < count; run *= 2) {
-    merge_runs<kThreads>(entries, spare, count, run);
-    AnyEntry* const merged = spare;
-    spare = entries;
-    entries = merged;
+    merge_runs<kThreads>(keys, spare, count, run);
+    Key* const merged = spare;
+    spare = keys;
+    keys = merged;
   }
-  return entries;
+  return keys;
 }
 
 }  // namespace fcos_ops::cuda::detection

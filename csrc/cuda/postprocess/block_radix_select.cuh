@@ -1,11 +1,12 @@
-// The best k of a list of entries, by one block: radix selection.
+// The best k of a list of keys by one block: radix selection.
 //
-// Round by round, the entries that can still be the k-th are counted by their next 9 bits in a
-// histogram in shared memory, one bin a thread, until the k-th is known; the list is only read.
-// Entries that lie in a narrow range of scores agree in their highest bits. Those are skipped: they
-// would put all entries into one bin, where atomic operations wait for each other.
+// Pass by pass, the keys that can still be the k-th are counted by their next 9 bits in a histogram
+// in shared memory, one bin a thread, until the k-th is known; the list is only read. Keys of
+// scores in a narrow range agree in their highest bits. Those are skipped: they would put all keys
+// into one bin, where atomic operations wait for each other.
 #pragma once
 
+#include "common/bit_width.h"
 #include "cuda/postprocess/topk_key.cuh"
 
 namespace fcos_ops::cuda::detection {
@@ -16,12 +17,12 @@ struct SelectBin {
   std::uint32_t bin, before, size;
 };
 
-template <class AnyEntry>
+template <class Key>
 struct SelectMemory {
   std::uint32_t histogram[kSelectThreads];
   std::uint32_t warp_total[kSelectThreads / kWarp];
   SelectBin found;
-  AnyEntry difference[kSelectThreads / kWarp];
+  Key difference[kSelectThreads / kWarp];
 };
 
 __device__ __forceinline__ std::uint64_t warp_or(std::uint64_t value) {
@@ -36,29 +37,14 @@ __device__ __forceinline__ unsigned __int128 warp_or(unsigned __int128 value) {
   return (static_cast<unsigned __int128>(high) << 64) | low;
 }
 
-// How many bits `value` has without leading zeros.
-FCOS_HD unsigned bit_width(std::uint64_t value) {
-  unsigned width = 0;
-  for (unsigned step = 32; step > 0; step /= 2) {
-    if (value >> step == 0) continue;
-    value >>= step;
-    width += step;
-  }
-  return width + static_cast<unsigned>(value);
-}
-FCOS_HD unsigned bit_width(unsigned __int128 value) {
-  const auto high = static_cast<std::uint64_t>(value >> 64);
-  return high != 0 ? 64 + bit_width(high) : bit_width(static_cast<std::uint64_t>(value));
-}
-
-// How many of the lowest bits of the entries differ.
-template <class AnyEntry>
-__device__ __forceinline__ unsigned differing_bits(const AnyEntry* entries, std::uint32_t count) {
-  auto& shared = block_shared<SelectMemory<AnyEntry>>();
-  const AnyEntry first = entries[0];
-  AnyEntry difference = 0;
+// The number of lowest bits in which the keys differ.
+template <class Key>
+__device__ __forceinline__ unsigned differing_bits(const Key* keys, std::uint32_t count) {
+  auto& shared = block_shared<SelectMemory<Key>>();
+  const Key first = keys[0];
+  Key difference = 0;
   for (std::uint32_t i = threadIdx.x; i < count; i += kSelectThreads) {
-    difference |= entries[i] ^ first;
+    difference |= keys[i] ^ first;
   }
   difference = warp_or(difference);
   if (threadIdx.x % kWarp == 0) shared.difference[threadIdx.x / kWarp] = difference;
@@ -66,16 +52,16 @@ __device__ __forceinline__ unsigned differing_bits(const AnyEntry* entries, std:
   for (unsigned warp = 0; warp < kSelectThreads / kWarp; ++warp) {
     difference |= shared.difference[warp];
   }
-  return bit_width(difference);
+  return math::bit_width(difference);
 }
 
-// The bin of the histogram that holds the k-th entry, counted from 1.
-template <class AnyEntry>
+// The bin of the histogram that holds the k-th key, counted from 1.
+template <class Key>
 __device__ __forceinline__ SelectBin find_bin(std::uint32_t k) {
-  auto& shared = block_shared<SelectMemory<AnyEntry>>();
+  auto& shared = block_shared<SelectMemory<Key>>();
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const std::uint32_t size = shared.histogram[threadIdx.x];
-  std::uint32_t through = size;  // entries in the bins up to this one
+  std::uint32_t through = size;  // keys in the bins up to this one
   for (unsigned delta = 1; delta < kWarp; delta *= 2) {
     const std::uint32_t left = __shfl_up_sync(kFullMask, through, delta);
     if (lane >= delta) through += left;
@@ -88,32 +74,32 @@ __device__ __forceinline__ SelectBin find_bin(std::uint32_t k) {
   return shared.found;
 }
 
-// An entry that exactly k of the list are not worse than. 0 < k <= count; no two entries are equal.
+// A threshold that exactly k keys of the list do not exceed. 0 < k <= count; no two keys are equal.
 // All kSelectThreads threads of the block call it.
-template <class AnyEntry>
-__device__ AnyEntry limit_of_best(const AnyEntry* entries, std::uint32_t count, std::uint32_t k) {
+template <class Key>
+__device__ Key topk_threshold(const Key* keys, std::uint32_t count, std::uint32_t k) {
   constexpr unsigned kDigit = 9;
   static_assert(kSelectThreads == 1u << kDigit);
-  auto& shared = block_shared<SelectMemory<AnyEntry>>();
-  unsigned bits = differing_bits(entries, count);  // that are not known yet of the k-th
-  AnyEntry known = entries[0] >> bits;             // the others
+  auto& shared = block_shared<SelectMemory<Key>>();
+  unsigned bits = differing_bits(keys, count);  // of the k-th key that are not known yet
+  Key known = keys[0] >> bits;                  // its other bits
   SelectBin bin = {0, 0, count};
   while (bits > 0 && bin.size > k) {
     const unsigned digit = bits < kDigit ? bits : kDigit, shift = bits - digit;
     shared.histogram[threadIdx.x] = 0;
     __syncthreads();
     for (std::uint32_t i = threadIdx.x; i < count; i += kSelectThreads) {
-      const AnyEntry entry = entries[i];
-      if (entry >> bits != known) continue;
-      atomicAdd(&shared.histogram[static_cast<unsigned>(entry >> shift) & ((1u << digit) - 1)], 1u);
+      const Key key = keys[i];
+      if (key >> bits != known) continue;
+      atomicAdd(&shared.histogram[static_cast<unsigned>(key >> shift) & ((1u << digit) - 1)], 1u);
     }
     __syncthreads();
-    bin = find_bin<AnyEntry>(k);
+    bin = find_bin<Key>(k);
     known = (known << digit) | bin.bin;
     k -= bin.before;
     bits = shift;
   }
-  return (known << bits) | ((AnyEntry{1} << bits) - 1);
+  return (known << bits) | ((Key{1} << bits) - 1);
 }
 
 }  // namespace fcos_ops::cuda::detection

@@ -8,60 +8,62 @@
 
 namespace fcos_ops::cuda::detection {
 
-struct EntryCount {
+struct KeyCount {
   std::uint32_t value;
 };
 
 // T: the type of the class logits.
 template <class T>
-class LevelWinners {
+class LevelTopK {
   using Real = math::Real<T>;
-  using AnyEntry = Entry<Real>;
+  using Key = TopKKey<Real>;
 
  public:
-  __device__ __forceinline__ LevelWinners(const PostprocessPlan<Real>& plan, std::int64_t image,
-                                          std::int32_t level)
+  __device__ __forceinline__ LevelTopK(const PostprocessPlan<Real>& plan, std::int64_t image,
+                                       std::int32_t level)
       : plan_(plan),
         level_(plan.level[level]),
         image_(image),
         pair_(image * plan.num_levels + level),
-        collected_(plan.collected + image * plan.candidates + level_.first_candidate),
-        first_winner_(image * plan.winners + level_.first_winner),
-        count_(block_shared<EntryCount>().value) {}
+        candidates_(plan.candidates + image * plan.capacity + level_.first_candidate),
+        first_selected_(image * plan.max_selected + level_.first_selected),
+        count_(block_shared<KeyCount>().value) {}
 
   __device__ __forceinline__ void run() {
-    std::uint32_t found = plan_.found[pair_];
-    if (found > level_.capacity) found = collect_again();
-    const std::uint32_t won = found < level_.places ? found : level_.places;
-    AnyEntry* entries = collected_;
-    AnyEntry* spare = plan_.sorted[0] + first_winner_;
-    if (found > won) {
-      gather_best(found, won, spare);
-      entries = spare;
-      spare = collected_;
+    std::uint32_t num_candidates = plan_.num_candidates[pair_];
+    if (num_candidates > level_.capacity) num_candidates = rescan();
+    const std::uint32_t num_selected = num_candidates < level_.k ? num_candidates : level_.k;
+    Key* keys = candidates_;
+    Key* spare = plan_.sorted[0] + first_selected_;
+    if (num_candidates > num_selected) {
+      gather_best(num_candidates, num_selected, spare);
+      keys = spare;
+      spare = candidates_;
     }
-    const AnyEntry* const sorted = sort_entries<kSelectThreads>(entries, spare, won);
-    if (sorted == entries) entries = spare;  // what is free
-    decode_all(sorted, won, entries);
-    if (threadIdx.x == 0) plan_.won[pair_] = won;
+    const Key* const sorted = block_merge_sort<kSelectThreads>(keys, spare, num_selected);
+    if (sorted == keys) keys = spare;  // the array that is free
+    decode_all(sorted, num_selected, keys);
+    if (threadIdx.x == 0) plan_.num_selected[pair_] = num_selected;
   }
 
  private:
-  // More candidates were found than there is room for. The best that fitted in set a limit, which
-  // what wins reaches, and with it the level is scanned again. Which ones fitted in is a matter of
-  // chance, the result is not; and since each limit is better than the one before, this ends.
-  __device__ __forceinline__ std::uint32_t collect_again() {
+  // Scans the level again where it has more candidates than there is room for: the best k of those
+  // that fitted in set a threshold, which the best k of all reach. Which ones fitted in is a matter
+  // of chance, the result is not; and since each threshold is better than the one before, this
+  // ends.
+  __device__ __forceinline__ std::uint32_t rescan() {
     const std::int64_t locations = level_.class_logits.height * level_.class_logits.width;
-    std::uint32_t found;
+    std::uint32_t num_candidates;
     do {
-      const auto last = limit_of_best(collected_, level_.capacity, level_.places);
-      const auto key = static_cast<double>(score_of<Real>(last));
-      const auto floor = plan_.rank_by_score ? math::floor_of_scores<Real>(key, plan_.square_root)
-                                             : math::floor_of_class_scores<Real>(key);
+      const auto last = topk_threshold(candidates_, level_.capacity, level_.k);
+      const auto least = static_cast<double>(score_of<Real>(last));
+      const auto min_score = plan_.rank_by_score
+                                 ? math::min_for_score<Real>(least, plan_.square_root)
+                                 : math::min_for_class_score<Real>(least);
       if (threadIdx.x == 0) count_ = 0;
       TileScan<T, kSelectThreads> scan(plan_, level_, image_,
-                                       {last, math::higher(plan_.floor, floor)},
-                                       {collected_, level_.capacity, &count_});
+                                       {last, math::higher(plan_.min_score, min_score)},
+                                       {candidates_, level_.capacity, &count_});
       for (std::int64_t i = 0; i < locations; i += level_.tile) {
         for (std::int64_t c = 0; c < plan_.num_classes; c += level_.channels) {
           __syncthreads();
@@ -69,54 +71,55 @@ class LevelWinners {
         }
       }
       __syncthreads();
-      found = count_;
-    } while (found > level_.capacity);
-    return found;
+      num_candidates = count_;
+    } while (num_candidates > level_.capacity);
+    return num_candidates;
   }
 
-  // Copies the best `won` of the candidates.
-  __device__ __forceinline__ void gather_best(std::uint32_t found, std::uint32_t won,
-                                              AnyEntry* best) {
-    const AnyEntry last = limit_of_best(collected_, found, won);
+  // Copies the best `num_selected` of the candidates.
+  __device__ __forceinline__ void gather_best(std::uint32_t num_candidates,
+                                              std::uint32_t num_selected, Key* best) {
+    const Key last = topk_threshold(candidates_, num_candidates, num_selected);
     if (threadIdx.x == 0) count_ = 0;
     __syncthreads();
-    for (std::uint32_t first = 0; first < found; first += kSelectThreads) {
+    for (std::uint32_t first = 0; first < num_candidates; first += kSelectThreads) {
       const std::uint32_t i = first + threadIdx.x;
-      const AnyEntry entry = i < found ? collected_[i] : last;
-      append<AnyEntry>({best, won, &count_}, i < found && entry <= last, entry);
+      const Key key = i < num_candidates ? candidates_[i] : last;
+      append<Key>({best, num_selected, &count_}, i < num_candidates && key <= last, key);
     }
     __syncthreads();
   }
 
-  // Writes scores, boxes and labels by falling score. `spare` has room for `won` entries.
-  __device__ __forceinline__ void decode_all(const AnyEntry* sorted, std::uint32_t won,
-                                             AnyEntry* spare) {
-    const AnyEntry* by_score = sorted;
+  // Writes scores, boxes and labels by falling score. `spare` has room for `num_selected` keys.
+  __device__ __forceinline__ void decode_all(const Key* sorted, std::uint32_t num_selected,
+                                             Key* spare) {
+    const Key* ranked = sorted;
     if (!plan_.rank_by_score) {
-      for (std::uint32_t i = threadIdx.x; i < won; i += kSelectThreads) {
-        spare[i] = make_entry(final_score(sorted[i]), i);
+      for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
+        spare[i] = make_topk_key(final_score(sorted[i]), i);
       }
-      by_score = sort_entries<kSelectThreads>(spare, plan_.sorted[1] + first_winner_, won);
+      ranked =
+          block_merge_sort<kSelectThreads>(spare, plan_.sorted[1] + first_selected_, num_selected);
     }
-    for (std::uint32_t i = threadIdx.x; i < won; i += kSelectThreads) {
-      const AnyEntry entry = by_score[i];
-      const std::uint32_t index = index_of(plan_.rank_by_score ? entry : sorted[index_of(entry)]);
-      const auto [location, label] = divide(index, plan_.num_classes);
-      const std::int64_t place = first_winner_ + i;
-      plan_.of_levels.scores[place] = score_of<Real>(entry);
-      plan_.of_levels.boxes[place] = {decode(location)};
-      plan_.of_levels.labels[place] = label;
+    for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
+      const Key key = ranked[i];
+      const std::uint32_t index = index_of(plan_.rank_by_score ? key : sorted[index_of(key)]);
+      const auto [location, label] = math::divide(index, plan_.num_classes);
+      const std::int64_t position = first_selected_ + i;
+      plan_.ranked_in_level.scores[position] = score_of<Real>(key);
+      plan_.ranked_in_level.boxes[position] = {decode(location)};
+      plan_.ranked_in_level.labels[position] = label;
     }
   }
 
-  // Of an entry with a class score.
-  __device__ __forceinline__ Real final_score(AnyEntry entry) const {
-    const std::int64_t location = divide(index_of(entry), plan_.num_classes).quotient;
+  // The score of a candidate whose key holds its class score.
+  __device__ __forceinline__ Real final_score(Key key) const {
+    const std::int64_t location = math::divide(index_of(key), plan_.num_classes).quotient;
     const LevelView& view = level_.centerness;
     const Real center_score = math::sigmoid_of_score(math::read_real<Real>(
         view.data, plan_.centerness_dtype, element_offset(view, image_, location)));
-    return plan_.square_root ? math::combined_score<true>(score_of<Real>(entry), center_score)
-                             : math::combined_score<false>(score_of<Real>(entry), center_score);
+    return plan_.square_root ? math::combined_score<true>(score_of<Real>(key), center_score)
+                             : math::combined_score<false>(score_of<Real>(key), center_score);
   }
 
   // The box of a location; NaN where it shall be dropped.
@@ -126,11 +129,11 @@ class LevelWinners {
     const auto side = [&](std::int64_t i) {
       return math::read_real<Real>(view.data, plan_.ltrb_dtype, left + i * step);
     };
-    const auto [y, x] = divide(location, view.width);
+    const auto [y, x] = math::divide(location, view.width);
     const auto offset = static_cast<Real>(plan_.location_offset);
     math::Box<Real> box = math::decode_box<Real>(
-        (static_cast<Real>(x) + offset) * static_cast<Real>(level_.geometry.stride_x),
-        (static_cast<Real>(y) + offset) * static_cast<Real>(level_.geometry.stride_y),
+        math::location(x, offset, static_cast<Real>(level_.geometry.stride_x)),
+        math::location(y, offset, static_cast<Real>(level_.geometry.stride_y)),
         {side(0), side(1), side(2), side(3)},
         static_cast<Real>(plan_.normalized ? level_.geometry.scale : 1.0));
     if (!plan_.clip_before_nms) return box;
@@ -143,8 +146,8 @@ class LevelWinners {
   const PostprocessPlan<Real>& plan_;
   const LevelPlan& level_;
   const std::int64_t image_, pair_;
-  AnyEntry* const collected_;
-  const std::int64_t first_winner_;
+  Key* const candidates_;
+  const std::int64_t first_selected_;
   std::uint32_t& count_;
 };
 

@@ -1,5 +1,5 @@
-// Stored logits against the bound of their location, a few instructions each, and 16 bytes of them
-// at a time.
+// Comparison of stored logits with the bound of their location: a few instructions each, 16 bytes
+// of logits at a time.
 #pragma once
 
 #include <type_traits>
@@ -9,7 +9,7 @@
 
 namespace fcos_ops::cuda::detection {
 
-// What fits in one load of a thread.
+// The elements of one load of a thread.
 template <class T>
 struct alignas(16) Packet {
   static constexpr unsigned kSize = 16 / sizeof(T);
@@ -21,13 +21,13 @@ FCOS_HD Packet<T> load_packet(const T* address) {
   return *reinterpret_cast<const Packet<T>*>(address);
 }
 
-// Whether number x, or number i of a packet, reaches a bound, in the order of math::comparable.
-// (NaN may come out either way: scoring drops it.)
+// A threshold that number x, or number i of a packet, reaches or not, in the order of
+// math::comparable. (NaN may come out either way: scoring drops it.)
 template <class T>
-struct ReachReal {
-  FCOS_HD static ReachReal of(T bound) { return {bound}; }
-  FCOS_HD static ReachReal nothing() { return {math::kInfinity<T>}; }
-  FCOS_HD bool is_nothing() const { return bound == nothing().bound; }
+struct RealLogitThreshold {
+  FCOS_HD static RealLogitThreshold of(T bound) { return {bound}; }
+  FCOS_HD static RealLogitThreshold unreachable() { return {math::kInfinity<T>}; }
+  FCOS_HD bool is_unreachable() const { return bound == unreachable().bound; }
   FCOS_HD bool test(T x, unsigned) const { return x >= bound; }
   FCOS_HD bool test(const Packet<T>& packet, unsigned i) const { return packet.value[i] >= bound; }
 
@@ -39,8 +39,8 @@ struct ReachReal {
 // tell, in the upper half of a word; what lies in the lower half then changes nothing. That takes a
 // third of what sign and magnitude take to compare, which would be as long as the memory needs.
 template <class T>
-struct Reach16 {
-  FCOS_HD static Reach16 of(float bound) {
+struct HalfLogitThreshold {
+  FCOS_HD static HalfLogitThreshold of(float bound) {
     const std::int16_t lowest = math::comparable_bound<T>(bound);
     const auto bits = static_cast<std::uint16_t>(math::comparable_bits(lowest));
     const bool negative = lowest < 0;
@@ -48,8 +48,8 @@ struct Reach16 {
     const std::uint32_t length = negative ? bits : 0x7fffu - bits;
     return {first << 16, (length << 16) | 0xffffu};
   }
-  FCOS_HD static Reach16 nothing() { return of(math::kInfinity<float>); }
-  FCOS_HD bool is_nothing() const { return first == nothing().first; }
+  FCOS_HD static HalfLogitThreshold unreachable() { return of(math::kInfinity<float>); }
+  FCOS_HD bool is_unreachable() const { return first == unreachable().first; }
   FCOS_HD bool test(T x, unsigned) const { return upper(std::uint32_t{x.bits} << 16); }
   FCOS_HD bool test(const Packet<T>& packet, unsigned i) const {
     const auto words = math::bit_cast<Words>(packet);
@@ -66,6 +66,7 @@ struct Reach16 {
 };
 
 template <class T>
-using Reach = std::conditional_t<sizeof(T) == 2, Reach16<T>, ReachReal<T>>;
+using LogitThreshold =
+    std::conditional_t<sizeof(T) == 2, HalfLogitThreshold<T>, RealLogitThreshold<T>>;
 
 }  // namespace fcos_ops::cuda::detection

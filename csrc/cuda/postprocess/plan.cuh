@@ -1,10 +1,10 @@
-// How post-processing is cut into pieces on a GPU, and its scratch memory.
+// The tiles of post-processing on a GPU, and its workspace.
 #pragma once
 
 #include <algorithm>
 
+#include "common/workspace.h"
 #include "cuda/common/tiles.h"
-#include "cuda/common/workspace.h"
 #include "cuda/nms/block_nms.cuh"
 #include "cuda/postprocess/topk_key.cuh"
 #include "fcos_ops/postprocess.h"
@@ -12,26 +12,27 @@
 
 namespace fcos_ops::cuda::detection {
 
-// A block of the scan takes at most so many locations and channels.
+// The most locations and channels that a block of the scan takes.
 inline constexpr std::int64_t kTile = 512, kMaxChannels = 128;
 
-// Candidates that a level of an image may collect before the best of them raise its bound: enough
-// that it happens where a score_threshold hardly filters, and rarely twice.
-inline constexpr std::int64_t kMinCapacity = 32768, kCapacityPerPlace = 8;
+// Room for the candidates of a level of an image, as a multiple of k; beyond, the best of them
+// raise the level's threshold: enough that it happens only where a score_threshold hardly filters,
+// and rarely twice.
+inline constexpr std::int64_t kMinCapacity = 32768, kCapacityPerK = 8;
 
 struct LevelPlan {
   LevelView class_logits, ltrb, centerness;
   PostprocessLevel geometry;
-  std::int64_t first_candidate, first_winner;  // among those of the image
-  std::uint32_t capacity;                      // candidates that may be collected
-  std::uint32_t places;                        // candidates that can win
-  std::uint32_t first_block;                   // of the scan, among those of the image
-  std::uint16_t tile, channels;                // of a block of the scan
-  bool by_channel;                             // neighbours in memory are channels, not locations
-  bool packets;                                // logits can be read 16 bytes at a time
+  std::int64_t first_candidate, first_selected;  // among those of the image
+  std::uint32_t capacity;                        // candidates that there is room for
+  std::uint32_t k;                               // candidates to select
+  std::uint32_t first_block;                     // of the scan, among those of the image
+  std::uint16_t tile, channels;                  // of a block of the scan
+  bool channels_contiguous;                      // neighbours in memory are channels, not locations
+  bool packets;                                  // logits can be read 16 bytes at a time
 };
 
-// Decoded candidates, [batch, winners] each.
+// Decoded candidates, [batch, max_selected] each.
 template <class Real>
 struct Ranked {
   Real* scores;
@@ -39,33 +40,34 @@ struct Ranked {
   std::int64_t* labels;
 };
 
-// All that the kernels that read head outputs need. Post-processing goes through the arrays in the
+// The arguments of the kernels that read head outputs. Post-processing fills the arrays in the
 // order in which they stand here.
 template <class Real>
 struct PostprocessPlan {
   LevelPlan level[kMaxLevels];
   std::int32_t num_levels;
   std::int64_t num_classes;
-  std::int64_t candidates, winners;  // that an image can collect, and that NMS can see
-  std::int64_t blocks;               // of the scan, for an image
+  std::int64_t capacity,
+      max_selected;     // candidates of an image that there is room for, and that NMS sees
+  std::int64_t blocks;  // of the scan, for an image
 
   DType ltrb_dtype, centerness_dtype, image_size_dtype;
   bool normalized, threshold_on_score, rank_by_score, square_root, clip_before_nms, drop_empty;
   double location_offset;
   const void* image_sizes;
   Real score_threshold;
-  math::ScoreFloor<Real> floor;  // follows from score_threshold
+  math::MinScore<Real> min_score;  // follows from score_threshold
 
-  std::uint32_t* found;    // [batch, num_levels] candidates, also those beyond the capacity
-  Entry<Real>* collected;  // [batch, candidates]
-  Entry<Real>* sorted[2];  // [batch, winners]
-  std::uint32_t* won;      // [batch, num_levels]
-  Ranked<Real> of_levels;  // best first in each level
-  Ranked<Real> of_images;  // best first in each image
+  std::uint32_t* num_candidates;  // [batch, num_levels], also those beyond the capacity
+  TopKKey<Real>* candidates;      // [batch, capacity]
+  TopKKey<Real>* sorted[2];       // [batch, max_selected]
+  std::uint32_t* num_selected;    // [batch, num_levels]
+  Ranked<Real> ranked_in_level;   // best first in each level
+  Ranked<Real> ranked_in_image;   // best first in each image
 };
 static_assert(sizeof(PostprocessPlan<double>) <= 4096, "kernel arguments have 4 KB");
 
-// How the logits of a level can be read. kPacket: elements in 16 bytes.
+// Plans how the logits of a level are read. `packet` elements are in 16 bytes.
 inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::int64_t batch,
                          std::int64_t packet, LevelPlan& plan) {
   const auto fits = [&](std::int64_t stride, std::int64_t count) {
@@ -76,15 +78,15 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
   const bool aligned =
       reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 && fits(view.stride_batch, batch);
   const bool along_line = one_line && view.stride_x == 1;
-  plan.by_channel = view.stride_channel == 1 && num_classes > 1;
-  if (plan.by_channel) {
+  plan.channels_contiguous = view.stride_channel == 1 && num_classes > 1;
+  if (plan.channels_contiguous) {
     plan.packets = aligned && num_classes % packet == 0 && fits(view.stride_x, view.width) &&
                    fits(view.stride_y, view.height);
   } else {
     plan.packets =
         aligned && along_line && locations % packet == 0 && fits(view.stride_channel, num_classes);
   }
-  // Without packets there is more to do for a logit: then more blocks share it.
+  // Without packets a logit takes more instructions, so more blocks share the level.
   plan.tile = static_cast<std::uint16_t>(plan.packets ? kTile : kTile / packet);
   const std::int64_t chunks = (num_classes + kMaxChannels - 1) / kMaxChannels;
   const std::int64_t channels = chunks > 0 ? (num_classes + chunks - 1) / chunks : 0;
@@ -93,22 +95,23 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
 
 // Takes the arrays of a plan from `memory`.
 template <class Real>
-void take_memory(const PostprocessArgs& args, WorkspaceArrays& memory,
-                 PostprocessPlan<Real>& plan) {
-  const std::int64_t levels = args.batch * plan.num_levels, winners = args.batch * plan.winners;
-  plan.found = memory.take<std::uint32_t>(levels);
-  plan.collected = memory.take<Entry<Real>>(args.batch * plan.candidates);
-  for (auto& sorted : plan.sorted) sorted = memory.take<Entry<Real>>(winners);
-  plan.won = memory.take<std::uint32_t>(levels);
-  for (Ranked<Real>* ranked : {&plan.of_levels, &plan.of_images}) {
-    *ranked = {memory.take<Real>(winners), memory.take<suppression::AlignedBox<Real>>(winners),
-               memory.take<std::int64_t>(winners)};
+void take_memory(const PostprocessArgs& args, DeviceArena& memory, PostprocessPlan<Real>& plan) {
+  const std::int64_t levels = args.batch * plan.num_levels,
+                     max_selected = args.batch * plan.max_selected;
+  plan.num_candidates = memory.take<std::uint32_t>(levels);
+  plan.candidates = memory.take<TopKKey<Real>>(args.batch * plan.capacity);
+  for (auto& sorted : plan.sorted) sorted = memory.take<TopKKey<Real>>(max_selected);
+  plan.num_selected = memory.take<std::uint32_t>(levels);
+  for (Ranked<Real>* ranked : {&plan.ranked_in_level, &plan.ranked_in_image}) {
+    *ranked = {memory.take<Real>(max_selected),
+               memory.take<suppression::AlignedBox<Real>>(max_selected),
+               memory.take<std::int64_t>(max_selected)};
   }
 }
 
 // T: the type of the class logits.
 template <class T, class Real = math::Real<T>>
-PostprocessPlan<Real> make_plan(const PostprocessArgs& args, WorkspaceArrays& memory) {
+PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory) {
   PostprocessPlan<Real> plan = {};
   plan.num_levels = args.num_levels;
   plan.num_classes = args.num_classes;
@@ -120,16 +123,16 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, WorkspaceArrays& me
     if (args.levels != nullptr) level.geometry = args.levels[i];
     const std::int64_t locations = level.class_logits.height * level.class_logits.width;
     const std::int64_t logits = locations * args.num_classes;
-    const std::int64_t places = std::min(args.candidates_per_level, logits);
-    const std::int64_t capacity = std::max(kCapacityPerPlace * places, kMinCapacity);
-    level.places = static_cast<std::uint32_t>(places);
-    level.capacity = static_cast<std::uint32_t>(places > 0 ? std::min(capacity, logits) : 0);
-    level.first_candidate = plan.candidates;
-    level.first_winner = plan.winners;
+    const std::int64_t k = std::min(args.candidates_per_level, logits);
+    const std::int64_t capacity = std::max(kCapacityPerK * k, kMinCapacity);
+    level.k = static_cast<std::uint32_t>(k);
+    level.capacity = static_cast<std::uint32_t>(k > 0 ? std::min(capacity, logits) : 0);
+    level.first_candidate = plan.capacity;
+    level.first_selected = plan.max_selected;
     level.first_block = static_cast<std::uint32_t>(plan.blocks);
-    plan.candidates += level.capacity;
-    plan.winners += places;
-    if (places == 0) continue;
+    plan.capacity += level.capacity;
+    plan.max_selected += k;
+    if (k == 0) continue;
     plan_reading(level.class_logits, args.num_classes, args.batch, 16 / sizeof(T), level);
     plan.blocks += ((locations + level.tile - 1) / level.tile) *
                    ((args.num_classes + level.channels - 1) / level.channels);
@@ -146,9 +149,9 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, WorkspaceArrays& me
   plan.location_offset = args.location_offset;
   plan.image_sizes = args.image_sizes;
   plan.score_threshold = static_cast<Real>(args.score_threshold);
-  plan.floor = args.threshold_on_score
-                   ? math::floor_of_scores<Real>(args.score_threshold, args.square_root)
-                   : math::floor_of_class_scores<Real>(args.score_threshold);
+  plan.min_score = args.threshold_on_score
+                       ? math::min_for_score<Real>(args.score_threshold, args.square_root)
+                       : math::min_for_class_score<Real>(args.score_threshold);
   take_memory(args, memory, plan);
   return plan;
 }

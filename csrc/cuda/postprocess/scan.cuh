@@ -20,7 +20,7 @@ namespace fcos_ops::cuda::detection {
 
 template <class T>
 struct TileLocations {
-  Reach<T> reach[kTile];
+  LogitThreshold<T> threshold[kTile];
   math::Real<T> center[kTile];  // sigmoid of the centerness
   std::int64_t offset[kTile];   // of channel 0 of the class logits
 };
@@ -30,11 +30,11 @@ struct HitQueues {
   std::uint32_t hit[kThreads / kWarp][2 * kWarp];  // rings of location + channel * 2^16
 };
 
-// What a candidate must reach.
+// The limits that a candidate must reach.
 template <class Real>
 struct CandidateLimit {
-  Entry<Real> last;              // the worst that is wanted
-  math::ScoreFloor<Real> floor;  // follows from it, and from the threshold
+  TopKKey<Real> worst;             // the worst key that is wanted
+  math::MinScore<Real> min_score;  // follows from it, and from the threshold
 };
 
 // T: the type of the class logits. kThreads: of the block.
@@ -51,7 +51,7 @@ class TileScan {
  public:
   __device__ __forceinline__ TileScan(const PostprocessPlan<Real>& plan, const LevelPlan& level,
                                       std::int64_t image, const CandidateLimit<Real>& limit,
-                                      const EntryList<Entry<Real>>& list)
+                                      const KeyList<TopKKey<Real>>& list)
       : plan_(plan),
         level_(level),
         image_(image),
@@ -73,7 +73,7 @@ class TileScan {
     __syncthreads();
     if (!level_.packets) {
       scan_items<false>();
-    } else if (level_.by_channel) {
+    } else if (level_.channels_contiguous) {
       scan_items<true>();
     } else {
       scan_columns();
@@ -92,7 +92,8 @@ class TileScan {
       const std::int64_t center = element_offset(level_.centerness, image_, location);
       const Real score = math::sigmoid_of_score(
           math::read_real<Real>(level_.centerness.data, plan_.centerness_dtype, center));
-      locations_.reach[i] = Reach<T>::of(math::class_logit_bound(limit_.floor, score));
+      locations_.threshold[i] =
+          LogitThreshold<T>::of(math::class_logit_bound(limit_.min_score, score));
       locations_.center[i] = score;
       locations_.offset[i] = element_offset(level_.class_logits, image_, location);
     }
@@ -102,9 +103,9 @@ class TileScan {
   __device__ __forceinline__ void scan_columns() {
     const unsigned location = threadIdx.x % kColumns * kPacket, group = threadIdx.x / kColumns;
     const bool inside = location < num_locations_;
-    Reach<T> reach[kPacket];
+    LogitThreshold<T> threshold[kPacket];
     for (unsigned j = 0; j < kPacket; ++j) {
-      reach[j] = inside ? locations_.reach[location + j] : Reach<T>::nothing();
+      threshold[j] = inside ? locations_.threshold[location + j] : LogitThreshold<T>::unreachable();
     }
     const T* const column = logits_ + (inside ? locations_.offset[location] : 0);
     const std::int64_t stride = level_.class_logits.stride_channel;
@@ -118,7 +119,7 @@ class TileScan {
         if (here[u]) packet[u] = load_packet(column + channel * stride);
       }
       queue_hits<kUnroll, kPacket>(
-          [&](unsigned u, unsigned j) { return here[u] && reach[j].test(packet[u], j); },
+          [&](unsigned u, unsigned j) { return here[u] && threshold[j].test(packet[u], j); },
           [&](unsigned u, unsigned j) {
             return (location + j) | ((first + u * kGroups + group) << 16);
           });
@@ -130,21 +131,22 @@ class TileScan {
   template <bool kPackets>
   __device__ __forceinline__ void scan_items() {
     constexpr unsigned kWidth = kPackets ? kPacket : 1, kItems = kPackets ? kUnroll : kSingles;
-    const bool by_channel = kPackets || level_.by_channel;
-    const unsigned inner_count = by_channel ? num_channels_ / kWidth : num_locations_;
-    const unsigned outer_count = by_channel ? num_locations_ : num_channels_;
+    const bool channels_contiguous = kPackets || level_.channels_contiguous;
+    const unsigned inner_count = channels_contiguous ? num_channels_ / kWidth : num_locations_;
+    const unsigned outer_count = channels_contiguous ? num_locations_ : num_channels_;
     const unsigned inner_step = kThreads % inner_count, outer_step = kThreads / inner_count;
     const std::int64_t stride = level_.class_logits.stride_channel;
     unsigned inner = threadIdx.x % inner_count, outer = threadIdx.x / inner_count;
     for (unsigned first = 0; first < inner_count * outer_count; first += kThreads * kItems) {
       std::conditional_t<kPackets, Packet<T>, T> item[kItems];
-      Reach<T> reach[kItems];
+      LogitThreshold<T> threshold[kItems];
       for (unsigned u = 0; u < kItems; ++u) {
-        const unsigned location = by_channel ? outer : inner;
-        const unsigned channel = by_channel ? inner * kWidth : outer;
-        reach[u] = outer < outer_count ? locations_.reach[location] : Reach<T>::nothing();
+        const unsigned location = channels_contiguous ? outer : inner;
+        const unsigned channel = channels_contiguous ? inner * kWidth : outer;
+        threshold[u] =
+            outer < outer_count ? locations_.threshold[location] : LogitThreshold<T>::unreachable();
         item[u] = {};
-        if (!reach[u].is_nothing()) {
+        if (!threshold[u].is_unreachable()) {
           load(logits_ + locations_.offset[location] + channel * stride, item[u]);
         }
         inner += inner_step;
@@ -154,13 +156,13 @@ class TileScan {
           ++outer;
         }
       }
-      queue_hits<kItems, kWidth>([&](unsigned u, unsigned j) { return reach[u].test(item[u], j); },
-                                 [&](unsigned u, unsigned j) {
-                                   const unsigned number = first + u * kThreads + threadIdx.x;
-                                   const unsigned x = number % inner_count * kWidth + j,
-                                                  y = number / inner_count;
-                                   return by_channel ? y | (x << 16) : x | (y << 16);
-                                 });
+      queue_hits<kItems, kWidth>(
+          [&](unsigned u, unsigned j) { return threshold[u].test(item[u], j); },
+          [&](unsigned u, unsigned j) {
+            const unsigned number = first + u * kThreads + threadIdx.x;
+            const unsigned x = number % inner_count * kWidth + j, y = number / inner_count;
+            return channels_contiguous ? y | (x << 16) : x | (y << 16);
+          });
     }
   }
 
@@ -209,17 +211,17 @@ class TileScan {
     const Real tested = plan_.threshold_on_score ? score : class_score;
     const auto index = static_cast<std::uint32_t>((first_location_ + location) * plan_.num_classes +
                                                   first_channel_ + channel);
-    const auto entry = make_entry(plan_.rank_by_score ? score : class_score, index);
+    const auto key = make_topk_key(plan_.rank_by_score ? score : class_score, index);
     append(list_,
-           lane < count && tested > plan_.score_threshold && score == score && entry <= limit_.last,
-           entry);
+           lane < count && tested > plan_.score_threshold && score == score && key <= limit_.worst,
+           key);
   }
 
   const PostprocessPlan<Real>& plan_;
   const LevelPlan& level_;
   const std::int64_t image_;
   const CandidateLimit<Real> limit_;
-  const EntryList<Entry<Real>> list_;
+  const KeyList<TopKKey<Real>> list_;
   TileLocations<T>& locations_;
   std::uint32_t* const queue_;
   std::int64_t first_location_ = 0, first_channel_ = 0;

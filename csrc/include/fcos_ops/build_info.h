@@ -1,4 +1,4 @@
-// What this build of the library contains.
+// The contents of this build of the library.
 #pragma once
 
 namespace fcos_ops {

@@ -56,7 +56,7 @@ struct FcosLossArgs {
   const void* normalizers = nullptr;
   bool per_image = false;
 
-  // What multiplies the gradients (not the losses): for each head optionally one number in the
+  // The factors of the gradients (not of the losses): for each head optionally one number in the
   // dtype of the maths, else what is expected to be one: a number of the host, times optionally one
   // in the dtype of the maths. An expectation that is not finite or not > 0 counts as 1.
   double expected_factor = 1.0;

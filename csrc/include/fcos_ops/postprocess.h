@@ -1,4 +1,4 @@
-// From the head outputs of a dense detector (FCOS, arXiv 1904.01355) to detections: scores,
+// The detections in the head outputs of a dense detector (FCOS, arXiv 1904.01355): scores,
 // threshold, the best of each level, boxes, non-maximum suppression.
 #pragma once
 
@@ -14,11 +14,11 @@ struct PostprocessLevel {
 };
 
 // With p = sigmoid(class logit) and q = sigmoid(centerness logit), every class of every location is
-// a candidate of score p q or sqrt(p q). Those above the threshold compete, level by level, for
-// candidates_per_level places (equals by location * num_classes + class, the lower first); what
-// wins is suppressed as in fcos_ops/nms.h, class by class unless class_agnostic. NaN scores and
-// boxes are never detections. Scores are made of correctly rounded operations, so that all devices
-// agree.
+// a candidate of score p q or sqrt(p q). Those above the threshold are ranked, and the best
+// candidates_per_level of each level are selected (equals by location * num_classes + class, the
+// lower first); these are suppressed as in fcos_ops/nms.h, class by class unless class_agnostic.
+// NaN scores and boxes are never detections. Scores are made of correctly rounded operations, so
+// that all devices agree.
 struct PostprocessArgs {
   // Head outputs, [num_levels] each, with num_classes, 4 and 1 channels. ltrb are distances in
   // pixels, or in units of scale if normalized. A level's three views have the same size.
@@ -53,7 +53,8 @@ struct PostprocessArgs {
   bool clip_before_nms = true;        // else clip the detections that are left at the end
   bool drop_empty = true;             // drop boxes without width or height right after clipping
   bool class_agnostic = false;        // boxes suppress those of other classes, too
-  // Of a class of an image, among what NMS leaves and before the cut to max_detections.
+  // The most detections of a class of an image, counted among the boxes that NMS keeps and before
+  // the cut to max_detections.
   std::int64_t max_detections_per_class = INT64_MAX;
 
   // The outputs, contiguous, by falling score (equals by level, then rank within it); behind

@@ -1,4 +1,4 @@
-// What every op of the library shares: dtypes, statuses, where to run, and strided views.
+// Types that every op of the library shares: dtypes, statuses, where to run, and strided views.
 //
 // The contract of every function declared beside this file:
 //   - it works on memory that the caller owns, allocates nothing, keeps nothing after it returns;
@@ -44,7 +44,7 @@ struct Status {
 
 inline constexpr std::int32_t kCpuDevice = -1;
 
-// Where and how a function runs.
+// The device, stream and threads that a function runs on.
 struct Context {
   std::int32_t device = kCpuDevice;  // kCpuDevice, or a CUDA device index
   void* stream = nullptr;            // the cudaStream_t to launch on; unused on a CPU
@@ -64,7 +64,7 @@ inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 48;
 // More levels than any published pyramid; fixed so that level views can travel as kernel arguments.
 inline constexpr std::int32_t kMaxLevels = 16;
 
-// What 32-bit arithmetic of kernels has room for.
+// The most classes that 32-bit arithmetic of kernels has room for.
 inline constexpr std::int64_t kMaxClasses = 0x7fff0000;
 
 // One level of a dense [batch, height, width, channels] quantity, anywhere in memory. Strides are

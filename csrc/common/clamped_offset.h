@@ -1,4 +1,4 @@
-// Where the items of a list begin in a ragged array.
+// The offsets at which the items of a list begin in a ragged array.
 #pragma once
 
 #include "common/dtypes.h"
@@ -7,8 +7,8 @@ namespace fcos_ops::math {
 
 // Element `index` of offsets, clamped to [low, high]: others may write them at any time, and
 // nothing says that they were right before, so a bound is only one where it is read.
-FCOS_HD std::int64_t read_offset(const void* offsets, DType dtype, std::int64_t index,
-                                 std::int64_t low, std::int64_t high) {
+FCOS_HD std::int64_t clamped_offset(const void* offsets, DType dtype, std::int64_t index,
+                                    std::int64_t low, std::int64_t high) {
   const std::int64_t offset = read_integer(offsets, dtype, index);
   if (offset < low) return low;
   return offset < high ? offset : high;
