@@ -12,8 +12,8 @@ import fcos_ops
 from fcos_ops import ASSIGNMENT_RULES, Level, pyramid_levels
 from fcos_ops._flat_levels import flatten_levels
 from fcos_ops.assign_targets import MATCH_OP
-from tests.assignment_problem import IMPROVED, INF, NAN, Problem, check, levels_of, make_problem
 from tests.common import DTYPES, assert_near
+from tests.inputs.assign_targets import IMPROVED, INF, NAN, Problem, check, levels_of, make_problem
 
 
 @pytest.mark.every_device

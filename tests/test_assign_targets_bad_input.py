@@ -11,7 +11,7 @@ import torch
 import fcos_ops
 from fcos_ops import _checks, pyramid_levels
 from fcos_ops._flat_levels import flatten_levels
-from tests.assignment_problem import IMPROVED, INF, NAN
+from tests.inputs.assign_targets import IMPROVED, INF, NAN
 
 B, L, OFFSETS = torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, 3])
 LEVELS = pyramid_levels([(4, 4)], strides=[8], rule=IMPROVED._replace(ranges=((0, INF),)))

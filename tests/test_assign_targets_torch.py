@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import ASSIGNMENT_RULES, Targets, pyramid_levels
-from tests.assignment_problem import INF, assert_same, levels_of, make_problem
+from tests.inputs.assign_targets import INF, assert_same, levels_of, make_problem
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -8,7 +8,7 @@ import torch
 
 import fcos_ops
 from fcos_ops import LossRule, _native
-from tests.fcos_problem import make_problem
+from tests.inputs.fcos_loss import make_problem
 
 GOOD = make_problem(3, (1,), ((3, 4), (2, 2)))
 (X, Y), D, C = GOOD.heads

@@ -12,7 +12,7 @@ import fcos_ops
 from fcos_ops import _fcos_loss_op as op
 from tests import devices
 from tests.common import DTYPES, assert_near
-from tests.fcos_problem import (
+from tests.inputs.fcos_loss import (
     LAYOUTS,
     LOSSES,
     assert_matches_reference,

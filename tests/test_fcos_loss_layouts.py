@@ -11,7 +11,7 @@ import fcos_ops
 from fcos_ops import reference
 from fcos_ops._fcos_loss_op import LOSS_OP, _by_head, _run
 from tests.common import assert_near
-from tests.fcos_problem import LAYOUTS, make_problem, op_arguments, run, to
+from tests.inputs.fcos_loss import LAYOUTS, make_problem, op_arguments, run, to
 
 
 @pytest.mark.every_device

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import Level
-from tests.fcos_problem import LAYOUTS, losses_of, make_problem, op_arguments, to
+from tests.inputs.fcos_loss import LAYOUTS, losses_of, make_problem, op_arguments, to
 
 OPCHECK_CASES = [
     (torch.float32, torch.contiguous_format, (True, True, True)),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.nms_problem import OPTIONS, batch, identical, uniform
+from tests.inputs.nms import OPTIONS, batch, identical, uniform
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

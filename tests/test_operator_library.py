@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.every_op import LEVELS, boxes
-from tests.fcos_problem import make_problem, op_arguments, to
+from tests.inputs.every_op import LEVELS, boxes
+from tests.inputs.fcos_loss import make_problem, op_arguments, to
 
 ops = torch.ops.fcos_ops
 N = 5

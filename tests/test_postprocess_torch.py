@@ -10,7 +10,7 @@ import fcos_ops
 from fcos_ops import POSTPROCESS_RULES
 from fcos_ops._flat_levels import flatten_levels
 from fcos_ops.results import Detections
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     SIZES,
     assert_equal,
     detect,
