@@ -109,7 +109,9 @@ def _check(
     _checks.no_gradient("target", target)
     if mask is not None:
         if labels is not None:
-            raise ValueError("mask and labels were both given; at most one of them can be")
+            raise ValueError(
+                f"mask must be None where labels are given, got {_checks.describe(mask)}"
+            )
         _checks.tensor("mask", mask, (torch.bool,))
         _checks.shape("mask", mask, shape, "the shape of logits")
         _checks.same_device("mask", mask, "logits", logits)

@@ -128,7 +128,9 @@ def _in_double(heads: tuple[list[Tensor], ...]) -> Any:
             if _library.runs_eagerly((tensor,)) and not (
                 tensor.is_meta or tensor._is_zerotensor() or _views.has_memory(tensor)
             ):
-                raise ValueError(f"{name}[{i}] must have memory, got one that is not allocated")
+                raise ValueError(
+                    f"{name}[{i}] must have memory, got a tensor whose data is not allocated"
+                )
     return tuple([tensor.double() for tensor in head] for head in heads)
 
 

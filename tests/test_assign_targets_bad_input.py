@@ -21,7 +21,11 @@ BAD_INPUT = [
     ((LEVELS, B.long(), L, OFFSETS), TypeError, "boxes must have dtype"),
     ((LEVELS, B[:, :3], L, OFFSETS), ValueError, "boxes must have shape"),
     ((LEVELS, B[0], L, OFFSETS), ValueError, "boxes must have shape"),
-    ((LEVELS, B.clone().requires_grad_(), L, OFFSETS), ValueError, "boxes is not differentiable"),
+    (
+        (LEVELS, B.clone().requires_grad_(), L, OFFSETS),
+        ValueError,
+        "boxes must not require a gradient",
+    ),
     ((LEVELS, B, L.float(), OFFSETS), TypeError, "labels must have dtype"),
     ((LEVELS, B, L[:2], OFFSETS), ValueError, "labels must have shape"),
     ((LEVELS, B, L[:, None], OFFSETS), ValueError, "labels must have shape"),

@@ -15,12 +15,17 @@ BAD_LOSS_INPUT = [
     ((X, T.int()), {}, TypeError, "target must have dtype"),
     ((X, T[:3]), {}, ValueError, "target must have shape"),
     ((X, T.to("meta")), {}, ValueError, "target must be on the device"),
-    ((X, T.clone().requires_grad_()), {}, ValueError, "target is not differentiable"),
+    ((X, T.clone().requires_grad_()), {}, ValueError, "target must not require a gradient"),
     ((X, T), {"mask": X}, TypeError, "mask must have dtype"),
     ((X, T), {"mask": X[:2] > 0}, ValueError, "mask must have shape"),
     ((X, T), {"labels": X}, TypeError, "labels must have dtype"),
     ((X, T), {"labels": X[:2].long()}, ValueError, "labels must have shape"),
-    ((X, T), {"labels": X.long(), "mask": X > 0}, ValueError, "mask and labels"),
+    (
+        (X, T),
+        {"labels": X.long(), "mask": X > 0},
+        ValueError,
+        "mask must be None where labels are given, got torch.bool",
+    ),
     ((X, T), {"reduction": "avg"}, ValueError, "reduction"),
     ((X, T), {"normalizer": 0.5}, ValueError, "normalizer"),
     ((X, T), {"normalizer": 2, "reduction": "mean"}, ValueError, "normalizer"),
@@ -40,7 +45,7 @@ def test_bad_loss_input(arguments: Any, options: Any, error: type[Exception], me
         (torch.zeros(3, 4).long(), TypeError, "ltrb must have dtype"),
         (torch.zeros(3, 5), ValueError, "ltrb must have shape"),
         (torch.tensor(1.0), ValueError, "ltrb must have shape"),
-        (torch.zeros(3, 4, requires_grad=True), ValueError, "ltrb is not differentiable"),
+        (torch.zeros(3, 4, requires_grad=True), ValueError, "ltrb must not require a gradient"),
     ],
 )
 def test_bad_target_input(ltrb: Any, error: type[Exception], message: str) -> None:

@@ -28,7 +28,7 @@ BAD_INPUT = [
     ({"ltrb": [D[0], D[1].to("meta")]}, ValueError, r"ltrb\[1\] must be on the device"),
     ({"centerness": [C[0], D[1]]}, ValueError, r"centerness\[1\] must have shape"),
     ({"boxes": BOXES[:, :3]}, ValueError, "boxes must have shape"),
-    ({"boxes": BOXES.clone().requires_grad_()}, ValueError, "boxes is not differentiable"),
+    ({"boxes": BOXES.clone().requires_grad_()}, ValueError, "boxes must not require a gradient"),
     ({"boxes": BOXES.to("meta")}, ValueError, "must be on the device"),
     ({"labels": LABELS.float()}, TypeError, "labels must have dtype"),
     ({"labels": LABELS[:0]}, ValueError, "labels must have shape"),

@@ -20,7 +20,7 @@ BAD_INPUT = [
     ((X, L[:3]), {}, ValueError, "labels must have shape"),
     ((X, X[:, :2]), {}, ValueError, "labels must have shape"),
     ((X, L.to("meta")), {}, ValueError, "labels must be on the device"),
-    ((X, X.clone().requires_grad_()), {}, ValueError, "labels is not differentiable"),
+    ((X, X.clone().requires_grad_()), {}, ValueError, "labels must not require a gradient"),
     ((X, L), {"alpha": 1.5}, ValueError, "alpha"),
     ((X, L), {"alpha": math.nan}, ValueError, "alpha"),
     ((X, L), {"gamma": -1}, ValueError, "gamma"),

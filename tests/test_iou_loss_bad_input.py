@@ -29,7 +29,12 @@ BAD_INPUT = [
     ((P, P), {"eps": "1"}, TypeError, "eps"),
     ((P, P), {"weight": P}, ValueError, "weight must have shape"),
     ((P, P), {"weight": torch.ones(5).long()}, TypeError, "weight must have dtype"),
-    ((P, P), {"weight": torch.ones(5, requires_grad=True)}, ValueError, "weight is not diff"),
+    (
+        (P, P),
+        {"weight": torch.ones(5, requires_grad=True)},
+        ValueError,
+        "weight must not require a gradient",
+    ),
     ((P, P), {"reduction": "avg"}, ValueError, "reduction"),
     ((P, P), {"normalizer": 0.0}, ValueError, "normalizer"),
     ((P, P), {"normalizer": torch.ones(2)}, ValueError, "normalizer"),
