@@ -58,8 +58,10 @@ def assign_targets(
     rule = resolve_assignment_rule(rule)
     grids, lengths = flatten_levels(levels)
     check_objects(boxes, labels, offsets)
-    native = _native.enabled("assign_targets", boxes)
-    return Targets(*_OP(boxes, labels, offsets, grids, lengths, *rule[:7], native))
+    arguments = (boxes, labels, offsets, grids, lengths, *rule[:7])
+    if not _native.enabled("assign_targets", boxes):
+        return Targets(*_OP.reference(*arguments))
+    return Targets(*_OP(*arguments))
 
 
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
@@ -101,19 +103,28 @@ def _kernel(
     offsets: Tensor,
     grids: Sequence[int],
     lengths: Sequence[float],
-    *options: Any,
+    *rule: Any,
 ) -> tuple[Tensor, ...]:
-    *rule, native = options
     check_levels(grids, lengths)
-    if not native:
-        _checks.offsets("offsets", offsets, boxes.shape[0])
-        switches = AssignmentRule._make([*rule, False, ()])
-        levels = unflatten_levels(grids, lengths)
-        return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
     outputs = _allocate(boxes, offsets, grids)
     _run(boxes, labels, offsets, grids, lengths, rule, (*outputs, None, None, None))
     return outputs
+
+
+def _reference(
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    *rule: Any,
+) -> tuple[Tensor, ...]:
+    check_levels(grids, lengths)
+    _checks.offsets("offsets", offsets, boxes.shape[0])
+    levels = unflatten_levels(grids, lengths)
+    switches = AssignmentRule._make([*rule, False, ()])
+    return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
 
 
 def _run(
@@ -183,11 +194,12 @@ def _match_fake(
 _OP = _library.define(
     "assign_targets(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] grids, float[] lengths, "
     "float location_offset, float center_radius, str center_region, bool range_inclusive, "
-    "str area_rule, float max_area, bool normalize_ltrb, bool native) "
+    "str area_rule, float max_area, bool normalize_ltrb) "
     "-> (Tensor labels, Tensor ltrb, Tensor centerness, Tensor matched, Tensor num_pos, "
     "Tensor centerness_sum)",
     kernel=_kernel,
     fake=_fake,
+    reference=_reference,
 )
 
 # What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts

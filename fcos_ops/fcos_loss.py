@@ -92,6 +92,7 @@ def fcos_loss(
     if normalize is not None and not callable(normalize):
         raise TypeError(f"normalize must be a function or None, got {_checks.describe(normalize)}")
     if not _native.enabled("fcos_loss", heads[0][0]):
+        # reference.fcos_loss in two parts: a tracer sees the first as one op.
         targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
         return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
 

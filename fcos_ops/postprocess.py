@@ -77,7 +77,7 @@ def postprocess(
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
-    found = _OP(
+    arguments = (
         *heads,
         image_sizes,
         original_sizes,
@@ -85,9 +85,10 @@ def postprocess(
         normalized,
         location_offset,
         *rule,
-        _native.enabled("postprocess", first),
     )
-    return Detections(*found)
+    if not _native.enabled("postprocess", first):
+        return Detections(*_OP.reference(*arguments))
+    return Detections(*_OP(*arguments))
 
 
 def _check_sizes(image_sizes: Tensor, original_sizes: Tensor | None, first: Tensor) -> None:
@@ -113,24 +114,12 @@ def _kernel(
     lengths: Sequence[float],
     normalized: bool,
     location_offset: float,
-    *rule_and_native: Any,
+    *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rule, native = PostprocessRule(*rule_and_native[:-1]), rule_and_native[-1]
+    rule = PostprocessRule(*options)
     check_levels(grids, lengths)
     if not (cls_logits and ltrb and centerness):
         raise ValueError("cls_logits, ltrb and centerness must hold one tensor a level, got none")
-    if not native:
-        return reference.postprocess(
-            cls_logits,
-            ltrb,
-            centerness,
-            image_sizes,
-            original_sizes=original_sizes,
-            levels=unflatten_levels(grids, lengths),
-            rule=rule,
-            normalized=normalized,
-            location_offset=location_offset,
-        )
     real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
     if real == torch.float64:
         cls_logits = [_views.cast("cls_logits", tensor, real) for tensor in cls_logits]
@@ -164,6 +153,32 @@ def _kernel(
     return found
 
 
+def _reference(
+    cls_logits: list[Tensor],
+    ltrb: list[Tensor],
+    centerness: list[Tensor],
+    image_sizes: Tensor,
+    original_sizes: Tensor | None,
+    grids: Sequence[int],
+    lengths: Sequence[float],
+    normalized: bool,
+    location_offset: float,
+    *options: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_levels(grids, lengths)
+    return reference.postprocess(
+        cls_logits,
+        ltrb,
+        centerness,
+        image_sizes,
+        original_sizes=original_sizes,
+        levels=unflatten_levels(grids, lengths),
+        rule=PostprocessRule(*options),
+        normalized=normalized,
+        location_offset=location_offset,
+    )
+
+
 def _allocate(
     like: Tensor, real: torch.dtype, max_detections: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -181,7 +196,7 @@ def _fake(
     cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
-    rule = PostprocessRule(*others[-1 - len(PostprocessRule._fields) : -1])
+    rule = PostprocessRule(*others[-len(PostprocessRule._fields) :])
     return _allocate(cls_logits[0], real, rule.max_detections)
 
 
@@ -190,9 +205,10 @@ _OP = _library.define(
     "Tensor? original_sizes, SymInt[] grids, float[] lengths, "
     "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "
     "float score_threshold, int candidates_per_level, float iou_threshold, int max_detections, "
-    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class, "
-    "bool native) -> (Tensor, Tensor, Tensor, Tensor)",
+    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
     fake=_fake,
+    reference=_reference,
     tensor_lists=3,
 )

@@ -23,9 +23,9 @@ FOCAL = (X, Y, None, None, 1.0, 1.0, 0.25, 2.0, "sum", False)
 IOU = (B, B, None, None, 1e-6, 1.0, "giou", "xyxy", 1e-7, "sum", False, False)
 CENTERNESS = (S, S, None, None, None, 1.0, 1.0, "sum", False)
 RULE = (0.5, 1.5, "clipped", True, "exact", 1e8, True)
-ASSIGN = (B, Y, OFFSETS, GRIDS, LENGTHS, *RULE, True)
-NMS = (B, S, Y, 0.5, True)
-PADDED = (B, S, Y, OFFSETS, 0.5, 0.1, 4, True)
+ASSIGN = (B, Y, OFFSETS, GRIDS, LENGTHS, *RULE)
+NMS = (B, S, Y, 0.5)
+PADDED = (B, S, Y, OFFSETS, 0.5, 0.1, 4)
 
 
 def heads(channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -36,7 +36,6 @@ SIZES = torch.tensor([[48, 40]] * 2)
 POST = (
     *(heads(3), heads(4), heads(1), SIZES, None, GRIDS, LENGTHS, True, 0.5),
     *fcos_ops.POSTPROCESS_RULES["improved"],
-    True,
 )
 LOSS = op_arguments(to(make_problem(3, (2, 1)), torch.float32, False), (False, False, False))
 
