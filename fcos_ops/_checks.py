@@ -18,7 +18,6 @@ from torch import Tensor
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
 FLOATING_OR_INTEGER = FLOATING + INTEGER
-REDUCTIONS = ("none", "sum", "mean")
 _SMALLEST_NORMAL = torch.finfo(torch.float32).tiny  # 1 / x is finite from it on
 
 

@@ -96,12 +96,12 @@ def fcos_loss(
         targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
         return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
 
-    grids, lengths = flatten_levels(levels)
-    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, grids, lengths, *rule[:7])
+    flat_levels = flatten_levels(levels)
+    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, *flat_levels, *rule[:7])
     normalizers = counts if loss_rule.normalizer == "positives" else image_counts
     if normalize is not None:
         normalizers = _checked(normalize)(normalizers).detach()
-    real = _native.maths_dtype(*[head[0] for head in heads])
+    real = _native.compute_dtype(*[head[0] for head in heads])
     if real == torch.float64:
         heads = _in_double(heads)
     losses = LOSS_OP(
@@ -111,8 +111,7 @@ def fcos_loss(
         labels,
         normalizers,
         expected,
-        grids,
-        lengths,
+        *flat_levels,
         rule.location_offset,
         rule.normalize_ltrb,
         *loss_rule,

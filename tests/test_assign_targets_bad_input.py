@@ -83,10 +83,12 @@ def test_bad_level(
 
 
 def test_levels_of_a_traced_graph_are_checked_where_it_runs() -> None:
-    grids, lengths = [4, 4, 8, 8, 4, 4, 0, 8], [8.0, -1.0, 64.0] * 2
+    sizes_and_strides, scales_and_ranges = [4, 4, 8, 8, 4, 4, 0, 8], [8.0, -1.0, 64.0] * 2
     rule = IMPROVED[:7]
     with pytest.raises(ValueError, match=re.escape("levels[1].stride_y must be in [1,")):
-        torch.ops.fcos_ops.assign_targets(B, L, OFFSETS, grids, lengths, *rule)
+        torch.ops.fcos_ops.assign_targets(
+            B, L, OFFSETS, sizes_and_strides, scales_and_ranges, *rule
+        )
 
 
 @pytest.mark.parametrize("backend", fcos_ops._native.BACKENDS)

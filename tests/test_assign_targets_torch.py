@@ -15,9 +15,19 @@ from tests.inputs.assign_targets import INF, assert_same, levels_of, make_proble
 @pytest.mark.parametrize("suffix", ["", "_reference"])
 @pytest.mark.parametrize("rule", ["improved", "torchvision"])
 def test_opcheck(rule: str, suffix: str) -> None:
-    grids, lengths = [6, 9, 8, 8, 3, 5, 16, 16], [8.0, -1.0, 64.0, 16.0, 64.0, INF]
+    sizes_and_strides, scales_and_ranges = (
+        [6, 9, 8, 8, 3, 5, 16, 16],
+        [8.0, -1.0, 64.0, 16.0, 64.0, INF],
+    )
     boxes, labels, offsets = make_problem([9, 0, 11])
-    arguments = (boxes, labels, offsets, grids, lengths, *ASSIGNMENT_RULES[rule][:7])
+    arguments = (
+        boxes,
+        labels,
+        offsets,
+        sizes_and_strides,
+        scales_and_ranges,
+        *ASSIGNMENT_RULES[rule][:7],
+    )
     op = getattr(torch.ops.fcos_ops, f"assign_targets{suffix}").default
     torch.library.opcheck(op, arguments)
 

@@ -39,7 +39,7 @@ def test_loss(shape: tuple[int, ...], dtype: torch.dtype) -> None:
 
 
 @pytest.mark.every_device
-def test_places_that_do_not_count_may_hold_anything() -> None:
+def test_elements_that_do_not_count_may_hold_anything() -> None:
     logits = torch.tensor([math.nan, math.inf, 0.5, math.nan], requires_grad=True)
     target = torch.tensor([math.nan, 0.5, 0.5, 0.5])
     loss = fcos_ops.centerness_loss(logits, target, labels=torch.tensor([-1, -2, 0, -1]))

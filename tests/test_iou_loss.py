@@ -56,10 +56,10 @@ def test_exact_for_identical_boxes_and_in_exchange(kind: str, box_format: str) -
     options = {"kind": kind, "box_format": box_format, "reduction": "none"}
     for dtype in (torch.float32, torch.float64):
         pred, target = (boxes.to(dtype) for boxes in make_pairs((999,), box_format))
-        loss, by_pred, by_target = loss_and_gradients(fcos_ops.iou_loss, pred, target, **options)
+        loss, *gradients = loss_and_gradients(fcos_ops.iou_loss, pred, target, **options)
         swapped = loss_and_gradients(fcos_ops.iou_loss, target, pred, **options)
         assert torch.equal(loss, swapped[0])
-        assert torch.equal(by_pred, swapped[2]) and torch.equal(by_target, swapped[1])
+        assert all(torch.equal(a, b) for a, b in zip(gradients, swapped[:0:-1], strict=True))
         same = fcos_ops.iou_loss(pred, pred, **options)
         # Up to the eps beside the area, of which float32 sees nothing.
         assert (same == 0).all() if dtype == torch.float32 else same.abs().max() < 1e-7
