@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 Tensors = Sequence[Tensor]  # one a level
-Grids = Sequence[int]  # height, width, stride_y, stride_x of every level
-Lengths = Sequence[float]  # scale, lower, upper of every level
+LevelSizesAndStrides = Sequence[int]  # height, width, stride_y, stride_x of every level
+LevelScalesAndRanges = Sequence[float]  # scale, lower, upper of every level
 
 def build_info() -> dict[str, object]: ...
 def assign_targets(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: Grids,
-    lengths: Lengths,
+    level_sizes_and_strides: LevelSizesAndStrides,
+    level_scales_and_ranges: LevelScalesAndRanges,
     location_offset: float,
     center_radius: float,
     center_region: str,
@@ -75,8 +75,8 @@ def fcos_loss(
     cls_logits: Tensors,
     ltrb: Tensors,
     centerness: Tensors,
-    grids: Grids,
-    lengths: Lengths,
+    level_sizes_and_strides: LevelSizesAndStrides,
+    level_scales_and_ranges: LevelScalesAndRanges,
     matched: Tensor,
     boxes: Tensor,
     labels: Tensor,
@@ -159,8 +159,8 @@ def postprocess(
     cls_logits: Tensors,
     ltrb: Tensors,
     centerness: Tensors,
-    grids: Grids,
-    lengths: Lengths,
+    level_sizes_and_strides: LevelSizesAndStrides,
+    level_scales_and_ranges: LevelScalesAndRanges,
     image_sizes: Tensor,
     original_sizes: Tensor | None,
     normalized: bool,

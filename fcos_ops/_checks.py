@@ -1,5 +1,5 @@
-"""Argument checks. Each raises a TypeError or ValueError that names the argument, says what came
-and what was expected; none reads a tensor's values from a device other than the CPU.
+"""Argument checks. Each raises a TypeError or ValueError "x must be ..., got ..."; none reads a
+tensor's values from a device other than the CPU.
 
 A number may be any `numbers.Real` (int, float, their subclasses, numpy scalars, Fraction), a whole
 one any `numbers.Integral`, but no bool, Decimal or tensor. It is converted once, to a plain Python
@@ -18,7 +18,6 @@ from torch import Tensor
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGER = (torch.int64, torch.int32)
 FLOATING_OR_INTEGER = FLOATING + INTEGER
-REDUCTIONS = ("none", "sum", "mean")
 _SMALLEST_NORMAL = torch.finfo(torch.float32).tiny  # 1 / x is finite from it on
 
 
@@ -110,7 +109,10 @@ def same_device(name: str, value: Tensor, reference_name: str, reference: Tensor
 def no_gradient(name: str, value: Tensor) -> None:
     """`value` does not ask for a gradient that the op would not give."""
     if value.requires_grad and torch.is_grad_enabled():
-        raise ValueError(f"{name} is not differentiable but requires a gradient; detach it")
+        raise ValueError(
+            f"{name} must not require a gradient, as the op gives it none (detach it), "
+            f"got {describe(value)}"
+        )
 
 
 def sequence(name: str, value: object) -> None:

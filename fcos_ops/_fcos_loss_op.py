@@ -19,19 +19,19 @@ def _split(heads: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
     return heads[:count], heads[count : 2 * count], heads[2 * count :]
 
 
-def _allocate(heads: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
-    """The gradients of the heads that are wanted, not yet computed."""
+def _allocate(heads: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
+    """The gradients of the heads that are needed, not yet computed."""
     return [
         torch.empty_like(tensor)
-        for head, is_wanted in zip(_split(heads), wanted, strict=True)
-        if is_wanted
+        for head, is_needed in zip(_split(heads), needed, strict=True)
+        if is_needed
         for tensor in head
     ]
 
 
 def _allocate_losses(heads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     first = heads[0]
-    real = _native.maths_dtype(first)
+    real = _native.compute_dtype(first)
     return (
         first.new_empty((), dtype=real),
         first.new_empty((), dtype=real),
@@ -39,14 +39,14 @@ def _allocate_losses(heads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _by_head(gradients: Sequence[Tensor], wanted: Sequence[bool]) -> list[Sequence[Tensor]]:
+def _group_by_head(gradients: Sequence[Tensor], needed: Sequence[bool]) -> list[Sequence[Tensor]]:
     """What `_allocate` gave, split; an unwanted head has none."""
-    count = len(gradients) // max(sum(wanted), 1)
-    parts, first = [], 0
-    for is_wanted in wanted:
-        parts.append(gradients[first : first + count] if is_wanted else [])
-        first += count * is_wanted
-    return parts
+    count = len(gradients) // max(sum(needed), 1)
+    head_gradients, first = [], 0
+    for is_needed in needed:
+        head_gradients.append(gradients[first : first + count] if is_needed else [])
+        first += count * is_needed
+    return head_gradients
 
 
 def _run(
@@ -58,8 +58,8 @@ def _run(
     gradient_scales: Sequence[Tensor | None],
     losses: Sequence[Tensor | None],
     gradients: Sequence[Sequence[Tensor]],
-    grids: Sequence[int],
-    lengths: Sequence[float],
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
     location_offset: float,
     normalize_ltrb: bool,
     box_loss: str,
@@ -76,8 +76,8 @@ def _run(
     """Fills the losses that are not None and the gradients that there are, which are multiplied by
     `gradient_scales`, where there is none by what is expected to be one: a number or a tensor. With
     `only_unexpected` the gradients hold what a call without scales has written."""
-    real = _native.maths_dtype(heads[0])
-    check_levels(grids, lengths)
+    real = _native.compute_dtype(heads[0])
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
     scales = [
         s if s is None else _views.cast(name, s, real)
         for name, s in zip(_SCALES, (expected, *gradient_scales), strict=True)
@@ -86,8 +86,8 @@ def _run(
         "fcos_loss",
         matched,
         *_split(heads),
-        grids,
-        lengths,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
         matched,
         _views.contiguous("boxes", boxes),
         _views.contiguous("labels", labels),
@@ -119,7 +119,7 @@ def _kernel(
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     rule, store = options[:-3], options[-3:]
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
-    parts = _by_head(gradients, store)
+    head_gradients = _group_by_head(gradients, store)
     _run(
         heads,
         matched,
@@ -128,7 +128,7 @@ def _kernel(
         normalizers,
         _NO_SCALES,
         losses,
-        parts,
+        head_gradients,
         *rule,
         expected=expected,
     )
@@ -145,17 +145,17 @@ def _backward_kernel(
     boxes: Tensor,
     labels: Tensor,
     normalizers: Tensor,
-    by_classes: Tensor | None,
-    by_ltrb: Tensor | None,
-    by_centerness: Tensor | None,
+    grad_classification: Tensor | None,
+    grad_bbox_regression: Tensor | None,
+    grad_centerness: Tensor | None,
     *options: Any,
 ) -> list[Tensor]:
     """The gradients of the heads that have a derivative by their loss."""
-    scales = (by_classes, by_ltrb, by_centerness)
-    wanted = [scale is not None for scale in scales]
-    gradients = _allocate(heads, wanted)
-    parts = _by_head(gradients, wanted)
-    _run(heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts, *options)
+    scales = (grad_classification, grad_bbox_regression, grad_centerness)
+    needed = [scale is not None for scale in scales]
+    gradients = _allocate(heads, needed)
+    head_gradients = _group_by_head(gradients, needed)
+    _run(heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, head_gradients, *options)
     return gradients
 
 
@@ -171,17 +171,25 @@ def _correct_kernel(
     labels: Tensor,
     normalizers: Tensor,
     expected: Tensor | None,
-    by_classes: Tensor | None,
-    by_ltrb: Tensor | None,
-    by_centerness: Tensor | None,
+    grad_classification: Tensor | None,
+    grad_bbox_regression: Tensor | None,
+    grad_centerness: Tensor | None,
     *options: Any,
 ) -> list[Tensor]:
     """Copies of the stored gradients of the heads that have a derivative by their loss, corrected
     where it is not the expected one."""
-    scales = (by_classes, by_ltrb, by_centerness)
+    scales = (grad_classification, grad_bbox_regression, grad_centerness)
     gradients = [tensor.clone() for tensor in stored]
-    parts = _by_head(gradients, [scale is not None for scale in scales])
-    arguments: tuple[Any, ...] = (matched, boxes, labels, normalizers, scales, _NO_LOSSES, parts)
+    head_gradients = _group_by_head(gradients, [scale is not None for scale in scales])
+    arguments: tuple[Any, ...] = (
+        matched,
+        boxes,
+        labels,
+        normalizers,
+        scales,
+        _NO_LOSSES,
+        head_gradients,
+    )
     _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
     return gradients
 
@@ -190,9 +198,9 @@ def _correct_fake(heads: Sequence[Tensor], stored: Sequence[Tensor], *_: Any) ->
     return [torch.empty_like(tensor) for tensor in stored]
 
 
-def _correct(
+def _correct_stored(
     ctx: Any,
-    kept: list[Sequence[Tensor]],
+    head_gradients: list[Sequence[Tensor]],
     grad_losses: Sequence[Tensor | None],
     expected: Tensor | None,
     inputs: Sequence[Tensor],
@@ -202,38 +210,38 @@ def _correct(
 
     In place where that is allowed; else new tensors are returned.
     """
-    stored = [tensor for head in kept for tensor in head]
-    truth, heads, options = inputs[:4], inputs[4:], [*ctx.options, ctx.factor]
+    stored = [tensor for head in head_gradients for tensor in head]
+    ground_truth, heads, options = inputs[:4], inputs[4:], [*ctx.options, ctx.factor]
     if _library.may_overwrite_saved(ctx, stored, grad_losses):
-        arguments: tuple[Any, ...] = (*truth, grad_losses, _NO_LOSSES, kept)
+        arguments: tuple[Any, ...] = (*ground_truth, grad_losses, _NO_LOSSES, head_gradients)
         try:
             _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
-            return kept
+            return head_gradients
         except BufferError:  # a derivative is a zero tensor or the like
             pass
-    corrected = _CORRECT_OP.forward(heads, stored, *truth, expected, *grad_losses, *options)
-    return _by_head(corrected, [scale is not None for scale in grad_losses])
+    corrected = _CORRECT_OP.forward(heads, stored, *ground_truth, expected, *grad_losses, *options)
+    return _group_by_head(corrected, [scale is not None for scale in grad_losses])
 
 
-def _chain(
-    ctx: Any, kept: list[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
+def _scale_stored(
+    ctx: Any, head_gradients: list[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
 ) -> list[Sequence[Tensor]]:
     """The stored gradients of each head times the derivative by its loss: in place where that is
     allowed, and there not at all where it is 1."""
-    stored = [tensor for head in kept for tensor in head]
+    stored = [tensor for head in head_gradients for tensor in head]
     if _library.may_overwrite_saved(ctx, stored, grad_losses):
-        real = _native.maths_dtype(*stored)
+        real = _native.compute_dtype(*stored)
         views: list[Any] = []
-        for head, scale in zip(kept, grad_losses, strict=True):
+        for head, scale in zip(head_gradients, grad_losses, strict=True):
             views += (head, None if scale is None else scale.to(real))
         try:
             _native.call("fcos_scale_gradients", stored[0], *views)
-            return kept
+            return head_gradients
         except BufferError:  # a derivative is a zero tensor or the like
             pass
     return [
         [] if scale is None else [tensor * scale for tensor in head]
-        for head, scale in zip(kept, grad_losses, strict=True)
+        for head, scale in zip(head_gradients, grad_losses, strict=True)
     ]
 
 
@@ -241,7 +249,7 @@ class _FcosLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
         inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
-        *truth, expected = inputs
+        *ground_truth, expected = inputs
         *losses, gradients = LOSS_OP.forward(list(heads), *inputs, *options)
         *ctx.options, ctx.factor = options[:-3]
         ctx.store = options[-3:]
@@ -250,7 +258,7 @@ class _FcosLoss(torch.autograd.Function):
         ctx.expects = expected is not None or ctx.factor is not None
         saved = [expected, *gradients]
         if ctx.expects or any(ctx.recompute):
-            saved += [*truth, *heads]
+            saved += [*ground_truth, *heads]
         ctx.num_gradients = len(gradients)
         return (*losses, gradients, _library.save(ctx, heads[0], *saved))
 
@@ -261,34 +269,39 @@ class _FcosLoss(torch.autograd.Function):
         _, expected, *saved = ctx.saved_tensors
         gradients, inputs = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
         stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
-        parts = _by_head(gradients, ctx.store)
-        parts = [[] if s is None else h for h, s in zip(parts, stored, strict=True)]
-        if any(parts) and ctx.expects:
-            parts = _correct(ctx, parts, stored, expected, inputs)
-        elif any(parts):
-            parts = _chain(ctx, parts, stored)
+        head_gradients = _group_by_head(gradients, ctx.store)
+        head_gradients = [
+            [] if s is None else h for h, s in zip(head_gradients, stored, strict=True)
+        ]
+        if any(head_gradients) and ctx.expects:
+            head_gradients = _correct_stored(ctx, head_gradients, stored, expected, inputs)
+        elif any(head_gradients):
+            head_gradients = _scale_stored(ctx, head_gradients, stored)
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
-        wanted = [g is not None for g in late]
-        if any(wanted):
+        needed = [g is not None for g in late]
+        if any(needed):
             computed = _BACKWARD_OP.forward(inputs[4:], *inputs[:4], *late, *ctx.options)
-            computed = _by_head(computed, wanted)
-            parts = [c or p for c, p in zip(computed, parts, strict=True)]
+            computed = _group_by_head(computed, needed)
+            head_gradients = [c or p for c, p in zip(computed, head_gradients, strict=True)]
         count = (len(ctx.needs_input_grad) - _HEADS_AT) // 3
-        by_heads: list[Tensor | None] = [None] * _HEADS_AT
-        for part in parts:
-            by_heads += part or [None] * count
-        return tuple(by_heads)
+        grad_inputs: list[Tensor | None] = [None] * _HEADS_AT
+        for gradients_of_head in head_gradients:
+            grad_inputs += gradients_of_head or [None] * count
+        return tuple(grad_inputs)
 
 
 _HEADS_AT = 19  # index of the first head among the arguments of _FcosLoss
-_TRUTH = "Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
-_DERIVATIVES = "Tensor? by_classes, Tensor? by_ltrb, Tensor? by_centerness, "
+_GROUND_TRUTH = "Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
+_DERIVATIVES = (
+    "Tensor? grad_classification, Tensor? grad_bbox_regression, Tensor? grad_centerness, "
+)
 _OPTIONS = (
-    "SymInt[] grids, float[] lengths, float location_offset, bool normalize_ltrb, str box_loss, "
-    "str box_weight, str normalizer, float alpha, float gamma, float eps"
+    "SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, float location_offset, "
+    "bool normalize_ltrb, str box_loss, str box_weight, str normalizer, float alpha, float gamma, "
+    "float eps"
 )
 LOSS_OP = _library.define(
-    f"fcos_loss(Tensor[] heads, {_TRUTH}Tensor? expected_scale, {_OPTIONS}, float? factor, "
+    f"fcos_loss(Tensor[] heads, {_GROUND_TRUTH}Tensor? expected_scale, {_OPTIONS}, float? factor, "
     "bool store_classes, bool store_ltrb, bool store_centerness) "
     "-> (Tensor, Tensor, Tensor, Tensor[])",
     kernel=_kernel,
@@ -298,13 +311,13 @@ LOSS_OP = _library.define(
     tensor_lists=1,
 )
 _BACKWARD_OP = _library.define(
-    f"fcos_loss_backward(Tensor[] heads, {_TRUTH}{_DERIVATIVES}{_OPTIONS}) -> Tensor[]",
+    f"fcos_loss_backward(Tensor[] heads, {_GROUND_TRUTH}{_DERIVATIVES}{_OPTIONS}) -> Tensor[]",
     kernel=_backward_kernel,
     fake=_backward_fake,
     tensor_lists=1,
 )
 _CORRECT_OP = _library.define(
-    f"fcos_loss_correct(Tensor[] heads, Tensor[] stored, {_TRUTH}Tensor? expected_scale, "
+    f"fcos_loss_correct(Tensor[] heads, Tensor[] stored, {_GROUND_TRUTH}Tensor? expected_scale, "
     f"{_DERIVATIVES}{_OPTIONS}, float? factor) -> Tensor[]",
     kernel=_correct_kernel,
     fake=_correct_fake,

@@ -1,5 +1,7 @@
 """The torch operator library `fcos_ops`: each op's file defines its schema and kernels here."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import chain
@@ -31,7 +33,11 @@ class Op:
 
     Behind its results a differentiable op returns a link (see `differentiable_once`) where it is
     called with its derivative.
+
+    reference: the twin that runs the reference, of an op that has one (see `define`).
     """
+
+    reference: Op
 
     def __init__(
         self,
@@ -120,6 +126,7 @@ def define(
     *,
     kernel: Callable[..., Any],
     fake: Callable[..., Any],
+    reference: Callable[..., Any] | None = None,
     autograd: type[torch.autograd.Function] | None = None,
     differentiable: int | None = 1,
     tensor_lists: int = 0,
@@ -132,6 +139,9 @@ def define(
         kernel: computes on real tensors; takes what the schema says, by position, and checks
             sizes, dtypes and words: the dispatcher hands it whatever its caller has.
         fake: allocates the outputs, with the strides that the kernel would give them.
+        reference: what `Op.reference`, registered as <name>_reference, runs on the same arguments.
+            For references that read values, where a tracer could not follow: it sees this op.
+            Others are called as they are.
         autograd: the derivative; its forward calls `Op.forward`, and returns a link behind the
             results. Without it the outputs are not differentiable.
         differentiable: how many of the first arguments, all tensors, may require a gradient. None:
@@ -150,6 +160,14 @@ def define(
     if autograd is not None:
         derivative = _without_link(autograd.apply, differentiable is None)
     _LIBRARY.impl(name, derivative, "Autograd")
+    if reference is not None:
+        op.reference = define(
+            schema.replace(name, f"{name}_reference", 1),
+            kernel=reference,
+            fake=fake,
+            tensor_lists=tensor_lists,
+            discrete=discrete,
+        )
     return op
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch  # before _C, so that both share torch's OpenMP runtime and its one thread pool
 from torch import Tensor
 
-from fcos_ops import _paths
+from fcos_ops import _constants, _paths
 
 _C: Any = None
 _IMPORT_ERROR = ""
@@ -149,10 +149,10 @@ def build_info() -> dict[str, object]:
     return info
 
 
-_CPU_DEVICE = -1  # kCpuDevice in csrc/include/fcos_ops/types.h
+_CPU_DEVICE = _constants.CPU_DEVICE  # tests set another
 
 
-def place(tensor: Tensor) -> tuple[int, int, int]:
+def execution_context(tensor: Tensor) -> tuple[int, int, int]:
     """(device, stream, threads): where and how the native library works on `tensor`.
 
     On a GPU that is torch's current stream there, on which outputs and workspace are allocated too.
@@ -178,17 +178,17 @@ def call(name: str, device_of: Tensor, *arguments: Any) -> None:
         BufferError: the elements of a tensor do not lie in its memory. torch's dispatcher resolves
             some such tensors on the way to a kernel.
     """
-    where = place(device_of)
+    context = execution_context(device_of)
     function = getattr(_C, name, None)
     if function is None:
         raise RuntimeError(f"fcos_ops.{name} cannot run: {unavailable_reason('cpu')}")
-    size = function(*arguments, *where, None)
+    size = function(*arguments, *context, None)
     if size:
         workspace = torch.empty(size, dtype=torch.uint8, device=device_of.device)
-        function(*arguments, *where, workspace)
+        function(*arguments, *context, workspace)
 
 
-def maths_dtype(*tensors: Tensor) -> torch.dtype:
+def compute_dtype(*tensors: Tensor) -> torch.dtype:
     """The dtype of the maths: float64 where one of the tensors is float64, else float32."""
     for tensor in tensors:
         if tensor.dtype == torch.float64:

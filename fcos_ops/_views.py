@@ -53,33 +53,33 @@ def needs_copy(tensor: Tensor) -> bool:
     return tensor.dim() > 4 and not tensor.is_contiguous()
 
 
-PIECE = 2**22  # elements that an op copies at a time, where it must
+CHUNK_SIZE = 2**22  # elements that an op copies at a time, where it must
 
 
-def pieces(tensors: Sequence[Tensor | None], dimensions: int) -> list[Any]:
-    """Tensors cut alike into pieces of at most PIECE elements of the first, so that their copies
-    stay small however large a tensor was expanded from little.
+def chunks(tensors: Sequence[Tensor | None], dimensions: int) -> list[Any]:
+    """Tensors cut alike into chunks of at most CHUNK_SIZE elements of the first, so that their
+    copies stay small however large a tensor was expanded from little.
 
     They agree in their first `dimensions` dimensions, which alone are cut.
     """
     first = tensors[0]
     assert first is not None
-    if first.numel() <= PIECE or dimensions == 0:
+    if first.numel() <= CHUNK_SIZE or dimensions == 0:
         return [tensors]
     length = first.shape[0]
     if length == 1:
-        return pieces([None if t is None else t[0] for t in tensors], dimensions - 1)
-    step = max(PIECE * length // first.numel(), 1)
+        return chunks([None if t is None else t[0] for t in tensors], dimensions - 1)
+    step = max(CHUNK_SIZE * length // first.numel(), 1)
     result = []
     for start in range(0, length, step):
         cut = [None if t is None else t[start : start + step] for t in tensors]
-        result += pieces(cut, dimensions)
+        result += chunks(cut, dimensions)
     return result
 
 
 @contextmanager
-def sum_of_pieces(total: Tensor | None, count: int) -> Iterator[Sequence[Tensor | None]]:
-    """Where each of `count` pieces puts its sum; their sum goes to `total`, if it is wanted."""
+def sum_of_chunks(total: Tensor | None, count: int) -> Iterator[Sequence[Tensor | None]]:
+    """Where each of `count` chunks puts its sum; their sum goes to `total`, if it is wanted."""
     if total is None:
         yield [None] * count
         return

@@ -56,10 +56,12 @@ def assign_targets(
             [0, M]).
     """
     rule = resolve_assignment_rule(rule)
-    grids, lengths = flatten_levels(levels)
+    flat_levels = flatten_levels(levels)
     check_objects(boxes, labels, offsets)
-    native = _native.enabled("assign_targets", boxes)
-    return Targets(*_OP(boxes, labels, offsets, grids, lengths, *rule[:7], native))
+    arguments = (boxes, labels, offsets, *flat_levels, *rule[:7])
+    if not _native.enabled("assign_targets", boxes):
+        return Targets(*_OP.reference(*arguments))
+    return Targets(*_OP(*arguments))
 
 
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
@@ -79,12 +81,14 @@ def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
 # ---------------------------------------------------------------------------- torch registration
 
 
-def _allocate(boxes: Tensor, offsets: Tensor, grids: Sequence[int]) -> tuple[Tensor, ...]:
+def _allocate(
+    boxes: Tensor, offsets: Tensor, level_sizes_and_strides: Sequence[int]
+) -> tuple[Tensor, ...]:
     """The fields of Targets, not yet computed."""
     batch = offsets.shape[0] - 1
-    locations = sum(map(mul, grids[::4], grids[1::4]))
+    locations = sum(map(mul, level_sizes_and_strides[::4], level_sizes_and_strides[1::4]))
     device = boxes.device
-    real = _native.maths_dtype(boxes)
+    real = _native.compute_dtype(boxes)
     return (
         torch.empty(batch, locations, dtype=torch.int64, device=device),
         torch.empty(batch, locations, 4, dtype=real, device=device),
@@ -99,29 +103,46 @@ def _kernel(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: Sequence[int],
-    lengths: Sequence[float],
-    *options: Any,
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
+    *rule: Any,
 ) -> tuple[Tensor, ...]:
-    *rule, native = options
-    check_levels(grids, lengths)
-    if not native:
-        _checks.offsets("offsets", offsets, boxes.shape[0])
-        switches = AssignmentRule._make([*rule, False, ()])
-        levels = unflatten_levels(grids, lengths)
-        return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
-    outputs = _allocate(boxes, offsets, grids)
-    _run(boxes, labels, offsets, grids, lengths, rule, (*outputs, None, None, None))
+    outputs = _allocate(boxes, offsets, level_sizes_and_strides)
+    _run(
+        boxes,
+        labels,
+        offsets,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
+        rule,
+        (*outputs, None, None, None),
+    )
     return outputs
+
+
+def _reference(
+    boxes: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
+    *rule: Any,
+) -> tuple[Tensor, ...]:
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+    _checks.offsets("offsets", offsets, boxes.shape[0])
+    levels = unflatten_levels(level_sizes_and_strides, level_scales_and_ranges)
+    switches = AssignmentRule._make([*rule, False, ()])
+    return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
 
 
 def _run(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: Sequence[int],
-    lengths: Sequence[float],
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
     rule: Sequence[Any],
     outputs: tuple[Tensor | None, ...],
 ) -> None:
@@ -133,25 +154,25 @@ def _run(
         _views.contiguous("boxes", boxes),
         _views.contiguous("labels", labels),
         _views.contiguous("offsets", offsets),
-        grids,
-        lengths,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
         *rule,
         *outputs,
     )
 
 
 def _fake(
-    boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *options: Any
+    boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
 ) -> tuple[Tensor, ...]:
-    return _allocate(boxes, offsets, grids)
+    return _allocate(boxes, offsets, level_sizes_and_strides)
 
 
 def _allocate_matches(
-    boxes: Tensor, offsets: Tensor, grids: Sequence[int]
+    boxes: Tensor, offsets: Tensor, level_sizes_and_strides: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch = offsets.shape[0] - 1
-    locations = sum(map(mul, grids[::4], grids[1::4]))
-    real = _native.maths_dtype(boxes)
+    locations = sum(map(mul, level_sizes_and_strides[::4], level_sizes_and_strides[1::4]))
+    real = _native.compute_dtype(boxes)
     return (
         torch.empty((batch, locations), dtype=torch.int32, device=boxes.device),
         torch.empty(2, dtype=real, device=boxes.device),
@@ -163,40 +184,48 @@ def _match_kernel(
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    grids: Sequence[int],
-    lengths: Sequence[float],
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
     *rule: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    check_levels(grids, lengths)
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
-    matches = _allocate_matches(boxes, offsets, grids)
-    _run(boxes, labels, offsets, grids, lengths, rule, (*(None,) * 6, *matches))
+    matches = _allocate_matches(boxes, offsets, level_sizes_and_strides)
+    _run(
+        boxes,
+        labels,
+        offsets,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
+        rule,
+        (*(None,) * 6, *matches),
+    )
     return matches
 
 
 def _match_fake(
-    boxes: Tensor, labels: Tensor, offsets: Tensor, grids: Any, *options: Any
+    boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _allocate_matches(boxes, offsets, grids)
+    return _allocate_matches(boxes, offsets, level_sizes_and_strides)
 
 
+_ARGUMENTS = (
+    "(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] level_sizes_and_strides, "
+    "float[] level_scales_and_ranges, float location_offset, float center_radius, "
+    "str center_region, bool range_inclusive, str area_rule, float max_area, bool normalize_ltrb)"
+)
 _OP = _library.define(
-    "assign_targets(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] grids, float[] lengths, "
-    "float location_offset, float center_radius, str center_region, bool range_inclusive, "
-    "str area_rule, float max_area, bool normalize_ltrb, bool native) "
-    "-> (Tensor labels, Tensor ltrb, Tensor centerness, Tensor matched, Tensor num_pos, "
-    "Tensor centerness_sum)",
+    f"assign_targets{_ARGUMENTS} -> (Tensor labels, Tensor ltrb, Tensor centerness, "
+    "Tensor matched, Tensor num_pos, Tensor centerness_sum)",
     kernel=_kernel,
     fake=_fake,
+    reference=_reference,
 )
 
 # What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts
-# being (num_pos, centerness_sum). Native only.
+# being (num_pos, centerness_sum).
 MATCH_OP = _library.define(
-    "match_locations(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] grids, float[] lengths, "
-    "float location_offset, float center_radius, str center_region, bool range_inclusive, "
-    "str area_rule, float max_area, bool normalize_ltrb) "
-    "-> (Tensor matched, Tensor counts, Tensor image_counts)",
+    f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts)",
     kernel=_match_kernel,
     fake=_match_fake,
 )

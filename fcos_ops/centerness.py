@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops import _checks, _constants, _library, _native, _views, reference
 
 
 def centerness_target(ltrb: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def centerness_loss(
     normalizer_floor: float = 1.0,
     reduction: str = "sum",
 ) -> Tensor:
-    """Binary cross entropy between centerness logits and targets, over the places that count.
+    """Binary cross entropy between centerness logits and targets, over the elements that count.
 
     -(t log p + (1 - t) log(1 - p)) with p = sigmoid(x): Tian et al., "FCOS" (arXiv 1904.01355),
     section 3.2. The maths is float32 (float64 for float64 logits). An infinite logit costs nothing
@@ -52,10 +52,10 @@ def centerness_loss(
     Args:
         logits: [...], float16, bfloat16, float32 or float64, any strides.
         target: [...], floats in [0, 1].
-        mask: [...] bool: a place counts where it is true.
-        labels: [...] int64 or int32, instead of a mask: a place counts where its label is >= 0, as
-            `Targets.labels` has it. Where neither is given all places count. Elsewhere loss and
-            gradient are 0, whatever logits and target hold.
+        mask: [...] bool: an element counts where it is true.
+        labels: [...] int64 or int32, instead of a mask: an element counts where its label is >= 0,
+            as `Targets.labels` has it. Where neither is given all elements count. Elsewhere loss
+            and gradient are 0, whatever logits and target hold.
         normalizer: number or one-element tensor; the result is divided by
             max(normalizer, normalizer_floor). Pass the number of positives as a tensor: it is not
             read back to the host. A plain number must be neither below the floor nor below 1.2e-38
@@ -109,7 +109,9 @@ def _check(
     _checks.no_gradient("target", target)
     if mask is not None:
         if labels is not None:
-            raise ValueError("mask and labels were both given; at most one of them can be")
+            raise ValueError(
+                f"mask must be None where labels are given, got {_checks.describe(mask)}"
+            )
         _checks.tensor("mask", mask, (torch.bool,))
         _checks.shape("mask", mask, shape, "the shape of logits")
         _checks.same_device("mask", mask, "logits", logits)
@@ -117,7 +119,7 @@ def _check(
         _checks.tensor("labels", labels, _checks.INTEGER)
         _checks.shape("labels", labels, shape, "the shape of logits")
         _checks.same_device("labels", labels, "logits", logits)
-    _checks.choice("reduction", reduction, _checks.REDUCTIONS)
+    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -132,18 +134,18 @@ def _target_kernel(ltrb: Tensor) -> Tensor:
 
 
 def _target_fake(ltrb: Tensor) -> Tensor:
-    return _views.empty(ltrb.shape[:-1], _native.maths_dtype(ltrb), ltrb.device)
+    return _views.empty(ltrb.shape[:-1], _native.compute_dtype(ltrb), ltrb.device)
 
 
 def _allocate_gradient(logits: Tensor, reduction: str) -> Tensor:
-    dtype = _native.maths_dtype(logits) if reduction == "none" else logits.dtype
+    dtype = _native.compute_dtype(logits) if reduction == "none" else logits.dtype
     return _views.empty(logits.shape, dtype, logits.device)
 
 
 def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, list[Tensor]]:
     """The loss and, if it is to be stored, the gradient, not yet computed."""
     shape = logits.shape if reduction == "none" else ()
-    loss = _views.empty(shape, _native.maths_dtype(logits), logits.device)
+    loss = _views.empty(shape, _native.compute_dtype(logits), logits.device)
     return loss, [_allocate_gradient(logits, reduction)] if store_gradient else []
 
 
@@ -199,24 +201,25 @@ def _run_copies(
     scale: float,
     reduction: str,
 ) -> None:
-    """`_run` on copies of the inputs, piece by piece where they would be large."""
+    """`_run` on copies of the inputs, chunk by chunk where they would be large."""
     logits, target, mask, labels = inputs
     if reduction == "mean":
         scale, reduction = scale / max(logits.numel(), 1), "sum"
     options = (normalizer, normalizer_floor, scale, reduction)
     is_sum = reduction == "sum"
-    pieces = _views.pieces((*inputs, None if is_sum else loss, gradient), logits.dim())
-    if len(pieces) > 1:
-        with _views.sum_of_pieces(loss if is_sum else None, len(pieces)) as sums:
-            for (*piece, each, slope), piece_sum in zip(pieces, sums, strict=True):
-                _run(gradient_scale, piece_sum if is_sum else each, slope, *[*piece, *options])
+    chunks = _views.chunks((*inputs, None if is_sum else loss, gradient), logits.dim())
+    if len(chunks) > 1:
+        with _views.sum_of_chunks(loss if is_sum else None, len(chunks)) as sums:
+            for (*chunk, each_loss, each_grad), chunk_sum in zip(chunks, sums, strict=True):
+                each_loss = chunk_sum if is_sum else each_loss
+                _run(gradient_scale, each_loss, each_grad, *[*chunk, *options])
         return
     _run(
         gradient_scale,
         loss,
         gradient,
         _views.contiguous("logits", logits),
-        _views.contiguous("target", _views.cast("target", target, _native.maths_dtype(logits))),
+        _views.contiguous("target", _views.cast("target", target, _native.compute_dtype(logits))),
         None if mask is None else _views.contiguous("mask", mask),
         None if labels is None else _views.contiguous("labels", labels),
         *options,
@@ -254,7 +257,7 @@ def _backward_kernel(*arguments: Any) -> Tensor:
         _checks.shape("grad_loss", grad_loss, logits.shape, "the shape of logits")
         _run(None, None, gradient, *inputs)
         return gradient.mul_(grad_loss)
-    grad_loss = _views.cast("grad_loss", grad_loss, _native.maths_dtype(logits))
+    grad_loss = _views.cast("grad_loss", grad_loss, _native.compute_dtype(logits))
     _run(grad_loss, None, gradient, *inputs)
     return gradient
 

@@ -92,15 +92,16 @@ def fcos_loss(
     if normalize is not None and not callable(normalize):
         raise TypeError(f"normalize must be a function or None, got {_checks.describe(normalize)}")
     if not _native.enabled("fcos_loss", heads[0][0]):
+        # reference.fcos_loss in two parts: a tracer sees the first as one op.
         targets = assign_targets(levels, boxes, labels, offsets, rule=rule)
         return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
 
-    grids, lengths = flatten_levels(levels)
-    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, grids, lengths, *rule[:7])
+    flat_levels = flatten_levels(levels)
+    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, *flat_levels, *rule[:7])
     normalizers = counts if loss_rule.normalizer == "positives" else image_counts
     if normalize is not None:
         normalizers = _checked(normalize)(normalizers).detach()
-    real = _native.maths_dtype(*[head[0] for head in heads])
+    real = _native.compute_dtype(*[head[0] for head in heads])
     if real == torch.float64:
         heads = _in_double(heads)
     losses = LOSS_OP(
@@ -110,8 +111,7 @@ def fcos_loss(
         labels,
         normalizers,
         expected,
-        grids,
-        lengths,
+        *flat_levels,
         rule.location_offset,
         rule.normalize_ltrb,
         *loss_rule,
@@ -128,7 +128,9 @@ def _in_double(heads: tuple[list[Tensor], ...]) -> Any:
             if _library.runs_eagerly((tensor,)) and not (
                 tensor.is_meta or tensor._is_zerotensor() or _views.has_memory(tensor)
             ):
-                raise ValueError(f"{name}[{i}] must have memory, got one that is not allocated")
+                raise ValueError(
+                    f"{name}[{i}] must have memory, got a tensor whose data is not allocated"
+                )
     return tuple([tensor.double() for tensor in head] for head in heads)
 
 

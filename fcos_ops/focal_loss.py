@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops import _checks, _constants, _library, _native, _views, reference
 
 
 def sigmoid_focal_loss(
@@ -54,7 +54,7 @@ def sigmoid_focal_loss(
     """
     _check(logits, labels, weight, reduction)
     alpha = _checks.number("alpha", alpha, maximum=1.0)
-    gamma = _checks.number("gamma", gamma, 0.0, 3e38)
+    gamma = _checks.number("gamma", gamma, 0.0, _constants.MAX_GAMMA)
     divisor, normalizer_floor, scale = _checks.normalizer(
         normalizer, normalizer_floor, reduction, "logits", logits
     )
@@ -103,7 +103,7 @@ def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str
     else:
         _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
     _checks.same_device("labels", labels, "logits", logits)
-    _checks.choice("reduction", reduction, _checks.REDUCTIONS)
+    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, shape[:-1], "one number a row of logits")
@@ -126,13 +126,13 @@ def _allocate_like(logits: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _allocate_gradient(logits: Tensor, reduction: str) -> Tensor:
-    dtype = _native.maths_dtype(logits) if reduction == "none" else logits.dtype
+    dtype = _native.compute_dtype(logits) if reduction == "none" else logits.dtype
     return _allocate_like(logits, dtype)
 
 
 def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, list[Tensor]]:
     """The loss and, if it is to be stored, the gradient, not yet computed."""
-    real = _native.maths_dtype(logits)
+    real = _native.compute_dtype(logits)
     if reduction == "none":
         loss = _allocate_like(logits, real)
     else:
@@ -155,19 +155,20 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None, which are laid out for one level view."""
-    if logits.numel() > _views.PIECE and _is_copied(logits, labels, weight):
+    if logits.numel() > _views.CHUNK_SIZE and _is_copied(logits, labels, weight):
         if reduction == "mean":
             scale, reduction = scale / logits.numel(), "sum"
         options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction)
         is_sum = reduction == "sum"
         inputs = (logits, labels, weight, None if is_sum else loss, gradient)
-        pieces = _views.pieces(inputs, logits.dim() - 1)
-        if len(pieces) > 1:
-            with _views.sum_of_pieces(loss if is_sum else None, len(pieces)) as sums:
-                for (*piece, each, slope), piece_sum in zip(pieces, sums, strict=True):
-                    _run(gradient_scale, piece_sum if is_sum else each, slope, *[*piece, *options])
+        chunks = _views.chunks(inputs, logits.dim() - 1)
+        if len(chunks) > 1:
+            with _views.sum_of_chunks(loss if is_sum else None, len(chunks)) as sums:
+                for (*chunk, each_loss, each_grad), chunk_sum in zip(chunks, sums, strict=True):
+                    each_loss = chunk_sum if is_sum else each_loss
+                    _run(gradient_scale, each_loss, each_grad, *[*chunk, *options])
             return
-    real = _native.maths_dtype(logits)
+    real = _native.compute_dtype(logits)
     if _views.needs_copy(logits):
         logits = _views.contiguous("logits", logits)
     if labels.is_floating_point():
@@ -225,7 +226,7 @@ def _backward_kernel(*arguments: Any) -> Tensor:
         _checks.shape("grad_loss", grad_loss, logits.shape, "the shape of logits")
         _run(None, None, gradient, *inputs)
         return gradient.mul_(grad_loss)
-    grad_loss = _views.cast("grad_loss", grad_loss, _native.maths_dtype(logits))
+    grad_loss = _views.cast("grad_loss", grad_loss, _native.compute_dtype(logits))
     _run(grad_loss, None, gradient, *inputs)
     return gradient
 

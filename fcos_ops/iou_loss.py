@@ -5,11 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
-
-KINDS = ("iou", "linear_iou", "giou", "diou", "ciou")
-_BOX_FORMATS = ("xyxy", "ltrb")
-_SMALLEST_EPS, _LARGEST_EPS = 1.2e-38, 3e38  # normal float32 numbers
+from fcos_ops import _checks, _constants, _library, _native, _views, reference
 
 
 def iou_loss(
@@ -66,7 +62,7 @@ def iou_loss(
             normalizer requires a gradient.
     """
     _check(pred, target, kind, box_format, weight, reduction)
-    eps = _checks.number("eps", eps, _SMALLEST_EPS, _LARGEST_EPS)
+    eps = _checks.number("eps", eps, _constants.MIN_IOU_EPS, _constants.MAX_IOU_EPS)
     divisor, normalizer_floor, scale = _checks.normalizer(
         normalizer, normalizer_floor, reduction, "pred", pred
     )
@@ -125,9 +121,9 @@ def _check(
     _checks.tensor("target", target, _checks.FLOATING)
     _checks.shape("target", target, pred.shape, "the shape of pred")
     _checks.same_device("target", target, "pred", pred)
-    _checks.choice("kind", kind, KINDS)
-    _checks.choice("box_format", box_format, _BOX_FORMATS)
-    _checks.choice("reduction", reduction, _checks.REDUCTIONS)
+    _checks.choice("kind", kind, _constants.IOU_KINDS)
+    _checks.choice("box_format", box_format, _constants.BOX_FORMATS)
+    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, pred.shape[:-1], "one number a box of pred")
@@ -145,11 +141,11 @@ _SCHEMA = (
 
 def _allocate_loss(pred: Tensor, target: Tensor, reduction: str) -> Tensor:
     shape = pred.shape[:-1] if reduction == "none" else ()
-    return _views.empty(shape, _native.maths_dtype(pred, target), pred.device)
+    return _views.empty(shape, _native.compute_dtype(pred, target), pred.device)
 
 
 def _allocate_gradient(boxes: Tensor, other: Tensor, reduction: str) -> Tensor:
-    dtype = _native.maths_dtype(boxes, other) if reduction == "none" else boxes.dtype
+    dtype = _native.compute_dtype(boxes, other) if reduction == "none" else boxes.dtype
     layout = torch.contiguous_format if _views.needs_copy(boxes) else torch.preserve_format
     return torch.empty_like(boxes, dtype=dtype, memory_format=layout)
 
@@ -182,7 +178,7 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
-    real = _native.maths_dtype(pred, target)
+    real = _native.compute_dtype(pred, target)
     if _views.needs_copy(pred):
         pred = _views.contiguous("pred", pred)
     if _views.needs_copy(target):
@@ -230,7 +226,7 @@ def _backward_kernel(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
         _checks.shape("grad_loss", grad_loss, pred.shape[:-1], "one number a box of pred")
         _run(pred, target, None, None, gradient, *options)
         return gradient.mul_(grad_loss[..., None])
-    grad_loss = _views.cast("grad_loss", grad_loss, _native.maths_dtype(pred, target))
+    grad_loss = _views.cast("grad_loss", grad_loss, _native.compute_dtype(pred, target))
     _run(pred, target, grad_loss, None, gradient, *options)
     return gradient
 
@@ -246,10 +242,10 @@ class _IouLoss(torch.autograd.Function):
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         weight, normalizer, *options, store_pred, store_target = arguments
         loss, gradients = _OP.forward(pred, target, *arguments)
-        by_pred = gradients[0] if store_pred else None
-        by_target = gradients[-1] if store_target else None
+        grad_pred = gradients[0] if store_pred else None
+        grad_target = gradients[-1] if store_target else None
         ctx.options = options
-        saved: list[Tensor | None] = [by_pred, by_target]
+        saved: list[Tensor | None] = [grad_pred, grad_target]
         if ctx.needs_input_grad[:2] != (store_pred, store_target):
             saved += [pred, target, weight, normalizer]
         return loss, gradients, _library.save(ctx, pred, *saved)
@@ -259,13 +255,13 @@ class _IouLoss(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         if grad_loss is None:
             return (None, None, *_NO_GRADIENTS)
-        _, by_pred, by_target, *inputs = ctx.saved_tensors
+        _, grad_pred, grad_target, *inputs = ctx.saved_tensors
         if ctx.needs_input_grad[0]:
-            by_pred = _backward(ctx, grad_loss, by_pred, inputs)
+            grad_pred = _backward(ctx, grad_loss, grad_pred, inputs)
         if ctx.needs_input_grad[1]:
             inputs[:2] = inputs[1::-1]
-            by_target = _backward(ctx, grad_loss, by_target, inputs)
-        return (by_pred, by_target, *_NO_GRADIENTS)
+            grad_target = _backward(ctx, grad_loss, grad_target, inputs)
+        return (grad_pred, grad_target, *_NO_GRADIENTS)
 
 
 def _backward(

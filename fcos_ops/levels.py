@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from fcos_ops import _checks
+from fcos_ops._constants import MAX_SIZE
 from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
 
-MAX_SIZE = 2**31 - 2  # kMaxCells in csrc/ops/checks.h
 MAX_STRIDE = 2**62  # so that a stride can be added to another in 64 bits
 
 

@@ -1,6 +1,7 @@
 """Non-maximum suppression: of one set of boxes, of boxes in classes, of a batch of images."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         ValueError: shapes or devices do not fit, iou_threshold is out of range, or N >= 2^31.
     """
     iou_threshold = _check(boxes, scores, iou_threshold)
-    return _NMS_OP(boxes, scores, None, iou_threshold, _native.enabled("nms", boxes))
+    if not _native.enabled("nms", boxes):
+        return _NMS_OP.reference(boxes, scores, None, iou_threshold)
+    return _NMS_OP(boxes, scores, None, iou_threshold)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -55,8 +58,9 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     """
     iou_threshold = _check(boxes, scores, iou_threshold)
     _check_classes("idxs", idxs, boxes)
-    native = _native.enabled("batched_nms", boxes)
-    return _NMS_OP(boxes, scores, idxs, iou_threshold, native)
+    if not _native.enabled("batched_nms", boxes):
+        return _NMS_OP.reference(boxes, scores, idxs, iou_threshold)
+    return _NMS_OP(boxes, scores, idxs, iou_threshold)
 
 
 def nms_padded(
@@ -103,17 +107,10 @@ def nms_padded(
     if score_threshold is not None:
         score_threshold = _checks.number("score_threshold", score_threshold)
     max_detections = _checks.integer("max_detections", max_detections, 0, 2**31 - 1)
-    keep, count = _PADDED_OP(
-        boxes,
-        scores,
-        classes,
-        offsets,
-        iou_threshold,
-        score_threshold,
-        max_detections,
-        _native.enabled("nms_padded", boxes),
-    )
-    return PaddedKeep(keep, count)
+    arguments = (boxes, scores, classes, offsets, iou_threshold, score_threshold, max_detections)
+    if not _native.enabled("nms_padded", boxes):
+        return PaddedKeep(*_PADDED_OP.reference(*arguments))
+    return PaddedKeep(*_PADDED_OP(*arguments))
 
 
 def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> float:
@@ -169,13 +166,7 @@ def _run(
     )
 
 
-def _nms_kernel(
-    boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float, native: bool
-) -> Tensor:
-    if not native:
-        if idxs is None:
-            return reference.nms(boxes, scores, iou_threshold)
-        return reference.batched_nms(boxes, scores, idxs, iou_threshold)
+def _nms_kernel(boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tensor:
     if boxes.is_meta:
         raise ValueError(
             "boxes must hold values, as the size of the result depends on them, got "
@@ -191,6 +182,14 @@ def _nms_kernel(
         return keep
     # A copy, so that a short result does not hold on to the long buffer.
     return keep.narrow(0, 0, num_kept).clone()
+
+
+def _nms_reference(
+    boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float
+) -> Tensor:
+    if idxs is None:
+        return reference.nms(boxes, scores, iou_threshold)
+    return reference.batched_nms(boxes, scores, idxs, iou_threshold)
 
 
 def _nms_fake(boxes: Tensor, *arguments: object) -> Tensor:
@@ -214,14 +213,23 @@ def _padded_kernel(
     iou_threshold: float,
     score_threshold: float | None,
     max_detections: int,
-    native: bool,
 ) -> tuple[Tensor, Tensor]:
-    if native:
-        _views.check_offsets_to_copy(offsets, boxes.shape[0])
-        keep, count = _allocate(boxes, offsets, max_detections)
-        threshold = math.nan if score_threshold is None else score_threshold
-        _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)
-        return keep, count
+    _views.check_offsets_to_copy(offsets, boxes.shape[0])
+    keep, count = _allocate(boxes, offsets, max_detections)
+    threshold = math.nan if score_threshold is None else score_threshold
+    _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)
+    return keep, count
+
+
+def _padded_reference(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_detections: int,
+) -> tuple[Tensor, Tensor]:
     _checks.offsets("offsets", offsets, boxes.shape[0])
     return reference.nms_padded(
         boxes,
@@ -235,28 +243,23 @@ def _padded_kernel(
 
 
 def _padded_fake(
-    boxes: Tensor,
-    scores: Tensor,
-    classes: Tensor | None,
-    offsets: Tensor,
-    iou_threshold: float,
-    score_threshold: float | None,
-    max_detections: int,
-    native: bool,
+    boxes: Tensor, scores: Tensor, classes: Tensor | None, offsets: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
-    return _allocate(boxes, offsets, max_detections)
+    return _allocate(boxes, offsets, options[-1])
 
 
 _NMS_OP = _library.define(
-    "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool native) -> Tensor",
+    "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold) -> Tensor",
     kernel=_nms_kernel,
     fake=_nms_fake,
+    reference=_nms_reference,
     discrete=True,
 )
 _PADDED_OP = _library.define(
     "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor offsets, float iou_threshold, "
-    "float? score_threshold, SymInt max_detections, bool native) -> (Tensor keep, Tensor count)",
+    "float? score_threshold, SymInt max_detections) -> (Tensor keep, Tensor count)",
     kernel=_padded_kernel,
     fake=_padded_fake,
+    reference=_padded_reference,
     discrete=True,
 )

@@ -77,7 +77,7 @@ def postprocess(
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
-    found = _OP(
+    arguments = (
         *heads,
         image_sizes,
         original_sizes,
@@ -85,9 +85,10 @@ def postprocess(
         normalized,
         location_offset,
         *rule,
-        _native.enabled("postprocess", first),
     )
-    return Detections(*found)
+    if not _native.enabled("postprocess", first):
+        return Detections(*_OP.reference(*arguments))
+    return Detections(*_OP(*arguments))
 
 
 def _check_sizes(image_sizes: Tensor, original_sizes: Tensor | None, first: Tensor) -> None:
@@ -109,29 +110,17 @@ def _kernel(
     centerness: list[Tensor],
     image_sizes: Tensor,
     original_sizes: Tensor | None,
-    grids: Sequence[int],
-    lengths: Sequence[float],
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
     normalized: bool,
     location_offset: float,
-    *rule_and_native: Any,
+    *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rule, native = PostprocessRule(*rule_and_native[:-1]), rule_and_native[-1]
-    check_levels(grids, lengths)
+    rule = PostprocessRule(*options)
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
     if not (cls_logits and ltrb and centerness):
         raise ValueError("cls_logits, ltrb and centerness must hold one tensor a level, got none")
-    if not native:
-        return reference.postprocess(
-            cls_logits,
-            ltrb,
-            centerness,
-            image_sizes,
-            original_sizes=original_sizes,
-            levels=unflatten_levels(grids, lengths),
-            rule=rule,
-            normalized=normalized,
-            location_offset=location_offset,
-        )
-    real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
+    real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
     if real == torch.float64:
         cls_logits = [_views.cast("cls_logits", tensor, real) for tensor in cls_logits]
         ltrb = [_views.cast("ltrb", tensor, real) for tensor in ltrb]
@@ -145,23 +134,49 @@ def _kernel(
     if original_sizes is not None:
         original_sizes = _views.cast("original_sizes", original_sizes, image_sizes.dtype)
         original_sizes = _views.contiguous("original_sizes", original_sizes)
-    found = _allocate(cls_logits[0], real, rule.max_detections)
+    detections = _allocate(cls_logits[0], real, rule.max_detections)
     _native.call(
         "postprocess",
         image_sizes,
         cls_logits,
         ltrb,
         centerness,
-        grids,
-        lengths,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
         image_sizes,
         original_sizes,
         normalized,
         location_offset,
         *rule,
-        *found,
+        *detections,
     )
-    return found
+    return detections
+
+
+def _reference(
+    cls_logits: list[Tensor],
+    ltrb: list[Tensor],
+    centerness: list[Tensor],
+    image_sizes: Tensor,
+    original_sizes: Tensor | None,
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
+    normalized: bool,
+    location_offset: float,
+    *options: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+    return reference.postprocess(
+        cls_logits,
+        ltrb,
+        centerness,
+        image_sizes,
+        original_sizes=original_sizes,
+        levels=unflatten_levels(level_sizes_and_strides, level_scales_and_ranges),
+        rule=PostprocessRule(*options),
+        normalized=normalized,
+        location_offset=location_offset,
+    )
 
 
 def _allocate(
@@ -180,19 +195,20 @@ def _allocate(
 def _fake(
     cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    real = _native.maths_dtype(cls_logits[0], ltrb[0], centerness[0])
-    rule = PostprocessRule(*others[-1 - len(PostprocessRule._fields) : -1])
+    real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
+    rule = PostprocessRule(*others[-len(PostprocessRule._fields) :])
     return _allocate(cls_logits[0], real, rule.max_detections)
 
 
 _OP = _library.define(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
-    "Tensor? original_sizes, SymInt[] grids, float[] lengths, "
+    "Tensor? original_sizes, SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, "
     "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "
     "float score_threshold, int candidates_per_level, float iou_threshold, int max_detections, "
-    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class, "
-    "bool native) -> (Tensor, Tensor, Tensor, Tensor)",
+    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
     fake=_fake,
+    reference=_reference,
     tensor_lists=3,
 )

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
-from fcos_ops import _checks
-from fcos_ops._remembered import remembered
+from fcos_ops import _checks, _constants
+from fcos_ops._cache import cached_by_identity
 
 _INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
 _STRICT_RANGES = ((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, float("inf")))
@@ -176,10 +176,10 @@ def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
     return _checked_assignment_rule(rule)
 
 
-@remembered
+@cached_by_identity
 def _checked_assignment_rule(rule: AssignmentRule) -> AssignmentRule:
-    _checks.choice("rule.center_region", rule.center_region, ("clipped", "chebyshev"))
-    _checks.choice("rule.area_rule", rule.area_rule, ("exact", "float32_complement"))
+    _checks.choice("rule.center_region", rule.center_region, _constants.CENTER_REGIONS)
+    _checks.choice("rule.area_rule", rule.area_rule, _constants.AREA_RULES)
     for field in ("range_inclusive", "normalize_ltrb", "derived_strides"):
         _checks.boolean(f"rule.{field}", getattr(rule, field))
     return rule._replace(
@@ -205,24 +205,26 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     return _checked_postprocess_rule(rule)
 
 
-@remembered
+@cached_by_identity
 def _checked_postprocess_rule(rule: PostprocessRule) -> PostprocessRule:
-    _checks.choice("rule.threshold_on", rule.threshold_on, ("class", "score"))
-    _checks.choice("rule.rank_by", rule.rank_by, ("score", "class"))
-    _checks.choice("rule.score", rule.score, ("sqrt", "product"))
-    _checks.choice("rule.clip", rule.clip, ("before_nms", "after_nms"))
+    _checks.choice("rule.threshold_on", rule.threshold_on, _constants.THRESHOLD_ON)
+    _checks.choice("rule.rank_by", rule.rank_by, _constants.RANK_BY)
+    _checks.choice("rule.score", rule.score, _constants.SCORES)
+    _checks.choice("rule.clip", rule.clip, _constants.CLIPS)
     _checks.boolean("rule.drop_empty", rule.drop_empty)
     _checks.boolean("rule.class_agnostic", rule.class_agnostic)
-    best = _checks.integer("rule.candidates_per_level", rule.candidates_per_level, 0)
-    most = _checks.integer("rule.max_detections", rule.max_detections, 0, 2**31 - 1)
+    candidates_per_level = _checks.integer(
+        "rule.candidates_per_level", rule.candidates_per_level, 0
+    )
+    max_detections = _checks.integer("rule.max_detections", rule.max_detections, 0, 2**31 - 1)
     per_class = rule.max_detections_per_class
     if per_class is not None:
         per_class = _checks.integer("rule.max_detections_per_class", per_class, 0)
     return rule._replace(
         score_threshold=_checks.number("rule.score_threshold", rule.score_threshold),
-        candidates_per_level=best,
+        candidates_per_level=candidates_per_level,
         iou_threshold=_checks.number("rule.iou_threshold", rule.iou_threshold, 0.0, 1.0),
-        max_detections=most,
+        max_detections=max_detections,
         max_detections_per_class=per_class,
     )
 
@@ -244,16 +246,15 @@ def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -
     return _checked_loss_rule(loss)
 
 
-@remembered
+@cached_by_identity
 def _checked_loss_rule(rule: LossRule) -> LossRule:
-    kinds = ("iou", "linear_iou", "giou", "diou", "ciou")
-    _checks.choice("loss.box_loss", rule.box_loss, kinds)
-    _checks.choice("loss.box_weight", rule.box_weight, ("centerness", "uniform"))
-    _checks.choice("loss.normalizer", rule.normalizer, ("positives", "per_image"))
+    _checks.choice("loss.box_loss", rule.box_loss, _constants.IOU_KINDS)
+    _checks.choice("loss.box_weight", rule.box_weight, _constants.BOX_WEIGHTS)
+    _checks.choice("loss.normalizer", rule.normalizer, _constants.NORMALIZERS)
     return rule._replace(
         alpha=_checks.number("loss.alpha", rule.alpha, maximum=1.0),
-        gamma=_checks.number("loss.gamma", rule.gamma, 0.0, 3e38),
-        eps=_checks.number("loss.eps", rule.eps, 1.2e-38, 3e38),
+        gamma=_checks.number("loss.gamma", rule.gamma, 0.0, _constants.MAX_GAMMA),
+        eps=_checks.number("loss.eps", rule.eps, _constants.MIN_IOU_EPS, _constants.MAX_IOU_EPS),
     )
 
 

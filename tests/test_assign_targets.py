@@ -12,8 +12,8 @@ import fcos_ops
 from fcos_ops import ASSIGNMENT_RULES, Level, pyramid_levels
 from fcos_ops._flat_levels import flatten_levels
 from fcos_ops.assign_targets import MATCH_OP
-from tests.assignment_problem import IMPROVED, INF, NAN, Problem, check, levels_of, make_problem
 from tests.common import DTYPES, assert_near
+from tests.inputs.assign_targets import IMPROVED, INF, NAN, Problem, check, levels_of, make_problem
 
 
 @pytest.mark.every_device
@@ -67,8 +67,10 @@ def test_boxes_on_cells(rule: str) -> None:
 
 def check_matches(levels: Any, problem: Problem, rule: str) -> None:
     """What fcos_loss takes of an assignment: indices and counts, without the targets."""
-    grids, lengths = flatten_levels(levels)
-    matched, counts, image_counts = MATCH_OP(*problem, grids, lengths, *ASSIGNMENT_RULES[rule][:7])
+    sizes_and_strides, scales_and_ranges = flatten_levels(levels)
+    matched, counts, image_counts = MATCH_OP(
+        *problem, sizes_and_strides, scales_and_ranges, *ASSIGNMENT_RULES[rule][:7]
+    )
     targets = fcos_ops.assign_targets(levels, *problem, rule=rule)
     assert matched.dtype == torch.int32 and torch.equal(matched.long(), targets.matched)
     real = targets.centerness.dtype

@@ -11,7 +11,7 @@ import torch
 import fcos_ops
 from fcos_ops import _checks, pyramid_levels
 from fcos_ops._flat_levels import flatten_levels
-from tests.assignment_problem import IMPROVED, INF, NAN
+from tests.inputs.assign_targets import IMPROVED, INF, NAN
 
 B, L, OFFSETS = torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, 3])
 LEVELS = pyramid_levels([(4, 4)], strides=[8], rule=IMPROVED._replace(ranges=((0, INF),)))
@@ -21,7 +21,11 @@ BAD_INPUT = [
     ((LEVELS, B.long(), L, OFFSETS), TypeError, "boxes must have dtype"),
     ((LEVELS, B[:, :3], L, OFFSETS), ValueError, "boxes must have shape"),
     ((LEVELS, B[0], L, OFFSETS), ValueError, "boxes must have shape"),
-    ((LEVELS, B.clone().requires_grad_(), L, OFFSETS), ValueError, "boxes is not differentiable"),
+    (
+        (LEVELS, B.clone().requires_grad_(), L, OFFSETS),
+        ValueError,
+        "boxes must not require a gradient",
+    ),
     ((LEVELS, B, L.float(), OFFSETS), TypeError, "labels must have dtype"),
     ((LEVELS, B, L[:2], OFFSETS), ValueError, "labels must have shape"),
     ((LEVELS, B, L[:, None], OFFSETS), ValueError, "labels must have shape"),
@@ -79,10 +83,12 @@ def test_bad_level(
 
 
 def test_levels_of_a_traced_graph_are_checked_where_it_runs() -> None:
-    grids, lengths = [4, 4, 8, 8, 4, 4, 0, 8], [8.0, -1.0, 64.0] * 2
+    sizes_and_strides, scales_and_ranges = [4, 4, 8, 8, 4, 4, 0, 8], [8.0, -1.0, 64.0] * 2
     rule = IMPROVED[:7]
     with pytest.raises(ValueError, match=re.escape("levels[1].stride_y must be in [1,")):
-        torch.ops.fcos_ops.assign_targets(B, L, OFFSETS, grids, lengths, *rule, True)
+        torch.ops.fcos_ops.assign_targets(
+            B, L, OFFSETS, sizes_and_strides, scales_and_ranges, *rule
+        )
 
 
 @pytest.mark.parametrize("backend", fcos_ops._native.BACKENDS)

@@ -5,8 +5,8 @@ import torch
 
 import fcos_ops
 from fcos_ops import reference
-from tests.assignment_problem import NAN, assert_same, check, levels_of, make_problem
 from tests.common import DTYPES
+from tests.inputs.assign_targets import NAN, assert_same, check, levels_of, make_problem
 
 
 @pytest.mark.every_device

@@ -5,8 +5,8 @@ import torch
 
 import fcos_ops
 from fcos_ops import Level
-from tests.assignment_problem import INF, SIZES, check, levels_of, make_problem
 from tests.common import DTYPES
+from tests.inputs.assign_targets import INF, SIZES, check, levels_of, make_problem
 
 # Level(height, width, stride_y, stride_x, scale, lower, upper)
 PYRAMIDS = {

@@ -9,16 +9,27 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import ASSIGNMENT_RULES, Targets, pyramid_levels
-from tests.assignment_problem import INF, assert_same, levels_of, make_problem
+from tests.inputs.assign_targets import INF, assert_same, levels_of, make_problem
 
 
-@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("suffix", ["", "_reference"])
 @pytest.mark.parametrize("rule", ["improved", "torchvision"])
-def test_opcheck(rule: str, native: bool) -> None:
-    grids, lengths = [6, 9, 8, 8, 3, 5, 16, 16], [8.0, -1.0, 64.0, 16.0, 64.0, INF]
+def test_opcheck(rule: str, suffix: str) -> None:
+    sizes_and_strides, scales_and_ranges = (
+        [6, 9, 8, 8, 3, 5, 16, 16],
+        [8.0, -1.0, 64.0, 16.0, 64.0, INF],
+    )
     boxes, labels, offsets = make_problem([9, 0, 11])
-    arguments = (boxes, labels, offsets, grids, lengths, *ASSIGNMENT_RULES[rule][:7], native)
-    torch.library.opcheck(torch.ops.fcos_ops.assign_targets.default, arguments)
+    arguments = (
+        boxes,
+        labels,
+        offsets,
+        sizes_and_strides,
+        scales_and_ranges,
+        *ASSIGNMENT_RULES[rule][:7],
+    )
+    op = getattr(torch.ops.fcos_ops, f"assign_targets{suffix}").default
+    torch.library.opcheck(op, arguments)
 
 
 class Assign(torch.nn.Module):

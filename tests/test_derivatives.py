@@ -9,7 +9,7 @@ import torch.autograd.forward_ad as fw
 from torch import Tensor
 
 import fcos_ops
-from tests.every_op import DIFFERENTIABLE, EVERY_OP, REDUCED
+from tests.inputs.every_op import DIFFERENTIABLE, EVERY_OP, REDUCED
 
 ONCE = "can be differentiated only once"
 FORWARD = r"forward-mode derivatives, but \w+ has a tangent"

@@ -11,7 +11,7 @@ import fcos_ops
 from fcos_ops import LOSS_RULES, Level, LossRule, reference
 from fcos_ops._fcos_loss_op import LOSS_OP
 from tests.common import DTYPES
-from tests.fcos_problem import (
+from tests.inputs.fcos_loss import (
     BOX_KINDS,
     LAYOUTS,
     LOSSES,

@@ -10,7 +10,7 @@ from torch import Tensor
 import fcos_ops
 from fcos_ops import LossRule, _native
 from tests.common import DTYPES
-from tests.fcos_problem import (
+from tests.inputs.fcos_loss import (
     BOX_KINDS,
     LOSSES,
     gradients_of,

@@ -8,7 +8,7 @@ import torch
 
 import fcos_ops
 from fcos_ops import LossRule, _native
-from tests.fcos_problem import make_problem
+from tests.inputs.fcos_loss import make_problem
 
 GOOD = make_problem(3, (1,), ((3, 4), (2, 2)))
 (X, Y), D, C = GOOD.heads
@@ -28,7 +28,7 @@ BAD_INPUT = [
     ({"ltrb": [D[0], D[1].to("meta")]}, ValueError, r"ltrb\[1\] must be on the device"),
     ({"centerness": [C[0], D[1]]}, ValueError, r"centerness\[1\] must have shape"),
     ({"boxes": BOXES[:, :3]}, ValueError, "boxes must have shape"),
-    ({"boxes": BOXES.clone().requires_grad_()}, ValueError, "boxes is not differentiable"),
+    ({"boxes": BOXES.clone().requires_grad_()}, ValueError, "boxes must not require a gradient"),
     ({"boxes": BOXES.to("meta")}, ValueError, "must be on the device"),
     ({"labels": LABELS.float()}, TypeError, "labels must have dtype"),
     ({"labels": LABELS[:0]}, ValueError, "labels must have shape"),

@@ -12,7 +12,7 @@ import fcos_ops
 from fcos_ops import _fcos_loss_op as op
 from tests import devices
 from tests.common import DTYPES, assert_near
-from tests.fcos_problem import (
+from tests.inputs.fcos_loss import (
     LAYOUTS,
     LOSSES,
     assert_matches_reference,
@@ -130,7 +130,7 @@ def test_only_the_unexpected_is_computed_again(
     def corrected(derivatives: Sequence[float]) -> list[Tensor]:
         stored = [torch.full_like(tensor, 7) for tensor in expected]
         scales = [torch.tensor(value, dtype=real) for value in derivatives]
-        parts = op._by_head(stored, (True, True, True))
+        parts = op._group_by_head(stored, (True, True, True))
         op._run(*inputs, scales, (None,) * 3, parts, *options, 3.0, only_unexpected=True)
         return stored
 

@@ -10,7 +10,7 @@ from torch import Tensor
 import fcos_ops
 from fcos_ops import Level, LossRule, reference
 from tests.common import assert_near
-from tests.fcos_problem import LAYOUTS, LOSSES, Problem, make_problem, run, to
+from tests.inputs.fcos_loss import LAYOUTS, LOSSES, Problem, make_problem, run, to
 
 INF = math.inf
 

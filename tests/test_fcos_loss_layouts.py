@@ -9,9 +9,9 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import reference
-from fcos_ops._fcos_loss_op import LOSS_OP, _by_head, _run
+from fcos_ops._fcos_loss_op import LOSS_OP, _group_by_head, _run
 from tests.common import assert_near
-from tests.fcos_problem import LAYOUTS, make_problem, op_arguments, run, to
+from tests.inputs.fcos_loss import LAYOUTS, make_problem, op_arguments, run, to
 
 
 @pytest.mark.every_device
@@ -88,7 +88,7 @@ def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format) -
         slopes = [moved(torch.full_like(head, math.nan)) for head in heads]
         matched, boxes, labels, counts, _, *rule = inputs[:-3]
         scales = (None, None, None)
-        by_head = _by_head(slopes, everything)
+        by_head = _group_by_head(slopes, everything)
         _run(heads, matched, boxes, labels, counts, scales, found, by_head, *rule)
         for a, b in zip([*found, *slopes], [*losses, *gradients], strict=True):
             assert torch.equal(a, b)

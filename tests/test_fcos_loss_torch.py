@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import Level
-from tests.fcos_problem import LAYOUTS, losses_of, make_problem, op_arguments, to
+from tests.inputs.fcos_loss import LAYOUTS, losses_of, make_problem, op_arguments, to
 
 OPCHECK_CASES = [
     (torch.float32, torch.contiguous_format, (True, True, True)),
@@ -30,9 +30,14 @@ def test_opcheck(case: Any) -> None:
 
 def test_opcheck_of_matching() -> None:
     problem = make_problem()
-    grids = [n for level in problem.levels for n in level[:4]]
-    lengths = [n for level in problem.levels for n in level[4:]]
-    arguments = (*problem.truth, grids, lengths, *fcos_ops.ASSIGNMENT_RULES["improved"][:7])
+    sizes_and_strides = [n for level in problem.levels for n in level[:4]]
+    scales_and_ranges = [n for level in problem.levels for n in level[4:]]
+    arguments = (
+        *problem.truth,
+        sizes_and_strides,
+        scales_and_ranges,
+        *fcos_ops.ASSIGNMENT_RULES["improved"][:7],
+    )
     torch.library.opcheck(torch.ops.fcos_ops.match_locations.default, arguments)
 
 

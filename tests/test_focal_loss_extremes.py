@@ -10,7 +10,7 @@ from torch import Tensor
 import fcos_ops
 from fcos_ops import reference
 from tests.common import DTYPES, assert_near
-from tests.test_focal_loss import loss_and_gradient, make_labels
+from tests.inputs.focal_loss import loss_and_gradient, make_labels
 
 INF = math.inf
 GAMMAS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 3e38]

@@ -11,13 +11,13 @@ from tests.repository import REPOSITORY
 
 TESTS = (
     "tests/test_assign_targets.py::test_every_preset_and_dtype",
-    "tests/test_centerness.py::test_loss",
-    "tests/test_centerness.py::test_target",
+    "tests/test_centerness_loss.py::test_loss",
+    "tests/test_centerness_target.py::test_target",
     "tests/test_fcos_loss.py::test_numbers_of_classes",
     "tests/test_fcos_loss.py::test_presets",
     "tests/test_focal_loss.py::test_every_dtype_and_reduction",
     "tests/test_iou_loss.py::test_every_dtype_and_reduction",
-    "tests/test_iou_loss.py::test_ties_and_degenerate_boxes",
+    "tests/test_iou_loss_extremes.py::test_ties_and_degenerate_boxes",
     "tests/test_nms.py::test_equals_the_reference",
     "tests/test_postprocess_kernels.py::test_sizes_round_tiles_and_vectors",
     "tests/test_postprocess.py::test_presets_match_the_reference",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import fcos_ops
 from tests.common import DTYPES
-from tests.nms_problem import (
+from tests.inputs.nms import (
     INF,
     LAYOUTS,
     NAN,

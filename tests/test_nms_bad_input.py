@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fcos_ops
-from tests.nms_problem import NAN, OPTIONS
+from tests.inputs.nms import NAN, OPTIONS
 
 B, S, L, OFFSETS = torch.zeros(4, 4), torch.zeros(4), torch.zeros(4).long(), torch.tensor([0, 4])
 BAD_BOXES = [

@@ -6,7 +6,7 @@ import torch
 import fcos_ops
 from fcos_ops import reference
 from tests.common import DTYPES
-from tests.nms_problem import INF, NAN, OPTIONS, batch, corners
+from tests.inputs.nms import INF, NAN, OPTIONS, batch, corners
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.nms_problem import (
+from tests.inputs.nms import (
     assert_batched_nms,
     assert_nms,
     bars,

@@ -7,25 +7,26 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.nms_problem import OPTIONS, batch, identical, uniform
+from tests.inputs.nms import OPTIONS, batch, identical, uniform
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("native", [True, False], ids=["native", "reference"])
-def test_opcheck(native: bool) -> None:
+@pytest.mark.parametrize("suffix", ["", "_reference"])
+def test_opcheck(suffix: str) -> None:
     boxes, scores, classes, offsets = batch([30, 0, 12])
+    nms = getattr(torch.ops.fcos_ops, f"nms{suffix}").default
+    nms_padded = getattr(torch.ops.fcos_ops, f"nms_padded{suffix}").default
     for ids in (None, classes):
-        arguments: tuple[Any, ...] = (boxes, scores, ids, 0.5, native)
-        torch.library.opcheck(torch.ops.fcos_ops.nms.default, arguments)
-        arguments = (boxes, scores.double(), ids, offsets.int(), 0.5, None, 7, native)
-        torch.library.opcheck(torch.ops.fcos_ops.nms_padded.default, arguments)
+        torch.library.opcheck(nms, (boxes, scores, ids, 0.5))
+        arguments = (boxes, scores.double(), ids, offsets.int(), 0.5, None, 7)
+        torch.library.opcheck(nms_padded, arguments)
 
 
 def test_inputs_that_require_gradients() -> None:
     boxes, scores = uniform(9).requires_grad_(), torch.rand(9, requires_grad=True)
     assert not fcos_ops.nms(boxes, scores, 0.5).requires_grad
-    keep = torch.ops.fcos_ops.nms(boxes, scores, None, 0.5, True)
+    keep = torch.ops.fcos_ops.nms(boxes, scores, None, 0.5)
     scores[keep].sum().backward()
     assert scores.grad is not None and scores.grad.sum() == len(keep)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.every_op import DIFFERENTIABLE, EVERY_OP, REDUCED
+from tests.inputs.every_op import DIFFERENTIABLE, EVERY_OP, REDUCED
 
 N = 4
 EACH_ARGUMENT = [(name, i) for name, op in EVERY_OP.items() for i in range(len(op.names))]

@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.every_op import LEVELS, boxes
-from tests.fcos_problem import make_problem, op_arguments, to
+from tests.inputs.every_op import LEVELS, boxes
+from tests.inputs.fcos_loss import make_problem, op_arguments, to
 
 ops = torch.ops.fcos_ops
 N = 5
 X, Y = torch.randn(N, 3), torch.zeros(N, dtype=torch.long)
 B, S = boxes(N), torch.rand(N)
 OFFSETS = torch.tensor([0, 2, N])
-GRIDS = tuple(n for level in LEVELS for n in level[:4])
-LENGTHS = tuple(n for level in LEVELS for n in level[4:])
+SIZES_AND_STRIDES = tuple(n for level in LEVELS for n in level[:4])
+SCALES_AND_RANGES = tuple(n for level in LEVELS for n in level[4:])
 
 FOCAL = (X, Y, None, None, 1.0, 1.0, 0.25, 2.0, "sum", False)
 IOU = (B, B, None, None, 1e-6, 1.0, "giou", "xyxy", 1e-7, "sum", False, False)
 CENTERNESS = (S, S, None, None, None, 1.0, 1.0, "sum", False)
 RULE = (0.5, 1.5, "clipped", True, "exact", 1e8, True)
-ASSIGN = (B, Y, OFFSETS, GRIDS, LENGTHS, *RULE, True)
-NMS = (B, S, Y, 0.5, True)
-PADDED = (B, S, Y, OFFSETS, 0.5, 0.1, 4, True)
+ASSIGN = (B, Y, OFFSETS, SIZES_AND_STRIDES, SCALES_AND_RANGES, *RULE)
+NMS = (B, S, Y, 0.5)
+PADDED = (B, S, Y, OFFSETS, 0.5, 0.1, 4)
 
 
 def heads(channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -34,9 +34,8 @@ def heads(channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 SIZES = torch.tensor([[48, 40]] * 2)
 POST = (
-    *(heads(3), heads(4), heads(1), SIZES, None, GRIDS, LENGTHS, True, 0.5),
+    *(heads(3), heads(4), heads(1), SIZES, None, SIZES_AND_STRIDES, SCALES_AND_RANGES, True, 0.5),
     *fcos_ops.POSTPROCESS_RULES["improved"],
-    True,
 )
 LOSS = op_arguments(to(make_problem(3, (2, 1)), torch.float32, False), (False, False, False))
 
@@ -68,7 +67,7 @@ WRONG: list[tuple[Any, tuple[Any, ...], int, Any, str]] = [
     (ops.assign_targets, ASSIGN, 1, Y[:1], "labels must have shape"),
     (ops.assign_targets, ASSIGN, 2, torch.tensor([0, 99]), "offsets must rise from 0 to 5"),
     (ops.assign_targets, ASSIGN, 2, S[:3], "offsets must have dtype"),
-    (ops.assign_targets, ASSIGN, 4, LENGTHS[:3], "levels must"),
+    (ops.assign_targets, ASSIGN, 4, SCALES_AND_RANGES[:3], "levels must"),
     (ops.assign_targets, ASSIGN, 7, "foo", "center_region must be one of"),
     (ops.assign_targets, ASSIGN, 9, "foo", "area_rule must be one of"),
     (ops.nms, NMS, 0, torch.rand(50000, 4), "scores must have shape"),

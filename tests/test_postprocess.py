@@ -11,7 +11,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import POSTPROCESS_RULES, Level, PostprocessRule, reference
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     SIZES,
     assert_near,
     detect,

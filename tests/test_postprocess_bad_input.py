@@ -10,7 +10,7 @@ from torch import Tensor
 
 import fcos_ops
 from fcos_ops import POSTPROCESS_RULES
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     SIZES,
     image_sizes,
     levels_of,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fcos_ops import reference
 from tests.common import DTYPES
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     ALL,
     LAYOUTS,
     SIZES,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fcos_ops import POSTPROCESS_RULES
 from fcos_ops.results import Detections
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     ALL,
     LAYOUTS,
     assert_equal,

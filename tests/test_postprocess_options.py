@@ -6,7 +6,7 @@ import torch
 
 import fcos_ops
 from fcos_ops import reference
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     ALL,
     SIZES,
     assert_equal,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.common import DTYPES
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     ALL,
     detect,
     to,

@@ -10,7 +10,7 @@ import fcos_ops
 from fcos_ops import POSTPROCESS_RULES
 from fcos_ops._flat_levels import flatten_levels
 from fcos_ops.results import Detections
-from tests.postprocess_problem import (
+from tests.inputs.postprocess import (
     SIZES,
     assert_equal,
     detect,
@@ -30,13 +30,13 @@ def test_is_not_differentiable() -> None:
     assert not found.boxes.requires_grad and not found.scores.requires_grad
     rule = POSTPROCESS_RULES["improved"]
     geometry = *flatten_levels(levels_of(heads)), True, 0.5
-    found = torch.ops.fcos_ops.postprocess(*heads, image_sizes(heads), None, *geometry, *rule, True)
+    found = torch.ops.fcos_ops.postprocess(*heads, image_sizes(heads), None, *geometry, *rule)
     assert not found[0].requires_grad and not found[1].requires_grad
 
 
 @pytest.mark.parametrize("resized", [True, False])
-@pytest.mark.parametrize("native", [True, False], ids=["native", "reference"])
-def test_opcheck(native: bool, resized: bool) -> None:
+@pytest.mark.parametrize("suffix", ["", "_reference"])
+def test_opcheck(suffix: str, resized: bool) -> None:
     heads = to(make_heads(2, 7, SIZES[2:]), torch.float32)
     for tensor in heads[0]:
         tensor.requires_grad_()
@@ -44,8 +44,9 @@ def test_opcheck(native: bool, resized: bool) -> None:
     sizes, rule = image_sizes(heads), POSTPROCESS_RULES["detectron2"]
     if resized:
         rule = rule._replace(max_detections_per_class=3)
-    arguments = (*heads, sizes, sizes * 2 if resized else None, *geometry, *rule, native)
-    torch.library.opcheck(torch.ops.fcos_ops.postprocess.default, arguments)
+    arguments = (*heads, sizes, sizes * 2 if resized else None, *geometry, *rule)
+    op = getattr(torch.ops.fcos_ops, f"postprocess{suffix}").default
+    torch.library.opcheck(op, arguments)
 
 
 class Detect(torch.nn.Module):

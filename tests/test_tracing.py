@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from tests.every_op import DIFFERENTIABLE, EVERY_OP, REDUCED, SIZES, boxes
+from tests.inputs.every_op import DIFFERENTIABLE, EVERY_OP, REDUCED, SIZES, boxes
 
 pytestmark = [
     # The checks of sizes, which a trace does not keep: its ops check what they get themselves.

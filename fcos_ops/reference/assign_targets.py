@@ -45,20 +45,20 @@ def assign_targets(
     """
     rule = resolve_assignment_rule(rule)
     boxes = boxes.to(compute_dtype(boxes))
-    at = _locations(levels, rule.location_offset, boxes)
+    locations = _locations(levels, rule.location_offset, boxes)
     bounds = offsets.clamp(0, boxes.shape[0]).tolist()
-    matched = at.x.new_full((len(bounds) - 1, at.x.shape[0]), -1, dtype=torch.int64)
+    matched = locations.x.new_full((len(bounds) - 1, locations.x.shape[0]), -1, dtype=torch.int64)
     for image, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
         if start < stop:
-            best = _match(at, boxes[start:stop], rule)
+            best = _match(locations, boxes[start:stop], rule)
             matched[image] = torch.where(best >= 0, best + start, -1)
 
     # Index -1 reads the last row: a background row is appended for it.
     box = torch.cat([boxes, boxes.new_zeros(1, 4)])[matched]
     label = torch.cat([labels.to(torch.int64), labels.new_full((1,), -1, dtype=torch.int64)])
-    ltrb = torch.stack(_sides(at.x, at.y, box), -1)
+    ltrb = torch.stack(_sides(locations.x, locations.y, box), -1)
     if rule.normalize_ltrb:
-        ltrb = ltrb / at.scale[:, None]
+        ltrb = ltrb / locations.scale[:, None]
     positive = matched >= 0
     ltrb = torch.where(positive[..., None], ltrb, 0.0)
     centerness = centerness_target(ltrb)
@@ -96,18 +96,20 @@ def _sides(x: Tensor, y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor,
     return x - x1, y - y1, x2 - x, y2 - y
 
 
-def _match(at: _Locations, boxes: Tensor, rule: AssignmentRule) -> Tensor:
+def _match(locations: _Locations, boxes: Tensor, rule: AssignmentRule) -> Tensor:
     """[N] index into one image's boxes, -1 where none matches."""
-    x, y = at.x[:, None], at.y[:, None]
+    x, y = locations.x[:, None], locations.y[:, None]
     left, top, right, bottom = _sides(x, y, boxes)
     match = (left > 0) & (top > 0) & (right > 0) & (bottom > 0)
     farthest = torch.maximum(torch.maximum(left, top), torch.maximum(right, bottom))
     if rule.range_inclusive:
-        match &= (at.lower[:, None] <= farthest) & (farthest <= at.upper[:, None])
+        match &= (locations.lower[:, None] <= farthest) & (farthest <= locations.upper[:, None])
     else:
-        match &= (at.lower[:, None] < farthest) & (farthest < at.upper[:, None])
+        match &= (locations.lower[:, None] < farthest) & (farthest < locations.upper[:, None])
     if rule.center_radius > 0:
-        match &= _in_center(x, y, boxes, at.scale[:, None] * rule.center_radius, rule.center_region)
+        match &= _in_center(
+            x, y, boxes, locations.scale[:, None] * rule.center_radius, rule.center_region
+        )
 
     x1, y1, x2, y2 = boxes.unbind(-1)
     area = (x2 - x1) * (y2 - y1)

@@ -33,11 +33,12 @@ def centerness_loss(
     normalizer_floor: float = 1.0,
     reduction: str = "sum",
 ) -> Tensor:
-    """Binary cross entropy with logits, over the places that count.
+    """Binary cross entropy with logits, over the elements that count.
 
-    logits, target: [...]. A place counts where mask ([...] bool) is true, or labels ([...] integer)
-    is >= 0; every place does where neither is given. Elsewhere loss and gradient are 0, whatever
-    logits and target hold. An infinite logit costs 0 where the target is its limit, else infinity.
+    logits, target: [...]. An element counts where mask ([...] bool) is true, or labels ([...]
+    integer) is >= 0; every element does where neither is given. Elsewhere loss and gradient are 0,
+    whatever logits and target hold. An infinite logit costs 0 where the target is its limit, else
+    infinity.
     normalizer: the result is divided by max(normalizer, normalizer_floor).
     reduction: none ([...]) | sum | mean (sum / number of logits, 0 if there are none).
     Returns float32, float64 for float64 logits.

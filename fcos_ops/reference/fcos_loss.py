@@ -70,8 +70,8 @@ def losses_of_targets(
     if rule.normalizer == "positives":
         counts = totals
     normalizers = counts if normalize is None else normalize(counts).detach().to(real)
-    by_positives = normalizers[..., 0].clamp(min=1)
-    by_centerness = normalizers[..., 1].clamp(min=1e-6)
+    positives_normalizer = normalizers[..., 0].clamp(min=1)
+    centerness_normalizer = normalizers[..., 1].clamp(min=1e-6)
 
     def reduce(values: Tensor, normalizer: Tensor) -> Tensor:
         of_images = values.flatten(1).sum(1) / normalizer
@@ -82,7 +82,7 @@ def losses_of_targets(
             sigmoid_focal_loss(
                 logits, targets.labels, alpha=rule.alpha, gamma=rule.gamma, reduction="none"
             ),
-            by_positives,
+            positives_normalizer,
         ),
         reduce(
             iou_loss(
@@ -94,7 +94,7 @@ def losses_of_targets(
                 reduction="none",
                 eps=rule.eps,
             ),
-            by_centerness if rule.box_weight == "centerness" else by_positives,
+            centerness_normalizer if rule.box_weight == "centerness" else positives_normalizer,
         ),
         reduce(
             centerness_loss(
@@ -103,7 +103,7 @@ def losses_of_targets(
                 labels=targets.labels,
                 reduction="none",
             ),
-            by_positives,
+            positives_normalizer,
         ),
         num_pos,
         centerness_sum,

@@ -67,12 +67,12 @@ def nms_padded(
 
     kept = kept[torch.argsort(image[kept], stable=True)]
     owner = image[kept]
-    found = torch.bincount(owner, minlength=num_images)
-    rank = torch.arange(kept.shape[0], device=kept.device) - (found.cumsum(0) - found)[owner]
+    num_kept = torch.bincount(owner, minlength=num_images)
+    rank = torch.arange(kept.shape[0], device=kept.device) - (num_kept.cumsum(0) - num_kept)[owner]
     fits = rank < max_detections
     keep = kept.new_full((num_images, max_detections), -1)
     keep[owner[fits], rank[fits]] = kept[fits]
-    return PaddedKeep(keep, found.clamp(max=max_detections))
+    return PaddedKeep(keep, num_kept.clamp(max=max_detections))
 
 
 def _is_number(boxes: Tensor, scores: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ def _by_score(scores: Tensor, candidate: Tensor) -> Tensor:
 
 
 def _greedy(boxes: Tensor, group: Tensor, iou_threshold: float) -> Tensor:
-    """[N] bool, which boxes stay. boxes: [N, 4], best first. group: [N] integer; only boxes of a
-    group suppress each other."""
+    """[N] bool, which boxes are kept. boxes: [N, 4], best first. group: [N] integer; only boxes of
+    a group suppress each other."""
     kept = torch.zeros(boxes.shape[0], dtype=torch.bool, device=boxes.device)
     order = torch.argsort(group, stable=True)
     sizes = torch.unique_consecutive(group[order], return_counts=True)[1]
@@ -96,32 +96,32 @@ def _greedy(boxes: Tensor, group: Tensor, iou_threshold: float) -> Tensor:
 
 
 def _greedy_in_group(boxes: Tensor, iou_threshold: float) -> Tensor:
-    """[K] int64, which boxes stay. boxes: [N, 4], best first.
+    """[K] int64, which boxes are kept. boxes: [N, 4], best first.
 
-    Block by block: the best boxes left settle among themselves which of them stay, then what these
-    suppress is dropped from the rest.
+    Block by block: the best active boxes are resolved among themselves, then what the kept ones
+    suppress is dropped from the active rest.
     """
     kept = []
-    left = torch.arange(boxes.shape[0], device=boxes.device)
-    while left.numel() > 0:
-        block, left = left[:_BLOCK], left[_BLOCK:]
-        block = block[_settle(_overlaps(boxes[block], boxes[block], iou_threshold).triu(1))]
-        left = left[~_overlaps(boxes[block], boxes[left], iou_threshold).any(0)]
+    active = torch.arange(boxes.shape[0], device=boxes.device)
+    while active.numel() > 0:
+        block, active = active[:_BLOCK], active[_BLOCK:]
+        block = block[_resolve_block(_overlaps(boxes[block], boxes[block], iou_threshold).triu(1))]
+        active = active[~_overlaps(boxes[block], boxes[active], iou_threshold).any(0)]
         kept.append(block)
     return torch.cat(kept)
 
 
-def _settle(suppresses: Tensor) -> Tensor:
-    """[N] bool, which boxes stay. suppresses: [N, N] bool, strictly upper triangular.
+def _resolve_block(suppresses: Tensor) -> Tensor:
+    """[N] bool, which boxes are kept. suppresses: [N, N] bool, strictly upper triangular.
 
-    A box stays if no box that stays suppresses it. Each round is right for at least one box more,
-    from the best on; when a round changes nothing, it is right for all.
+    A box is kept if no kept box suppresses it. Each round is right for at least one box more, from
+    the best on; when a round changes nothing, it is right for all.
     """
-    stays = torch.ones_like(suppresses[0])
+    kept = torch.ones_like(suppresses[0])
     while True:
-        previous, stays = stays, ~(suppresses & stays[:, None]).any(0)
-        if torch.equal(previous, stays):
-            return stays
+        previous, kept = kept, ~(suppresses & kept[:, None]).any(0)
+        if torch.equal(previous, kept):
+            return kept
 
 
 def _overlaps(a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:

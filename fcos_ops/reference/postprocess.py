@@ -63,7 +63,7 @@ def postprocess(
     )
     sizes = image_sizes.to(device, dtype)
     for image in range(batch):
-        of_levels = [
+        level_candidates = [
             _level_candidates(
                 cls[image].to(dtype).flatten(1).T,
                 ctr[image].to(dtype).flatten(),
@@ -72,15 +72,17 @@ def postprocess(
             )
             for cls, box, ctr, level in zip(cls_logits, ltrb, centerness, levels, strict=True)
         ]
-        found = _Candidates(*(torch.cat(columns) for columns in zip(*of_levels, strict=True)))
-        found = _detections(found, sizes[image], rule)
+        selected = _Candidates(
+            *(torch.cat(columns) for columns in zip(*level_candidates, strict=True))
+        )
+        selected = _detections(selected, sizes[image], rule)
         if original_sizes is not None:
             original = original_sizes[image].to(device, dtype)
-            found = found._replace(boxes=_undo_resize(found.boxes, sizes[image], original))
-        count = found.scores.shape[0]
-        padded.boxes[image, :count] = found.boxes
-        padded.scores[image, :count] = found.scores
-        padded.labels[image, :count] = found.labels
+            selected = selected._replace(boxes=_undo_resize(selected.boxes, sizes[image], original))
+        count = selected.scores.shape[0]
+        padded.boxes[image, :count] = selected.boxes
+        padded.scores[image, :count] = selected.scores
+        padded.labels[image, :count] = selected.labels
         padded.count[image] = count
     return padded
 
@@ -135,26 +137,28 @@ def _decode(ltrb: Tensor, level: Level, normalized: bool, location_offset: float
     return torch.stack([x - left, y - top, x + right, y + bottom], -1).flatten(0, 1)
 
 
-def _detections(found: _Candidates, size: Tensor, rule: PostprocessRule) -> _Candidates:
+def _detections(selected: _Candidates, size: Tensor, rule: PostprocessRule) -> _Candidates:
     """What NMS keeps, by falling score, at most max_detections. size: [2] (height, width)."""
     if rule.clip == "before_nms":
-        found = _clip(found, size, rule.drop_empty)
-    class_ids = torch.zeros_like(found.labels) if rule.class_agnostic else found.labels
-    found = found.select(batched_nms(found.boxes, found.scores, class_ids, rule.iou_threshold))
+        selected = _clip(selected, size, rule.drop_empty)
+    class_ids = torch.zeros_like(selected.labels) if rule.class_agnostic else selected.labels
+    selected = selected.select(
+        batched_nms(selected.boxes, selected.scores, class_ids, rule.iou_threshold)
+    )
     if rule.max_detections_per_class is not None:
-        found = found.select(_rank_in_class(found.labels) < rule.max_detections_per_class)
-    found = found.select(slice(rule.max_detections))
+        selected = selected.select(_rank_in_class(selected.labels) < rule.max_detections_per_class)
+    selected = selected.select(slice(rule.max_detections))
     if rule.clip == "after_nms":
-        found = _clip(found, size, rule.drop_empty)
-    return found
+        selected = _clip(selected, size, rule.drop_empty)
+    return selected
 
 
-def _clip(found: _Candidates, size: Tensor, drop_empty: bool) -> _Candidates:
-    boxes = _clip_boxes(found.boxes, size)
-    found = found._replace(boxes=boxes)
+def _clip(selected: _Candidates, size: Tensor, drop_empty: bool) -> _Candidates:
+    boxes = _clip_boxes(selected.boxes, size)
+    selected = selected._replace(boxes=boxes)
     if not drop_empty:
-        return found
-    return found.select((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+        return selected
+    return selected.select((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
 
 
 def _clip_boxes(boxes: Tensor, size: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fcos_ops import ASSIGNMENT_RULES, Level
-from tests import nms_problem
 from tests.hostile import draw
 from tests.hostile.calls import Call
+from tests.inputs.nms import LAYOUTS, THRESHOLDS, integral, tied
 
 STRIDES = (1, 2, 4, 7, 8, 16, 32, 64, 100, 128)
 RANGES = ((-1.0, 64.0), (0.0, math.inf), (64, 128), (32.0, 1e8), (-math.inf, math.inf))
@@ -26,10 +26,10 @@ def _offsets(rng: Random, counts: list[int]) -> Tensor:
 
 
 def _scored(rng: Random, count: int) -> dict[str, Any]:
-    boxes = rng.choice(nms_problem.LAYOUTS)(count)
+    boxes = rng.choice(LAYOUTS)(count)
     if draw.often(rng, 0.1):
-        boxes = nms_problem.integral(count).double()
-    scores = torch.randn(count) if draw.often(rng, 0.5) else nms_problem.tied(count)
+        boxes = integral(count).double()
+    scores = torch.randn(count) if draw.often(rng, 0.5) else tied(count)
     scores = draw.sprinkled(rng, scores, (draw.NAN, draw.INF, -draw.INF, -0.0, 0.0, 1e-40))
     return {
         "boxes": draw.laid_out(rng, boxes.to(draw.dtype(rng))),
@@ -38,7 +38,7 @@ def _scored(rng: Random, count: int) -> dict[str, Any]:
 
 
 def _threshold(rng: Random) -> float:
-    return rng.choice([*nms_problem.THRESHOLDS, 0, 1, rng.random()])
+    return rng.choice([*THRESHOLDS, 0, 1, rng.random()])
 
 
 def _ids(rng: Random, count: int) -> Tensor:

@@ -68,7 +68,7 @@ def _recorded(call: Call) -> list[tuple[str, tuple[Any, ...]]]:
     calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def record(name: str, device_of: Tensor, *arguments: Any) -> None:
-        calls.append((name, (*arguments, *_native.place(device_of), None)))
+        calls.append((name, (*arguments, *_native.execution_context(device_of), None)))
         original(name, device_of, *arguments)
 
     original = _native.call

@@ -10,7 +10,7 @@ import torch
 
 import fcos_ops
 from tests.common import TOLERANCE, relative_error
-from tests.fcos_problem import make_problem
+from tests.inputs.fcos_loss import make_problem
 
 WRONG_BY = [-1e17, -1e8, -700.0, -87.0, -30.0, -3.0, -0.25, 0.0, 0.25, 3.0, 21.0, 40.0, 50.0]
 WRONG_BY += [87.0, 100.0, 700.0, 1e8, 1e17]

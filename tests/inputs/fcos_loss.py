@@ -123,11 +123,11 @@ def op_arguments(
     expected: Tensor | None = None,
 ) -> tuple[Any, ...]:
     boxes, labels, _ = problem.truth
-    grids = [n for level in problem.levels for n in level[:4]]
-    lengths = [n for level in problem.levels for n in level[4:]]
+    sizes_and_strides = [n for level in problem.levels for n in level[:4]]
+    scales_and_ranges = [n for level in problem.levels for n in level[4:]]
     targets = reference.assign_targets(problem.levels, *problem.truth)
     heads = [t for head in problem.heads for t in head]
     counts = torch.stack([targets.num_pos.to(torch.float32), targets.centerness_sum])
     rule = (0.5, True, *LOSS_RULES["improved"])
     inputs = (heads, targets.matched.int(), boxes, labels, counts, expected)
-    return (*inputs, grids, lengths, *rule, factor, *store)
+    return (*inputs, sizes_and_strides, scales_and_ranges, *rule, factor, *store)

@@ -9,7 +9,7 @@ import torch
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def remembered(function: _Function) -> _Function:
+def cached_by_identity(function: _Function) -> _Function:
     """Decorates a function of a tuple (a pyramid, a rule), which should not change what it returns:
     results for the last tuples are kept.
 

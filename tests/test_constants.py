@@ -1,0 +1,35 @@
+"""The words and limits that Python and csrc/ both state are the same."""
+
+import re
+
+import pytest
+
+from fcos_ops import _constants
+from tests.repository import REPOSITORY
+
+WORDS = [name for name, value in vars(_constants).items() if isinstance(value, tuple)]
+
+
+def source(name: str) -> str:
+    return (REPOSITORY / "csrc" / name).read_text()
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words(name: str) -> None:
+    text = source("bindings/words.h") + source("bindings/arguments.cpp")
+    lists = [tuple(re.findall(r'"(\w+)"', words)) for words in re.findall(r"= \{([^}]*)\}", text)]
+    assert getattr(_constants, name) in lists
+
+
+@pytest.mark.parametrize(
+    "value, name, statement",
+    [
+        (_constants.CPU_DEVICE, "include/fcos_ops/types.h", r"kCpuDevice = (-\d+);"),
+        (_constants.MAX_LEVELS, "include/fcos_ops/types.h", r"kMaxLevels = (\d+);"),
+        (_constants.MAX_GAMMA, "ops/checks.h", r"gamma <= (\S+);"),
+        (_constants.MAX_IOU_EPS, "ops/checks.h", r"eps <= (\S+);"),
+    ],
+)
+def test_limits(value: float, name: str, statement: str) -> None:
+    found = re.search(statement, source(name))
+    assert found is not None and float(found[1]) == value

@@ -1,0 +1,57 @@
+"""sigmoid_focal_loss of logits of any strides, anywhere in memory."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.inputs.focal_loss import assert_matches_reference, make_labels
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+@pytest.mark.parametrize(
+    "strided",
+    [
+        lambda x: x,
+        lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+        lambda x: x.permute(0, 2, 3, 1),
+        lambda x: x[:, ::2, 1:, 3:],
+        lambda x: x.flip(0).transpose(0, 3),
+        lambda x: x[:1].expand(3, -1, -1, -1),
+        lambda x: x[..., None].expand(-1, -1, -1, -1, 3).transpose(3, 4)[..., 2:],
+    ],
+    ids=["nchw", "channels_last", "nhwc_view", "slice", "transpose", "expand", "5d"],
+)
+def test_strides(strided: Any, dense: bool) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        logits = strided(torch.randn(2, 12, 9, 300, dtype=torch.float64) * 3).to(dtype)
+        labels = make_labels(logits, dense)
+        for reduction in ("sum", "none"):
+            assert_matches_reference(logits, labels, reduction=reduction)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("classes", [1, 3, 4, 8, 13, 80, 91])
+def test_lines_that_are_not_aligned(classes: int) -> None:
+    """Rows that start anywhere in memory, around the lengths of vectors and of tiles."""
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for rows in (1, 2, 7, 2049 // classes + 1):
+            for offset in (0, 1):
+                logits = (torch.randn(rows * classes + offset) * 4).to(dtype)[offset:]
+                logits = logits.reshape(rows, classes)
+                labels = make_labels(logits, False)
+                weight = torch.rand(rows)
+                assert_matches_reference(logits, labels)
+                assert_matches_reference(logits, labels.int(), weight=weight)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("height, width", [(1, 8), (7, 11), (9, 128), (4, 300)])
+def test_planes_that_are_not_aligned(height: int, width: int) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        planes = torch.randn(2 * 21 * height * width + 1).to(dtype)[1:]
+        logits = planes.reshape(2, 21, height, width).permute(0, 2, 3, 1)
+        labels = make_labels(logits, False)
+        assert_matches_reference(logits, labels)
+        assert_matches_reference(logits.clone(), labels, weight=torch.rand(labels.shape))
