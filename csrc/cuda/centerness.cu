@@ -98,7 +98,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
   const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
   return static_cast<std::size_t>(tiles.count()) * sizeof(double);
 }

@@ -247,7 +247,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspa
 
 namespace fcos_ops::cpu {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
   return static_cast<std::size_t>(
              assignment::RowBands(args.levels, args.num_levels, args.batch).count()) *
          sizeof(assignment::Counts);

@@ -342,7 +342,7 @@ Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context
 
 namespace fcos_ops::cpu {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs& args) {
+std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context&) {
   // Enough whether or not the gradients, which a query need not name, let rows be joined.
   const fcos::Runs runs(args.class_logits, args.num_levels, args.batch);
   return static_cast<std::size_t>(runs.count()) * sizeof(fcos::Sums);

@@ -239,7 +239,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
 
 namespace fcos_ops::cuda {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
   return static_cast<std::size_t>(assignment::make_pyramid<float>(args).tiles * args.batch) *
          sizeof(assignment::Counts);
 }

@@ -225,7 +225,7 @@ constexpr std::int64_t kMaxNumBoxes = 0x7fffffff - kRoundSize;
 
 namespace fcos_ops::cuda {
 
-std::size_t nms_workspace_size(const NmsArgs& args) {
+std::size_t nms_workspace_size(const NmsArgs& args, const Context&) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return 0;
   return args.box_dtype == DType::kFloat64
              ? suppression::NmsWorkspace<double>(nullptr, args.num_boxes, args.num_images).size

@@ -106,7 +106,7 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
 
 namespace fcos_ops::cuda {
 
-std::size_t postprocess_workspace_size(const PostprocessArgs& args) {
+std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context&) {
   std::size_t size = 0;
   math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
     size = detection::workspace_size<typename decltype(type)::type>(args);
