@@ -9,14 +9,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cpu/assign_targets/row_bands.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "math/centerness.h"
-#include "math/match_level.h"
+#include "math/match.h"
 
 namespace fcos_ops::cpu::assignment {
 namespace {

@@ -82,7 +82,7 @@ struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
     const auto* const numbers =
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
-    constexpr DType dtype = math::DTypeOf<Real>::value;
+    constexpr DType dtype = math::kDTypeOf<Real>;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
     positives = math::normalized_scale<Real>(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform

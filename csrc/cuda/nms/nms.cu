@@ -15,7 +15,7 @@
 //
 // Nothing but the order decides which boxes overlap first, and every bit is written by one thread
 // or by an integer OR, so results repeat bit by bit.
-#include "common/bit_width.h"
+#include "common/integers.h"
 #include "common/workspace.h"
 #include "cuda/common/device_radix_sort.h"
 #include "cuda/common/tiles.h"

@@ -2,7 +2,6 @@
 // high to low, then by index from low to high. For the kernels of nms.cu.
 #pragma once
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cuda/common/block_bitonic_sort.cuh"
 #include "cuda/common/runtime.cuh"
