@@ -25,7 +25,7 @@ struct MatchLevel {
   bool chebyshev, inclusive, complement;
 };
 
-// A level so, made from the arguments of the op.
+// That level, made from the arguments of the op.
 template <class Real>
 MatchLevel<Real> match_level(const AssignTargetsArgs& args, const AssignmentLevel& level) {
   MatchLevel<Real> result = {};

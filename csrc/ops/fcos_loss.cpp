@@ -31,9 +31,10 @@ bool has_levels(const FcosLossArgs& args) {
 }
 
 Status check_heads(const FcosLossArgs& args) {
+  const bool given = has_levels(args);
   return require({
-      {has_levels(args), "fcos_loss: levels must be given, of the sizes of the head outputs"},
-      {has_levels(args) && are_assignment_levels(args.levels, args.num_levels),
+      {given, "fcos_loss: levels must be given, of the sizes of the head outputs"},
+      {given && are_assignment_levels(args.levels, args.num_levels),
        "fcos_loss: levels must have sizes in [0, 2^31 - 2], strides > 0"},
       {are_heads(args), "fcos_loss: the head outputs of a level must have data and one size"},
       {(!args.class_gradient || is_head(args, args.class_gradient, args.num_classes)) &&
