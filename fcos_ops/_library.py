@@ -34,20 +34,46 @@ class Op:
     Behind its results a differentiable op returns a link (see `differentiable_once`) where it is
     called with its derivative.
 
-    reference: the twin that runs the reference, of an op that has one (see `define`).
+    Args:
+        schema: in the dispatcher's language, without the namespace.
+        kernel: computes on real tensors of CPU and CUDA; takes what the schema says, by position,
+            and checks sizes, dtypes and words: the dispatcher hands it whatever its caller has.
+        fake: allocates the outputs, with the strides that the kernel would give them.
+        reference: what the op `reference`, registered as <name>_reference, runs on the same
+            arguments. For references that read values, where a tracer could not follow: it sees
+            that op. Others are called as they are.
+        autograd: the derivative; its forward calls `Op.forward`, and returns a link behind the
+            results. Without it the outputs are not differentiable.
+        differentiable: how many of the first arguments, all tensors, may require a gradient. None:
+            those in the first argument, a list; an autograd.Function sees no tensors inside lists,
+            so it gets them one by one behind the other arguments.
+        tensor_lists: how many of the first arguments are lists of tensors; others hold none.
+        discrete: all results are whole numbers, so inputs with a tangent are no mistake.
     """
 
     reference: Op
 
     def __init__(
         self,
-        name: str,
+        schema: str,
+        *,
         kernel: Callable[..., Any],
-        autograd: type[torch.autograd.Function] | None,
-        differentiable: int | None,
-        tensor_lists: int,
-        discrete: bool,
+        fake: Callable[..., Any],
+        reference: Callable[..., Any] | None = None,
+        autograd: type[torch.autograd.Function] | None = None,
+        differentiable: int | None = 1,
+        tensor_lists: int = 0,
+        discrete: bool = False,
     ) -> None:
+        name = schema.split("(", 1)[0]
+        _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(name, _for_dispatcher(kernel), "CPU")
+        _LIBRARY.impl(name, _for_dispatcher(kernel), "CUDA")
+        torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
+        derivative = torch.library.fallthrough_kernel
+        if autograd is not None:
+            derivative = _without_link(autograd.apply, differentiable is None)
+        _LIBRARY.impl(name, derivative, "Autograd")
         self.name = name
         self.overload = getattr(torch.ops.fcos_ops, name).default
         self.kernel = kernel
@@ -57,6 +83,14 @@ class Op:
         # Function.apply without the Python around it, which is for function transforms; those go
         # through the dispatcher here.
         self.apply = autograd and super(torch.autograd.Function, autograd).apply  # type: ignore
+        if reference is not None:
+            self.reference = Op(
+                schema.replace(name, f"{name}_reference", 1),
+                kernel=reference,
+                fake=fake,
+                tensor_lists=tensor_lists,
+                discrete=discrete,
+            )
 
     def __call__(self, *arguments: Any) -> Any:
         if not runs_eagerly(self._flat(arguments)):
@@ -119,56 +153,6 @@ class Op:
                         f"fcos_ops.{self.name} does not support forward-mode derivatives, but "
                         f"{argument.name} has a tangent"
                     )
-
-
-def define(
-    schema: str,
-    *,
-    kernel: Callable[..., Any],
-    fake: Callable[..., Any],
-    reference: Callable[..., Any] | None = None,
-    autograd: type[torch.autograd.Function] | None = None,
-    differentiable: int | None = 1,
-    tensor_lists: int = 0,
-    discrete: bool = False,
-) -> Op:
-    """Registers an op: its schema, its kernel for CPU and CUDA, its shapes, its derivative.
-
-    Args:
-        schema: in the dispatcher's language, without the namespace.
-        kernel: computes on real tensors; takes what the schema says, by position, and checks
-            sizes, dtypes and words: the dispatcher hands it whatever its caller has.
-        fake: allocates the outputs, with the strides that the kernel would give them.
-        reference: what `Op.reference`, registered as <name>_reference, runs on the same arguments.
-            For references that read values, where a tracer could not follow: it sees this op.
-            Others are called as they are.
-        autograd: the derivative; its forward calls `Op.forward`, and returns a link behind the
-            results. Without it the outputs are not differentiable.
-        differentiable: how many of the first arguments, all tensors, may require a gradient. None:
-            those in the first argument, a list; an autograd.Function sees no tensors inside lists,
-            so it gets them one by one behind the other arguments.
-        tensor_lists: how many of the first arguments are lists of tensors; others hold none.
-        discrete: all results are whole numbers, so inputs with a tangent are no mistake.
-    """
-    name = schema.split("(", 1)[0]
-    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, _for_dispatcher(kernel), "CPU")
-    _LIBRARY.impl(name, _for_dispatcher(kernel), "CUDA")
-    torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
-    op = Op(name, kernel, autograd, differentiable, tensor_lists, discrete)
-    derivative = torch.library.fallthrough_kernel
-    if autograd is not None:
-        derivative = _without_link(autograd.apply, differentiable is None)
-    _LIBRARY.impl(name, derivative, "Autograd")
-    if reference is not None:
-        op.reference = define(
-            schema.replace(name, f"{name}_reference", 1),
-            kernel=reference,
-            fake=fake,
-            tensor_lists=tensor_lists,
-            discrete=discrete,
-        )
-    return op
 
 
 def _node_of(results: Any) -> Any:

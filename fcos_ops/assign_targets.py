@@ -214,7 +214,7 @@ _ARGUMENTS = (
     "float[] level_scales_and_ranges, float location_offset, float center_radius, "
     "str center_region, bool range_inclusive, str area_rule, float max_area, bool normalize_ltrb)"
 )
-_OP = _library.define(
+_OP = _library.Op(
     f"assign_targets{_ARGUMENTS} -> (Tensor labels, Tensor ltrb, Tensor centerness, "
     "Tensor matched, Tensor num_pos, Tensor centerness_sum)",
     kernel=_kernel,
@@ -224,7 +224,7 @@ _OP = _library.define(
 
 # What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts
 # being (num_pos, centerness_sum).
-MATCH_OP = _library.define(
+MATCH_OP = _library.Op(
     f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts)",
     kernel=_match_kernel,
     fake=_match_fake,

@@ -248,14 +248,14 @@ def _padded_fake(
     return _allocate(boxes, offsets, options[-1])
 
 
-_NMS_OP = _library.define(
+_NMS_OP = _library.Op(
     "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold) -> Tensor",
     kernel=_nms_kernel,
     fake=_nms_fake,
     reference=_nms_reference,
     discrete=True,
 )
-_PADDED_OP = _library.define(
+_PADDED_OP = _library.Op(
     "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor offsets, float iou_threshold, "
     "float? score_threshold, SymInt max_detections) -> (Tensor keep, Tensor count)",
     kernel=_padded_kernel,

@@ -200,7 +200,7 @@ def _fake(
     return _allocate(cls_logits[0], real, rule.max_detections)
 
 
-_OP = _library.define(
+_OP = _library.Op(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
     "Tensor? original_sizes, SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, "
     "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "

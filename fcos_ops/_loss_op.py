@@ -1,0 +1,190 @@
+"""Ops of losses that are sums over rows: one pass gives the loss and the gradients, stored."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fcos_ops import _checks, _library, _native, _views
+
+
+class LossOp:
+    """A loss as an op, and as another its gradient, for the backward pass of what is not stored.
+
+    Args:
+        name: of the op; that of the gradient is <name>_backward.
+        arguments: of both schemas, the tensors first, the reduction last.
+        stores: the names of the flags that say, one for each of the first arguments, which alone
+            are differentiable, whether the forward pass stores its gradient. A loss of two is
+            symmetric in them.
+        run: called as run(gradient_scale, loss, gradient, *arguments), fills those outputs that are
+            not None; the gradient is the one by the first argument.
+        allocate: makes an output of the shape of its first argument, of the dtype that is its
+            second.
+        losses: the shape of the losses with reduction "none", as error messages state it.
+        of_rows: that is the shape of the first argument without its last dimension, else all of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: str,
+        *,
+        stores: Sequence[str],
+        run: Callable[..., None],
+        allocate: Callable[[Tensor, torch.dtype], Tensor],
+        losses: str,
+        of_rows: bool = False,
+    ) -> None:
+        self._run, self._allocate, self._losses, self._of_rows = run, allocate, losses, of_rows
+        self._count = len(stores)
+        self._num_tensors = arguments.count("Tensor")
+        # Of the name that a class statement would give: graphs and error messages show it.
+        autograd = type(
+            "_" + name.title().replace("_", ""),
+            (torch.autograd.Function,),
+            {
+                "forward": staticmethod(self._forward),
+                "backward": staticmethod(_library.differentiable_once(self._backward)),
+            },
+        )
+        flags = ", ".join(f"bool {store}" for store in stores)
+        self._op = _library.Op(
+            f"{name}({arguments}, {flags}) -> (Tensor, Tensor[])",
+            kernel=self._kernel,
+            fake=self._fake,
+            autograd=autograd,
+            differentiable=self._count,
+        )
+        self._backward_op = _library.Op(
+            f"{name}_backward({arguments}, Tensor grad_loss) -> Tensor",
+            kernel=self._backward_kernel,
+            fake=self._backward_fake,
+        )
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """The loss.
+
+        A float16 gradient is recomputed in the backward pass, when its scale is known: without the
+        loss scale most of it would flush to zero.
+        """
+        is_recorded, is_reduced = torch.is_grad_enabled(), inputs[-1] != "none"
+        store = [
+            is_recorded and t.requires_grad and not (is_reduced and t.dtype == torch.float16)
+            for t in inputs[: self._count]
+        ]
+        loss, *_ = self._op(*inputs, *store)
+        return loss
+
+    def _fake(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        """The loss and those gradients that are to be stored, not yet computed."""
+        tensors, reduction = arguments[: self._count], arguments[-self._count - 1]
+        first, real = tensors[0], _native.compute_dtype(*tensors)
+        if reduction != "none":
+            loss = _views.empty((), real, first.device)
+        elif self._of_rows:
+            loss = _views.empty(first.shape[:-1], real, first.device)
+        else:
+            loss = self._allocate(first, real)
+        return loss, [
+            self._allocate(tensor, real if reduction == "none" else tensor.dtype)
+            for tensor, is_stored in zip(tensors, arguments[-self._count :], strict=True)
+            if is_stored
+        ]
+
+    def _kernel(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        inputs, store = arguments[: -self._count], arguments[-self._count :]
+        loss, gradients = self._fake(*arguments)
+        self._run(None, loss, gradients[0] if store[0] else None, *inputs)
+        if any(store[1:]):
+            self._run(None, None, gradients[-1], *_swapped(inputs))
+        return loss, gradients
+
+    def _backward_fake(self, *arguments: Any) -> Tensor:
+        first, reduction = arguments[0], arguments[-2]
+        real = _native.compute_dtype(*arguments[: self._count])
+        return self._allocate(first, real if reduction == "none" else first.dtype)
+
+    def _backward_kernel(self, *arguments: Any) -> Tensor:
+        """The gradient of the reduced loss by its first argument."""
+        *inputs, grad_loss = arguments
+        gradient = self._backward_fake(*arguments)
+        if inputs[-1] == "none":
+            shape = gradient.shape[:-1] if self._of_rows else gradient.shape
+            _checks.shape("grad_loss", grad_loss, shape, self._losses)
+            self._run(None, None, gradient, *inputs)
+            return gradient.mul_(self._spread(grad_loss))
+        real = _native.compute_dtype(*inputs[: self._count])
+        self._run(_views.cast("grad_loss", grad_loss, real), None, gradient, *inputs)
+        return gradient
+
+    def _spread(self, grad_losses: Tensor) -> Tensor:
+        """Derivatives by the losses, so that they can be multiplied with a gradient."""
+        return grad_losses[..., None] if self._of_rows else grad_losses
+
+    def _forward(self, ctx: Any, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        store = arguments[-self._count :]
+        loss, gradients = self._op.forward(*arguments)
+        ctx.options = arguments[self._num_tensors : -self._count]
+        unsaved = iter(gradients)
+        saved = [next(unsaved) if is_stored else None for is_stored in store]
+        if ctx.needs_input_grad[: self._count] != store:
+            saved += arguments[: self._num_tensors]
+        return loss, gradients, _library.save(ctx, arguments[0], *saved)
+
+    def _backward(self, ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        grad_inputs: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
+        if grad_loss is None:
+            return tuple(grad_inputs)
+        _, *saved = ctx.saved_tensors
+        stored, inputs = saved[: self._count], saved[self._count :]
+        for i, gradient in enumerate(stored):
+            if not ctx.needs_input_grad[i]:
+                continue
+            if gradient is None:
+                ordered = inputs if i == 0 else _swapped(inputs)
+                gradient = self._backward_op.forward(*ordered, *ctx.options, grad_loss)
+            elif ctx.options[-1] == "none":
+                # torch casts it to the dtype of its tensor
+                gradient = gradient * self._spread(grad_loss)
+            else:
+                gradient = _library.scale_gradient(ctx, gradient, grad_loss)
+            grad_inputs[i] = gradient
+        return tuple(grad_inputs)
+
+
+def _swapped(inputs: Sequence[Any]) -> Sequence[Any]:
+    """The inputs of a symmetric loss as those of the gradient by its second one."""
+    return (inputs[1], inputs[0], *inputs[2:])
+
+
+def run_in_chunks(
+    run: Callable[..., None],
+    dimensions: int,
+    gradient_scale: Tensor | None,
+    loss: Tensor | None,
+    gradient: Tensor | None,
+    inputs: Sequence[Any],
+    options: Sequence[Any],
+) -> bool:
+    """Calls `run` of a `LossOp` chunk by chunk where its inputs are large (see `_views.chunks`), so
+    that copies of them are small; returns whether they were.
+
+    options: behind the tensors: normalizer, its floor, the scale, what the op has else, reduction.
+    """
+    normalizer, floor, scale, *others, reduction = options
+    if reduction == "mean":
+        scale, reduction = scale / max(inputs[0].numel(), 1), "sum"
+    is_sum = reduction == "sum"
+    chunks = _views.chunks((*inputs, None if is_sum else loss, gradient), dimensions)
+    if len(chunks) == 1:
+        return False
+    options = (normalizer, floor, scale, *others, reduction)
+    sums = loss.new_empty(len(chunks)) if is_sum and loss is not None else None
+    for i, (*chunk, losses, chunk_gradient) in enumerate(chunks):
+        chunk_loss = losses if sums is None else sums[i]
+        run(gradient_scale, chunk_loss, chunk_gradient, *chunk, *options)
+    if loss is not None and sums is not None:
+        loss.copy_(sums.double().sum())
+    return True
