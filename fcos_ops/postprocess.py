@@ -77,18 +77,11 @@ def postprocess(
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
-    arguments = (
-        *heads,
-        image_sizes,
-        original_sizes,
-        *flatten_levels(levels),
-        normalized,
-        location_offset,
-        *rule,
+    op = _OP if _native.enabled("postprocess", first) else _OP.reference
+    convention = (normalized, location_offset)
+    return Detections(
+        *op(*heads, image_sizes, original_sizes, *flatten_levels(levels), *convention, *rule)
     )
-    if not _native.enabled("postprocess", first):
-        return Detections(*_OP.reference(*arguments))
-    return Detections(*_OP(*arguments))
 
 
 def _check_sizes(image_sizes: Tensor, original_sizes: Tensor | None, first: Tensor) -> None:
@@ -110,14 +103,10 @@ def _kernel(
     centerness: list[Tensor],
     image_sizes: Tensor,
     original_sizes: Tensor | None,
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    normalized: bool,
-    location_offset: float,
     *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rule = PostprocessRule(*options)
-    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+    flat_levels, convention_and_rule = options[:2], options[2:]
+    check_levels(*flat_levels)
     if not (cls_logits and ltrb and centerness):
         raise ValueError("cls_logits, ltrb and centerness must hold one tensor a level, got none")
     real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
@@ -134,70 +123,50 @@ def _kernel(
     if original_sizes is not None:
         original_sizes = _views.cast("original_sizes", original_sizes, image_sizes.dtype)
         original_sizes = _views.contiguous("original_sizes", original_sizes)
-    detections = _allocate(cls_logits[0], real, rule.max_detections)
+    detections = _allocate(cls_logits, ltrb, centerness, *options)
     _native.call(
         "postprocess",
         image_sizes,
         cls_logits,
         ltrb,
         centerness,
-        level_sizes_and_strides,
-        level_scales_and_ranges,
+        *flat_levels,
         image_sizes,
         original_sizes,
-        normalized,
-        location_offset,
-        *rule,
+        *convention_and_rule,
         *detections,
     )
     return detections
 
 
-def _reference(
-    cls_logits: list[Tensor],
-    ltrb: list[Tensor],
-    centerness: list[Tensor],
-    image_sizes: Tensor,
-    original_sizes: Tensor | None,
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    normalized: bool,
-    location_offset: float,
-    *options: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+def _reference(*arguments: Any) -> Detections:
+    cls_logits, ltrb, centerness, image_sizes, original_sizes, *options = arguments
     return reference.postprocess(
         cls_logits,
         ltrb,
         centerness,
         image_sizes,
         original_sizes=original_sizes,
-        levels=unflatten_levels(level_sizes_and_strides, level_scales_and_ranges),
-        rule=PostprocessRule(*options),
-        normalized=normalized,
-        location_offset=location_offset,
+        levels=unflatten_levels(*options[:2]),
+        rule=PostprocessRule(*options[4:]),
+        normalized=options[2],
+        location_offset=options[3],
     )
 
 
 def _allocate(
-    like: Tensor, real: torch.dtype, max_detections: int
+    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Boxes, scores, labels and count, not yet computed."""
-    batch, device = like.shape[0], like.device
+    real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
+    max_detections = PostprocessRule(*others[-len(PostprocessRule._fields) :]).max_detections
+    batch, device = cls_logits[0].shape[0], cls_logits[0].device
     return (
         torch.empty(batch, max_detections, 4, dtype=real, device=device),
         torch.empty(batch, max_detections, dtype=real, device=device),
         torch.empty(batch, max_detections, dtype=torch.int64, device=device),
         torch.empty(batch, dtype=torch.int64, device=device),
     )
-
-
-def _fake(
-    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
-    rule = PostprocessRule(*others[-len(PostprocessRule._fields) :])
-    return _allocate(cls_logits[0], real, rule.max_detections)
 
 
 _OP = _library.Op(
@@ -208,7 +177,7 @@ _OP = _library.Op(
     "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
-    fake=_fake,
+    fake=_allocate,
     reference=_reference,
     tensor_lists=3,
 )
