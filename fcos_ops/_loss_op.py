@@ -9,8 +9,25 @@ from torch import Tensor
 from fcos_ops import _checks, _library, _native, _views
 
 
-class LossOp:
+def stores_gradient(tensor: Tensor, reduction: str) -> bool:
+    """Whether the forward pass shall keep the gradient by `tensor`.
+
+    A float16 gradient is recomputed in the backward pass, when its scale is known: without the loss
+    scale most of it would flush to zero.
+    """
+    return (
+        tensor.requires_grad
+        and torch.is_grad_enabled()
+        and (tensor.dtype != torch.float16 or reduction == "none")
+    )
+
+
+class LossOp(_library.Op):
     """A loss as an op, and as another its gradient, for the backward pass of what is not stored.
+
+    A call takes the arguments and a flag for each gradient; it returns the loss, and a list of the
+    gradients that are stored, in the dtypes of their tensors, in that of the loss with reduction
+    "none".
 
     Args:
         name: of the op; that of the gradient is <name>_backward.
@@ -38,8 +55,7 @@ class LossOp:
         of_rows: bool = False,
     ) -> None:
         self._run, self._allocate, self._losses, self._of_rows = run, allocate, losses, of_rows
-        self._count = len(stores)
-        self._num_tensors = arguments.count("Tensor")
+        self._count, self._num_tensors = len(stores), arguments.count("Tensor")
         # Of the name that a class statement would give: graphs and error messages show it.
         autograd = type(
             "_" + name.title().replace("_", ""),
@@ -50,58 +66,44 @@ class LossOp:
             },
         )
         flags = ", ".join(f"bool {store}" for store in stores)
-        self._op = _library.Op(
+        super().__init__(
             f"{name}({arguments}, {flags}) -> (Tensor, Tensor[])",
             kernel=self._kernel,
-            fake=self._fake,
+            fake=self._allocate_outputs,
             autograd=autograd,
             differentiable=self._count,
         )
         self._backward_op = _library.Op(
             f"{name}_backward({arguments}, Tensor grad_loss) -> Tensor",
             kernel=self._backward_kernel,
-            fake=self._backward_fake,
+            fake=self._allocate_gradient,
         )
 
-    def __call__(self, *inputs: Any) -> Tensor:
-        """The loss.
-
-        A float16 gradient is recomputed in the backward pass, when its scale is known: without the
-        loss scale most of it would flush to zero.
-        """
-        is_recorded, is_reduced = torch.is_grad_enabled(), inputs[-1] != "none"
-        store = [
-            is_recorded and t.requires_grad and not (is_reduced and t.dtype == torch.float16)
-            for t in inputs[: self._count]
-        ]
-        loss, *_ = self._op(*inputs, *store)
-        return loss
-
-    def _fake(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-        """The loss and those gradients that are to be stored, not yet computed."""
-        tensors, reduction = arguments[: self._count], arguments[-self._count - 1]
-        first, real = tensors[0], _native.compute_dtype(*tensors)
+    def _allocate_outputs(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        first, reduction = arguments[0], arguments[-self._count - 1]
+        real = _native.compute_dtype(*arguments[: self._count])
         if reduction != "none":
             loss = _views.empty((), real, first.device)
         elif self._of_rows:
             loss = _views.empty(first.shape[:-1], real, first.device)
         else:
             loss = self._allocate(first, real)
-        return loss, [
-            self._allocate(tensor, real if reduction == "none" else tensor.dtype)
-            for tensor, is_stored in zip(tensors, arguments[-self._count :], strict=True)
-            if is_stored
-        ]
+        gradients = []
+        for i in range(self._count):
+            if arguments[i - self._count]:
+                dtype = real if reduction == "none" else arguments[i].dtype
+                gradients.append(self._allocate(arguments[i], dtype))
+        return loss, gradients
 
     def _kernel(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-        inputs, store = arguments[: -self._count], arguments[-self._count :]
-        loss, gradients = self._fake(*arguments)
-        self._run(None, loss, gradients[0] if store[0] else None, *inputs)
-        if any(store[1:]):
+        loss, gradients = self._allocate_outputs(*arguments)
+        inputs, stores_first = arguments[: -self._count], arguments[-self._count]
+        self._run(None, loss, gradients[0] if stores_first else None, *inputs)
+        if self._count == 2 and arguments[-1]:
             self._run(None, None, gradients[-1], *_swapped(inputs))
         return loss, gradients
 
-    def _backward_fake(self, *arguments: Any) -> Tensor:
+    def _allocate_gradient(self, *arguments: Any) -> Tensor:
         first, reduction = arguments[0], arguments[-2]
         real = _native.compute_dtype(*arguments[: self._count])
         return self._allocate(first, real if reduction == "none" else first.dtype)
@@ -109,7 +111,7 @@ class LossOp:
     def _backward_kernel(self, *arguments: Any) -> Tensor:
         """The gradient of the reduced loss by its first argument."""
         *inputs, grad_loss = arguments
-        gradient = self._backward_fake(*arguments)
+        gradient = self._allocate_gradient(*arguments)
         if inputs[-1] == "none":
             shape = gradient.shape[:-1] if self._of_rows else gradient.shape
             _checks.shape("grad_loss", grad_loss, shape, self._losses)
@@ -124,34 +126,37 @@ class LossOp:
         return grad_losses[..., None] if self._of_rows else grad_losses
 
     def _forward(self, ctx: Any, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        store = arguments[-self._count :]
-        loss, gradients = self._op.forward(*arguments)
+        loss, gradients = self.forward(*arguments)
+        ctx.store = store = arguments[-self._count :]
         ctx.options = arguments[self._num_tensors : -self._count]
-        unsaved = iter(gradients)
-        saved = [next(unsaved) if is_stored else None for is_stored in store]
+        saved = gradients
         if ctx.needs_input_grad[: self._count] != store:
-            saved += arguments[: self._num_tensors]
+            saved = [*gradients, *arguments[: self._num_tensors]]
         return loss, gradients, _library.save(ctx, arguments[0], *saved)
 
     def _backward(self, ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         grad_inputs: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
         if grad_loss is None:
             return tuple(grad_inputs)
-        _, *saved = ctx.saved_tensors
-        stored, inputs = saved[: self._count], saved[self._count :]
-        for i, gradient in enumerate(stored):
-            if not ctx.needs_input_grad[i]:
-                continue
-            if gradient is None:
-                ordered = inputs if i == 0 else _swapped(inputs)
-                gradient = self._backward_op.forward(*ordered, *ctx.options, grad_loss)
-            elif ctx.options[-1] == "none":
-                # torch casts it to the dtype of its tensor
-                gradient = gradient * self._spread(grad_loss)
-            else:
-                gradient = _library.scale_gradient(ctx, gradient, grad_loss)
-            grad_inputs[i] = gradient
+        _, *gradients = ctx.saved_tensors
+        inputs = gradients[-self._num_tensors :]  # where a gradient was not stored
+        for i, is_stored in enumerate(ctx.store):
+            stored = gradients.pop(0) if is_stored else None
+            if ctx.needs_input_grad[i]:
+                ordered = _swapped(inputs) if i == 1 else inputs
+                grad_inputs[i] = self._gradient(ctx, grad_loss, stored, ordered)
         return tuple(grad_inputs)
+
+    def _gradient(
+        self, ctx: Any, grad_loss: Tensor, stored: Tensor | None, inputs: Sequence[Any]
+    ) -> Tensor:
+        """The gradient by inputs[0], from what the forward pass stored, or else computed."""
+        if stored is None:
+            return self._backward_op.forward(*inputs, *ctx.options, grad_loss)
+        if ctx.options[-1] == "none":
+            # torch casts it to the dtype of its tensor.
+            return stored * self._spread(grad_loss)
+        return _library.scale_gradient(ctx, stored, grad_loss)
 
 
 def _swapped(inputs: Sequence[Any]) -> Sequence[Any]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _library, _native, _views, reference
-from fcos_ops._loss_op import LossOp, run_in_chunks
+from fcos_ops._loss_op import LossOp, run_in_chunks, stores_gradient
 
 
 def centerness_target(ltrb: Tensor) -> Tensor:
@@ -85,7 +85,11 @@ def centerness_loss(
             normalizer_floor=normalizer_floor,
             reduction=reduction,
         )
-    return _LOSS_OP(logits, target, mask, labels, divisor, normalizer_floor, scale, reduction)
+    store = stores_gradient(logits, reduction)
+    loss, *_ = _LOSS_OP(
+        logits, target, mask, labels, divisor, normalizer_floor, scale, reduction, store
+    )
+    return loss
 
 
 def _check(
@@ -142,9 +146,14 @@ def _run(
 ) -> None:
     """Fills the outputs that are not None."""
     real = _native.compute_dtype(logits)
-    inputs = (logits, target, mask, labels)
-    if target.dtype != real or not all([t is None or t.is_contiguous() for t in inputs]):
-        outputs = (gradient_scale, loss, gradient)
+    if not (
+        target.dtype == real
+        and logits.is_contiguous()
+        and target.is_contiguous()
+        and (mask is None or mask.is_contiguous())
+        and (labels is None or labels.is_contiguous())
+    ):
+        outputs, inputs = (gradient_scale, loss, gradient), (logits, target, mask, labels)
         options = (normalizer, normalizer_floor, scale, reduction)
         if run_in_chunks(_run, logits.dim(), *outputs, inputs, options):
             return

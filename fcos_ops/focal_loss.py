@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _native, _views, reference
-from fcos_ops._loss_op import LossOp, run_in_chunks
+from fcos_ops._loss_op import LossOp, run_in_chunks, stores_gradient
 
 
 def sigmoid_focal_loss(
@@ -67,7 +67,11 @@ def sigmoid_focal_loss(
             normalizer_floor=normalizer_floor,
             reduction=reduction,
         )
-    return _OP(logits, labels, weight, divisor, normalizer_floor, scale, alpha, gamma, reduction)
+    store = stores_gradient(logits, reduction)
+    loss, *_ = _OP(
+        logits, labels, weight, divisor, normalizer_floor, scale, alpha, gamma, reduction, store
+    )
+    return loss
 
 
 def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str) -> None:

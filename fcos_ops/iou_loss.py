@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _native, _views, reference
-from fcos_ops._loss_op import LossOp
+from fcos_ops._loss_op import LossOp, stores_gradient
 
 
 def iou_loss(
@@ -76,7 +76,7 @@ def iou_loss(
             reduction=reduction,
             eps=eps,
         )
-    return _OP(
+    loss, *_ = _OP(
         pred,
         target,
         weight,
@@ -87,7 +87,10 @@ def iou_loss(
         box_format,
         eps,
         reduction,
+        stores_gradient(pred, reduction),
+        stores_gradient(target, reduction),
     )
+    return loss
 
 
 def _check(

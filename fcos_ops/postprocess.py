@@ -78,9 +78,9 @@ def postprocess(
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
     op = _OP if _native.enabled("postprocess", first) else _OP.reference
-    convention = (normalized, location_offset)
+    sizes = (image_sizes, original_sizes)
     return Detections(
-        *op(*heads, image_sizes, original_sizes, *flatten_levels(levels), *convention, *rule)
+        *op(*heads, *sizes, *flatten_levels(levels), normalized, location_offset, *rule)
     )
 
 
@@ -105,7 +105,8 @@ def _kernel(
     original_sizes: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    flat_levels, convention_and_rule = options[:2], options[2:]
+    *flat_levels, normalized, location_offset = options[:4]
+    rule = PostprocessRule(*options[4:])
     check_levels(*flat_levels)
     if not (cls_logits and ltrb and centerness):
         raise ValueError("cls_logits, ltrb and centerness must hold one tensor a level, got none")
@@ -123,7 +124,7 @@ def _kernel(
     if original_sizes is not None:
         original_sizes = _views.cast("original_sizes", original_sizes, image_sizes.dtype)
         original_sizes = _views.contiguous("original_sizes", original_sizes)
-    detections = _allocate(cls_logits, ltrb, centerness, *options)
+    detections = _allocate(cls_logits[0], real, rule.max_detections)
     _native.call(
         "postprocess",
         image_sizes,
@@ -133,7 +134,9 @@ def _kernel(
         *flat_levels,
         image_sizes,
         original_sizes,
-        *convention_and_rule,
+        normalized,
+        location_offset,
+        *rule,
         *detections,
     )
     return detections
@@ -155,18 +158,24 @@ def _reference(*arguments: Any) -> Detections:
 
 
 def _allocate(
-    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
+    like: Tensor, real: torch.dtype, max_detections: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Boxes, scores, labels and count, not yet computed."""
-    real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
-    max_detections = PostprocessRule(*others[-len(PostprocessRule._fields) :]).max_detections
-    batch, device = cls_logits[0].shape[0], cls_logits[0].device
+    batch, device = like.shape[0], like.device
     return (
         torch.empty(batch, max_detections, 4, dtype=real, device=device),
         torch.empty(batch, max_detections, dtype=real, device=device),
         torch.empty(batch, max_detections, dtype=torch.int64, device=device),
         torch.empty(batch, dtype=torch.int64, device=device),
     )
+
+
+def _fake(
+    cls_logits: list[Tensor], ltrb: list[Tensor], centerness: list[Tensor], *others: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
+    rule = PostprocessRule(*others[-len(PostprocessRule._fields) :])
+    return _allocate(cls_logits[0], real, rule.max_detections)
 
 
 _OP = _library.Op(
@@ -177,7 +186,7 @@ _OP = _library.Op(
     "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
-    fake=_allocate,
+    fake=_fake,
     reference=_reference,
     tensor_lists=3,
 )
