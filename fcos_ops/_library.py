@@ -93,7 +93,7 @@ class Op:
             )
 
     def __call__(self, *arguments: Any) -> Any:
-        if not runs_eagerly(self._flat(arguments)):
+        if not runs_eagerly(self._flat(arguments) if self.tensor_lists else arguments):
             return self._dispatch(arguments)
         if self.apply is not None:
             if self.differentiable is None:
@@ -109,7 +109,7 @@ class Op:
             return self._dispatch(arguments)
 
     def forward(self, *arguments: Any) -> Any:
-        if runs_eagerly(self._flat(arguments)):
+        if runs_eagerly(self._flat(arguments) if self.tensor_lists else arguments):
             try:
                 return self.kernel(*arguments)
             except BufferError:
@@ -118,10 +118,8 @@ class Op:
             return self._dispatch(arguments)
 
     def _flat(self, arguments: tuple[Any, ...]) -> Iterable[Any]:
-        if self.tensor_lists:
-            lists, others = arguments[: self.tensor_lists], arguments[self.tensor_lists :]
-            return chain.from_iterable((*lists, others))
-        return arguments
+        lists, others = arguments[: self.tensor_lists], arguments[self.tensor_lists :]
+        return chain.from_iterable((*lists, others))
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
         if _is_dynamo_compiling():

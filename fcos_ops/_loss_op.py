@@ -135,33 +135,30 @@ class LossOp(_library.Op):
         return loss, gradients, _library.save(ctx, arguments[0], *saved)
 
     def _backward(self, ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        grad_inputs: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
+        needed = ctx.needs_input_grad
+        grad_inputs: list[Tensor | None] = [None] * len(needed)
         if grad_loss is None:
             return tuple(grad_inputs)
-        _, *gradients = ctx.saved_tensors
-        inputs = gradients[-self._num_tensors :]  # where a gradient was not stored
+        _, *saved = ctx.saved_tensors
         for i, is_stored in enumerate(ctx.store):
-            stored = gradients.pop(0) if is_stored else None
-            if ctx.needs_input_grad[i]:
-                ordered = _swapped(inputs) if i == 1 else inputs
-                grad_inputs[i] = self._gradient(ctx, grad_loss, stored, ordered)
+            stored = saved.pop(0) if is_stored else None
+            if not needed[i]:
+                continue
+            if stored is None:
+                inputs = saved[-self._num_tensors :]
+                inputs = _swapped(inputs) if i == 1 else inputs
+                grad_inputs[i] = self._backward_op.forward(*inputs, *ctx.options, grad_loss)
+            elif ctx.options[-1] == "none":
+                # torch casts it to the dtype of its tensor.
+                grad_inputs[i] = stored * self._spread(grad_loss)
+            else:
+                grad_inputs[i] = _library.scale_gradient(ctx, stored, grad_loss)
         return tuple(grad_inputs)
 
-    def _gradient(
-        self, ctx: Any, grad_loss: Tensor, stored: Tensor | None, inputs: Sequence[Any]
-    ) -> Tensor:
-        """The gradient by inputs[0], from what the forward pass stored, or else computed."""
-        if stored is None:
-            return self._backward_op.forward(*inputs, *ctx.options, grad_loss)
-        if ctx.options[-1] == "none":
-            # torch casts it to the dtype of its tensor.
-            return stored * self._spread(grad_loss)
-        return _library.scale_gradient(ctx, stored, grad_loss)
 
-
-def _swapped(inputs: Sequence[Any]) -> Sequence[Any]:
+def _swapped(inputs: Sequence[Any]) -> list[Any]:
     """The inputs of a symmetric loss as those of the gradient by its second one."""
-    return (inputs[1], inputs[0], *inputs[2:])
+    return [inputs[1], inputs[0], *inputs[2:]]
 
 
 def run_in_chunks(
