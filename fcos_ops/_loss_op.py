@@ -55,7 +55,11 @@ class LossOp(_library.Op):
         of_rows: bool = False,
     ) -> None:
         self._run, self._allocate, self._losses, self._of_rows = run, allocate, losses, of_rows
-        self._count, self._num_tensors = len(stores), arguments.count("Tensor")
+        count, self._num_tensors = len(stores), arguments.count("Tensor")
+        # Parts of the arguments of a call, for which it saves time to be sliced only once.
+        self._differentiable = slice(count)
+        self._inputs, self._store = slice(-count), slice(-count, None)
+        self._is_symmetric = count == 2
         # Of the name that a class statement would give: graphs and error messages show it.
         autograd = type(
             "_" + name.title().replace("_", ""),
@@ -69,9 +73,9 @@ class LossOp(_library.Op):
         super().__init__(
             f"{name}({arguments}, {flags}) -> (Tensor, Tensor[])",
             kernel=self._kernel,
-            fake=self._allocate_outputs,
+            fake=self._fake,
             autograd=autograd,
-            differentiable=self._count,
+            differentiable=count,
         )
         self._backward_op = _library.Op(
             f"{name}_backward({arguments}, Tensor grad_loss) -> Tensor",
@@ -79,33 +83,39 @@ class LossOp(_library.Op):
             fake=self._allocate_gradient,
         )
 
-    def _allocate_outputs(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-        first, reduction = arguments[0], arguments[-self._count - 1]
-        real = _native.compute_dtype(*arguments[: self._count])
+    def _kernel(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        inputs, store = arguments[self._inputs], arguments[self._store]
+        loss, gradients = self._allocate_outputs(inputs, store)
+        self._run(None, loss, gradients[0] if store[0] else None, *inputs)
+        if self._is_symmetric and store[1]:
+            self._run(None, None, gradients[-1], *_swapped(inputs))
+        return loss, gradients
+
+    def _fake(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
+        return self._allocate_outputs(arguments[self._inputs], arguments[self._store])
+
+    def _allocate_outputs(
+        self, inputs: Sequence[Any], store: Sequence[bool]
+    ) -> tuple[Tensor, list[Tensor]]:
+        tensors, reduction = inputs[self._differentiable], inputs[-1]
+        real = _native.compute_dtype(*tensors)
+        first, gradients = tensors[0], []
         if reduction != "none":
             loss = _views.empty((), real, first.device)
         elif self._of_rows:
             loss = _views.empty(first.shape[:-1], real, first.device)
         else:
             loss = self._allocate(first, real)
-        gradients = []
-        for i in range(self._count):
-            if arguments[i - self._count]:
-                dtype = real if reduction == "none" else arguments[i].dtype
-                gradients.append(self._allocate(arguments[i], dtype))
-        return loss, gradients
-
-    def _kernel(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-        loss, gradients = self._allocate_outputs(*arguments)
-        inputs, stores_first = arguments[: -self._count], arguments[-self._count]
-        self._run(None, loss, gradients[0] if stores_first else None, *inputs)
-        if self._count == 2 and arguments[-1]:
-            self._run(None, None, gradients[-1], *_swapped(inputs))
+        if True in store:
+            for tensor, is_stored in zip(tensors, store, strict=True):
+                if is_stored:
+                    dtype = real if reduction == "none" else tensor.dtype
+                    gradients.append(self._allocate(tensor, dtype))
         return loss, gradients
 
     def _allocate_gradient(self, *arguments: Any) -> Tensor:
         first, reduction = arguments[0], arguments[-2]
-        real = _native.compute_dtype(*arguments[: self._count])
+        real = _native.compute_dtype(*arguments[self._differentiable])
         return self._allocate(first, real if reduction == "none" else first.dtype)
 
     def _backward_kernel(self, *arguments: Any) -> Tensor:
@@ -117,7 +127,7 @@ class LossOp(_library.Op):
             _checks.shape("grad_loss", grad_loss, shape, self._losses)
             self._run(None, None, gradient, *inputs)
             return gradient.mul_(self._spread(grad_loss))
-        real = _native.compute_dtype(*inputs[: self._count])
+        real = _native.compute_dtype(*inputs[self._differentiable])
         self._run(_views.cast("grad_loss", grad_loss, real), None, gradient, *inputs)
         return gradient
 
@@ -127,10 +137,10 @@ class LossOp(_library.Op):
 
     def _forward(self, ctx: Any, *arguments: Any) -> tuple[Tensor, list[Tensor], Tensor | None]:
         loss, gradients = self.forward(*arguments)
-        ctx.store = store = arguments[-self._count :]
-        ctx.options = arguments[self._num_tensors : -self._count]
+        ctx.store = store = arguments[self._store]
+        ctx.options = arguments[self._num_tensors :][self._inputs]
         saved = gradients
-        if ctx.needs_input_grad[: self._count] != store:
+        if ctx.needs_input_grad[self._differentiable] != store:
             saved = [*gradients, *arguments[: self._num_tensors]]
         return loss, gradients, _library.save(ctx, arguments[0], *saved)
 

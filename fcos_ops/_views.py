@@ -52,6 +52,14 @@ def needs_copy(tensor: Tensor) -> bool:
     return tensor.dim() > 4 and not tensor.is_contiguous()
 
 
+def level_view(name: str, tensor: Tensor) -> Tensor:
+    """A [..., C] tensor, or a contiguous copy where its rows are too irregular for one level view.
+    BufferError as of `contiguous`."""
+    if tensor.dim() <= 4 or tensor.is_contiguous():
+        return tensor
+    return contiguous(name, tensor)
+
+
 CHUNK_SIZE = 2**22  # elements that an op copies at a time, where it must
 
 

@@ -121,9 +121,7 @@ def _check(
 
 def _target_kernel(ltrb: Tensor) -> Tensor:
     target = _target_fake(ltrb)
-    if _views.needs_copy(ltrb):
-        ltrb = _views.contiguous("ltrb", ltrb)
-    _native.call("centerness_target", ltrb, ltrb, target)
+    _native.call("centerness_target", ltrb, _views.level_view("ltrb", ltrb), target)
     return target
 
 
@@ -145,9 +143,8 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None."""
-    real = _native.compute_dtype(logits)
     if not (
-        target.dtype == real
+        target.dtype == (torch.float64 if logits.dtype == torch.float64 else torch.float32)
         and logits.is_contiguous()
         and target.is_contiguous()
         and (mask is None or mask.is_contiguous())
@@ -157,8 +154,9 @@ def _run(
         options = (normalizer, normalizer_floor, scale, reduction)
         if run_in_chunks(_run, logits.dim(), *outputs, inputs, options):
             return
+        target = _views.cast("target", target, _native.compute_dtype(logits))
         logits = _views.contiguous("logits", logits)
-        target = _views.contiguous("target", _views.cast("target", target, real))
+        target = _views.contiguous("target", target)
         mask = None if mask is None else _views.contiguous("mask", mask)
         labels = None if labels is None else _views.contiguous("labels", labels)
     _native.call(

@@ -118,8 +118,7 @@ def _run(
         if run_in_chunks(_run, logits.dim() - 1, *outputs, inputs, options):
             return
     real = _native.compute_dtype(logits)
-    if _views.needs_copy(logits):
-        logits = _views.contiguous("logits", logits)
+    logits = _views.level_view("logits", logits)
     if labels.is_floating_point():
         labels = _views.cast("labels", labels, real)
         if logits.is_contiguous() or _views.needs_copy(labels):

@@ -136,17 +136,13 @@ def _run(
 ) -> None:
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
     real = _native.compute_dtype(pred, target)
-    if _views.needs_copy(pred):
-        pred = _views.contiguous("pred", pred)
-    if _views.needs_copy(target):
-        target = _views.contiguous("target", target)
     if weight is not None:
         weight = _views.contiguous("weight", _views.cast("weight", weight, real))
     _native.call(
         "iou_loss",
         pred,
-        pred,
-        target,
+        _views.level_view("pred", pred),
+        _views.level_view("target", target),
         kind,
         box_format,
         eps,
