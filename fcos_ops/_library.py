@@ -20,6 +20,7 @@ _peek_interpreter_stack = torch._C._functorch.peek_interpreter_stack
 _get_tracing_state = torch._C._get_tracing_state
 # torch.autograd.grad(is_grads_batched=True) shows on no interpreter stack.
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
+_keeps_graph = torch._C._autograd._get_current_graph_task_keep_graph
 _top_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
@@ -189,15 +190,15 @@ def _without_link(apply: Callable[..., Any], spread_first: bool) -> Callable[...
 
 
 # No subclass of Tensor and no symbolic number is among them; tuples and lists hold plain numbers.
-_PLAIN = {Tensor, torch.nn.Parameter, type(None), int, float, bool, str, tuple, list}
+_are_plain = {Tensor, torch.nn.Parameter, type(None), int, float, bool, str, tuple, list}.issuperset
 
 
 def runs_eagerly(arguments: Iterable[Any]) -> bool:
     """Whether the tensors are plain ones and no tracer or function transform looks on."""
     return (
         not _is_dynamo_compiling()
-        and _PLAIN.issuperset(map(type, arguments))
-        and _len_torch_dispatch_stack() == 0
+        and _are_plain(map(type, arguments))
+        and not _len_torch_dispatch_stack()
         and _peek_interpreter_stack() is None
         and _get_tracing_state() is None
         and forward_ad._current_level < 0
@@ -222,8 +223,8 @@ def may_overwrite_saved(ctx: Any, saved: Sequence[Tensor], grad_outputs: Sequenc
     return (
         ctx.owns_saved
         and runs_eagerly((*saved, *grad_outputs))
+        and not _keeps_graph()
         and not any([t is not None and _is_batched(t) for t in grad_outputs])
-        and not torch._C._autograd._get_current_graph_task_keep_graph()
     )
 
 

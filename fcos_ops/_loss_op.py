@@ -60,6 +60,7 @@ class LossOp(_library.Op):
         self._differentiable = slice(count)
         self._inputs, self._store = slice(-count), slice(-count, None)
         self._is_symmetric = count == 2
+        self._no_gradients: tuple[None, ...] = (None,) * (arguments.count(",") + 1 + count)
         # Of the name that a class statement would give: graphs and error messages show it.
         autograd = type(
             "_" + name.title().replace("_", ""),
@@ -145,25 +146,24 @@ class LossOp(_library.Op):
         return loss, gradients, _library.save(ctx, arguments[0], *saved)
 
     def _backward(self, ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad
-        grad_inputs: list[Tensor | None] = [None] * len(needed)
         if grad_loss is None:
-            return tuple(grad_inputs)
+            return self._no_gradients
         _, *saved = ctx.saved_tensors
-        for i, is_stored in enumerate(ctx.store):
-            stored = saved.pop(0) if is_stored else None
-            if not needed[i]:
+        gradients: list[Tensor | None] = [*self._no_gradients]
+        for i, is_needed in enumerate(ctx.needs_input_grad[self._differentiable]):
+            stored = saved.pop(0) if ctx.store[i] else None
+            if not is_needed:
                 continue
             if stored is None:
                 inputs = saved[-self._num_tensors :]
                 inputs = _swapped(inputs) if i == 1 else inputs
-                grad_inputs[i] = self._backward_op.forward(*inputs, *ctx.options, grad_loss)
+                gradients[i] = self._backward_op.forward(*inputs, *ctx.options, grad_loss)
             elif ctx.options[-1] == "none":
                 # torch casts it to the dtype of its tensor.
-                grad_inputs[i] = stored * self._spread(grad_loss)
+                gradients[i] = stored * self._spread(grad_loss)
             else:
-                grad_inputs[i] = _library.scale_gradient(ctx, stored, grad_loss)
-        return tuple(grad_inputs)
+                gradients[i] = _library.scale_gradient(ctx, stored, grad_loss)
+        return tuple(gradients)
 
 
 def _swapped(inputs: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Target assignment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import mul
 from typing import Any
 
@@ -111,43 +112,36 @@ def _allocate_matches(
     )
 
 
-def _kernel(*arguments: Any) -> tuple[Tensor, ...]:
-    _check_values(*arguments)
-    targets = _allocate(*arguments)
-    _run((*targets, None, None, None), *arguments)
-    return targets
-
-
-def _match_kernel(*arguments: Any) -> tuple[Tensor, ...]:
-    _check_values(*arguments)
-    matches = _allocate_matches(*arguments)
-    _run((*(None,) * 6, *matches), *arguments)
-    return matches
-
-
-def _check_values(boxes: Tensor, labels: Tensor, offsets: Tensor, *options: Any) -> None:
-    """Checks what the sizes of the outputs are made of."""
-    check_levels(*options[:2])
-    _views.check_offsets_to_copy(offsets, boxes.shape[0])
-
-
-def _run(
-    outputs: Sequence[Tensor | None],
+def _compute(
+    allocate: Callable[..., tuple[Tensor, ...]],
+    before: tuple[None, ...],
+    behind: tuple[None, ...],
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
-    *levels_and_rule: Any,
-) -> None:
-    """Fills those outputs that are not None: what `_allocate` and `_allocate_matches` make."""
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
+    *rule: Any,
+) -> tuple[Tensor, ...]:
+    """What `allocate` makes, computed. The native function takes other outputs, too, which are not
+    needed: some before those, some behind them."""
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+    _views.check_offsets_to_copy(offsets, boxes.shape[0])
+    outputs = allocate(boxes, labels, offsets, level_sizes_and_strides)
     _native.call(
         "assign_targets",
         boxes,
         _views.contiguous("boxes", boxes),
         _views.contiguous("labels", labels),
         _views.contiguous("offsets", offsets),
-        *levels_and_rule,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
+        *rule,
+        *before,
         *outputs,
+        *behind,
     )
+    return outputs
 
 
 def _reference(boxes: Tensor, labels: Tensor, offsets: Tensor, *options: Any) -> Targets:
@@ -165,7 +159,7 @@ _ARGUMENTS = (
 _OP = _library.Op(
     f"assign_targets{_ARGUMENTS} -> (Tensor labels, Tensor ltrb, Tensor centerness, "
     "Tensor matched, Tensor num_pos, Tensor centerness_sum)",
-    kernel=_kernel,
+    kernel=partial(_compute, _allocate, (), (None,) * 3),
     fake=_allocate,
     reference=_reference,
 )
@@ -174,6 +168,6 @@ _OP = _library.Op(
 # being (num_pos, centerness_sum).
 MATCH_OP = _library.Op(
     f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts)",
-    kernel=_match_kernel,
+    kernel=partial(_compute, _allocate_matches, (None,) * 6, ()),
     fake=_allocate_matches,
 )

@@ -154,9 +154,9 @@ def _run(
         options = (normalizer, normalizer_floor, scale, reduction)
         if run_in_chunks(_run, logits.dim(), *outputs, inputs, options):
             return
-        target = _views.cast("target", target, _native.compute_dtype(logits))
+        real = _native.compute_dtype(logits)
         logits = _views.contiguous("logits", logits)
-        target = _views.contiguous("target", target)
+        target = _views.contiguous("target", _views.cast("target", target, real))
         mask = None if mask is None else _views.contiguous("mask", mask)
         labels = None if labels is None else _views.contiguous("labels", labels)
     _native.call(

@@ -117,16 +117,16 @@ def _run(
         options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction)
         if run_in_chunks(_run, logits.dim() - 1, *outputs, inputs, options):
             return
-    real = _native.compute_dtype(logits)
     logits = _views.level_view("logits", logits)
     if labels.is_floating_point():
-        labels = _views.cast("labels", labels, real)
+        labels = _views.cast("labels", labels, _native.compute_dtype(logits))
         if logits.is_contiguous() or _views.needs_copy(labels):
             labels = _views.contiguous("labels", labels)
     else:
         labels = _views.contiguous("labels", labels)
     if weight is not None:
-        weight = _views.contiguous("weight", _views.cast("weight", weight, real))
+        weight = _views.cast("weight", weight, _native.compute_dtype(logits))
+        weight = _views.contiguous("weight", weight)
     _native.call(
         "sigmoid_focal_loss",
         logits,

@@ -135,9 +135,9 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
-    real = _native.compute_dtype(pred, target)
     if weight is not None:
-        weight = _views.contiguous("weight", _views.cast("weight", weight, real))
+        weight = _views.cast("weight", weight, _native.compute_dtype(pred, target))
+        weight = _views.contiguous("weight", weight)
     _native.call(
         "iou_loss",
         pred,

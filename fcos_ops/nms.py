@@ -200,11 +200,16 @@ def _allocate(
 
 
 def _padded_kernel(
-    boxes: Tensor, scores: Tensor, classes: Tensor | None, offsets: Tensor, *options: Any
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor | None,
+    offsets: Tensor,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_detections: int,
 ) -> tuple[Tensor, Tensor]:
-    iou_threshold, score_threshold, _ = options
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
-    keep, count = _allocate(boxes, scores, classes, offsets, *options)
+    keep, count = _allocate(boxes, scores, classes, offsets, max_detections)
     threshold = math.nan if score_threshold is None else score_threshold
     _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)
     return keep, count

@@ -78,10 +78,16 @@ def postprocess(
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
     op = _OP if _native.enabled("postprocess", first) else _OP.reference
-    sizes = (image_sizes, original_sizes)
-    return Detections(
-        *op(*heads, *sizes, *flatten_levels(levels), normalized, location_offset, *rule)
+    detections = op(
+        *heads,
+        image_sizes,
+        original_sizes,
+        *flatten_levels(levels),
+        normalized,
+        location_offset,
+        *rule,
     )
+    return Detections(*detections)
 
 
 def _check_sizes(image_sizes: Tensor, original_sizes: Tensor | None, first: Tensor) -> None:
@@ -103,11 +109,14 @@ def _kernel(
     centerness: list[Tensor],
     image_sizes: Tensor,
     original_sizes: Tensor | None,
+    level_sizes_and_strides: Sequence[int],
+    level_scales_and_ranges: Sequence[float],
+    normalized: bool,
+    location_offset: float,
     *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *flat_levels, normalized, location_offset = options[:4]
-    rule = PostprocessRule(*options[4:])
-    check_levels(*flat_levels)
+    rule = PostprocessRule(*options)
+    check_levels(level_sizes_and_strides, level_scales_and_ranges)
     if not (cls_logits and ltrb and centerness):
         raise ValueError("cls_logits, ltrb and centerness must hold one tensor a level, got none")
     real = _native.compute_dtype(cls_logits[0], ltrb[0], centerness[0])
@@ -131,7 +140,8 @@ def _kernel(
         cls_logits,
         ltrb,
         centerness,
-        *flat_levels,
+        level_sizes_and_strides,
+        level_scales_and_ranges,
         image_sizes,
         original_sizes,
         normalized,
