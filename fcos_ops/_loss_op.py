@@ -56,11 +56,12 @@ class LossOp(_library.Op):
     ) -> None:
         self._run, self._allocate, self._losses, self._of_rows = run, allocate, losses, of_rows
         count, self._num_tensors = len(stores), arguments.count("Tensor")
-        # Parts of the arguments of a call, for which it saves time to be sliced only once.
+        # Parts of the arguments of a call, made here as each call would need time for them.
         self._differentiable = slice(count)
         self._inputs, self._store = slice(-count), slice(-count, None)
         self._is_symmetric = count == 2
-        self._no_gradients: tuple[None, ...] = (None,) * (arguments.count(",") + 1 + count)
+        num_arguments = arguments.count(",") + 1 + count
+        self._no_gradients: tuple[None, ...] = (None,) * num_arguments
         # Of the name that a class statement would give: graphs and error messages show it.
         autograd = type(
             "_" + name.title().replace("_", ""),
