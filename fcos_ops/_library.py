@@ -220,12 +220,12 @@ def save(ctx: Any, like: Tensor, *tensors: Tensor | None) -> Tensor | None:
 
 def may_overwrite_saved(ctx: Any, saved: Sequence[Tensor], grad_outputs: Sequence[Any]) -> bool:
     """Whether nobody can ask for the saved tensors again: eager, graph not kept, no hooks."""
-    return (
-        ctx.owns_saved
-        and runs_eagerly((*saved, *grad_outputs))
-        and not _keeps_graph()
-        and not any([t is not None and _is_batched(t) for t in grad_outputs])
-    )
+    if not ctx.owns_saved or _keeps_graph() or not runs_eagerly((*saved, *grad_outputs)):
+        return False
+    for tensor in grad_outputs:
+        if tensor is not None and _is_batched(tensor):
+            return False
+    return True
 
 
 def scale_gradient(ctx: Any, gradient: Tensor, grad_output: Tensor) -> Tensor:
