@@ -55,9 +55,7 @@ def needs_copy(tensor: Tensor) -> bool:
 def level_view(name: str, tensor: Tensor) -> Tensor:
     """A [..., C] tensor, or a contiguous copy where its rows are too irregular for one level view.
     BufferError as of `contiguous`."""
-    if tensor.dim() <= 4 or tensor.is_contiguous():
-        return tensor
-    return contiguous(name, tensor)
+    return tensor if tensor.dim() <= 4 else contiguous(name, tensor)
 
 
 CHUNK_SIZE = 2**22  # elements that an op copies at a time, where it must
