@@ -57,7 +57,8 @@ std::size_t bound_centerness_loss(Arguments& in) {
   mask.expect_dtype(only(DType::kUInt8));
   labels.expect_dtype(kIntegers);
   if (mask.given() && labels.given()) {
-    raise(PyExc_ValueError, "mask and labels were both given; at most one of them can be");
+    raise(PyExc_ValueError,
+          "mask must be None where labels are given, got a tensor of shape " + mask.shape());
   }
   const Tensor& selection = mask.given() ? mask : labels;
   selection.expect_count(count);
