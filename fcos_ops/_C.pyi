@@ -120,6 +120,38 @@ def fcos_scale_gradients(
     workspace: Tensor | None,
     /,
 ) -> int: ...
+def group_norm(
+    maps: Tensors,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    eps: float,
+    activation: str,
+    normalized: Tensors,
+    statistics: Tensor,
+    device: int,
+    stream: int,
+    num_threads: int,
+    workspace: Tensor | None,
+    /,
+) -> int: ...
+def group_norm_backward(
+    maps: Tensors,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    activation: str,
+    statistics: Tensor,
+    grad_normalized: Tensors,
+    grad_maps: Tensors,
+    grad_weight: Tensor | None,
+    grad_bias: Tensor | None,
+    device: int,
+    stream: int,
+    num_threads: int,
+    workspace: Tensor | None,
+    /,
+) -> int: ...
 def iou_loss(
     pred: Tensor,
     target: Tensor,

@@ -17,6 +17,7 @@ if importlib.util.find_spec("torch") is not None:
     from fcos_ops.centerness import centerness_loss, centerness_target
     from fcos_ops.fcos_loss import fcos_loss, mean_over_processes
     from fcos_ops.focal_loss import sigmoid_focal_loss
+    from fcos_ops.group_norm import group_norm
     from fcos_ops.iou_loss import iou_loss
     from fcos_ops.levels import Level, pyramid_levels
     from fcos_ops.nms import batched_nms, nms, nms_padded
@@ -55,6 +56,7 @@ __all__ = [
     "get_cmake_dir",
     "get_include",
     "get_library_dir",
+    "group_norm",
     "iou_loss",
     "mean_over_processes",
     "nms",

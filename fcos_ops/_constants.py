@@ -6,6 +6,7 @@ BOX_FORMATS = ("xyxy", "ltrb")
 CENTER_REGIONS = ("clipped", "chebyshev")
 AREA_RULES = ("exact", "float32_complement")
 BOX_WEIGHTS = ("centerness", "uniform")
+ACTIVATIONS = ("none", "relu")
 NORMALIZERS = ("positives", "per_image")
 THRESHOLD_ON = ("class", "score")
 RANK_BY = ("class", "score")
@@ -20,6 +21,7 @@ MAX_LEVELS = 16
 # csrc/ops/checks.h
 MAX_SIZE = 2**31 - 2  # cells of a level on one axis
 MAX_GAMMA = 3e38
+MAX_NORM_EPS = 3e38
 MIN_IOU_EPS, MAX_IOU_EPS = 1.2e-38, 3e38  # normal float32 numbers
 
 # csrc/bindings/arguments.cpp

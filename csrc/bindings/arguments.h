@@ -170,6 +170,8 @@ std::size_t bound_centerness_loss(Arguments& in);
 std::size_t bound_centerness_target(Arguments& in);
 std::size_t bound_fcos_loss(Arguments& in);
 std::size_t bound_fcos_scale_gradients(Arguments& in);
+std::size_t bound_group_norm(Arguments& in);
+std::size_t bound_group_norm_backward(Arguments& in);
 std::size_t bound_iou_loss(Arguments& in);
 std::size_t bound_nms(Arguments& in);
 std::size_t bound_postprocess(Arguments& in);

@@ -6,6 +6,7 @@
 #include "fcos_ops/centerness.h"
 #include "fcos_ops/fcos_loss.h"
 #include "fcos_ops/focal_loss.h"
+#include "fcos_ops/group_norm.h"
 #include "fcos_ops/iou_loss.h"
 #include "fcos_ops/nms.h"
 #include "fcos_ops/postprocess.h"
@@ -21,6 +22,13 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace, cons
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& context);
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context);
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context);
+
+std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context& context);
+Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context);
+std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args,
+                                               const Context& context);
+Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspace,
+                           const Context& context);
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context& context);
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context);

@@ -50,6 +50,9 @@ inline bool is_focal_gamma(double gamma) { return gamma >= 0.0 && gamma <= 3e38;
 
 inline bool is_iou_eps(double eps) { return eps >= 1.17549435e-38 && eps <= 3e38; }
 
+// Added to a variance.
+inline bool is_norm_eps(double eps) { return eps >= 0.0 && eps <= 3e38; }
+
 inline bool is_iou_threshold(double threshold) { return threshold >= 0.0 && threshold <= 1.0; }
 
 // True if an array may have these sizes: see kMaxElements.

@@ -26,6 +26,17 @@ Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) {
   return without_cuda("fcos_scale_gradients: this library was built without CUDA");
 }
 
+std::size_t group_norm_workspace_size(const GroupNormArgs&, const Context&) { return 0; }
+Status group_norm(const GroupNormArgs&, Workspace, const Context&) {
+  return without_cuda("group_norm: this library was built without CUDA");
+}
+std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs&, const Context&) {
+  return 0;
+}
+Status group_norm_backward(const GroupNormBackwardArgs&, Workspace, const Context&) {
+  return without_cuda("group_norm_backward: this library was built without CUDA");
+}
+
 std::size_t iou_loss_workspace_size(const IouLossArgs&, const Context&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) {
   return without_cuda("iou_loss: this library was built without CUDA");

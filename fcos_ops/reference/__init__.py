@@ -11,6 +11,7 @@ from .assign_targets import assign_targets
 from .centerness import centerness_loss, centerness_target
 from .fcos_loss import fcos_loss
 from .focal_loss import sigmoid_focal_loss
+from .group_norm import group_norm
 from .iou_loss import iou_loss
 from .nms import batched_nms, nms, nms_padded
 from .postprocess import postprocess
@@ -21,6 +22,7 @@ __all__ = [
     "centerness_loss",
     "centerness_target",
     "fcos_loss",
+    "group_norm",
     "iou_loss",
     "nms",
     "nms_padded",

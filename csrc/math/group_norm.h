@@ -1,0 +1,113 @@
+// Mean and variance of a group, and the maths of one element of group normalization and of its
+// gradient (Wu and He, arXiv 1803.08494).
+#pragma once
+
+#include <cmath>
+
+#include "math/elementary.h"
+
+namespace fcos_ops::math {
+
+// Mean (base + offset) and sum of squared deviations from it of some values. The base is one of
+// them: where the mean is large beside the deviations, the differences to it are exact.
+template <class Real>
+struct Moments {
+  Real base, offset, squares;
+};
+
+// The moments of `count` values from the sums of their differences to `base`, which must be one of
+// them, and of the squares: what cancels is then at most `count` times as large as the result.
+template <class Real>
+FCOS_HD Moments<Real> moments_of_sums(Real base, Real sum, Real sum_of_squares, Real count) {
+  const Real offset = sum / count, squares = sum_of_squares - sum * offset;
+  return {base, offset, squares < Real(0) ? Real(0) : squares};
+}
+
+// The moments of a union of disjoint sets: sums of deviations from the mean of the first.
+template <class Real>
+class MergedMoments {
+ public:
+  FCOS_HD explicit MergedMoments(Real base, Real offset) : base_(base), offset_(offset) {}
+
+  template <class Other>
+  FCOS_HD void add(const Moments<Other>& set, Real count) {
+    const Real difference = (Real(set.base) - base_) + (Real(set.offset) - offset_);
+    sum_ += count * difference;
+    squares_ += Real(set.squares) + count * difference * difference;
+    count_ += count;
+  }
+  // Adds what another one, of the same base and offset, has added.
+  FCOS_HD void add(const MergedMoments& other) {
+    sum_ += other.sum_;
+    squares_ += other.squares_;
+    count_ += other.count_;
+  }
+
+  FCOS_HD Moments<Real> moments() const {
+    const Moments<Real> result = moments_of_sums(Real(0), sum_, squares_, count_);
+    return {base_, offset_ + result.offset, result.squares};
+  }
+
+ private:
+  Real base_, offset_, sum_ = 0, squares_ = 0, count_ = 0;
+};
+
+// Mean and 1 / sqrt(variance + eps) of a group, as they are kept; 0 and 0 of one without elements.
+struct GroupStatistics {
+  double mean, inverse_deviation;
+};
+template <class Real>
+FCOS_HD GroupStatistics group_statistics(const Moments<Real>& moments, double count, double eps) {
+  if (!(count > 0)) return {0, 0};
+  const double variance = static_cast<double>(moments.squares) / count;
+  return {static_cast<double>(moments.base) + static_cast<double>(moments.offset),
+          1.0 / std::sqrt(variance + eps)};
+}
+
+// What normalizes the elements of a channel. The mean in two parts, of which the first is near
+// enough to x for an exact difference where it matters.
+template <class Real>
+struct ChannelNorm {
+  Real mean_high, mean_low, scale, bias;
+
+  FCOS_HD Real centered(Real x) const { return (x - mean_high) - mean_low; }
+};
+template <class Real>
+FCOS_HD ChannelNorm<Real> channel_norm(const GroupStatistics& group, Real weight, Real bias) {
+  const auto high = static_cast<Real>(group.mean);
+  const auto low = static_cast<Real>(group.mean - static_cast<double>(high));
+  return {high, low, static_cast<Real>(group.inverse_deviation) * weight, bias};
+}
+
+// `centered` is x without the mean.
+template <bool kRelu, class Real>
+FCOS_HD Real normalized(Real centered, Real scale, Real bias) {
+  const Real y = multiply_add_in_loss(centered, scale, bias);
+  return kRelu && y < Real(0) ? Real(0) : y;
+}
+
+// The derivative by what goes into the activation: 0 where a ReLU cut off. It passes a NaN, as
+// torch's does.
+template <bool kRelu, class Real>
+FCOS_HD Real before_activation(Real gradient, Real centered, Real scale, Real bias) {
+  const Real y = multiply_add_in_loss(centered, scale, bias);
+  return kRelu && y <= Real(0) ? Real(0) : gradient;
+}
+
+// The derivative by x, of a group of `count` elements, is
+//   scale * gradient - constant - slope * centered,
+// with the gradient by what goes into the activation. Of the group `sum` is the sum of weight *
+// gradient, `product_sum` that of weight * gradient * centered.
+template <class Real>
+struct GradientOffsets {
+  Real constant, slope;
+};
+template <class Real>
+FCOS_HD GradientOffsets<Real> gradient_offsets(double inverse_deviation, double sum,
+                                               double product_sum, double count) {
+  const double per_element = inverse_deviation / count;
+  return {static_cast<Real>(per_element * sum),
+          static_cast<Real>(per_element * inverse_deviation * inverse_deviation * product_sum)};
+}
+
+}  // namespace fcos_ops::math

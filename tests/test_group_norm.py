@@ -1,0 +1,25 @@
+"""group_norm against the float64 reference."""
+
+import pytest
+import torch
+
+import fcos_ops
+from tests.common import DTYPES
+from tests.inputs.group_norm import (
+    ACTIVATIONS,
+    LAYOUTS,
+    assert_matches_reference,
+    make_maps,
+    make_parameters,
+)
+
+
+@pytest.mark.every_device
+@LAYOUTS
+@ACTIVATIONS
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_dtype(dtype: torch.dtype, activation: str | None, layout: torch.memory_format) -> None:
+    maps = [x.to(dtype) for x in make_maps(layout=layout)]
+    weight, bias = (p.to(dtype) for p in make_parameters())
+    assert_matches_reference(maps, weight, bias, groups=4, activation=activation)
+    assert isinstance(fcos_ops.group_norm(maps[0], weight, bias, groups=4), torch.Tensor)
