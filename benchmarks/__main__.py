@@ -25,6 +25,7 @@ OPS = (
     "iou_loss",
     "centerness",
     "fcos_loss",
+    "group_norm",
     "nms",
     "postprocess",
     "calls",

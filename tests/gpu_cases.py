@@ -89,6 +89,19 @@ def _fcos(ops: Any, *inputs: Any) -> Any:
     return [loss.detach() for loss in losses], gradients
 
 
+def _group_norm_inputs(seed: int) -> tuple[Any, ...]:
+    torch.manual_seed(seed)
+    maps = [torch.randn(BATCH, 64, h, w).to(memory_format=torch.channels_last) for h, w in SIZES]
+    return maps, torch.rand(64) + 0.5, torch.randn(64)
+
+
+def _group_norm(ops: Any, maps: list[Tensor], weight: Tensor, bias: Tensor) -> Any:
+    leaves = [x.detach().requires_grad_() for x in (*maps, weight, bias)]
+    results = ops.group_norm(leaves[:-2], *leaves[-2:], groups=8, activation="relu")
+    gradients = torch.autograd.grad(results, leaves, [torch.ones_like(x) for x in results])
+    return [x.detach() for x in results], gradients
+
+
 def _nms_padded(ops: Any, boxes: Tensor, scores: Tensor, offsets: Tensor) -> Any:
     limits = {"iou_threshold": 0.5, "score_threshold": 0.1, "max_detections": DETECTIONS}
     return ops.nms_padded(boxes, scores, None, offsets, **limits)
@@ -115,6 +128,7 @@ CASES = {
         False,
     ),
     "fcos_loss": GpuCase(_fcos_inputs, _fcos, False),
+    "group_norm": GpuCase(_group_norm_inputs, _group_norm, False),
     "nms_padded": GpuCase(
         lambda seed: (_boxes(seed), torch.rand(200), _offsets()), _nms_padded, True
     ),

@@ -23,33 +23,41 @@ FCOS_HD Moments<Real> moments_of_sums(Real base, Real sum, Real sum_of_squares, 
   return {base, offset, squares < Real(0) ? Real(0) : squares};
 }
 
-// The moments of a union of disjoint sets: sums of deviations from the mean of the first.
+// What MergedMoments adds up: of sets, or of other sums from the same base and offset.
+template <class Real>
+struct MomentSums {
+  Real sum, squares, count;
+};
+
+// The moments of a union of disjoint sets, from the deviations from base + offset.
 template <class Real>
 class MergedMoments {
  public:
-  FCOS_HD explicit MergedMoments(Real base, Real offset) : base_(base), offset_(offset) {}
+  FCOS_HD MergedMoments(Real base, Real offset) : base_(base), offset_(offset) {}
 
   template <class Other>
   FCOS_HD void add(const Moments<Other>& set, Real count) {
-    const Real difference = (Real(set.base) - base_) + (Real(set.offset) - offset_);
-    sum_ += count * difference;
-    squares_ += Real(set.squares) + count * difference * difference;
-    count_ += count;
+    const Real difference =
+        (static_cast<Real>(set.base) - base_) + (static_cast<Real>(set.offset) - offset_);
+    const Real product = count * difference;
+    add({product, static_cast<Real>(set.squares) + product * difference, count});
   }
-  // Adds what another one, of the same base and offset, has added.
-  FCOS_HD void add(const MergedMoments& other) {
-    sum_ += other.sum_;
-    squares_ += other.squares_;
-    count_ += other.count_;
+  FCOS_HD void add(const MomentSums<Real>& sums) {
+    sums_.sum += sums.sum;
+    sums_.squares += sums.squares;
+    sums_.count += sums.count;
   }
 
+  FCOS_HD const MomentSums<Real>& sums() const { return sums_; }
+
   FCOS_HD Moments<Real> moments() const {
-    const Moments<Real> result = moments_of_sums(Real(0), sum_, squares_, count_);
-    return {base_, offset_ + result.offset, result.squares};
+    const Moments<Real> all = moments_of_sums(Real(0), sums_.sum, sums_.squares, sums_.count);
+    return {base_, offset_ + all.offset, all.squares};
   }
 
  private:
-  Real base_, offset_, sum_ = 0, squares_ = 0, count_ = 0;
+  Real base_, offset_;
+  MomentSums<Real> sums_ = {0, 0, 0};
 };
 
 // Mean and 1 / sqrt(variance + eps) of a group, as they are kept; 0 and 0 of one without elements.

@@ -21,6 +21,7 @@ DIFFERENTIABLE = {
     "iou_loss": ("pred", "target"),
     "centerness_loss": ("logits",),
     "fcos_loss": ("cls_logits", "ltrb", "centerness"),
+    "group_norm": ("maps", "weight", "bias"),
 }
 LOSSES = tuple(DIFFERENTIABLE)
 NUM_LOSSES = 3  # of the fields of FcosLosses, the first ones

@@ -78,6 +78,15 @@ def _fcos(*inputs: Tensor) -> tuple[Tensor, ...]:
     return tuple(fcos_ops.fcos_loss(*heads, *truth, levels=LEVELS))
 
 
+def _maps(n: int) -> tuple[Tensor, ...]:
+    maps = torch.randn(n, 4, 6, 5), torch.randn(n, 4, 2, 3)
+    return *maps, torch.rand(4) + 0.5, torch.randn(4)
+
+
+def _group_norm(first: Tensor, second: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return tuple(fcos_ops.group_norm([first, second], w, b, groups=2, activation="relu"))
+
+
 def _postprocess(*inputs: Tensor) -> tuple[Tensor, ...]:
     sizes, original = inputs[_IN_HEADS:]
     return tuple(
@@ -142,6 +151,7 @@ EVERY_OP = {
         _fcos,
         _IN_HEADS,
     ),
+    "group_norm": EveryOp(("maps[0]", "maps[1]", "weight", "bias"), _maps, _group_norm, 4),
     "nms": EveryOp(
         ("boxes", "scores"),
         lambda n: (boxes(n), torch.rand(n)),

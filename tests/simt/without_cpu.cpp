@@ -18,6 +18,15 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) { retu
 Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) { return kNoCpu; }
 Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) { return kNoCpu; }
 
+std::size_t group_norm_workspace_size(const GroupNormArgs&, const Context&) { return 0; }
+Status group_norm(const GroupNormArgs&, Workspace, const Context&) { return kNoCpu; }
+std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs&, const Context&) {
+  return 0;
+}
+Status group_norm_backward(const GroupNormBackwardArgs&, Workspace, const Context&) {
+  return kNoCpu;
+}
+
 std::size_t iou_loss_workspace_size(const IouLossArgs&, const Context&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) { return kNoCpu; }
 

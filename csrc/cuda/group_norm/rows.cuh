@@ -1,0 +1,117 @@
+// Levels whose channels are neighbours in memory (channels_last). A thread takes a vector of 16
+// bytes, channels of one group, of every so many-th location of a tile, so that a block reads whole
+// lines; of 256 channels of two bytes a warp takes a location.
+#pragma once
+
+#include "cuda/group_norm/tiling.cuh"
+
+namespace fcos_ops::cuda::norm {
+
+// The place of this thread in a tile.
+template <class T>
+struct RowThread {
+  std::int32_t column, row, rows;  // column: of the vector, `rows` locations at a time
+  bool is_active;                  // one of the rows * columns threads that fit into the block
+
+  __device__ __forceinline__ explicit RowThread(std::int32_t channels) {
+    const std::int32_t columns = channels / kVector<T>, thread = threadIdx.x;
+    rows = static_cast<std::int32_t>(kThreads) / columns;
+    column = thread % columns;
+    row = thread / columns;
+    is_active = row < rows;
+  }
+
+  __device__ __forceinline__ std::int32_t channel() const { return column * kVector<T>; }
+
+  // Locations that row `r` of the block has of `count`.
+  __device__ __forceinline__ std::int32_t locations(std::int32_t r, std::int32_t count) const {
+    return r < count ? (count - r + rows - 1) / rows : 0;
+  }
+};
+
+// The vectors of one column in a tile.
+template <class View>
+struct TileColumn {
+  const View& view;
+  std::int64_t image, first;
+  std::int32_t channel;
+  bool is_line;
+
+  __device__ __forceinline__ TileColumn(const View& view, const Tile& tile, std::int32_t channel)
+      : view(view),
+        image(tile.image),
+        first(tile.first),
+        channel(channel),
+        is_line(view.stride_y == view.width * view.stride_x) {}
+
+  __device__ __forceinline__ std::int64_t offset(std::int32_t location) const {
+    const std::int64_t index = first + location;
+    return channel + (is_line ? image * view.stride_batch + index * view.stride_x
+                              : element_offset(view, image, index));
+  }
+  template <class T>
+  __device__ __forceinline__ Vector<T> load(std::int32_t location) const {
+    return load_vector(static_cast<const T*>(view.data) + offset(location));
+  }
+  template <class T, class Real>
+  __device__ __forceinline__ void store(const Real (&values)[kVector<T>],
+                                        std::int32_t location) const {
+    store_values<T>(values, static_cast<T*>(view.data) + offset(location));
+  }
+};
+
+// What normalizes the channels of a thread's vector.
+template <class T>
+struct VectorNorm {
+  using Real = math::Real<T>;
+  Real mean_high, mean_low, scale[kVector<T>], bias[kVector<T>];
+
+  __device__ __forceinline__ void set(const NormArguments<Real>& args,
+                                      const math::GroupStatistics& group, std::int32_t channel) {
+#pragma unroll
+    for (int i = 0; i < kVector<T>; ++i) {
+      const auto norm = math::channel_norm(group, args.weight[channel + i], args.bias[channel + i]);
+      mean_high = norm.mean_high;
+      mean_low = norm.mean_low;
+      scale[i] = norm.scale;
+      bias[i] = norm.bias;
+    }
+  }
+
+  __device__ __forceinline__ Real centered(Real x) const { return (x - mean_high) - mean_low; }
+};
+
+// The tiles of a kernel that goes over the maps for the second time: a run of neighbours, so that a
+// block rarely meets more than two maps, from the last on, which the cache still holds.
+struct TileRange {
+  std::int64_t first, end;
+
+  __device__ __forceinline__ explicit TileRange(std::int64_t count) {
+    const std::int64_t per_block = (count + gridDim.x - 1) / gridDim.x;
+    end = count - blockIdx.x * per_block;
+    first = end > per_block ? end - per_block : 0;
+  }
+};
+
+// The tiles of the map of tile `index`: their first, and how many.
+struct MapTiles {
+  std::int64_t first, count;
+
+  __device__ __forceinline__ MapTiles(std::int64_t index, const Tile& tile, std::int64_t locations)
+      : first(index - tile.first / kTile), count((locations + kTile - 1) / kTile) {}
+};
+
+// How threads share the tiles of a map when they add up what each group has of them: a thread takes
+// every `parts`-th of a group.
+struct MergeThread {
+  std::int32_t group, part, parts;
+
+  __device__ __forceinline__ explicit MergeThread(std::int32_t groups) {
+    const std::int32_t thread = threadIdx.x;
+    parts = static_cast<std::int32_t>(kThreads) / groups;
+    group = thread % groups;
+    part = thread / groups;
+  }
+};
+
+}  // namespace fcos_ops::cuda::norm

@@ -1,0 +1,91 @@
+// How the levels of a group norm are shared out over blocks, and what a thread needs of them.
+#pragma once
+
+#include "common/dtypes.h"
+#include "cuda/common/tiles.h"
+#include "cuda/common/vectors.cuh"
+#include "fcos_ops/group_norm.h"
+#include "math/group_norm.h"
+
+namespace fcos_ops::cuda::norm {
+
+inline constexpr unsigned kThreads = 256;
+inline constexpr std::int64_t kTile = 128;  // locations
+
+// Blocks of a kernel over tiles of rows, beyond which each takes several: 3 for each of 132 SMs
+// forward, where a thread needs few registers, 2 backward.
+inline constexpr std::int64_t kBlocks = 396, kBackwardBlocks = 264;
+
+// Vectors that a thread has on their way at a time, forward and backward.
+inline constexpr int kInFlight = 4, kBackwardInFlight = 2;
+
+// Sizes and parameters, whatever the direction.
+template <class Real>
+struct NormArguments {
+  const Real* weight;
+  const Real* bias;
+  std::int64_t batch;
+  std::int32_t channels, groups, per_group;
+
+  template <class Args>
+  static NormArguments of(const Args& args) {
+    return {static_cast<const Real*>(args.weight),
+            static_cast<const Real*>(args.bias),
+            args.batch,
+            static_cast<std::int32_t>(args.channels),
+            static_cast<std::int32_t>(args.groups),
+            static_cast<std::int32_t>(args.channels / args.groups)};
+  }
+
+  // The index of a group's statistics.
+  FCOS_HD std::int64_t index(std::int32_t level, std::int64_t image, std::int32_t group) const {
+    return (level * batch + image) * groups + group;
+  }
+};
+
+// Which levels are taken by rows, in tiles of locations, and which group by group (see rows.cuh and
+// planes.cuh). Those of the other kind have no locations in `tiles`.
+struct Partition {
+  Tiles tiles;
+  std::int32_t plane_level[kMaxLevels];
+  std::int32_t num_planes;
+};
+
+// By rows: where the channels of a location are neighbours in all tensors and fall into vectors of
+// 16 bytes, each of one group, no more than there are threads.
+template <class Args, class... Views>
+Partition partition_of(const Args& args, const Views*... views) {
+  const std::int64_t vector = 16 / (args.dtype == DType::kFloat64   ? 8
+                                    : args.dtype == DType::kFloat32 ? 4
+                                                                    : 2);
+  const bool fits = args.channels > 0 && args.channels / args.groups % vector == 0 &&
+                    args.channels / vector <= kThreads;
+  LevelView by_rows[kMaxLevels] = {};
+  Partition result = {Tiles(by_rows, 0, 0, kTile), {}, 0};
+  for (std::int32_t i = 0; i < args.num_levels; ++i) {
+    const bool are_rows = fits && args.maps[i].height * args.maps[i].width > 0 &&
+                          args.maps[i].stride_channel == 1 &&
+                          ((views == nullptr || views[i].stride_channel == 1) && ...);
+    if (are_rows) {
+      by_rows[i] = args.maps[i];
+    } else {
+      result.plane_level[result.num_planes++] = i;
+    }
+  }
+  result.tiles = Tiles(by_rows, args.num_levels, args.batch, kTile);
+  return result;
+}
+
+// Groups of levels that are taken group by group: one a block.
+template <class Args>
+std::int64_t plane_blocks(const Args& args, const Partition& partition) {
+  return partition.num_planes * args.batch * args.groups;
+}
+
+// Calls body(relu), an integral constant.
+template <class Body>
+Status with_activation(Activation activation, const Body& body) {
+  return activation == Activation::kRelu ? body(std::true_type{}) : body(std::false_type{});
+}
+
+}  // namespace fcos_ops::cuda::norm
