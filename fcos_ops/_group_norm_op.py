@@ -76,7 +76,9 @@ def _allocate_gradients(
 def _in_layout_of(map_: Tensor, gradient: Tensor) -> Tensor:
     """`gradient`, or a copy where it has its channels, but not the map, side by side, or the other
     way round: to read both side by side would take longer."""
-    if gradient.dim() != 4 or (gradient.stride(1) == 1) == (map_.stride(1) == 1):
+    if gradient.shape != map_.shape or gradient.dim() != 4:
+        return gradient  # which the native call refuses
+    if (gradient.stride(1) == 1) == (map_.stride(1) == 1):
         return gradient
     return torch.empty_like(map_, dtype=gradient.dtype).copy_(
         _views.readable("grad_normalized", gradient)
@@ -97,7 +99,7 @@ def _backward_kernel(
     grad_maps, grad_parameters = _allocate_gradients(inputs, of_maps, of_parameters, real)
     if len(grad_normalized) == len(maps):
         pairs = zip(maps, grad_normalized, strict=True)
-        grad_normalized = [_in_layout_of(m, g) for m, g in pairs if g.shape == m.shape]
+        grad_normalized = [_in_layout_of(map_, gradient) for map_, gradient in pairs]
     _native.call(
         "group_norm_backward",
         maps[0],

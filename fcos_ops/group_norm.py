@@ -94,9 +94,7 @@ def group_norm(
 
 def _check(maps: list[Tensor], is_one: bool, weight: Tensor, bias: Tensor) -> None:
     if not 1 <= len(maps) <= _constants.MAX_LEVELS:
-        raise ValueError(
-            f"maps must hold 1 to {_constants.MAX_LEVELS} tensors, got {len(maps)}"
-        )
+        raise ValueError(f"maps must hold 1 to {_constants.MAX_LEVELS} tensors, got {len(maps)}")
     name, first = "maps" if is_one else "maps[0]", maps[0]
     _checks.tensor(name, first, _checks.FLOATING)
     if first.dim() != 4:

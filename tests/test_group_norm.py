@@ -18,7 +18,9 @@ from tests.inputs.group_norm import (
 @LAYOUTS
 @ACTIVATIONS
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_dtype(dtype: torch.dtype, activation: str | None, layout: torch.memory_format) -> None:
+def test_every_dtype(
+    dtype: torch.dtype, activation: str | None, layout: torch.memory_format
+) -> None:
     maps = [x.to(dtype) for x in make_maps(layout=layout)]
     weight, bias = (p.to(dtype) for p in make_parameters())
     assert_matches_reference(maps, weight, bias, groups=4, activation=activation)

@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   auto& shared = block_shared<MergedGroups>();
   const RowThread<T> thread(args.channels);
   const TileRange range(tiles.count());
-  VectorNorm<T> norm;
+  VectorNorm<T> norm = {};
   std::int64_t map_first = -1;  // of the map that `norm` is of
   for (std::int64_t i = range.end - 1; i >= range.first; --i) {
     const Tile tile = tiles[i];

@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (thread.is_active) {
       const std::int32_t group = thread.channel() / args.per_group;
       const math::GroupStatistics stats = statistics[args.index(tile.level, tile.image, group)];
-      VectorNorm<T> norm;
+      VectorNorm<T> norm = {};
       norm.set(args, stats, thread.channel());
       Real sums[kVector<T>] = {}, products[kVector<T>] = {};
       sum_tile<T, kRelu>({maps.level[tile.level], tile, thread.channel()},
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   auto& shared = block_shared<MergedOffsets<Real>>();
   const RowThread<T> thread(args.channels);
   const TileRange range(tiles.count());
-  VectorNorm<T> norm;
+  VectorNorm<T> norm = {};
   math::GradientOffsets<Real> offsets = {0, 0};
   std::int64_t map_first = -1;  // of the map that `norm` and `offsets` are of
   for (std::int64_t i = range.end - 1; i >= range.first; --i) {
