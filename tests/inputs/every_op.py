@@ -79,7 +79,7 @@ def _fcos(*inputs: Tensor) -> tuple[Tensor, ...]:
 
 
 def _maps(n: int) -> tuple[Tensor, ...]:
-    maps = torch.randn(n, 4, 6, 5), torch.randn(n, 4, 2, 3)
+    maps = torch.randn(n, 4, 3, 2), torch.randn(n, 4, 3, 2).to(memory_format=torch.channels_last)
     return *maps, torch.rand(4) + 0.5, torch.randn(4)
 
 
@@ -174,4 +174,5 @@ EVERY_OP = {
     ),
 }
 DIFFERENTIABLE = [name for name, op in EVERY_OP.items() if op.differentiable]
-REDUCED = [name for name in DIFFERENTIABLE if not name.endswith("of each")]
+# Those whose first result is one number.
+REDUCED = [n for n in DIFFERENTIABLE if not n.endswith("of each") and n != "group_norm"]
