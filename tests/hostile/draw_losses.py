@@ -1,4 +1,4 @@
-"""Valid calls of the losses that take plain tensors."""
+"""Valid calls of the losses that take plain tensors, and of `group_norm`."""
 
 from random import Random
 
@@ -95,3 +95,23 @@ def centerness(rng: Random) -> Call:
         arguments["labels"] = draw.laid_out(rng, labels)
     draw.normalizer(rng, arguments, 1.0)
     return _finished(rng, Call("centerness_loss", arguments))
+
+
+def group_norm(rng: Random) -> Call:
+    groups = rng.choice([1, 1, 2, 3, 4, 8])
+    batch, channels = rng.choice([0, 1, 2, 3]), groups * rng.choice([1, 2, 4, 5, 8])
+    kind = draw.dtype(rng)
+    maps = []
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        # The gradient of a group of one element is 0, but for a rounding that no bar covers.
+        shape = (batch, channels, rng.choice([0, 1, 3, 7]), rng.choice([2, 3, 5, 12]))
+        values = torch.randn(shape, dtype=torch.float64) * rng.choice([1, 4]) + rng.choice([0, 5])
+        maps.append(draw.laid_out(rng, draw.sprinkled(rng, values, (draw.NAN, draw.INF)).to(kind)))
+    arguments = {
+        "maps": maps[0] if len(maps) == 1 and draw.often(rng, 0.5) else maps,
+        "weight": draw.laid_out(rng, (torch.rand(channels) + 0.5).to(draw.dtype(rng))),
+        "bias": draw.laid_out(rng, torch.randn(channels).to(draw.dtype(rng))),
+        "groups": groups,
+        "eps": rng.choice([1e-5, 1e-5, 1e-3, 1]),
+    }
+    return _finished(rng, Call("group_norm", arguments))

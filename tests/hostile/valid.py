@@ -38,6 +38,7 @@ DRAWS = {
     "centerness_target": draw_losses.centerness_target,
     "centerness_loss": draw_losses.centerness,
     "fcos_loss": draw_heads.fcos_loss,
+    "group_norm": draw_losses.group_norm,
     "assign_targets": draw_boxes.assign_targets,
     "nms": draw_boxes.nms,
     "batched_nms": draw_boxes.batched_nms,

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
     fuzz::centerness(random);
     fuzz::fcos_loss(random);
     fuzz::focal_loss(random);
+    fuzz::group_norm(random);
     fuzz::iou_loss(random);
     fuzz::nms(random);
     fuzz::postprocess(random);

@@ -82,6 +82,7 @@ void assign_targets(Random& random);
 void centerness(Random& random);
 void fcos_loss(Random& random);
 void focal_loss(Random& random);
+void group_norm(Random& random);
 void iou_loss(Random& random);
 void nms(Random& random);
 void postprocess(Random& random);
