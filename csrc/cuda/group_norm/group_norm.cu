@@ -51,7 +51,7 @@ __device__ __forceinline__ math::Moments<math::Real<T>> tile_moments(const TileC
 
 // moments: [tile, group].
 template <class T>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, 3)
     group_norm_moments_kernel(Tiles tiles, Views<LevelView> maps, NormArguments<math::Real<T>> args,
                               math::Moments<math::Real<T>>* moments) {
   using Real = math::Real<T>;
@@ -141,7 +141,7 @@ __device__ __forceinline__ void normalize_tile(const TileColumn<LevelView>& from
 }
 
 template <class T, bool kRelu>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, 2)
     group_norm_normalize_kernel(Tiles tiles, Views<LevelView> maps,
                                 Views<MutableLevelView> normalized,
                                 NormArguments<math::Real<T>> args, double eps,
@@ -230,12 +230,14 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
   const auto normalized = views_of(args.normalized, args.num_levels);
   auto* const statistics = reinterpret_cast<math::GroupStatistics*>(args.statistics);
   auto* const moments = static_cast<math::Moments<Real>*>(workspace.data);
-  const auto blocks = static_cast<unsigned>(std::min(partition.tiles.count(), kBlocks));
-  Status status = launch("group_norm_moments_kernel", group_norm_moments_kernel<T>, blocks,
-                         kThreads, context, partition.tiles, maps, arguments, moments);
+  const std::int64_t tiles = partition.tiles.count();
+  Status status = launch("group_norm_moments_kernel", group_norm_moments_kernel<T>,
+                         static_cast<unsigned>(std::min(tiles, kMomentsBlocks)), kThreads, context,
+                         partition.tiles, maps, arguments, moments);
   if (!status.ok()) return status;
-  status = launch("group_norm_normalize_kernel", group_norm_normalize_kernel<T, kRelu>, blocks,
-                  kThreads, context, partition.tiles, maps, normalized, arguments, args.eps,
+  status = launch("group_norm_normalize_kernel", group_norm_normalize_kernel<T, kRelu>,
+                  static_cast<unsigned>(std::min(tiles, kBlocks)), kThreads, context,
+                  partition.tiles, maps, normalized, arguments, args.eps,
                   static_cast<const math::Moments<Real>*>(moments), statistics);
   if (!status.ok()) return status;
   return launch("group_norm_planes_kernel", group_norm_planes_kernel<T, kRelu>,

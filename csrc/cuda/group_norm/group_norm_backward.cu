@@ -335,7 +335,7 @@ struct Sums {
   ParameterSums<Real>* parameters;  // [rows, channel]
 
   Sums(const GroupNormBackwardArgs& args, const Partition& partition, DeviceArena& arena)
-      : row_blocks(std::min(partition.tiles.count(), kBackwardBlocks)),
+      : row_blocks(std::min(partition.tiles.count(), kBlocks)),
         rows(row_blocks + partition.num_planes * args.batch),
         groups(arena.take<GroupSums<Real>>(partition.tiles.count() * args.groups)),
         parameters(arena.take<ParameterSums<Real>>(rows * args.channels)) {}

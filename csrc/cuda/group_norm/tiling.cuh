@@ -12,9 +12,9 @@ namespace fcos_ops::cuda::norm {
 inline constexpr unsigned kThreads = 256;
 inline constexpr std::int64_t kTile = 128;  // locations
 
-// Blocks of a kernel over tiles of rows, beyond which each takes several: 3 for each of 132 SMs
-// forward, where a thread needs few registers, 2 backward.
-inline constexpr std::int64_t kBlocks = 396, kBackwardBlocks = 264;
+// Blocks of a kernel over tiles of rows, beyond which each takes several: what 132 SMs run at once,
+// 3 each of the kernel of moments, whose threads need few registers, 2 of the others.
+inline constexpr std::int64_t kMomentsBlocks = 396, kBlocks = 264;
 
 // Vectors that a thread has on their way at a time, forward and backward.
 inline constexpr int kInFlight = 4, kBackwardInFlight = 2;
