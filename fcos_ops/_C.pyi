@@ -107,19 +107,6 @@ def fcos_loss(
     workspace: Tensor | None,
     /,
 ) -> int: ...
-def fcos_scale_gradients(
-    cls_logits_gradient: Tensors,
-    grad_classification: Tensor | None,
-    ltrb_gradient: Tensors,
-    grad_bbox_regression: Tensor | None,
-    centerness_gradient: Tensors,
-    grad_centerness: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Tensor | None,
-    /,
-) -> int: ...
 def iou_loss(
     pred: Tensor,
     target: Tensor,
@@ -186,6 +173,14 @@ def postprocess(
     workspace: Tensor | None,
     /,
 ) -> int: ...
+def scale_gradients(
+    gradients: Tensors,
+    grad_loss: Tensor,
+    /,
+    *others_device_stream_num_threads_workspace: Tensors | Tensor | int | None,
+) -> int:
+    """Each group of gradients times its number; more groups may follow the first."""
+
 def sigmoid_focal_loss(
     logits: Tensor,
     labels: Tensor,

@@ -60,6 +60,7 @@ class Arguments {
   // (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
   std::int32_t levels(std::array<AssignmentLevel, kMaxLevels>& levels);
 
+  bool is_at_end() const { return position_ == end_; }
   // Every argument has been read.
   void finish() const;
 
@@ -176,10 +177,10 @@ std::size_t bound_assign_targets(Arguments& in);
 std::size_t bound_centerness_loss(Arguments& in);
 std::size_t bound_centerness_target(Arguments& in);
 std::size_t bound_fcos_loss(Arguments& in);
-std::size_t bound_fcos_scale_gradients(Arguments& in);
 std::size_t bound_iou_loss(Arguments& in);
 std::size_t bound_nms(Arguments& in);
 std::size_t bound_postprocess(Arguments& in);
+std::size_t bound_scale_gradients(Arguments& in);
 std::size_t bound_sigmoid_focal_loss(Arguments& in);
 
 }  // namespace fcos_ops::bindings

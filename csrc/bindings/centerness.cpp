@@ -11,17 +11,6 @@ Status target(const CenternessTargetArgs& args, Workspace, const Context& contex
   return centerness_target(args, context);
 }
 
-// The numbers of a contiguous tensor as one level of one channel.
-template <class View>
-const View* line_view(const Tensor& tensor, View& view) {
-  if (!tensor.given()) return nullptr;
-  view.data = tensor.data();
-  view.height = 1;
-  view.width = tensor.count();
-  view.stride_x = view.stride_channel = 1;
-  return &view;
-}
-
 }  // namespace
 
 std::size_t bound_centerness_target(Arguments& in) {

@@ -260,6 +260,16 @@ const View* row_view(const Tensor& tensor, const Rows& rows, View& view) {
 }
 
 template <class View>
+const View* line_view(const Tensor& tensor, View& view) {
+  if (!tensor.given()) return nullptr;
+  view.data = tensor.data();
+  view.height = 1;
+  view.width = tensor.count();
+  view.stride_x = view.stride_channel = 1;
+  return &view;
+}
+
+template <class View>
 const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views) {
   for (std::int32_t i = 0; i < maps.count; ++i) {
     const Tensor& map = maps.levels[i];
@@ -272,6 +282,8 @@ const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views) 
 
 template const LevelView* row_view(const Tensor&, const Rows&, LevelView&);
 template const MutableLevelView* row_view(const Tensor&, const Rows&, MutableLevelView&);
+template const LevelView* line_view(const Tensor&, LevelView&);
+template const MutableLevelView* line_view(const Tensor&, MutableLevelView&);
 template const LevelView* map_views(const Tensors&, std::array<LevelView, kMaxLevels>&);
 template const MutableLevelView* map_views(const Tensors&,
                                            std::array<MutableLevelView, kMaxLevels>&);

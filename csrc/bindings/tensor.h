@@ -103,6 +103,10 @@ struct Rows {
 template <class View>
 const View* row_view(const Tensor& tensor, const Rows& rows, View& view);
 
+// The numbers of a contiguous tensor as one level of one channel; null where it was not given.
+template <class View>
+const View* line_view(const Tensor& tensor, View& view);
+
 // The views of [B, C, H, W] tensors; null where there are none.
 template <class View>
 const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views);

@@ -9,6 +9,7 @@
 #include "fcos_ops/iou_loss.h"
 #include "fcos_ops/nms.h"
 #include "fcos_ops/postprocess.h"
+#include "fcos_ops/scale_gradients.h"
 
 namespace fcos_ops::cuda {
 
@@ -20,7 +21,6 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace, cons
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args);
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context);
-Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context);
 
 std::size_t iou_loss_workspace_size(const IouLossArgs& args);
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context);
@@ -35,5 +35,7 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args);
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context);
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context);
+
+Status scale_gradients(const ScaleGradientsArgs& args, const Context& context);
 
 }  // namespace fcos_ops::cuda

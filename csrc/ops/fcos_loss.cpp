@@ -93,13 +93,6 @@ std::size_t workspace_size(const FcosLossArgs& args, const Context& context) {
                          : cuda::fcos_loss_workspace_size(args);
 }
 
-// True if the gradient of a head can be scaled.
-bool is_scalable(const FcosScaleArgs& args, const HeadGradient& head) {
-  return are_levels(head.gradient, args.num_levels, args.batch, head.channels) &&
-         are_views(head.gradient, head.gradient, args.num_levels, args.batch * head.channels) &&
-         is_class_count(head.channels) && is_floating(head.dtype) && head.scale != nullptr;
-}
-
 constexpr Op<FcosLossArgs> kOp = {"fcos_loss: workspace must be as its query says",
                                   workspace_size,
                                   cpu::fcos_loss,
@@ -114,32 +107,6 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& co
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   return kOp.run(args, workspace, context);
-}
-
-Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
-  if (!is_level_count(args.num_levels)) {
-    return invalid("fcos_scale_gradients: num_levels must be in [0, kMaxLevels]");
-  }
-  if (!are_sizes({args.batch})) {
-    return invalid("fcos_scale_gradients: batch must be >= 0, at most kMaxElements");
-  }
-  bool any_double = false, all_double = true;
-  for (const HeadGradient& head : args.heads) {
-    if (head.gradient == nullptr) continue;
-    if (!is_scalable(args, head)) {
-      return invalid(
-          "fcos_scale_gradients: a gradient must have data, sizes and channels >= 0 and at most "
-          "kMaxElements in all, a floating dtype and a scale");
-    }
-    const bool is_double = head.dtype == DType::kFloat64;
-    any_double = any_double || is_double;
-    all_double = all_double && is_double;
-  }
-  if (any_double && !all_double) {
-    return invalid("fcos_scale_gradients: all gradients or none must be kFloat64");
-  }
-  return on_cpu(context) ? cpu::fcos_scale_gradients(args, context)
-                         : cuda::fcos_scale_gradients(args, context);
 }
 
 }  // namespace fcos_ops

@@ -16,7 +16,6 @@ Status centerness_loss(const CenternessLossArgs&, Workspace, const Context&) { r
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return 0; }
 Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) { return kNoCpu; }
-Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) { return kNoCpu; }
 
 std::size_t iou_loss_workspace_size(const IouLossArgs&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) { return kNoCpu; }
@@ -31,5 +30,7 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) { return 0; 
 Status sigmoid_focal_loss(const FocalLossArgs&, Workspace, const Context&) { return kNoCpu; }
 
 Status centerness_target(const CenternessTargetArgs&, const Context&) { return kNoCpu; }
+
+Status scale_gradients(const ScaleGradientsArgs&, const Context&) { return kNoCpu; }
 
 }  // namespace fcos_ops::cpu

@@ -85,5 +85,6 @@ void focal_loss(Random& random);
 void iou_loss(Random& random);
 void nms(Random& random);
 void postprocess(Random& random);
+void scale_gradients(Random& random);
 
 }  // namespace fuzz

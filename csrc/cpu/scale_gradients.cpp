@@ -1,14 +1,17 @@
-// The backward pass of the FCOS loss on a CPU: gradients times numbers, in place.
+// Stored gradients times the derivatives by their losses on a CPU, in place.
 #include <cmath>
 
+#include "common/dense.h"
 #include "common/dtypes.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/levels.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 
-namespace fcos_ops::cpu::fcos {
+namespace fcos_ops::cpu {
 namespace {
+
+constexpr std::int64_t kChunk = 16384;  // elements of a dense gradient that a thread takes at once
 
 struct ScaleLoop {
   template <class T>
@@ -43,29 +46,30 @@ void scale_row(const MutableLevelView& view, std::int64_t image, std::int64_t y,
 }
 
 template <class T>
-void scale_head(const FcosScaleArgs& args, const HeadGradient& head, std::int32_t num_threads) {
+void scale(const ScaledGradient& gradient, std::int32_t num_threads) {
   using Real = math::Real<T>;
-  const Real factor = *static_cast<const Real*>(head.scale);
-  if (factor == Real(1)) return;
-  for (std::int32_t level = 0; level < args.num_levels; ++level) {
-    const MutableLevelView& view = head.gradient[level];
-    if (view.width == 0 || head.channels == 0) continue;
-    parallel_for(args.batch * view.height, num_threads, [&](std::int64_t i) {
-      scale_row<T>(view, i / view.height, i % view.height, head.channels, factor);
+  const Real factor = *static_cast<const Real*>(gradient.scale);
+  const MutableLevelView& view = gradient.view;
+  const std::int64_t size = gradient.batch * gradient.channels * view.height * view.width;
+  if (factor == Real(1) || size == 0) return;
+  if (is_dense(view, gradient.batch, gradient.channels)) {
+    parallel_for((size + kChunk - 1) / kChunk, num_threads, [&](std::int64_t i) {
+      const std::int64_t first = i * kChunk, count = std::min(kChunk, size - first);
+      run_best<ScaleLoop>(static_cast<T*>(view.data) + first, std::int64_t{1}, count, factor);
     });
+    return;
   }
+  parallel_for(gradient.batch * view.height, num_threads, [&](std::int64_t i) {
+    scale_row<T>(view, i / view.height, i % view.height, gradient.channels, factor);
+  });
 }
 
 }  // namespace
-}  // namespace fcos_ops::cpu::fcos
 
-namespace fcos_ops::cpu {
-
-Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
-  for (const HeadGradient& head : args.heads) {
-    if (head.gradient == nullptr) continue;
-    math::dispatch(math::Floating{}, head.dtype, [&](auto type) {
-      fcos::scale_head<typename decltype(type)::type>(args, head, context.num_threads);
+Status scale_gradients(const ScaleGradientsArgs& args, const Context& context) {
+  for (std::int32_t i = 0; i < args.count; ++i) {
+    math::dispatch(math::Floating{}, args.gradients[i].dtype, [&](auto type) {
+      scale<typename decltype(type)::type>(args.gradients[i], context.num_threads);
     });
   }
   return {};

@@ -1,0 +1,56 @@
+#include "fcos_ops/scale_gradients.h"
+
+#include "bindings/arguments.h"
+
+namespace fcos_ops::bindings {
+namespace {
+
+std::size_t no_workspace(const ScaleGradientsArgs&, const Context&) { return 0; }
+
+Status scale(const ScaleGradientsArgs& args, Workspace, const Context& context) {
+  return scale_gradients(args, context);
+}
+
+// A tensor of at most four dimensions, or a contiguous one.
+ScaledGradient gradient_of(const Tensor& tensor) {
+  ScaledGradient gradient;
+  tensor.expect_dtype(kFloating);
+  gradient.dtype = tensor.dtype();
+  if (tensor.is_contiguous()) {
+    line_view(tensor, gradient.view);
+    gradient.batch = gradient.channels = 1;
+  } else {
+    const Rows rows({&tensor});
+    row_view(tensor, rows, gradient.view);
+    gradient.batch = rows.batch;
+    gradient.channels = tensor.size(tensor.rank() - 1);
+  }
+  return gradient;
+}
+
+}  // namespace
+
+std::size_t bound_scale_gradients(Arguments& in) {
+  std::array<ScaledGradient, kMaxScaledGradients> gradients;
+  ScaleGradientsArgs args;
+  args.gradients = gradients.data();
+  do {
+    const Tensors tensors = in.tensors("gradients");
+    const Tensor scale = in.tensor("grad_loss");
+    if (args.count + tensors.count > kMaxScaledGradients) {
+      raise(PyExc_ValueError,
+            "gradients must be at most " + std::to_string(kMaxScaledGradients) + " tensors in all");
+    }
+    for (std::int32_t i = 0; i < tensors.count; ++i) {
+      const Tensor& tensor = tensors.levels[i];
+      scale.expect_dtype(only(maths_of(tensor.dtype())));
+      scale.expect_count(1);
+      ScaledGradient& gradient = gradients[args.count++];
+      gradient = gradient_of(tensor);
+      gradient.scale = scale.data();
+    }
+  } while (!in.is_at_end());
+  return run(in, args, no_workspace, scale);
+}
+
+}  // namespace fcos_ops::bindings
