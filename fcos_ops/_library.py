@@ -247,6 +247,9 @@ def may_overwrite_saved(ctx: Any, saved: Sequence[Tensor], grad_outputs: Sequenc
     )
 
 
+_NO_GROUP: tuple[Any, ...] = ((), None)
+
+
 def scale_stored(
     ctx: Any, gradients: Sequence[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
 ) -> Sequence[Sequence[Tensor]]:
@@ -258,7 +261,9 @@ def scale_stored(
         groups: list[Any] = []
         for group, scale in zip(gradients, grad_losses, strict=True):
             if scale is not None:
-                groups += (group, _views.cast("grad_loss", scale, _native.compute_dtype(group[0])))
+                scale = _views.cast("grad_loss", scale, _native.compute_dtype(group[0]))
+            groups += (group, scale)
+        groups += _NO_GROUP * (3 - len(gradients))
         try:
             _native.call("scale_gradients", stored[0], *groups)
             return gradients

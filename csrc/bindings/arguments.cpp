@@ -36,6 +36,13 @@ std::int64_t as_integer(PyObject* value, const char* name) {
   return result;
 }
 
+Workspace as_workspace(PyObject* value) {
+  const Tensor workspace(value, "workspace");
+  workspace.expect_dtype(only(DType::kUInt8));
+  workspace.expect_contiguous();
+  return {workspace.data(), static_cast<std::size_t>(workspace.count())};
+}
+
 double as_number(PyObject* value, const char* name) {
   const double result = PyFloat_AsDouble(value);
   if (result == -1.0 && PyErr_Occurred()) raise_unlike(name, "a number", value);
@@ -52,12 +59,20 @@ Arguments::Arguments(PyObject* tuple) : tuple_(tuple), end_(PyTuple_GET_SIZE(tup
   if (context_.stream == nullptr && PyErr_Occurred()) throw PythonError();
   context_.num_threads =
       static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_ + 2), "num_threads"));
-  if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); value != Py_None) {
-    const Tensor workspace(value, "workspace");
-    workspace.expect_dtype(only(DType::kUInt8));
-    workspace.expect_contiguous();
-    workspace_ = {workspace.data(), static_cast<std::size_t>(workspace.count())};
+  if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); PyFunction_Check(value)) {
+    make_workspace_ = value;
+  } else if (value != Py_None) {
+    workspace_ = as_workspace(value);
   }
+}
+
+bool Arguments::make_workspace(std::size_t size, Workspace& workspace, Reference& owner) const {
+  if (make_workspace_ == nullptr) return false;
+  const Reference bytes(PyLong_FromSize_t(size));
+  owner = Reference(PyObject_CallFunctionObjArgs(make_workspace_, bytes.get(), nullptr));
+  if (owner.get() == nullptr) throw PythonError();
+  workspace = as_workspace(owner.get());
+  return true;
 }
 
 PyObject* Arguments::next() {

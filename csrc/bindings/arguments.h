@@ -8,6 +8,7 @@
 
 #include <array>
 #include <string>
+#include <utility>
 
 #include "bindings/tensor.h"
 #include "fcos_ops/assign_targets.h"
@@ -15,14 +16,36 @@
 
 namespace fcos_ops::bindings {
 
+// A reference to a Python object, or to none.
+class Reference {
+ public:
+  Reference() = default;
+  explicit Reference(PyObject* object) : object_(object) {}
+  Reference(Reference&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  Reference& operator=(Reference&& other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Reference() { Py_XDECREF(object_); }
+  PyObject* get() const { return object_; }
+
+ private:
+  PyObject* object_ = nullptr;
+};
+
 // The positional arguments of a call, read one after another. They are borrowed: the caller keeps
-// them alive, and with them the memory of their tensors. The last four are context and workspace.
+// them alive, and with them the memory of their tensors. The last four are context and workspace:
+// a tensor, a function that makes one of so many bytes, or None.
 class Arguments {
  public:
   explicit Arguments(PyObject* tuple);
 
   const Context& context() const { return context_; }
   const Workspace& workspace() const { return workspace_; }
+
+  // Calls the function that makes a workspace; false where there is none. Such a call is made once
+  // all arguments have been read, instead of the whole call again.
+  bool make_workspace(std::size_t size, Workspace& workspace, Reference& owner) const;
 
   // Every tensor must be on the device of the first.
   Tensor tensor(const char* name);
@@ -60,7 +83,6 @@ class Arguments {
   // (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
   std::int32_t levels(std::array<AssignmentLevel, kMaxLevels>& levels);
 
-  bool is_at_end() const { return position_ == end_; }
   // Every argument has been read.
   void finish() const;
 
@@ -75,6 +97,7 @@ class Arguments {
   Tensor first_;
   Context context_;
   Workspace workspace_;
+  PyObject* make_workspace_ = nullptr;
 };
 
 // The outputs of a head: [B, C, H, W], [B, 4, H, W] and [B, 1, H, W] for the H, W of each level.
@@ -150,7 +173,8 @@ inline void raise_unless_ok(const Status& status) {
 }
 
 // Runs an op, whose arguments have been read. Returns 0; or, where the op needs a larger workspace
-// than was given, does nothing but return the size. On a CPU small ones need not be given.
+// than was given and none can be made, does nothing but return the size. On a CPU small ones need
+// not be given.
 template <class Args>
 std::size_t run(const Arguments& in, const Args& args,
                 std::size_t (*workspace_size)(const Args&, const Context&),
@@ -158,10 +182,14 @@ std::size_t run(const Arguments& in, const Args& args,
   in.finish();
   const Context& context = in.context();
   Workspace workspace = in.workspace();
+  Reference owner;
   alignas(16) std::array<unsigned char, 16384> small;
   if (const std::size_t size = workspace_size(args, context); workspace.size < size) {
-    if (context.device != kCpuDevice || size > small.size()) return size;
-    workspace = {small.data(), small.size()};
+    if (context.device == kCpuDevice && size <= small.size()) {
+      workspace = {small.data(), small.size()};
+    } else if (!in.make_workspace(size, workspace, owner)) {
+      return size;
+    }
   }
   Status status;
   {

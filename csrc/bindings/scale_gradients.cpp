@@ -31,25 +31,23 @@ ScaledGradient gradient_of(const Tensor& tensor) {
 }  // namespace
 
 std::size_t bound_scale_gradients(Arguments& in) {
+  constexpr const char* names[][2] = {{"gradients", "grad_loss"},
+                                      {"second_gradients", "second_grad_loss"},
+                                      {"third_gradients", "third_grad_loss"}};
   std::array<ScaledGradient, kMaxScaledGradients> gradients;
   ScaleGradientsArgs args;
   args.gradients = gradients.data();
-  do {
-    const Tensors tensors = in.tensors("gradients");
-    const Tensor scale = in.tensor("grad_loss");
-    if (args.count + tensors.count > kMaxScaledGradients) {
-      raise(PyExc_ValueError,
-            "gradients must be at most " + std::to_string(kMaxScaledGradients) + " tensors in all");
-    }
+  for (const auto& [name, scale_name] : names) {
+    const Tensors tensors = in.tensors(name);
+    const Tensor scale = in.optional_tensor(scale_name);
+    scale.expect_count(1);
     for (std::int32_t i = 0; i < tensors.count; ++i) {
-      const Tensor& tensor = tensors.levels[i];
-      scale.expect_dtype(only(maths_of(tensor.dtype())));
-      scale.expect_count(1);
       ScaledGradient& gradient = gradients[args.count++];
-      gradient = gradient_of(tensor);
+      gradient = gradient_of(tensors.levels[i]);
+      scale.expect_dtype(only(maths_of(gradient.dtype)));
       gradient.scale = scale.data();
     }
-  } while (!in.is_at_end());
+  }
   return run(in, args, no_workspace, scale);
 }
 
