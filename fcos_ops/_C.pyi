@@ -4,8 +4,8 @@ to run, and with which scratch memory.
 Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
 by the argument's name, where they do not fit, and BufferError where the elements of a tensor do not
 lie in its memory. It returns 0; or, where it needs a larger workspace than it was given, it does
-nothing but return the size. A function is called for one of the bytes that are needed. On a CPU
-small workspaces need not be given.
+nothing but return the size. Given a function, it calls it with the bytes that are needed and its
+first tensor. On a CPU small workspaces need not be given.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 Tensors = Sequence[Tensor]  # one a level
-Workspace = Tensor | Callable[[int], Tensor] | None
+Workspace = Tensor | Callable[[int, Tensor], Tensor] | None
 LevelSizesAndStrides = Sequence[int]  # height, width, stride_y, stride_x of every level
 LevelScalesAndRanges = Sequence[float]  # scale, lower, upper of every level
 

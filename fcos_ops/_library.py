@@ -276,8 +276,16 @@ def scale_stored(
 
 
 def scale_gradient(ctx: Any, gradient: Tensor, grad_loss: Tensor) -> Tensor:
-    """`scale_stored` of one gradient."""
-    return scale_stored(ctx, ((gradient,),), (grad_loss,))[0][0]
+    """`scale_stored` of one gradient, in less time."""
+    if may_overwrite_saved(ctx, (gradient,), (grad_loss,)):
+        real = _native.compute_dtype(gradient)
+        group = (gradient,), _views.cast("grad_loss", grad_loss, real)
+        try:
+            _native.call("scale_gradients", gradient, *group, *_NO_GROUP, *_NO_GROUP)
+            return gradient
+        except BufferError:
+            pass
+    return gradient * grad_loss
 
 
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -182,11 +182,12 @@ def call(name: str, device_of: Tensor, *arguments: Any) -> None:
     function = getattr(_C, name, None)
     if function is None:
         raise RuntimeError(f"fcos_ops.{name} cannot run: {unavailable_reason('cpu')}")
+    function(*arguments, *context, _workspace)
 
-    def workspace(size: int) -> Tensor:
-        return torch.empty(size, dtype=torch.uint8, device=device_of.device)
 
-    function(*arguments, *context, workspace)
+def _workspace(size: int, device_of: Tensor) -> Tensor:
+    """Called by a function of the native library that needs one, with its first tensor."""
+    return torch.empty(size, dtype=torch.uint8, device=device_of.device)
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:

@@ -35,7 +35,7 @@ class Reference {
 
 // The positional arguments of a call, read one after another. They are borrowed: the caller keeps
 // them alive, and with them the memory of their tensors. The last four are context and workspace:
-// a tensor, a function that makes one of so many bytes, or None.
+// a tensor, a function that makes one of so many bytes on the device of a tensor, or None.
 class Arguments {
  public:
   explicit Arguments(PyObject* tuple);
@@ -90,11 +90,12 @@ class Arguments {
   static void* checked_data(const Tensor& tensor, DType dtype, std::int64_t count);
   PyObject* next();
   int word(const char* name, const char* const* words, int count);
-  Tensor placed(Tensor tensor);
+  Tensor placed(PyObject* value, const char* name, int index = -1);
 
   PyObject* tuple_;
   Py_ssize_t position_ = 0, end_;
   Tensor first_;
+  PyObject* first_object_ = nullptr;
   Context context_;
   Workspace workspace_;
   PyObject* make_workspace_ = nullptr;
