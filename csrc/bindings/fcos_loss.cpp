@@ -26,13 +26,11 @@ const MutableLevelView* read_gradients(Arguments& in, const char* name, const Te
 
 std::size_t bound_fcos_loss(Arguments& in) {
   FcosLossArgs args;
-  HeadLevels heads;
+  HeadLevels heads(in);
   std::array<MutableLevelView, kMaxLevels> class_views, ltrb_views, centerness_views;
-  std::array<AssignmentLevel, kMaxLevels> levels;
-  read_heads(in, heads);
-  set_heads(heads, levels, in.levels(levels), args);
-  args.levels = levels.data();
-  const std::int64_t rows = args.batch * count_locations(levels, args.num_levels);
+  set_heads(heads, args);
+  args.levels = heads.levels.data();
+  const std::int64_t rows = args.batch * count_locations(heads.levels, args.num_levels);
   const DType maths = maths_of(args.class_dtype);
 
   args.matched = in.values<std::int32_t>("matched", DType::kInt32, rows);

@@ -5,12 +5,6 @@
 namespace fcos_ops::bindings {
 namespace {
 
-std::size_t no_workspace(const ScaleGradientsArgs&, const Context&) { return 0; }
-
-Status scale(const ScaleGradientsArgs& args, Workspace, const Context& context) {
-  return scale_gradients(args, context);
-}
-
 // A tensor of at most four dimensions, or a contiguous one.
 ScaledGradient gradient_of(const Tensor& tensor) {
   ScaledGradient gradient;
@@ -48,7 +42,7 @@ std::size_t bound_scale_gradients(Arguments& in) {
       gradient.scale = scale.data();
     }
   }
-  return run(in, args, no_workspace, scale);
+  return run(in, args, scale_gradients);
 }
 
 }  // namespace fcos_ops::bindings

@@ -35,16 +35,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// The part of CenternessLossArgs that the loss kernel takes by value.
-struct LossArguments {
-  DType dtype, selection_dtype, gradient_dtype;
-  const void *target, *selection, *gradient_scale;
-  Normalizer normalizer;
-  double scale;
-  void* losses;
-  bool has_gradient;
-};
-
 // Calls body(k, location) for those of a thread's locations that a tile has, k counting from 0.
 template <class Body>
 __device__ __forceinline__ void for_each_location(const Tile& tile, const Body& body) {
@@ -75,7 +65,7 @@ struct Rows {
 
 template <class Real>
 __device__ __forceinline__ void read_rows(const Tile& tile, const LevelView& view,
-                                          const LossArguments& args, Rows<Real>& rows) {
+                                          const CenternessLossArgs& args, Rows<Real>& rows) {
   const Offsets offsets(tile, view);
   math::dispatch(math::HeldBy<Real>{}, args.dtype, [&](auto type) {
     for_each_location(tile, [&](int k, std::int64_t) {
@@ -95,11 +85,12 @@ __device__ __forceinline__ void read_rows(const Tile& tile, const LevelView& vie
   });
 }
 
-// The sum of one block goes to `loss_sum`, if there is one, sums of several to `partials`.
+// `args` is as the caller has it, but its views are in memory of the host. The sum of one block
+// goes to its loss_sum, if there is one, sums of several to `partials`.
 template <class Real>
 __global__ void __launch_bounds__(kThreads, 1)
     centerness_loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradients,
-                           LossArguments args, double* partials, Real* loss_sum) {
+                           CenternessLossArgs args, double* partials) {
   const Tile tile = tiles[blockIdx.x];
   Rows<Real> rows;
   read_rows(tile, logits.level[tile.level], args, rows);
@@ -121,7 +112,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       static_cast<Real*>(args.losses)[tile.row - tile.first + location] = loss_and_grad.loss;
     }
   });
-  if (args.has_gradient) {
+  if (args.gradient) {
     const MutableLevelView& view = gradients.level[tile.level];
     const Offsets offsets(tile, view);
     math::dispatch(math::HeldBy<Real>{}, args.gradient_dtype, [&](auto type) {
@@ -136,8 +127,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x != 0) return;
   if (gridDim.x > 1) {
     partials[blockIdx.x] = total;
-  } else if (loss_sum != nullptr) {
-    *loss_sum = static_cast<Real>(total);
+  } else if (args.loss_sum) {
+    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
   }
 }
 
@@ -157,7 +148,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
   const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
   return tiles.count() <= 1 ? 0 : static_cast<std::size_t>(tiles.count()) * sizeof(double);
 }
@@ -167,18 +158,13 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
   return on_device(context, [&]() -> Status {
     const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
     if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
-    const LossArguments arguments = {
-        args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
-        args.selection, args.gradient_scale,     args.normalizer,     args.scale,
-        args.losses,    args.gradient != nullptr};
     auto* const partials = static_cast<double*>(workspace.data);
     return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
       using Real = typename decltype(real)::type;
-      const Status status =
-          launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
-                 static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
-                 views_of(args.logits, args.num_levels), views_of(args.gradient, args.num_levels),
-                 arguments, partials, static_cast<Real*>(args.loss_sum));
+      const Status status = launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
+                                   static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
+                                   views_of(args.logits, args.num_levels),
+                                   views_of(args.gradient, args.num_levels), args, partials);
       if (!status.ok() || args.loss_sum == nullptr || tiles.count() == 1) return status;
       return launch("centerness_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1,
                     kFinishThreads, context, static_cast<const double*>(partials), tiles.count(),

@@ -209,7 +209,7 @@ Status run_pairs(const IouLossArgs& args, double* partials, const Context& conte
 
 }  // namespace
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
+std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
   if (are_few(args)) return 0;
   const std::int64_t tiles = Tiles(args.pred, args.num_levels, args.batch, kThreads).count();
   return static_cast<std::size_t>(std::min(tiles, kMaxPartials)) * sizeof(double);

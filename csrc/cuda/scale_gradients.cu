@@ -25,13 +25,11 @@ template <class T>
 constexpr std::int64_t kTile = kTileVectors * kVector<T>;  // elements
 
 struct Gradient {
-  void* data;
+  MutableLevelView view;
   DType dtype;
-  std::int32_t scale;             // index of its factor
-  bool is_vectors;                // dense and aligned
-  std::int64_t size, first_tile;  // elements; among the tiles of all
-  std::int64_t channels, height, width;
-  std::int64_t stride_batch, stride_channel, stride_y, stride_x;
+  std::int32_t scale;                       // index of its factor
+  bool is_vectors;                          // dense and aligned
+  std::int64_t channels, size, first_tile;  // size: elements; first_tile: among the tiles of all
 };
 
 // What the kernel takes by value: little for one gradient, as of most losses.
@@ -77,13 +75,14 @@ __device__ __forceinline__ void scale_vectors(T* data, int count, math::Real<T> 
 template <class T>
 __device__ __forceinline__ void scale_elements(const Gradient& gradient, std::int64_t first,
                                                std::int64_t end, math::Real<T> factor) {
+  const MutableLevelView& view = gradient.view;
   for (std::int64_t i = first + threadIdx.x; i < end; i += kThreads) {
-    const auto [row, x] = math::divide(i, gradient.width);
-    const auto [plane, y] = math::divide(row, gradient.height);
+    const auto [row, x] = math::divide(i, view.width);
+    const auto [plane, y] = math::divide(row, view.height);
     const auto [image, channel] = math::divide(plane, gradient.channels);
-    T& element = static_cast<T*>(
-        gradient.data)[image * gradient.stride_batch + channel * gradient.stride_channel +
-                       y * gradient.stride_y + x * gradient.stride_x];
+    T& element =
+        static_cast<T*>(view.data)[image * view.stride_batch + channel * view.stride_channel +
+                                   y * view.stride_y + x * view.stride_x];
     write(read(element) * factor, element);
   }
 }
@@ -109,7 +108,7 @@ __global__ void __launch_bounds__(kThreads, 2) scale_gradients_kernel(Gradients<
       const std::int64_t first = (tile - gradient.first_tile) * kTile<T>;
       const std::int64_t end = first + kTile<T> < gradient.size ? first + kTile<T> : gradient.size;
       if (gradient.is_vectors) {
-        scale_vectors(static_cast<T*>(gradient.data) + first, static_cast<int>(end - first),
+        scale_vectors(static_cast<T*>(gradient.view.data) + first, static_cast<int>(end - first),
                       factor);
       } else {
         scale_elements<T>(gradient, first, end, factor);
@@ -126,20 +125,10 @@ void append(const ScaledGradient& scaled, Gradients<kCapacity>& all) {
     all.scale[all.num_scales++] = scaled.scale;
   }
   const std::int64_t size = scaled.batch * scaled.channels * view.height * view.width;
-  all.gradient[all.count++] = {
-      view.data,
-      scaled.dtype,
-      all.num_scales - 1,
-      is_dense(view, scaled.batch, scaled.channels) && is_aligned(static_cast<char*>(view.data)),
-      size,
-      all.tiles,
-      scaled.channels,
-      view.height,
-      view.width,
-      view.stride_batch,
-      view.stride_channel,
-      view.stride_y,
-      view.stride_x};
+  const bool is_vectors =
+      is_dense(view, scaled.batch, scaled.channels) && is_aligned(static_cast<char*>(view.data));
+  all.gradient[all.count++] = {view, scaled.dtype, all.num_scales - 1, is_vectors, scaled.channels,
+                               size, all.tiles};
   all.tiles += math::dispatch(math::Floating{}, scaled.dtype, [&](auto type) -> std::int64_t {
     constexpr std::int64_t kElements = kTile<typename decltype(type)::type>;
     return (size + kElements - 1) / kElements;

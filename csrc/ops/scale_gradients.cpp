@@ -15,24 +15,21 @@ bool is_scalable(const ScaledGradient& gradient) {
          is_floating(gradient.dtype) && gradient.scale != nullptr;
 }
 
+bool is_double(const ScaledGradient& gradient) { return gradient.dtype == DType::kFloat64; }
+
 Status check(const ScaleGradientsArgs& args) {
-  if (args.count < 0 || args.count > kMaxScaledGradients ||
-      (args.count > 0 && args.gradients == nullptr)) {
-    return invalid("scale_gradients: there must be 0 to kMaxScaledGradients gradients");
-  }
-  for (std::int32_t i = 0; i < args.count; ++i) {
-    const ScaledGradient& gradient = args.gradients[i];
-    if (!is_scalable(gradient)) {
-      return invalid(
-          "scale_gradients: a gradient must have data, sizes >= 0 and at most kMaxElements in all, "
-          "a floating dtype and a scale");
-    }
-    const bool is_double = gradient.dtype == DType::kFloat64;
-    if (is_double != (args.gradients[0].dtype == DType::kFloat64)) {
-      return invalid("scale_gradients: all gradients or none must be kFloat64");
-    }
-  }
-  return {};
+  const bool are_there = args.count >= 0 && args.count <= kMaxScaledGradients &&
+                         (args.count == 0 || args.gradients != nullptr);
+  const ScaledGradient* const end = args.gradients + (are_there ? args.count : 0);
+  const auto doubles = std::count_if(args.gradients, end, is_double);
+  return require({
+      {are_there, "scale_gradients: there must be 0 to kMaxScaledGradients gradients"},
+      {std::all_of(args.gradients, end, is_scalable),
+       "scale_gradients: a gradient must have data, sizes >= 0 and at most kMaxElements in all, a "
+       "floating dtype and a scale"},
+      {doubles == 0 || doubles == args.count,
+       "scale_gradients: all gradients or none must be kFloat64"},
+  });
 }
 
 }  // namespace
