@@ -236,9 +236,9 @@ _NO_GROUP: tuple[Any, ...] = ((), None)
 def scale_stored(
     ctx: Any, gradients: Sequence[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
 ) -> Sequence[Sequence[Tensor]]:
-    """The gradients that a forward pass stored, each group times the scalar that came back for its
-    loss (None for an empty one): in place where that is allowed, and there not at all where the
-    scalar is 1, which is seen on the device."""
+    """The gradients that a forward pass stored, each of three groups times the scalar that came
+    back for its loss (None for an empty one): in place where that is allowed, and there not at all
+    where the scalar is 1, which is seen on the device."""
     stored = [tensor for group in gradients for tensor in group]
     if may_overwrite_saved(ctx, stored, grad_losses):
         groups: list[Any] = []
@@ -246,7 +246,6 @@ def scale_stored(
             if scale is not None:
                 scale = _views.cast("grad_loss", scale, _native.compute_dtype(group[0]))
             groups += (group, scale)
-        groups += _NO_GROUP * (3 - len(gradients))
         try:
             _native.call("scale_gradients", stored[0], *groups)
             return gradients

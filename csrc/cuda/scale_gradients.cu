@@ -125,8 +125,8 @@ void append(const ScaledGradient& scaled, Gradients<kCapacity>& all) {
     all.scale[all.num_scales++] = scaled.scale;
   }
   const std::int64_t size = scaled.batch * scaled.channels * view.height * view.width;
-  const bool is_vectors =
-      is_dense(view, scaled.batch, scaled.channels) && is_aligned(static_cast<char*>(view.data));
+  const bool is_aligned = reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0;
+  const bool is_vectors = is_aligned && is_dense(view, scaled.batch, scaled.channels);
   all.gradient[all.count++] = {view, scaled.dtype, all.num_scales - 1, is_vectors, scaled.channels,
                                size, all.tiles};
   all.tiles += math::dispatch(math::Floating{}, scaled.dtype, [&](auto type) -> std::int64_t {
