@@ -6,7 +6,7 @@
 // reading the selection first would wait twice. The sum of a block goes to the workspace, and a
 // second kernel adds those; one block is its own sum.
 #include "common/dtypes.h"
-#include "cuda/common/block_reduce.cuh"
+#include "cuda/common/block_sums.cuh"
 #include "cuda/common/tiles.h"
 #include "cuda/drivers.h"
 #include "fcos_ops/centerness.h"
@@ -85,12 +85,11 @@ __device__ __forceinline__ void read_rows(const Tile& tile, const LevelView& vie
   });
 }
 
-// `args` is as the caller has it, but its views are in memory of the host. The sum of one block
-// goes to its loss_sum, if there is one, sums of several to `partials`.
+// `args` is as the caller has it, but its views are in memory of the host.
 template <class Real>
 __global__ void __launch_bounds__(kThreads, 1)
     centerness_loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradients,
-                           CenternessLossArgs args, double* partials) {
+                           CenternessLossArgs args, BlockSums<Real> sums) {
   const Tile tile = tiles[blockIdx.x];
   Rows<Real> rows;
   read_rows(tile, logits.level[tile.level], args, rows);
@@ -123,13 +122,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       });
     });
   }
-  const double total = block_sum<kThreads>(static_cast<double>(sum));
-  if (threadIdx.x != 0) return;
-  if (gridDim.x > 1) {
-    partials[blockIdx.x] = total;
-  } else if (args.loss_sum) {
-    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
-  }
+  add_to_total<kThreads>(static_cast<double>(sum), sums);
 }
 
 }  // namespace
@@ -150,7 +143,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
   const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
-  return tiles.count() <= 1 ? 0 : static_cast<std::size_t>(tiles.count()) * sizeof(double);
+  return block_sums_size(tiles.count());
 }
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
@@ -158,17 +151,13 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
   return on_device(context, [&]() -> Status {
     const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
     if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
-    auto* const partials = static_cast<double*>(workspace.data);
     return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
       using Real = typename decltype(real)::type;
-      const Status status = launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
-                                   static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
-                                   views_of(args.logits, args.num_levels),
-                                   views_of(args.gradient, args.num_levels), args, partials);
-      if (!status.ok() || args.loss_sum == nullptr || tiles.count() == 1) return status;
-      return launch("centerness_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1,
-                    kFinishThreads, context, static_cast<const double*>(partials), tiles.count(),
-                    static_cast<Real*>(args.loss_sum));
+      return launch_with_total<Real>("centerness_loss_kernel", "centerness_loss: finish_sum_kernel",
+                                     centerness_loss_kernel<Real>, tiles.count(), kThreads, context,
+                                     workspace, args.loss_sum, tiles,
+                                     views_of(args.logits, args.num_levels),
+                                     views_of(args.gradient, args.num_levels), args);
     });
   });
 }

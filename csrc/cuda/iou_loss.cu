@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "common/dtypes.h"
-#include "cuda/common/block_reduce.cuh"
+#include "cuda/common/block_sums.cuh"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
 #include "cuda/drivers.h"
@@ -136,7 +136,7 @@ template <IouKind kKind, class Real>
 __global__ void __launch_bounds__(kThreads, 1)
     iou_loss_pairs_kernel(Tiles tiles, Views<LevelView> preds, Views<LevelView> targets,
                           Views<MutableLevelView> gradients, IouArguments<Real> args,
-                          double* partials) {
+                          BlockSums<Real> sums) {
   double sum = 0;
   for (std::int64_t index = blockIdx.x; index < tiles.count(); index += gridDim.x) {
     const Tile tile = tiles[index];
@@ -153,8 +153,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     const std::int64_t offset = args.has_gradient ? element_offset(view, tile.image, location) : 0;
     write_pair(pair, args, row, view, offset);
   }
-  sum = block_sum<kThreads>(sum);
-  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+  add_to_total<kThreads>(sum, sums);
 }
 
 bool is_double(const IouLossArgs& args) {
@@ -194,17 +193,13 @@ Status run_few(const IouLossArgs& args, const Context& context) {
 }
 
 template <IouKind kKind, class Real>
-Status run_pairs(const IouLossArgs& args, double* partials, const Context& context) {
+Status run_pairs(const IouLossArgs& args, Workspace workspace, const Context& context) {
   const Tiles tiles(args.pred, args.num_levels, args.batch, kThreads);
-  const std::int64_t blocks = std::min(tiles.count(), kMaxPartials);
-  const Status status =
-      launch("iou_loss_pairs_kernel", iou_loss_pairs_kernel<kKind, Real>,
-             static_cast<unsigned>(blocks), kThreads, context, tiles,
-             views_of(args.pred, args.num_levels), views_of(args.target, args.num_levels),
-             views_of(args.gradient, args.num_levels), arguments_of<Real>(args), partials);
-  if (!status.ok() || args.loss_sum == nullptr) return status;
-  return launch("iou_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1, kFinishThreads, context,
-                static_cast<const double*>(partials), blocks, static_cast<Real*>(args.loss_sum));
+  return launch_with_total<Real>(
+      "iou_loss_pairs_kernel", "iou_loss: finish_sum_kernel", iou_loss_pairs_kernel<kKind, Real>,
+      std::min(tiles.count(), kMaxPartials), kThreads, context, workspace, args.loss_sum, tiles,
+      views_of(args.pred, args.num_levels), views_of(args.target, args.num_levels),
+      views_of(args.gradient, args.num_levels), arguments_of<Real>(args));
 }
 
 }  // namespace
@@ -212,16 +207,15 @@ Status run_pairs(const IouLossArgs& args, double* partials, const Context& conte
 std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
   if (are_few(args)) return 0;
   const std::int64_t tiles = Tiles(args.pred, args.num_levels, args.batch, kThreads).count();
-  return static_cast<std::size_t>(std::min(tiles, kMaxPartials)) * sizeof(double);
+  return block_sums_size(std::min(tiles, kMaxPartials));
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
-    auto* const partials = static_cast<double*>(workspace.data);
     return math::dispatch_kind(args.kind, [&](auto kind) {
       if (are_few(args)) return run_few<kind.value>(args, context);
-      return is_double(args) ? run_pairs<kind.value, double>(args, partials, context)
-                             : run_pairs<kind.value, float>(args, partials, context);
+      return is_double(args) ? run_pairs<kind.value, double>(args, workspace, context)
+                             : run_pairs<kind.value, float>(args, workspace, context);
     });
   });
 }
