@@ -1,6 +1,5 @@
 """The benchmark suite: its rows, its table, its cases at a small size. No time is asserted."""
 
-import importlib
 import json
 from argparse import Namespace
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import __main__ as suite
-from benchmarks import gpu, problem, table
+from benchmarks import gpu, table
 from benchmarks.harness import COPY, OURS, Case, Timing, WallClock, check, run, with_copy
+from tests.inputs.gpu_suite import cases_of_a_gpu
 from tests.repository import REPOSITORY
 
 RESULTS = REPOSITORY / "benchmarks/results"
-SMALL = ((6, 9), (3, 5), (2, 3), (1, 2), (1, 1))
 
 
 def case(**fields: Any) -> Case:
@@ -83,13 +82,32 @@ def test_copy_moves_as_many_bytes() -> None:
     check(with_copy(case(bytes_moved=4096)))  # not compared with ours
 
 
-def test_choice_of_cases_and_contenders() -> None:
-    everything = Namespace(cases=None, contenders=None, device="cuda")
-    names = [OURS, "eager", COPY]
-    assert list(suite.chosen(case(bytes_moved=8), everything).contenders) == names  # type: ignore[union-attr]
-    assert suite.chosen(case(), Namespace(cases=["op: other"], contenders=None)) is None
-    only = Namespace(cases=["none", "op: ca"], contenders=[], device="cuda")
-    assert list(suite.chosen(case(bytes_moved=8), only).contenders) == [OURS, COPY]  # type: ignore[union-attr]
+def test_choice_of_cases() -> None:
+    assert suite.wanted(case(), None) and suite.wanted(case(), ["none", "op: c*"])
+    assert not suite.wanted(case(), ["op: cas", "case"])
+
+
+def test_choice_of_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    chosen = Case(
+        "op",
+        "case",
+        {OURS: lambda: 1, "eager": lambda: 2, "torch.compile": lambda: 3},
+        lambda ours, theirs: compared.append(theirs),
+        bytes_moved=8,
+    )
+    clocks = {"wall": WallClock, "another": WallClock}
+    monkeypatch.setitem(suite.CLOCKS, "cuda", clocks)
+    for contenders, timed, checked in (
+        (None, [OURS, "eager", "torch.compile", COPY], [2, 3]),
+        ([], [OURS, COPY], [2]),
+        (["torch.compile"], [OURS, "torch.compile", COPY], [2, 3]),
+    ):
+        compared.clear()
+        options = Namespace(contenders=contenders, device="cuda", budget=0.0)
+        rows = suite.measure(chosen, options)
+        assert [row["clock"] for row in rows] == list(clocks)
+        assert all(list(row["timings"]) == timed for row in rows) and compared == checked
 
 
 def test_unknown_op_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,29 +183,15 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture
-def gpu_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cases of a GPU, on the CPU, of a small image and without torch.compile."""
-    monkeypatch.setattr(problem, "on_gpu", lambda: True)
-    monkeypatch.setattr(problem, "batch", lambda: 2)
-    monkeypatch.setattr(problem, "IMAGE_SIZE", (48, 72))
-    monkeypatch.setattr(problem, "SIZES", SMALL)
-    monkeypatch.setattr(problem, "LOCATIONS", sum(h * w for h, w in SMALL))
-
-
-def without_compiled(case: Case) -> Case:
-    contenders = {n: f for n, f in case.contenders.items() if n != "torch.compile"}
-    return suite.replace(case, contenders=contenders)
-
-
 @pytest.mark.parametrize("op", suite.OPS)
-def test_cases_of_a_gpu_agree_and_say_who_waits(op: str, gpu_suite: None) -> None:
+def test_cases_of_a_gpu_agree_and_say_who_waits(op: str) -> None:
+    """But for torch.compile, which takes long."""
     names = []
-    for full in importlib.import_module(f"benchmarks.bench_{op}").cases():
+    for full in cases_of_a_gpu(op):
         names.append(f"{full.op}: {full.name}")
         if " 20000 boxes" in full.name or " 5000 boxes" in full.name:
             continue  # the reference takes long
-        small = without_compiled(full)
+        small = suite.limited(full, full.contenders.keys() - {"torch.compile"})
         if op != "calls":
             check(small)
         for name, function in small.contenders.items():
@@ -198,16 +202,13 @@ def test_cases_of_a_gpu_agree_and_say_who_waits(op: str, gpu_suite: None) -> Non
     assert len(set(names)) == len(names)
 
 
-def test_what_a_gpu_meets_besides() -> None:
-    """Half precision, one image, channels_last, in every op that reads maps."""
-    for op in ("focal_loss", "fcos_loss", "postprocess"):
-        module = importlib.import_module(f"benchmarks.bench_{op}")
-        with pytest.MonkeyPatch.context() as patch:
-            gpu_suite.__wrapped__(patch)  # type: ignore[attr-defined]
-            names = [case.name for case in module.cases()]
-        for text in ("bfloat16", "float16", "batch 1,", "batch 2,"):
-            assert any(text in name for name in names), (op, text)
-        assert any("channels_last" in name or "class-major" in name for name in names), op
+@pytest.mark.parametrize("op", ["focal_loss", "fcos_loss", "postprocess"])
+def test_what_a_gpu_meets_besides(op: str) -> None:
+    """Half precision, one image, and both layouts, in every op that reads maps."""
+    names = [case.name for case in cases_of_a_gpu(op)]
+    for text in ("bfloat16", "float16", "batch 1,", "batch 2,"):
+        assert any(text in name for name in names), text
+    assert any("channels_last" in name or "class-major" in name for name in names)
 
 
 def test_state_of_a_gpu() -> None:
