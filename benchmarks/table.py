@@ -11,14 +11,19 @@ PEERS = ("eager", "torch.compile", "torchvision")
 WALL = "wall"
 
 
+def mark(result: dict[str, Any], name: str) -> str:
+    """ "~" beside a time of a GPU that has the host's in it."""
+    return "" if result["clock"] == WALL or result["timings"][name]["captured"] else "~"
+
+
 def cell(result: dict[str, Any], name: str) -> str:
-    """A time in milliseconds, on a GPU microseconds; "~" marks one that has the host's in it."""
-    timing = result["timings"].get(name)
-    if timing is None:
+    """A time in milliseconds, on a GPU microseconds."""
+    if name not in result["timings"]:
         return "-"
+    seconds = result["timings"][name]["median"]
     if result["clock"] == WALL:
-        return f"{timing['median'] * 1e3:.2f}"
-    return f"{timing['median'] * 1e6:.1f}{'' if timing['captured'] else '~'}"
+        return f"{seconds * 1e3:.2f}"
+    return f"{seconds * 1e6:.1f}{mark(result, name)}"
 
 
 def ratio(result: dict[str, Any]) -> str:
@@ -47,7 +52,7 @@ def table(report: dict[str, Any], clock: str) -> str:
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [line(result) for result in results if result["op"] != "calls"]
     calls = [
-        f"{result['case']} {result['timings'][OURS]['median'] * 1e6:.0f}"
+        f"{result['case']} {result['timings'][OURS]['median'] * 1e6:.0f}{mark(result, OURS)}"
         for result in results
         if result["op"] == "calls"
     ]
