@@ -72,7 +72,7 @@ class TileScan {
     first_location_ = location;
     first_channel_ = channel;
     num_locations_ = minimum(view.height * view.width - location, level_.tile);
-    num_channels_ = minimum(plan_.num_classes - channel, level_.channels);
+    num_channels_ = minimum(plan_.args.num_classes - channel, level_.channels);
     logits_ = static_cast<const T*>(view.data) + channel * view.stride_channel;
     set_bounds();
     __syncthreads();
@@ -96,7 +96,7 @@ class TileScan {
       const std::int64_t location = first_location_ + i;
       const std::int64_t center = element_offset(level_.centerness, image_, location);
       const Real score = math::sigmoid_of_score(
-          math::read_real<Real>(level_.centerness.data, plan_.centerness_dtype, center));
+          math::read_real<Real>(level_.centerness.data, plan_.args.centerness_dtype, center));
       locations_.threshold[i] =
           LogitThreshold<T>::of(math::class_logit_bound(limit_.min_score, score));
       locations_.center[i] = score;
@@ -211,12 +211,13 @@ class TileScan {
         logits_[locations_.offset[location] + channel * level_.class_logits.stride_channel]);
     const Real class_score = math::sigmoid_of_score(logit);
     const Real center_score = locations_.center[location];
-    const Real score = plan_.square_root ? math::combined_score<true>(class_score, center_score)
-                                         : math::combined_score<false>(class_score, center_score);
-    const Real tested = plan_.threshold_on_score ? score : class_score;
-    const auto index = static_cast<std::uint32_t>((first_location_ + location) * plan_.num_classes +
-                                                  first_channel_ + channel);
-    const auto key = make_topk_key(plan_.rank_by_score ? score : class_score, index);
+    const Real score = plan_.args.square_root
+                           ? math::combined_score<true>(class_score, center_score)
+                           : math::combined_score<false>(class_score, center_score);
+    const Real tested = plan_.args.threshold_on_score ? score : class_score;
+    const auto index = static_cast<std::uint32_t>(
+        (first_location_ + location) * plan_.args.num_classes + first_channel_ + channel);
+    const auto key = make_topk_key(plan_.args.rank_by_score ? score : class_score, index);
     append(list_,
            lane < count && tested > plan_.score_threshold && score == score && key <= limit_.worst,
            key);
