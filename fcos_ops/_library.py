@@ -242,11 +242,11 @@ def scale_stored(
     stored = [tensor for group in gradients for tensor in group]
     if may_overwrite_saved(ctx, stored, grad_losses):
         groups: list[Any] = []
-        for group, scale in zip(gradients, grad_losses, strict=True):
-            if scale is not None:
-                scale = _views.cast("grad_loss", scale, _native.compute_dtype(group[0]))
-            groups += (group, scale)
         try:
+            for group, scale in zip(gradients, grad_losses, strict=True):
+                if scale is not None:
+                    scale = _views.cast("grad_loss", scale, _native.compute_dtype(group[0]))
+                groups += (group, scale)
             _native.call("scale_gradients", stored[0], *groups)
             return gradients
         except BufferError:  # a derivative is a zero tensor or the like
@@ -260,9 +260,9 @@ def scale_stored(
 def scale_gradient(ctx: Any, gradient: Tensor, grad_loss: Tensor) -> Tensor:
     """`scale_stored` of one gradient, in less time."""
     if may_overwrite_saved(ctx, (gradient,), (grad_loss,)):
-        real = _native.compute_dtype(gradient)
-        group = (gradient,), _views.cast("grad_loss", grad_loss, real)
         try:
+            real = _native.compute_dtype(gradient)
+            group = (gradient,), _views.cast("grad_loss", grad_loss, real)
             _native.call("scale_gradients", gradient, *group, *_NO_GROUP, *_NO_GROUP)
             return gradient
         except BufferError:

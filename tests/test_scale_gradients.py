@@ -140,6 +140,10 @@ def test_a_loss_of_two_dtypes() -> None:
     ]
     for once, scaled in zip(*gradients, strict=True):
         assert torch.equal(4 * once, scaled)
+    loss = fcos_ops.iou_loss(pred, target)
+    zero = torch._efficientzerotensor((), dtype=loss.dtype, device=loss.device)
+    for gradient in torch.autograd.grad(loss, (pred, target), zero):
+        assert (gradient == 0).all()
 
 
 def test_grad_scaler() -> None:
