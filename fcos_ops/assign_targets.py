@@ -117,7 +117,7 @@ def _kernel(
         level_sizes_and_strides,
         level_scales_and_ranges,
         rule,
-        (*outputs, None, None, None),
+        (*outputs, None, None, None, None),
     )
     return outputs
 
@@ -146,8 +146,8 @@ def _run(
     rule: Sequence[Any],
     outputs: tuple[Tensor | None, ...],
 ) -> None:
-    """Fills those outputs that are not None: the fields of Targets, an int32 `matched`, and
-    (num_pos, centerness_sum) of the batch and of each image."""
+    """Fills those outputs that are not None: the fields of Targets, an int32 `matched`,
+    (num_pos, centerness_sum) of the batch and of each image, and an int32 that becomes 0."""
     _native.call(
         "assign_targets",
         boxes,
@@ -169,7 +169,7 @@ def _fake(
 
 def _allocate_matches(
     boxes: Tensor, offsets: Tensor, level_sizes_and_strides: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     batch = offsets.shape[0] - 1
     locations = sum(map(mul, level_sizes_and_strides[::4], level_sizes_and_strides[1::4]))
     real = _native.compute_dtype(boxes)
@@ -177,6 +177,7 @@ def _allocate_matches(
         torch.empty((batch, locations), dtype=torch.int32, device=boxes.device),
         torch.empty(2, dtype=real, device=boxes.device),
         torch.empty((batch, 2), dtype=real, device=boxes.device),
+        torch.empty(1, dtype=torch.int32, device=boxes.device),
     )
 
 
@@ -187,7 +188,7 @@ def _match_kernel(
     level_sizes_and_strides: Sequence[int],
     level_scales_and_ranges: Sequence[float],
     *rule: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     check_levels(level_sizes_and_strides, level_scales_and_ranges)
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
     matches = _allocate_matches(boxes, offsets, level_sizes_and_strides)
@@ -205,7 +206,7 @@ def _match_kernel(
 
 def _match_fake(
     boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     return _allocate_matches(boxes, offsets, level_sizes_and_strides)
 
 
@@ -222,10 +223,12 @@ _OP = _library.define(
     reference=_reference,
 )
 
-# What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts
-# being (num_pos, centerness_sum).
+# What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2], arrivals [1]
+# int32). The counts are (num_pos, centerness_sum); the last is 0, for the blocks of the losses on a
+# GPU to count themselves.
 MATCH_OP = _library.define(
-    f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts)",
+    f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts, "
+    "Tensor arrivals)",
     kernel=_match_kernel,
     fake=_match_fake,
 )

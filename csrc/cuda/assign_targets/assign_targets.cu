@@ -14,6 +14,7 @@
 // or 3 us on an H200 for 16 images of 22,400. By box, a launch must first fill 8-byte bids,
 // atomicMin must pack cost and index (which a float64 cost does not leave room for), and a third
 // launch must read all bids again: 6 MB and two launches more.
+#include "common/clamped_offset.h"
 #include "common/workspace.h"
 #include "cuda/assign_targets/counts.cuh"
 #include "cuda/assign_targets/write_targets.cuh"
@@ -53,11 +54,12 @@ template <class Real>
 __global__ void __launch_bounds__(kAssignThreads, kResidentBlocks<Real>)
     assign_targets_match_kernel(Pyramid<Real> pyramid, AssignTargetsArgs args, FastDivisor images,
                                 Counts* partials, std::uint32_t* arrivals) {
+  if (args.zeroed != nullptr && blockIdx.x == 0 && threadIdx.x == 0) *args.zeroed = 0;
   const std::uint32_t tile = images.quotient(blockIdx.x);
   const std::uint32_t image = blockIdx.x - tile * images.divisor();
-  // Read before background is written, which then leaves while this is waited for.
-  std::int64_t first = box_offset(args, image);
-  const std::int64_t end = box_offset(args, image + 1);
+  // Read before background is written, and not looked at until then: this takes longest.
+  const std::int64_t offset = math::read_integer(args.offsets, args.offset_dtype, image);
+  const std::int64_t next_offset = math::read_integer(args.offsets, args.offset_dtype, image + 1);
 
   std::int32_t index = 0;
 #pragma unroll
@@ -84,7 +86,9 @@ __global__ void __launch_bounds__(kAssignThreads, kResidentBlocks<Real>)
 
   const Area<Real> area = area_of(level.rule, top, rows, left, columns);
   Competition<Real> competition(level, cells);
-  for (; first < end; first += kAssignThreads) {
+  const std::int64_t end = math::clamp_offset(next_offset, 0, args.num_boxes);
+  for (std::int64_t first = math::clamp_offset(offset, 0, args.num_boxes); first < end;
+       first += kAssignThreads) {
     const std::int32_t count = find_candidates(args, level.rule, area, first, end);
     competition.add(count, first);
   }
@@ -138,6 +142,9 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
         launch("assign_targets_match_kernel", assign_targets_match_kernel<Real>,
                static_cast<unsigned>(blocks), kAssignThreads, context, pyramid, args,
                FastDivisor(static_cast<std::uint32_t>(args.batch)), scratch.partials, arrivals);
+  }
+  if (status.ok() && blocks == 0 && args.zeroed != nullptr) {
+    status = fill_zero("assign_targets: zeroed", args.zeroed, sizeof(*args.zeroed), context);
   }
   if (!status.ok() || !wants_counts || arrivals != nullptr) return status;
   return launch("assign_targets_count_kernel", assign_targets_count_kernel<Real>, 1, kCountThreads,

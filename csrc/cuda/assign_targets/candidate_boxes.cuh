@@ -1,7 +1,6 @@
 // The boxes of an image that may match a cell of a tile, found by all threads of a block.
 #pragma once
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cuda/assign_targets/tiling.h"
 #include "cuda/common/runtime.cuh"
@@ -45,11 +44,6 @@ __device__ __forceinline__ math::Box<Real> load_box(const AssignTargetsArgs& arg
   math::dispatch(math::ComputedAs<Real>{}, args.box_dtype,
                  [&](auto type) { load_four(type.array(args.boxes) + 4 * i, 1, corners); });
   return {corners[0], corners[1], corners[2], corners[3]};
-}
-
-__device__ __forceinline__ std::int64_t box_offset(const AssignTargetsArgs& args,
-                                                   std::int64_t image) {
-  return math::clamped_offset(args.offsets, args.offset_dtype, image, 0, args.num_boxes);
 }
 
 // Lists those of the boxes [first, end), at most kAssignThreads, that may match a cell of `tile`,

@@ -20,10 +20,10 @@ inline constexpr std::int32_t kAssignThreads = 128;
 // thread: then a box is tested against fewer tiles, but blocks that share the work are fewer, too.
 // 2, 4.
 inline constexpr std::int32_t kManyCells = 4;
-// Blocks a multiprocessor that surely run at once, at no more than 64 registers a thread. Levels
+// Blocks that a multiprocessor of a data-centre GPU runs at once, at 64 registers a thread. Levels
 // have one cell a thread while all blocks are one wave: on 132 multiprocessors, up to 5 images of
 // 22,400 locations (208 blocks each). For 16 images the three finest levels have kManyCells, and
-// 1,024 blocks are one wave of 1,056. 0 (always kManyCells), 4, 8, 16.
+// 1,008 blocks are one wave of 1,056. 0 (always kManyCells), 4, 8, 16.
 inline constexpr std::int64_t kBlocksAtOnce = 8;
 
 inline constexpr std::int32_t kWarpBits = 5, kThreadBits = kAssignThreads == 64 ? 6 : 7;

@@ -13,20 +13,16 @@ struct alignas(16) AlignedSides {
   math::Sides<Real> sides;
 };
 
-// Calls body(k) for the cells of a thread.
-template <class Body>
-__device__ __forceinline__ void for_each_cell(const Cells& cells, const Body& body) {
-#pragma unroll
-  for (std::uint32_t k = 0; k < kManyCells; ++k) {
-    if (k < cells.count) body(k);
-  }
-}
-
+// Stores a value for each cell of a thread, of which the first is at `location`.
 template <class T>
 __device__ __forceinline__ void fill_cells(const Cells& cells, std::uint32_t width,
                                            std::int64_t location, T value, T* to) {
   if (to == nullptr) return;
-  for_each_cell(cells, [&](std::uint32_t k) { to[location + std::int64_t{k} * width] = value; });
+  to += location;
+#pragma unroll
+  for (std::uint32_t k = 0; k < kManyCells; ++k, to += width) {
+    if (k < cells.count) *to = value;
+  }
 }
 
 // Writes background to the cells of a thread, of which the first is at `location` of the outputs.
@@ -37,15 +33,11 @@ __device__ __forceinline__ void write_background(const AssignTargetsArgs& args, 
   fill_cells(cells, width, location, std::int32_t{-1}, args.matched_int32);
   fill_cells(cells, width, location, std::int64_t{math::kBackground}, args.location_labels);
   fill_cells(cells, width, location, Real(0), static_cast<Real*>(args.centerness));
-  auto* const sides = static_cast<AlignedSides<Real>*>(args.ltrb);
-  if (is_aligned(sides)) {
+  if (auto* const sides = static_cast<AlignedSides<Real>*>(args.ltrb); is_aligned(sides)) {
     fill_cells(cells, width, location, AlignedSides<Real>{}, sides);
   } else {
-    for (std::int32_t i = 0; i < 4; ++i) {
-      for_each_cell(cells, [&](std::uint32_t k) {
-        static_cast<Real*>(args.ltrb)[4 * (location + std::int64_t{k} * width) + i] = 0;
-      });
-    }
+    fill_cells(cells, width, location, math::Sides<Real>{},
+               static_cast<math::Sides<Real>*>(args.ltrb));
   }
 }
 
@@ -59,13 +51,13 @@ __device__ __forceinline__ Counts write_matches(const AssignTargetsArgs& args,
   while (matched != 0) {
     const auto k = static_cast<std::uint32_t>(__ffs(static_cast<int>(matched)) - 1);
     matched &= matched - 1;
-    const Match<Real>& match = block_shared<Matches<Real>>().cell[k][threadIdx.x];
+    const Match& match = block_shared<Matches>().cell[k][threadIdx.x];
     const Real y = math::location(cells.row + k, level.rule.offset, level.rule.stride_y);
-    const auto sides = math::target_sides(x, y, match.box, level.unit, true);
+    const auto sides = math::target_sides(x, y, load_box<Real>(args, match.box), level.unit, true);
     const Real centerness = math::centerness(sides.left, sides.top, sides.right, sides.bottom);
     const std::int64_t to = location + std::int64_t{k} * level.width;
-    if (args.matched) args.matched[to] = match.index;
-    if (args.matched_int32) args.matched_int32[to] = static_cast<std::int32_t>(match.index);
+    if (args.matched) args.matched[to] = match.box;
+    if (args.matched_int32) args.matched_int32[to] = static_cast<std::int32_t>(match.box);
     if (args.location_labels) args.location_labels[to] = match.label;
     if (args.ltrb) {
       const Real four[4] = {sides.left, sides.top, sides.right, sides.bottom};
