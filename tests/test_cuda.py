@@ -9,7 +9,7 @@ import torch
 
 import fcos_ops
 from tests import devices, gpu_cases
-from tests.gpu_cases import CASES
+from tests.gpu_cases import BFLOAT16, CASES, EVERY_CASE
 from tests.repository import REPOSITORY
 
 needs_gpu = pytest.mark.skipif(
@@ -33,7 +33,7 @@ def test_kernels_never_wait_allocate_or_read_back() -> None:
 
 @pytest.mark.every_device
 def test_every_op_agrees_with_the_reference() -> None:
-    for case in CASES.values():
+    for case in [*CASES.values(), *BFLOAT16.values()]:
         inputs = case.make(0)
         expected = case.run(fcos_ops.reference, *inputs)
         gpu_cases.assert_agree(case, case.run(fcos_ops, *inputs), expected)
@@ -83,9 +83,9 @@ def test_launches_of_the_loss_forward_and_backward() -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_graph_replays_with_other_inputs(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = case.make(0)
         side = torch.cuda.Stream()
@@ -108,9 +108,9 @@ def test_graph_replays_with_other_inputs(name: str) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_nothing_waits_for_the_device(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = case.make(0)
         case.run(fcos_ops, *inputs)
@@ -122,9 +122,9 @@ def test_nothing_waits_for_the_device(name: str) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_two_runs_give_the_same_bits(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = case.make(0)
         first, second = (gpu_cases.flatten(case.run(fcos_ops, *inputs)) for _ in range(2))

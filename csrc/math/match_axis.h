@@ -43,9 +43,9 @@ FCOS_HD BoxAxis<Real> box_axis(Real low, Real high, const MatchLevel<Real>& leve
   // More than the range's upper end, also of one that is so small that the product rounds to it.
   const Real reach = (1 + slack) * level.upper + kSmallestNormal<Real>;
   const Real from =
-      max_or_first(max_or_first(center - radius, low), high - reach - slack * absolute(high));
+      max_or_second(high - reach - slack * absolute(high), max_or_second(low, center - radius));
   const Real to =
-      min_or_first(min_or_first(center + radius, high), low + reach + slack * absolute(low));
+      min_or_second(low + reach + slack * absolute(low), min_or_second(high, center + radius));
   return {low, high, from, to};
 }
 

@@ -14,7 +14,6 @@
 // or 3 us on an H200 for 16 images of 22,400. By box, a launch must first fill 8-byte bids,
 // atomicMin must pack cost and index (which a float64 cost does not leave room for), and a third
 // launch must read all bids again: 6 MB and two launches more.
-#include "common/clamped_offset.h"
 #include "common/workspace.h"
 #include "cuda/assign_targets/counts.cuh"
 #include "cuda/assign_targets/write_targets.cuh"
@@ -156,7 +155,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
 
 namespace fcos_ops::cuda {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
   return assignment::Scratch(nullptr, args).size;
 }
 

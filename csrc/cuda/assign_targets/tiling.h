@@ -7,7 +7,7 @@
 #include "cuda/common/fast_divisor.h"
 #include "cuda/common/tiles.h"
 #include "fcos_ops/assign_targets.h"
-#include "math/match_level.h"
+#include "math/match.h"
 
 namespace fcos_ops::cuda::assignment {
 

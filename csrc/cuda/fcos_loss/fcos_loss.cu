@@ -275,7 +275,7 @@ Status run(const FcosLossArgs& args, double* partials, const Context& context) {
 
 namespace fcos_ops::cuda {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs&) {
+std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) {
   return fcos::kPartials * sizeof(double);
 }
 

@@ -147,7 +147,7 @@ Status dispatch_gamma(const FocalLossArgs& args, double* partials, const Context
 
 namespace fcos_ops::cuda {
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) {
   return focal::kMaxFocalBlocks * sizeof(double);
 }
 
