@@ -40,6 +40,11 @@ using cudaStream_t = void*;
 inline constexpr cudaError_t cudaSuccess = 0;
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+// So few that the blocks of a grid that fills the device have several shares in small tests.
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  return *value = 2, cudaSuccess;
+}
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t size, cudaStream_t);
 
 // For tests, which find them by name: sets the seed; kernels and memsets started so far.
