@@ -9,9 +9,6 @@
 
 namespace fcos_ops::cuda::focal {
 
-// A logit without any effect: it costs exactly 0 as a negative, and so does its gradient.
-inline constexpr float kInertLogit = -1e4f;
-
 // A vector of a tile with its place and labels, as a thread has read them.
 template <class T>
 struct TileVector {
