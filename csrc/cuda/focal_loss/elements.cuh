@@ -166,22 +166,24 @@ class ElementLoss {
   }
 
   // The label of a row: a class, or one of those of math/labels.h.
-  __device__ __forceinline__ std::int32_t label_of(StoredLabel<kLabels> stored) const {
+  static __device__ __forceinline__ std::int32_t label_of(const FocalArguments<Real>& args,
+                                                          StoredLabel<kLabels> stored) {
     std::int64_t value = stored;
     if constexpr (kLabels == Labels::kMatches) {
-      if (stored < 0 || stored >= args_.num_boxes) return math::kBackground;
-      value = math::read_integer(args_.labels, args_.label_dtype, stored);
+      if (stored < 0 || stored >= args.num_boxes) return math::kBackground;
+      value = math::read_integer(args.labels, args.label_dtype, stored);
     }
-    return math::checked_label(value, args_.num_classes);
+    return math::checked_label(value, args.num_classes);
   }
-  __device__ __forceinline__ std::int32_t label(std::int64_t row) const {
-    return label_of(stored_label(args_, row));
+  static __device__ __forceinline__ std::int32_t label(const FocalArguments<Real>& args,
+                                                       std::int64_t row) {
+    return label_of(args, stored_label(args, row));
   }
 
   __device__ __forceinline__ FocalRow<Real> row(std::int64_t index) const {
     const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
     if constexpr (kDense) return {math::kBackground, weight};
-    const std::int32_t value = label(index);
+    const std::int32_t value = label(args_, index);
     if (value == math::kInvalidLabel) return {math::kBackground, math::kNaN<Real>};
     return {value, weight};
   }

@@ -57,18 +57,16 @@ __device__ __forceinline__ void write_sum(double sum, const Sums<Real>& sums) {
 template <class T, bool kGradient>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
     focal_loss_plain_rows_kernel(RowTiling tiling, FocalArguments<float> args, Sums<float> sums) {
-  const FocalFactors<float> factors = focal_factors(args);
   const PlainRows<T, kGradient, Labels::kPerRow> rows(tiling, args);
-  write_sum<kRowThreads>(rows.sum([&](std::int64_t) { return factors; }), sums);
+  write_sum<kRowThreads>(rows.sum([&](std::int64_t) { return focal_factors(args); }), sums);
 }
 
 template <class T, bool kGradient>
 __global__ void __launch_bounds__(kFocalThreads, kPlaneBlocks)
     focal_loss_plain_planes_kernel(PlaneTiling tiling, FocalArguments<float> args,
                                    Sums<float> sums) {
-  const FocalFactors<float> factors = focal_factors(args);
   const PlainPlanes<T, kGradient, Labels::kPerRow> planes(tiling, args);
-  write_sum<kFocalThreads>(planes.sum([&](std::int64_t) { return factors; }), sums);
+  write_sum<kFocalThreads>(planes.sum([&](std::int64_t) { return focal_factors(args); }), sums);
 }
 
 template <class T, Gamma kGamma, bool kDense>

@@ -29,7 +29,7 @@ __device__ __forceinline__ float add_negative(float x, float grad_factor, float*
   // e = exp(-|x|) is 2^t times 1 + the rest that t, rounded, leaves: near -20 the loss has three
   // times the relative error of e, and that of 2^t alone is 1e-6.
   constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147182f;
-  const float magnitude = math::absolute(x), t = magnitude * -kLog2e;
+  const float magnitude = math::absolute(x), t = __fmul_rn(magnitude, -kLog2e);
   const float rest = fmaf(-t, kLn2, -magnitude), power_of_two = exp2f(t);
   const float e = fmaf(power_of_two, rest, power_of_two);
   const float larger = 1.0f / (1.0f + e), smaller = e * larger;

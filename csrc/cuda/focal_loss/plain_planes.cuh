@@ -24,7 +24,7 @@ struct PlaneShare {
   const T* logits;
   T* gradient;
   std::int64_t image, row;                      // of the first location, among those of all images
-  std::int64_t logits_stride, gradient_stride;  // from plane to plane
+  std::int32_t logits_stride, gradient_stride;  // from plane to plane
   std::int32_t count, first_channel, channels;
   bool has_vectors;  // each of its vectors is whole and aligned
 };
@@ -33,8 +33,12 @@ template <class T, bool kGradient, Labels kLabels>
 class PlainPlanes {
   static constexpr std::int32_t kCount = kVector<T>;
   using Loss = ElementLoss<T, Gamma::kTwo, kLabels>;
+  // Vectors that a thread loads at once.
+  template <bool kVectors>
+  static constexpr std::int32_t kBatch = kVectors ? kPlaneVectors : 1;
+  template <bool kVectors>
   struct Batch {
-    Vector<T> vector[kPlaneVectors];
+    Vector<T> vector[kBatch<kVectors>];
   };
 
  public:
@@ -79,8 +83,8 @@ class PlainPlanes {
       return share.image * array.stride_batch + share.first_channel * array.stride_channel +
              location;
     };
-    share.logits_stride = level.logits.stride_channel;
-    share.gradient_stride = level.gradient.stride_channel;
+    share.logits_stride = static_cast<std::int32_t>(level.logits.stride_channel);
+    share.gradient_stride = static_cast<std::int32_t>(level.gradient.stride_channel);
     share.logits = static_cast<const T*>(level.logits.data) + offset(level.logits);
     share.gradient =
         kGradient ? static_cast<T*>(level.gradient.data) + offset(level.gradient) : nullptr;
@@ -90,17 +94,15 @@ class PlainPlanes {
   // kVectors: as has_vectors says.
   template <bool kVectors>
   __device__ __forceinline__ double share_sum(const PlaneShare<T>& share, const Loss& loss) const {
-    const std::uint32_t special = special_channels(share, loss);
+    const std::uint32_t special = special_channels(share);
     const float grad_factor = loss.factors().negative * loss.factors().gradient;
     float twice_sum = 0;
-    for (std::int32_t channel = 0; channel < share.channels; channel += kPlaneVectors) {
-      const std::int32_t count = share.channels - channel;
-      Batch batch;
-      load<kVectors>(share, channel, &batch);
-      if ((special >> channel & ((1u << kPlaneVectors) - 1u)) != 0) {
-        exclude(share, loss, special, channel, &batch);
+    for (std::int32_t channel = 0; channel < share.channels; channel += kBatch<kVectors>) {
+      Batch<kVectors> batch = load<kVectors>(share, channel);
+      if ((special >> channel & ((1u << kBatch<kVectors>)-1u)) != 0) {
+        exclude<kVectors>(share, channel, &batch);
       }
-      twice_sum += count >= kPlaneVectors
+      twice_sum += channel + kBatch<kVectors> <= share.channels
                        ? process<kVectors, true>(share, channel, grad_factor, batch)
                        : process<kVectors, false>(share, channel, grad_factor, batch);
     }
@@ -110,13 +112,12 @@ class PlainPlanes {
 
   // Bit i: the vector of channel i is not all negative. An invalid label makes all of them special;
   // so does a vector that is not whole.
-  __device__ __forceinline__ std::uint32_t special_channels(const PlaneShare<T>& share,
-                                                            const Loss& loss) const {
+  __device__ __forceinline__ std::uint32_t special_channels(const PlaneShare<T>& share) const {
     std::uint32_t special = share.count < kCount ? ~0u : 0u;
 #pragma unroll
     for (std::int32_t i = 0; i < kCount; ++i) {
       if (i >= share.count) continue;
-      const std::int32_t label = loss.label(share.row + i);
+      const std::int32_t label = Loss::label(args_, share.row + i);
       if (label < math::kBackground) special = ~0u;
       const std::int32_t channel = label - share.first_channel;
       if (channel >= 0 && channel < share.channels) special |= 1u << channel;
@@ -125,32 +126,36 @@ class PlainPlanes {
   }
 
   template <bool kVectors>
-  __device__ __forceinline__ void load(const PlaneShare<T>& share, std::int32_t channel,
-                                       Batch* batch) const {
+  __device__ __forceinline__ Batch<kVectors> load(const PlaneShare<T>& share,
+                                                  std::int32_t channel) const {
+    Batch<kVectors> batch;
 #pragma unroll
-    for (std::int32_t i = 0; i < kPlaneVectors; ++i) {
+    for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
       if (channel + i >= share.channels) continue;
-      const T* const from = share.logits + (channel + i) * share.logits_stride;
-      batch->vector[i] = kVectors ? load_read_only(from) : load_up_to(from, share.count);
+      const T* const from = share.logits + std::int64_t{channel + i} * share.logits_stride;
+      batch.vector[i] = kVectors ? load_read_only(from) : load_up_to(from, share.count);
     }
+    return batch;
   }
 
   // Makes the elements inert that are not negative, and those beyond `count`.
-  __device__ __forceinline__ void exclude(const PlaneShare<T>& share, const Loss& loss,
-                                          std::uint32_t special, std::int32_t channel,
-                                          Batch* batch) const {
-#pragma unroll
-    for (std::int32_t i = 0; i < kPlaneVectors; ++i) {
-      if ((special >> (channel + i) & 1u) == 0) continue;
-      std::uint32_t excluded = ~0u << share.count;
+  template <bool kVectors>
+  __device__ __forceinline__ void exclude(const PlaneShare<T>& share, std::int32_t channel,
+                                          Batch<kVectors>* batch) const {
+    std::uint32_t excluded[kBatch<kVectors>];
+    for (std::uint32_t& elements : excluded) elements = ~0u << share.count;
 #pragma unroll 1
-      for (std::int32_t k = 0; k < share.count; ++k) {
-        const std::int32_t label = loss.label(share.row + k);
-        if (label < math::kBackground || label == share.first_channel + channel + i) {
-          excluded |= 1u << k;
-        }
+    for (std::int32_t k = 0; k < share.count; ++k) {
+      const std::int32_t label = Loss::label(args_, share.row + k);
+      const std::int32_t at = label - share.first_channel - channel;
+#pragma unroll
+      for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
+        if (label < math::kBackground || at == i) excluded[i] |= 1u << k;
       }
-      batch->vector[i] = with_inert(batch->vector[i], excluded);
+    }
+#pragma unroll
+    for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
+      batch->vector[i] = with_inert(batch->vector[i], excluded[i]);
     }
   }
 
@@ -158,16 +163,16 @@ class PlainPlanes {
   // share has all of them.
   template <bool kVectors, bool kFull>
   __device__ __forceinline__ float process(const PlaneShare<T>& share, std::int32_t channel,
-                                           float grad_factor, const Batch& batch) const {
+                                           float grad_factor, const Batch<kVectors>& batch) const {
     float twice_sum = 0;
 #pragma unroll
-    for (std::int32_t i = 0; i < kPlaneVectors; ++i) {
+    for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
       if (!kFull && channel + i >= share.channels) continue;
       const Vector<T> gradient = add_negatives<kGradient>(batch.vector[i], grad_factor, &twice_sum);
       if constexpr (kGradient) {
-        T* const to = share.gradient + (channel + i) * share.gradient_stride;
+        T* const to = share.gradient + std::int64_t{channel + i} * share.gradient_stride;
         if constexpr (kVectors) {
-          *reinterpret_cast<Vector<T>*>(to) = gradient;
+          store_global(gradient, to);
         } else {
           store_up_to(gradient, share.count, to);
         }
@@ -181,14 +186,15 @@ class PlainPlanes {
     float sum = 0;
 #pragma unroll 1
     for (std::int32_t i = 0; i < share.count; ++i) {
-      const std::int32_t label = loss.label(share.row + i);
+      const std::int32_t label = Loss::label(args_, share.row + i);
       if (label == math::kInvalidLabel) sum = math::kNaN<float>;  // exact_sum() sees to it
       const std::int32_t channel = label - share.first_channel;
-      if (channel < 0 || channel >= share.channels || label < 0) continue;
-      const float logit = read(share.logits[channel * share.logits_stride + i]);
+      if (channel < 0 || channel >= share.channels) continue;
+      const float logit = read(share.logits[std::int64_t{channel} * share.logits_stride + i]);
       const auto loss_and_grad = loss.entry(logit, 0, true, {math::kBackground, 1});
       if constexpr (kGradient) {
-        write(loss_and_grad.gradient, share.gradient[channel * share.gradient_stride + i]);
+        write(loss_and_grad.gradient,
+              share.gradient[std::int64_t{channel} * share.gradient_stride + i]);
       }
       sum += loss_and_grad.loss;
     }
@@ -208,12 +214,13 @@ class PlainPlanes {
         const FocalRow<float> row = loss.row(share.row + i);
 #pragma unroll 1
         for (std::int32_t channel = 0; channel < share.channels; ++channel) {
-          const float logit = read(share.logits[channel * share.logits_stride + i]);
+          const float logit = read(share.logits[std::int64_t{channel} * share.logits_stride + i]);
           const auto loss_and_grad =
               loss.entry_anywhere(logit, 0, share.first_channel + channel == row.label, row);
           total += static_cast<double>(loss_and_grad.loss);
           if constexpr (kGradient) {
-            write(loss_and_grad.gradient, share.gradient[channel * share.gradient_stride + i]);
+            write(loss_and_grad.gradient,
+                  share.gradient[std::int64_t{channel} * share.gradient_stride + i]);
           }
         }
       }

@@ -21,18 +21,23 @@
 
 namespace fcos_ops::cuda::focal {
 
-// What the threads of a block tell each other of a tile: one is marked while another is read.
-struct RowMarks {
-  std::uint32_t special[2][kMaxTileVectors / 32 + 1];  // a bit a vector: not all is negative
-  std::int32_t label[2][kRowThreads];                  // of a row
-};
-
 template <class T>
 struct RowTile {
   const T* logits;
   T* gradient;
-  std::int64_t image, row;               // of the first row, among those of all images
+  std::int64_t row;                      // of the first row, among those of all images
   std::int32_t rows, elements, vectors;  // 0 beyond the last tile
+  FocalFactors<float> factors;
+};
+
+// What the threads of a block tell each other of the tile that they are at, of the one that they
+// load already, and of the one behind.
+template <class T>
+struct RowMarks {
+  static constexpr unsigned kTiles = 4;  // a power of two above the three that are in use
+  RowTile<T> tile[kTiles];
+  std::uint32_t special[kTiles][kMaxTileVectors / 32 + 1];  // a bit a vector: not all is negative
+  std::int32_t label[kTiles][kRowThreads];                  // of each row
 };
 
 template <class T, bool kGradient, Labels kLabels>
@@ -43,6 +48,11 @@ class PlainRows {
   struct Batch {
     Vector<T> vector[kRowVectors];
   };
+  // Where the thread's next vector of a tile is, and how many the tile has from there on.
+  struct Cursor {
+    const T* logits;
+    std::int32_t left;
+  };
 
  public:
   __device__ PlainRows(const RowTiling& tiling, const FocalArguments<float>& args)
@@ -51,55 +61,47 @@ class PlainRows {
   // The thread's part of the sum over the tiles of its block. `factors_of(image)` gives factors.
   template <class FactorsOf>
   __device__ __forceinline__ double sum(const FactorsOf& factors_of) const {
-    auto& marks = block_shared<RowMarks>();
-    clear(marks.special[0]);
-    clear(marks.special[1]);
+    auto& marks = block_shared<RowMarks<T>>();
+    for (auto& special : marks.special) clear(special);
     std::int64_t index = blockIdx.x;
-    Batch next;
-    auto stored_label = StoredLabel<kLabels>{};
-    {
-      const RowTile<T> first = tile_at(index);
-      load(first.logits, 0, first.vectors, &next);
-      stored_label = stored_label_of(first);
+    if (thread_ == 0) {
+      marks.tile[0] = tile_at(index, factors_of);
+      marks.tile[1] = tile_at(index + gridDim.x, factors_of);
     }
+    __syncthreads();  // all is clear before a bit is set, and the first tiles are known
+    auto stored_label = stored_label_of(marks.tile[0]);
+    Cursor cursor = cursor_of(marks.tile[0]);
+    Batch next = load(cursor);
     double total = 0;
-    __syncthreads();  // all is clear before a bit is set
-    for (unsigned parity = 0; index < tiling_.tiles.count(); parity ^= 1) {
-      const RowTile<T> tile = tile_at(index);
-      const FocalFactors<float> factors = factors_of(tile.image);
-      const Loss loss(args_, factors);
+    for (unsigned slot = 0; marks.tile[slot].rows > 0; index += gridDim.x) {
+      const RowTile<T>& tile = marks.tile[slot];
       if (thread_ < tile.rows) {
-        const std::int32_t label = loss.label_of(stored_label);
+        const std::int32_t label = Loss::label_of(args_, stored_label);
         if (label == math::kInvalidLabel) total = math::kNaN<double>;  // see exact_sum()
-        marks.label[parity][thread_] = label;
-        mark(label, marks.special[parity]);
+        marks.label[slot][thread_] = label;
+        mark(label, marks.special[slot]);
       }
-      __syncthreads();  // all is marked
-      index += gridDim.x;
-      const RowTile<T> following = tile_at(index);
-      stored_label = stored_label_of(following);
-      float twice_sum = 0;
-      for (std::int32_t first = 0; first < tile.vectors; first += kStep) {
-        Batch batch = next;
-        const bool ends = first + kStep >= tile.vectors;
-        load(ends ? following.logits : tile.logits, ends ? 0 : first + kStep,
-             ends ? following.vectors : tile.vectors, &next);
-        const auto& special = marks.special[parity];
-        const float grad_factor = factors.negative * factors.gradient;
-        twice_sum += first + kStep <= tile.vectors
-                         ? process<true>(tile, first, special, parity, grad_factor, &batch)
-                         : process<false>(tile, first, special, parity, grad_factor, &batch);
+      __syncthreads();  // all is marked, and the tile before has been left
+      const unsigned next_slot = (slot + 1) % RowMarks<T>::kTiles;
+      if (thread_ == 0) {
+        marks.tile[(slot + 2) % RowMarks<T>::kTiles] =
+            tile_at(index + 2 * std::int64_t{gridDim.x}, factors_of);
       }
-      total += static_cast<double>(0.5f * factors.negative * twice_sum);
+      stored_label = stored_label_of(marks.tile[next_slot]);
+      const float twice_sum = negatives(slot, next_slot, &cursor, &next);
+      total += static_cast<double>(0.5f * tile.factors.negative * twice_sum);
       __syncthreads();  // a positive's gradient is written after that of its vector
-      total += patch(tile, loss, marks.label[parity]);
-      clear(marks.special[parity]);
+      total += patch(tile, marks.label[slot]);
+      clear(marks.special[slot]);
+      slot = next_slot;
     }
     return __syncthreads_or(has_infinite(total)) != 0 ? exact_sum(factors_of) : total;
   }
 
  private:
-  __device__ __forceinline__ RowTile<T> tile_at(std::int64_t index) const {
+  template <class FactorsOf>
+  __device__ __forceinline__ RowTile<T> tile_at(std::int64_t index,
+                                                const FactorsOf& factors_of) const {
     if (index >= tiling_.tiles.count()) return {};
     const Tile tile = tiling_.tiles[index];
     const FocalLevel& level = args_.level[tile.level];
@@ -110,11 +112,11 @@ class PlainRows {
     auto* const gradient = static_cast<T*>(level.gradient.data);
     return {logits + tile.image * level.logits.stride_batch + offset,
             kGradient ? gradient + tile.image * level.gradient.stride_batch + offset : nullptr,
-            tile.image,
             tile.row,
             rows,
             elements,
-            elements / kCount};
+            elements / kCount,
+            factors_of(tile.image)};
   }
 
   __device__ __forceinline__ StoredLabel<kLabels> stored_label_of(const RowTile<T>& tile) const {
@@ -137,60 +139,86 @@ class PlainRows {
     }
   }
 
-  // Loads the thread's vectors from vector `first` of a tile on.
-  __device__ __forceinline__ void load(const T* logits, std::int32_t first, std::int32_t vectors,
-                                       Batch* batch) const {
-#pragma unroll
-    for (std::int32_t i = 0; i < kRowVectors; ++i) {
-      const std::int32_t vector = first + thread_ + i * kStride;
-      if (vector < vectors) batch->vector[i] = load_read_only(logits + vector * kCount);
-    }
+  __device__ __forceinline__ Cursor cursor_of(const RowTile<T>& tile) const {
+    return {tile.logits + thread_ * kCount, tile.vectors - thread_};
   }
 
-  // Writes the gradients of the thread's vectors as negatives; returns twice the sum of their
-  // losses. kFull: the tile has all of them.
+  // The thread's next vectors, as many as there are; the others are not set.
+  __device__ __forceinline__ Batch load(const Cursor& cursor) const {
+    Batch batch;
+#pragma unroll
+    for (std::int32_t i = 0; i < kRowVectors; ++i) {
+      if (i * kStride < cursor.left) {
+        batch.vector[i] = load_read_only(cursor.logits + i * kStride * kCount);
+      }
+    }
+    return batch;
+  }
+
+  // Writes the gradients of the thread's vectors of a tile as if all were negative; returns twice
+  // the sum of their losses. `next` is its first batch, and at the end that of the next tile.
+  __device__ __forceinline__ float negatives(unsigned slot, unsigned next_slot, Cursor* cursor,
+                                             Batch* next) const {
+    const auto& marks = block_shared<RowMarks<T>>();
+    const FocalFactors<float>& factors = marks.tile[slot].factors;
+    const float grad_factor = factors.negative * factors.gradient;
+    const std::uint32_t* special = marks.special[slot] + thread_ / 32;
+    T* gradient = marks.tile[slot].gradient + thread_ * kCount;
+    float twice_sum = 0;
+    bool ends;
+    do {
+      Batch batch = *next;
+      const std::int32_t left = cursor->left;
+      ends = left <= kStep;
+      *cursor = ends ? cursor_of(marks.tile[next_slot])
+                     : Cursor{cursor->logits + kStep * kCount, left - kStep};
+      *next = load(*cursor);
+      twice_sum += left > kStep - kStride
+                       ? process<true>(slot, left, special, grad_factor, gradient, &batch)
+                       : process<false>(slot, left, special, grad_factor, gradient, &batch);
+      special += kStep / 32;
+      gradient += kStep * kCount;
+    } while (!ends);
+    return twice_sum;
+  }
+
+  // A batch of it, from the one on that is `left` before the end. kFull: the tile has all of them.
   template <bool kFull>
-  __device__ __forceinline__ float process(const RowTile<T>& tile, std::int32_t first,
-                                           const std::uint32_t* special, unsigned parity,
-                                           float grad_factor, Batch* batch) const {
-    const std::uint32_t* const words = special + (first + thread_) / 32;
-    const std::uint32_t bit = 1u << (threadIdx.x % 32);
+  __device__ __forceinline__ float process(unsigned slot, std::int32_t left,
+                                           const std::uint32_t* special, float grad_factor, T* to,
+                                           Batch* batch) const {
     std::uint32_t any = 0;
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
-      if (kFull || first + thread_ + i * kStride < tile.vectors) any |= words[i * (kStride / 32)];
+      if (kFull || i * kStride < left) any |= special[i * (kStride / 32)];
     }
-    if ((any & bit) != 0) exclude(tile, first, words, parity, batch);
+    if ((any >> (threadIdx.x % 32) & 1u) != 0) exclude(slot, left, special, batch);
     float twice_sum = 0;
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
-      const std::int32_t vector = first + thread_ + i * kStride;
-      if (!kFull && vector >= tile.vectors) continue;
+      if (!kFull && i * kStride >= left) continue;
       const Vector<T> gradient =
           add_negatives<kGradient>(batch->vector[i], grad_factor, &twice_sum);
-      if constexpr (kGradient) {
-        *reinterpret_cast<Vector<T>*>(tile.gradient + vector * kCount) = gradient;
-      }
+      if constexpr (kGradient) store_global(gradient, to + i * kStride * kCount);
     }
     return twice_sum;
   }
 
   // Makes the elements that are not negative inert.
-  __device__ __forceinline__ void exclude(const RowTile<T>& tile, std::int32_t first,
-                                          const std::uint32_t* words, unsigned parity,
-                                          Batch* batch) const {
-    const auto& labels = block_shared<RowMarks>().label[parity];
+  __device__ __forceinline__ void exclude(unsigned slot, std::int32_t left,
+                                          const std::uint32_t* special, Batch* batch) const {
+    const auto& marks = block_shared<RowMarks<T>>();
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
-      const std::int32_t vector = first + thread_ + i * kStride;
-      if (vector >= tile.vectors || (words[i * (kStride / 32)] >> (vector % 32) & 1u) == 0)
-        continue;
+      if (i * kStride >= left) continue;
+      if ((special[i * (kStride / 32)] >> (threadIdx.x % 32) & 1u) == 0) continue;
+      const std::int32_t first = (marks.tile[slot].vectors - left + i * kStride) * kCount;
       std::uint32_t excluded = 0;
 #pragma unroll 1
       for (std::int32_t k = 0; k < kCount; ++k) {
-        const auto element = static_cast<std::uint32_t>(vector * kCount + k);
+        const auto element = static_cast<std::uint32_t>(first + k);
         const std::uint32_t row = args_.class_divisor.quotient(element);
-        const std::int32_t label = labels[row];
+        const std::int32_t label = marks.label[slot][row];
         const auto channel =
             static_cast<std::int32_t>(element - row * args_.class_divisor.divisor());
         if (label < math::kBackground || label == channel) excluded |= 1u << k;
@@ -200,8 +228,8 @@ class PlainRows {
   }
 
   // The positive of the thread's row, and the thread's element behind the last whole vector.
-  __device__ __forceinline__ float patch(const RowTile<T>& tile, const Loss& loss,
-                                         const std::int32_t* labels) const {
+  __device__ __forceinline__ float patch(const RowTile<T>& tile, const std::int32_t* labels) const {
+    const Loss loss(args_, tile.factors);
     float sum = 0;
     if (thread_ < tile.rows && labels[thread_] >= 0) {
       sum += element(tile, loss, thread_ * args_.num_classes + labels[thread_], true,
@@ -230,8 +258,8 @@ class PlainRows {
   __device__ __forceinline__ double exact_sum(const FactorsOf& factors_of) const {
     double total = 0;
     for (std::int64_t index = blockIdx.x; index < tiling_.tiles.count(); index += gridDim.x) {
-      const RowTile<T> tile = tile_at(index);
-      const Loss loss(args_, factors_of(tile.image));
+      const RowTile<T> tile = tile_at(index, factors_of);
+      const Loss loss(args_, tile.factors);
 #pragma unroll 1
       for (std::int32_t i = thread_; i < tile.elements; i += kStride) {
         const std::uint32_t rows = args_.class_divisor.quotient(static_cast<std::uint32_t>(i));

@@ -164,7 +164,10 @@ Status dispatch_layout(const PlainProblem& problem, const Context& context,
   };
   const auto has_vectors = [&](std::int32_t level) { return all_arrays(level, aligned); };
   PlaneTiling tiling;
-  if (!all_levels([](const auto& view) { return is_class_major(view); }) ||
+  const auto has_planes = [](const auto& view) {
+    return is_class_major(view) && view.stride_channel >= 0 && view.stride_channel <= kMaxDividend;
+  };
+  if (!all_levels(has_planes) ||
       !make_plane_tiling<T>(problem, count_multiprocessors(context), has_vectors, &tiling)) {
     return run_general();
   }
