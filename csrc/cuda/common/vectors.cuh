@@ -174,12 +174,12 @@ __device__ __forceinline__ Vector<T> load_read_only(const T* from) {
   return {{words.x, words.y, words.z, words.w}};
 }
 
-// Stores a vector at a multiple of 16 bytes, by an instruction for global memory: the compiler can
-// not know that an address it reads from memory is one of that.
+// Stores a vector at a multiple of 16 bytes of global memory, which the compiler can not know of an
+// address that was read from memory.
 template <class T>
 __device__ __forceinline__ void store_global(const Vector<T>& vector, T* to) {
-  __stwb(reinterpret_cast<uint4*>(to),
-         uint4{vector.word[0], vector.word[1], vector.word[2], vector.word[3]});
+  __builtin_assume(__isGlobal(to) != 0);
+  *reinterpret_cast<Vector<T>*>(to) = vector;
 }
 
 // Stores kCount values, a multiple of kVector<T>, as elements of type T.

@@ -35,10 +35,10 @@ class PlainPlanes {
   using Loss = ElementLoss<T, Gamma::kTwo, kLabels>;
   // Vectors that a thread loads at once.
   template <bool kVectors>
-  static constexpr std::int32_t kBatch = kVectors ? kPlaneVectors : 1;
+  static constexpr std::int32_t kAtOnce = kVectors ? kPlaneVectors : 1;
   template <bool kVectors>
-  struct Batch {
-    Vector<T> vector[kBatch<kVectors>];
+  struct Vectors {
+    Vector<T> of[kAtOnce<kVectors>];
   };
 
  public:
@@ -97,14 +97,14 @@ class PlainPlanes {
     const std::uint32_t special = special_channels(share);
     const float grad_factor = loss.factors().negative * loss.factors().gradient;
     float twice_sum = 0;
-    for (std::int32_t channel = 0; channel < share.channels; channel += kBatch<kVectors>) {
-      Batch<kVectors> batch = load<kVectors>(share, channel);
-      if ((special >> channel & ((1u << kBatch<kVectors>)-1u)) != 0) {
-        exclude<kVectors>(share, channel, &batch);
+    for (std::int32_t channel = 0; channel < share.channels; channel += kAtOnce<kVectors>) {
+      Vectors<kVectors> vectors = load<kVectors>(share, channel);
+      if ((special >> channel & ((1u << kAtOnce<kVectors>)-1u)) != 0) {
+        exclude<kVectors>(share, channel, &vectors);
       }
-      twice_sum += channel + kBatch<kVectors> <= share.channels
-                       ? process<kVectors, true>(share, channel, grad_factor, batch)
-                       : process<kVectors, false>(share, channel, grad_factor, batch);
+      twice_sum += channel + kAtOnce<kVectors> <= share.channels
+                       ? process<kVectors, true>(share, channel, grad_factor, vectors)
+                       : process<kVectors, false>(share, channel, grad_factor, vectors);
     }
     const double sum = static_cast<double>(0.5f * loss.factors().negative * twice_sum);
     return special == 0 ? sum : sum + patch(share, loss);
@@ -126,36 +126,36 @@ class PlainPlanes {
   }
 
   template <bool kVectors>
-  __device__ __forceinline__ Batch<kVectors> load(const PlaneShare<T>& share,
-                                                  std::int32_t channel) const {
-    Batch<kVectors> batch;
+  __device__ __forceinline__ Vectors<kVectors> load(const PlaneShare<T>& share,
+                                                    std::int32_t channel) const {
+    Vectors<kVectors> vectors;
 #pragma unroll
-    for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
+    for (std::int32_t i = 0; i < kAtOnce<kVectors>; ++i) {
       if (channel + i >= share.channels) continue;
       const T* const from = share.logits + std::int64_t{channel + i} * share.logits_stride;
-      batch.vector[i] = kVectors ? load_read_only(from) : load_up_to(from, share.count);
+      vectors.of[i] = kVectors ? load_read_only(from) : load_up_to(from, share.count);
     }
-    return batch;
+    return vectors;
   }
 
   // Makes the elements inert that are not negative, and those beyond `count`.
   template <bool kVectors>
   __device__ __forceinline__ void exclude(const PlaneShare<T>& share, std::int32_t channel,
-                                          Batch<kVectors>* batch) const {
-    std::uint32_t excluded[kBatch<kVectors>];
+                                          Vectors<kVectors>* vectors) const {
+    std::uint32_t excluded[kAtOnce<kVectors>];
     for (std::uint32_t& elements : excluded) elements = ~0u << share.count;
 #pragma unroll 1
     for (std::int32_t k = 0; k < share.count; ++k) {
       const std::int32_t label = Loss::label(args_, share.row + k);
       const std::int32_t at = label - share.first_channel - channel;
 #pragma unroll
-      for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
+      for (std::int32_t i = 0; i < kAtOnce<kVectors>; ++i) {
         if (label < math::kBackground || at == i) excluded[i] |= 1u << k;
       }
     }
 #pragma unroll
-    for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
-      batch->vector[i] = with_inert(batch->vector[i], excluded[i]);
+    for (std::int32_t i = 0; i < kAtOnce<kVectors>; ++i) {
+      vectors->of[i] = with_inert(vectors->of[i], excluded[i]);
     }
   }
 
@@ -163,12 +163,13 @@ class PlainPlanes {
   // share has all of them.
   template <bool kVectors, bool kFull>
   __device__ __forceinline__ float process(const PlaneShare<T>& share, std::int32_t channel,
-                                           float grad_factor, const Batch<kVectors>& batch) const {
+                                           float grad_factor,
+                                           const Vectors<kVectors>& vectors) const {
     float twice_sum = 0;
 #pragma unroll
-    for (std::int32_t i = 0; i < kBatch<kVectors>; ++i) {
+    for (std::int32_t i = 0; i < kAtOnce<kVectors>; ++i) {
       if (!kFull && channel + i >= share.channels) continue;
-      const Vector<T> gradient = add_negatives<kGradient>(batch.vector[i], grad_factor, &twice_sum);
+      const Vector<T> gradient = add_negatives<kGradient>(vectors.of[i], grad_factor, &twice_sum);
       if constexpr (kGradient) {
         T* const to = share.gradient + std::int64_t{channel + i} * share.gradient_stride;
         if constexpr (kVectors) {

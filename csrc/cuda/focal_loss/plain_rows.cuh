@@ -45,8 +45,8 @@ class PlainRows {
   static constexpr std::int32_t kCount = kVector<T>, kStride = kRowThreads;
   static constexpr std::int32_t kStep = kRowVectors * kStride;
   using Loss = ElementLoss<T, Gamma::kTwo, kLabels>;
-  struct Batch {
-    Vector<T> vector[kRowVectors];
+  struct Vectors {
+    Vector<T> of[kRowVectors];
   };
   // Where the thread's next vector of a tile is, and how many the tile has from there on.
   struct Cursor {
@@ -71,7 +71,7 @@ class PlainRows {
     __syncthreads();  // all is clear before a bit is set, and the first tiles are known
     auto stored_label = stored_label_of(marks.tile[0]);
     Cursor cursor = cursor_of(marks.tile[0]);
-    Batch next = load(cursor);
+    Vectors next = load(cursor);
     double total = 0;
     for (unsigned slot = 0; marks.tile[slot].rows > 0; index += gridDim.x) {
       const RowTile<T>& tile = marks.tile[slot];
@@ -144,21 +144,21 @@ class PlainRows {
   }
 
   // The thread's next vectors, as many as there are; the others are not set.
-  __device__ __forceinline__ Batch load(const Cursor& cursor) const {
-    Batch batch;
+  __device__ __forceinline__ Vectors load(const Cursor& cursor) const {
+    Vectors vectors;
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
       if (i * kStride < cursor.left) {
-        batch.vector[i] = load_read_only(cursor.logits + i * kStride * kCount);
+        vectors.of[i] = load_read_only(cursor.logits + i * kStride * kCount);
       }
     }
-    return batch;
+    return vectors;
   }
 
   // Writes the gradients of the thread's vectors of a tile as if all were negative; returns twice
-  // the sum of their losses. `next` is its first batch, and at the end that of the next tile.
+  // the sum of their losses. `next` has its first vectors, and at the end those of the next tile.
   __device__ __forceinline__ float negatives(unsigned slot, unsigned next_slot, Cursor* cursor,
-                                             Batch* next) const {
+                                             Vectors* next) const {
     const auto& marks = block_shared<RowMarks<T>>();
     const FocalFactors<float>& factors = marks.tile[slot].factors;
     const float grad_factor = factors.negative * factors.gradient;
@@ -167,38 +167,37 @@ class PlainRows {
     float twice_sum = 0;
     bool ends;
     do {
-      Batch batch = *next;
+      Vectors vectors = *next;
       const std::int32_t left = cursor->left;
       ends = left <= kStep;
       *cursor = ends ? cursor_of(marks.tile[next_slot])
                      : Cursor{cursor->logits + kStep * kCount, left - kStep};
       *next = load(*cursor);
       twice_sum += left > kStep - kStride
-                       ? process<true>(slot, left, special, grad_factor, gradient, &batch)
-                       : process<false>(slot, left, special, grad_factor, gradient, &batch);
+                       ? process<true>(slot, left, special, grad_factor, gradient, &vectors)
+                       : process<false>(slot, left, special, grad_factor, gradient, &vectors);
       special += kStep / 32;
       gradient += kStep * kCount;
     } while (!ends);
     return twice_sum;
   }
 
-  // A batch of it, from the one on that is `left` before the end. kFull: the tile has all of them.
+  // Some vectors of it, from the one on that is `left` before the end. kFull: the tile has as many.
   template <bool kFull>
   __device__ __forceinline__ float process(unsigned slot, std::int32_t left,
                                            const std::uint32_t* special, float grad_factor, T* to,
-                                           Batch* batch) const {
+                                           Vectors* vectors) const {
     std::uint32_t any = 0;
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
       if (kFull || i * kStride < left) any |= special[i * (kStride / 32)];
     }
-    if ((any >> (threadIdx.x % 32) & 1u) != 0) exclude(slot, left, special, batch);
+    if ((any >> (threadIdx.x % 32) & 1u) != 0) exclude(slot, left, special, vectors);
     float twice_sum = 0;
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
       if (!kFull && i * kStride >= left) continue;
-      const Vector<T> gradient =
-          add_negatives<kGradient>(batch->vector[i], grad_factor, &twice_sum);
+      const Vector<T> gradient = add_negatives<kGradient>(vectors->of[i], grad_factor, &twice_sum);
       if constexpr (kGradient) store_global(gradient, to + i * kStride * kCount);
     }
     return twice_sum;
@@ -206,7 +205,7 @@ class PlainRows {
 
   // Makes the elements that are not negative inert.
   __device__ __forceinline__ void exclude(unsigned slot, std::int32_t left,
-                                          const std::uint32_t* special, Batch* batch) const {
+                                          const std::uint32_t* special, Vectors* vectors) const {
     const auto& marks = block_shared<RowMarks<T>>();
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
@@ -223,7 +222,7 @@ class PlainRows {
             static_cast<std::int32_t>(element - row * args_.class_divisor.divisor());
         if (label < math::kBackground || label == channel) excluded |= 1u << k;
       }
-      batch->vector[i] = with_inert(batch->vector[i], excluded);
+      vectors->of[i] = with_inert(vectors->of[i], excluded);
     }
   }
 

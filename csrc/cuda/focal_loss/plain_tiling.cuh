@@ -13,14 +13,15 @@ inline constexpr std::int32_t kRowVectors = 2;    // a thread takes at once; 1, 
 inline constexpr std::int32_t kPlaneVectors = 4;  // the same, unpipelined; pipelined 2, 4
 inline constexpr std::int32_t kPlaneChannels = 16;  // of a thread; 10, 20, 27
 
-// Blocks that run on a multiprocessor at once, which limits registers. Before compute capability
-// 8.0 there is room for 1024 threads.
+// Blocks that run on a multiprocessor at once, which limits registers: the most that do not spill.
+// Before compute capability 8.0 there is room for 1024 threads.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-inline constexpr unsigned kRowBlocks = 4;
+inline constexpr unsigned kRowBlocks = 4, kPlaneBlocks = 8;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 7;
 #else
-inline constexpr unsigned kRowBlocks = 5;
+inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 8;
 #endif
-inline constexpr unsigned kPlaneBlocks = 8;
 
 // Bytes of a tile of rows: the more, the fewer barriers; the fewer, the less waits for the last.
 // The prototype, for 80 classes: float32 with the gradient 64 rows (69 us; 128: 74), without it 128
