@@ -97,6 +97,14 @@ def offsets(name: str, value: Tensor, total: int) -> None:
         raise ValueError(f"{name} must rise from 0 to {total} and never fall, got {shown}")
 
 
+def offsets_of_images(value: Tensor, boxes: Tensor) -> None:
+    """`value` is [B + 1], of whole numbers, and lives where `boxes` do; see `offsets`."""
+    tensor("offsets", value, INTEGER)
+    if value.dim() != 1 or value.shape[0] == 0:
+        raise ValueError(f"offsets must have shape [B + 1], got {describe(value)}")
+    same_device("offsets", value, "boxes", boxes)
+
+
 def same_device(name: str, value: Tensor, reference_name: str, reference: Tensor) -> None:
     """`value` lives where `reference` does."""
     if value.device != reference.device:

@@ -300,7 +300,7 @@ _OPTIONS = (
     "bool normalize_ltrb, str box_loss, str box_weight, str normalizer, float alpha, float gamma, "
     "float eps"
 )
-LOSS_OP = _library.define(
+LOSS_OP = _library.Op(
     f"fcos_loss(Tensor[] heads, {_GROUND_TRUTH}Tensor? expected_scale, {_OPTIONS}, float? factor, "
     "bool store_classes, bool store_ltrb, bool store_centerness) "
     "-> (Tensor, Tensor, Tensor, Tensor[])",
@@ -310,13 +310,13 @@ LOSS_OP = _library.define(
     differentiable=None,
     tensor_lists=1,
 )
-_BACKWARD_OP = _library.define(
+_BACKWARD_OP = _library.Op(
     f"fcos_loss_backward(Tensor[] heads, {_GROUND_TRUTH}{_DERIVATIVES}{_OPTIONS}) -> Tensor[]",
     kernel=_backward_kernel,
     fake=_backward_fake,
     tensor_lists=1,
 )
-_CORRECT_OP = _library.define(
+_CORRECT_OP = _library.Op(
     f"fcos_loss_correct(Tensor[] heads, Tensor[] stored, {_GROUND_TRUTH}Tensor? expected_scale, "
     f"{_DERIVATIVES}{_OPTIONS}, float? factor) -> Tensor[]",
     kernel=_correct_kernel,

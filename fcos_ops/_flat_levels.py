@@ -52,7 +52,8 @@ def _field(index: int, first: int, count: int) -> str:
 def unflatten_levels(
     sizes_and_strides: Sequence[int], scales_and_ranges: Sequence[float]
 ) -> list[Level]:
-    """The levels that `flatten_levels` flattened."""
+    """The levels that `flatten_levels` flattened, once their values are checked."""
+    check_levels(sizes_and_strides, scales_and_ranges)
     return [
         Level(*sizes_and_strides[4 * i : 4 * i + 4], *scales_and_ranges[3 * i : 3 * i + 3])
         for i in range(len(sizes_and_strides) // 4)

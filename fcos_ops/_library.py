@@ -20,6 +20,7 @@ _peek_interpreter_stack = torch._C._functorch.peek_interpreter_stack
 _get_tracing_state = torch._C._get_tracing_state
 # torch.autograd.grad(is_grads_batched=True) shows on no interpreter stack.
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
+_keeps_graph = torch._C._autograd._get_current_graph_task_keep_graph
 _top_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
@@ -34,20 +35,46 @@ class Op:
     Behind its results a differentiable op returns a link (see `differentiable_once`) where it is
     called with its derivative.
 
-    reference: the twin that runs the reference, of an op that has one (see `define`).
+    Args:
+        schema: in the dispatcher's language, without the namespace.
+        kernel: computes on real tensors of CPU and CUDA; takes what the schema says, by position,
+            and checks sizes, dtypes and words: the dispatcher hands it whatever its caller has.
+        fake: allocates the outputs, with the strides that the kernel would give them.
+        reference: what the op `reference`, registered as <name>_reference, runs on the same
+            arguments. For references that read values, where a tracer could not follow: it sees
+            that op. Others are called as they are.
+        autograd: the derivative; its forward calls `Op.forward`, and returns a link behind the
+            results. Without it the outputs are not differentiable.
+        differentiable: how many of the first arguments, all tensors, may require a gradient. None:
+            those in the first argument, a list; an autograd.Function sees no tensors inside lists,
+            so it gets them one by one behind the other arguments.
+        tensor_lists: how many of the first arguments are lists of tensors; others hold none.
+        discrete: all results are whole numbers, so inputs with a tangent are no mistake.
     """
 
     reference: Op
 
     def __init__(
         self,
-        name: str,
+        schema: str,
+        *,
         kernel: Callable[..., Any],
-        autograd: type[torch.autograd.Function] | None,
-        differentiable: int | None,
-        tensor_lists: int,
-        discrete: bool,
+        fake: Callable[..., Any],
+        reference: Callable[..., Any] | None = None,
+        autograd: type[torch.autograd.Function] | None = None,
+        differentiable: int | None = 1,
+        tensor_lists: int = 0,
+        discrete: bool = False,
     ) -> None:
+        name = schema.split("(", 1)[0]
+        _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(name, _for_dispatcher(kernel), "CPU")
+        _LIBRARY.impl(name, _for_dispatcher(kernel), "CUDA")
+        torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
+        derivative = torch.library.fallthrough_kernel
+        if autograd is not None:
+            derivative = _without_link(autograd.apply, differentiable is None)
+        _LIBRARY.impl(name, derivative, "Autograd")
         self.name = name
         self.overload = getattr(torch.ops.fcos_ops, name).default
         self.kernel = kernel
@@ -57,9 +84,17 @@ class Op:
         # Function.apply without the Python around it, which is for function transforms; those go
         # through the dispatcher here.
         self.apply = autograd and super(torch.autograd.Function, autograd).apply  # type: ignore
+        if reference is not None:
+            self.reference = Op(
+                schema.replace(name, f"{name}_reference", 1),
+                kernel=reference,
+                fake=fake,
+                tensor_lists=tensor_lists,
+                discrete=discrete,
+            )
 
     def __call__(self, *arguments: Any) -> Any:
-        if not runs_eagerly(self._flat(arguments)):
+        if not runs_eagerly(self._flat(arguments) if self.tensor_lists else arguments):
             return self._dispatch(arguments)
         if self.apply is not None:
             if self.differentiable is None:
@@ -75,7 +110,7 @@ class Op:
             return self._dispatch(arguments)
 
     def forward(self, *arguments: Any) -> Any:
-        if runs_eagerly(self._flat(arguments)):
+        if runs_eagerly(self._flat(arguments) if self.tensor_lists else arguments):
             try:
                 return self.kernel(*arguments)
             except BufferError:
@@ -84,10 +119,8 @@ class Op:
             return self._dispatch(arguments)
 
     def _flat(self, arguments: tuple[Any, ...]) -> Iterable[Any]:
-        if self.tensor_lists:
-            lists, others = arguments[: self.tensor_lists], arguments[self.tensor_lists :]
-            return chain.from_iterable((*lists, others))
-        return arguments
+        lists, others = arguments[: self.tensor_lists], arguments[self.tensor_lists :]
+        return chain.from_iterable((*lists, others))
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
         if _is_dynamo_compiling():
@@ -119,56 +152,6 @@ class Op:
                         f"fcos_ops.{self.name} does not support forward-mode derivatives, but "
                         f"{argument.name} has a tangent"
                     )
-
-
-def define(
-    schema: str,
-    *,
-    kernel: Callable[..., Any],
-    fake: Callable[..., Any],
-    reference: Callable[..., Any] | None = None,
-    autograd: type[torch.autograd.Function] | None = None,
-    differentiable: int | None = 1,
-    tensor_lists: int = 0,
-    discrete: bool = False,
-) -> Op:
-    """Registers an op: its schema, its kernel for CPU and CUDA, its shapes, its derivative.
-
-    Args:
-        schema: in the dispatcher's language, without the namespace.
-        kernel: computes on real tensors; takes what the schema says, by position, and checks
-            sizes, dtypes and words: the dispatcher hands it whatever its caller has.
-        fake: allocates the outputs, with the strides that the kernel would give them.
-        reference: what `Op.reference`, registered as <name>_reference, runs on the same arguments.
-            For references that read values, where a tracer could not follow: it sees this op.
-            Others are called as they are.
-        autograd: the derivative; its forward calls `Op.forward`, and returns a link behind the
-            results. Without it the outputs are not differentiable.
-        differentiable: how many of the first arguments, all tensors, may require a gradient. None:
-            those in the first argument, a list; an autograd.Function sees no tensors inside lists,
-            so it gets them one by one behind the other arguments.
-        tensor_lists: how many of the first arguments are lists of tensors; others hold none.
-        discrete: all results are whole numbers, so inputs with a tangent are no mistake.
-    """
-    name = schema.split("(", 1)[0]
-    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, _for_dispatcher(kernel), "CPU")
-    _LIBRARY.impl(name, _for_dispatcher(kernel), "CUDA")
-    torch.library.register_fake(f"fcos_ops::{name}", fake, lib=_LIBRARY)
-    op = Op(name, kernel, autograd, differentiable, tensor_lists, discrete)
-    derivative = torch.library.fallthrough_kernel
-    if autograd is not None:
-        derivative = _without_link(autograd.apply, differentiable is None)
-    _LIBRARY.impl(name, derivative, "Autograd")
-    if reference is not None:
-        op.reference = define(
-            schema.replace(name, f"{name}_reference", 1),
-            kernel=reference,
-            fake=fake,
-            tensor_lists=tensor_lists,
-            discrete=discrete,
-        )
-    return op
 
 
 def _node_of(results: Any) -> Any:
@@ -207,15 +190,15 @@ def _without_link(apply: Callable[..., Any], spread_first: bool) -> Callable[...
 
 
 # No subclass of Tensor and no symbolic number is among them; tuples and lists hold plain numbers.
-_PLAIN = {Tensor, torch.nn.Parameter, type(None), int, float, bool, str, tuple, list}
+_are_plain = {Tensor, torch.nn.Parameter, type(None), int, float, bool, str, tuple, list}.issuperset
 
 
 def runs_eagerly(arguments: Iterable[Any]) -> bool:
     """Whether the tensors are plain ones and no tracer or function transform looks on."""
     return (
         not _is_dynamo_compiling()
-        and _PLAIN.issuperset(map(type, arguments))
-        and _len_torch_dispatch_stack() == 0
+        and _are_plain(map(type, arguments))
+        and not _len_torch_dispatch_stack()
         and _peek_interpreter_stack() is None
         and _get_tracing_state() is None
         and forward_ad._current_level < 0
@@ -237,12 +220,12 @@ def save(ctx: Any, like: Tensor, *tensors: Tensor | None) -> Tensor | None:
 
 def may_overwrite_saved(ctx: Any, saved: Sequence[Tensor], grad_outputs: Sequence[Any]) -> bool:
     """Whether nobody can ask for the saved tensors again: eager, graph not kept, no hooks."""
-    return (
-        ctx.owns_saved
-        and runs_eagerly((*saved, *grad_outputs))
-        and not any([t is not None and _is_batched(t) for t in grad_outputs])
-        and not torch._C._autograd._get_current_graph_task_keep_graph()
-    )
+    if not ctx.owns_saved or _keeps_graph() or not runs_eagerly((*saved, *grad_outputs)):
+        return False
+    for tensor in grad_outputs:
+        if tensor is not None and _is_batched(tensor):
+            return False
+    return True
 
 
 def scale_gradient(ctx: Any, gradient: Tensor, grad_output: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Copies of inputs for the native library, checked, and small however large a tensor; outputs."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,6 +52,12 @@ def needs_copy(tensor: Tensor) -> bool:
     return tensor.dim() > 4 and not tensor.is_contiguous()
 
 
+def level_view(name: str, tensor: Tensor) -> Tensor:
+    """A [..., C] tensor, or a contiguous copy where its rows are too irregular for one level view.
+    BufferError as of `contiguous`."""
+    return tensor if tensor.dim() <= 4 else contiguous(name, tensor)
+
+
 CHUNK_SIZE = 2**22  # elements that an op copies at a time, where it must
 
 
@@ -77,19 +82,14 @@ def chunks(tensors: Sequence[Tensor | None], dimensions: int) -> list[Any]:
     return result
 
 
-@contextmanager
-def sum_of_chunks(total: Tensor | None, count: int) -> Iterator[Sequence[Tensor | None]]:
-    """Where each of `count` chunks puts its sum; their sum goes to `total`, if it is wanted."""
-    if total is None:
-        yield [None] * count
-        return
-    sums = total.new_empty(count)
-    yield sums.unbind()
-    total.copy_(sums.double().sum())
-
-
 def empty(sizes: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """torch.empty(sizes), which takes half as long again to read its arguments."""
     if sizes:
         return torch.empty(*sizes, dtype=dtype, device=device)
     return torch.empty_strided((), (), dtype=dtype, device=device)
+
+
+def empty_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """An output of the shape of a [..., C] tensor, in its layout if one level view covers that."""
+    layout = torch.contiguous_format if needs_copy(tensor) else torch.preserve_format
+    return torch.empty_like(tensor, dtype=dtype, memory_format=layout)

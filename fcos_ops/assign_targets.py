@@ -1,6 +1,7 @@
 """Target assignment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import mul
 from typing import Any
 
@@ -58,10 +59,8 @@ def assign_targets(
     rule = resolve_assignment_rule(rule)
     flat_levels = flatten_levels(levels)
     check_objects(boxes, labels, offsets)
-    arguments = (boxes, labels, offsets, *flat_levels, *rule[:7])
-    if not _native.enabled("assign_targets", boxes):
-        return Targets(*_OP.reference(*arguments))
-    return Targets(*_OP(*arguments))
+    op = _OP if _native.enabled("assign_targets", boxes) else _OP.reference
+    return Targets(*op(boxes, labels, offsets, *flat_levels, *rule[:7]))
 
 
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
@@ -70,25 +69,26 @@ def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
     _checks.boxes("boxes", boxes, 2)
     _checks.tensor("labels", labels, _checks.INTEGER)
     _checks.shape("labels", labels, (boxes.shape[0],), "one class a box")
-    _checks.tensor("offsets", offsets, _checks.INTEGER)
-    if offsets.dim() != 1 or offsets.shape[0] == 0:
-        raise ValueError(f"offsets must have shape [B + 1], got {_checks.describe(offsets)}")
     _checks.same_device("labels", labels, "boxes", boxes)
-    _checks.same_device("offsets", offsets, "boxes", boxes)
+    _checks.offsets_of_images(offsets, boxes)
     _checks.no_gradient("boxes", boxes)
 
 
 # ---------------------------------------------------------------------------- torch registration
 
 
+def _shape(offsets: Tensor, level_sizes_and_strides: Sequence[int]) -> tuple[int, int]:
+    """(images, locations)."""
+    locations = sum(map(mul, level_sizes_and_strides[::4], level_sizes_and_strides[1::4]))
+    return offsets.shape[0] - 1, locations
+
+
 def _allocate(
-    boxes: Tensor, offsets: Tensor, level_sizes_and_strides: Sequence[int]
+    boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
 ) -> tuple[Tensor, ...]:
     """The fields of Targets, not yet computed."""
-    batch = offsets.shape[0] - 1
-    locations = sum(map(mul, level_sizes_and_strides[::4], level_sizes_and_strides[1::4]))
-    device = boxes.device
-    real = _native.compute_dtype(boxes)
+    batch, locations = _shape(offsets, level_sizes_and_strides)
+    device, real = boxes.device, _native.compute_dtype(boxes)
     return (
         torch.empty(batch, locations, dtype=torch.int64, device=device),
         torch.empty(batch, locations, 4, dtype=real, device=device),
@@ -99,7 +99,23 @@ def _allocate(
     )
 
 
-def _kernel(
+def _allocate_matches(
+    boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
+) -> tuple[Tensor, ...]:
+    """An int32 `matched`, and (num_pos, centerness_sum) of the batch and of each image."""
+    batch, locations = _shape(offsets, level_sizes_and_strides)
+    device, real = boxes.device, _native.compute_dtype(boxes)
+    return (
+        torch.empty((batch, locations), dtype=torch.int32, device=device),
+        torch.empty(2, dtype=real, device=device),
+        torch.empty((batch, 2), dtype=real, device=device),
+    )
+
+
+def _compute(
+    allocate: Callable[..., tuple[Tensor, ...]],
+    before: tuple[None, ...],
+    behind: tuple[None, ...],
     boxes: Tensor,
     labels: Tensor,
     offsets: Tensor,
@@ -107,47 +123,11 @@ def _kernel(
     level_scales_and_ranges: Sequence[float],
     *rule: Any,
 ) -> tuple[Tensor, ...]:
+    """What `allocate` makes, computed. The native function takes other outputs, too, which are not
+    needed: some before those, some behind them."""
     check_levels(level_sizes_and_strides, level_scales_and_ranges)
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
-    outputs = _allocate(boxes, offsets, level_sizes_and_strides)
-    _run(
-        boxes,
-        labels,
-        offsets,
-        level_sizes_and_strides,
-        level_scales_and_ranges,
-        rule,
-        (*outputs, None, None, None),
-    )
-    return outputs
-
-
-def _reference(
-    boxes: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    *rule: Any,
-) -> tuple[Tensor, ...]:
-    check_levels(level_sizes_and_strides, level_scales_and_ranges)
-    _checks.offsets("offsets", offsets, boxes.shape[0])
-    levels = unflatten_levels(level_sizes_and_strides, level_scales_and_ranges)
-    switches = AssignmentRule._make([*rule, False, ()])
-    return tuple(reference.assign_targets(levels, boxes, labels, offsets, rule=switches))
-
-
-def _run(
-    boxes: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    rule: Sequence[Any],
-    outputs: tuple[Tensor | None, ...],
-) -> None:
-    """Fills those outputs that are not None: the fields of Targets, an int32 `matched`, and
-    (num_pos, centerness_sum) of the batch and of each image."""
+    outputs = allocate(boxes, labels, offsets, level_sizes_and_strides)
     _native.call(
         "assign_targets",
         boxes,
@@ -157,56 +137,18 @@ def _run(
         level_sizes_and_strides,
         level_scales_and_ranges,
         *rule,
+        *before,
         *outputs,
+        *behind,
     )
+    return outputs
 
 
-def _fake(
-    boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
-) -> tuple[Tensor, ...]:
-    return _allocate(boxes, offsets, level_sizes_and_strides)
-
-
-def _allocate_matches(
-    boxes: Tensor, offsets: Tensor, level_sizes_and_strides: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    batch = offsets.shape[0] - 1
-    locations = sum(map(mul, level_sizes_and_strides[::4], level_sizes_and_strides[1::4]))
-    real = _native.compute_dtype(boxes)
-    return (
-        torch.empty((batch, locations), dtype=torch.int32, device=boxes.device),
-        torch.empty(2, dtype=real, device=boxes.device),
-        torch.empty((batch, 2), dtype=real, device=boxes.device),
-    )
-
-
-def _match_kernel(
-    boxes: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    *rule: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
-    check_levels(level_sizes_and_strides, level_scales_and_ranges)
-    _views.check_offsets_to_copy(offsets, boxes.shape[0])
-    matches = _allocate_matches(boxes, offsets, level_sizes_and_strides)
-    _run(
-        boxes,
-        labels,
-        offsets,
-        level_sizes_and_strides,
-        level_scales_and_ranges,
-        rule,
-        (*(None,) * 6, *matches),
-    )
-    return matches
-
-
-def _match_fake(
-    boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _allocate_matches(boxes, offsets, level_sizes_and_strides)
+def _reference(boxes: Tensor, labels: Tensor, offsets: Tensor, *options: Any) -> Targets:
+    levels = unflatten_levels(*options[:2])
+    _checks.offsets("offsets", offsets, boxes.shape[0])
+    rule = AssignmentRule._make([*options[2:], False, ()])
+    return reference.assign_targets(levels, boxes, labels, offsets, rule=rule)
 
 
 _ARGUMENTS = (
@@ -214,18 +156,18 @@ _ARGUMENTS = (
     "float[] level_scales_and_ranges, float location_offset, float center_radius, "
     "str center_region, bool range_inclusive, str area_rule, float max_area, bool normalize_ltrb)"
 )
-_OP = _library.define(
+_OP = _library.Op(
     f"assign_targets{_ARGUMENTS} -> (Tensor labels, Tensor ltrb, Tensor centerness, "
     "Tensor matched, Tensor num_pos, Tensor centerness_sum)",
-    kernel=_kernel,
-    fake=_fake,
+    kernel=partial(_compute, _allocate, (), (None,) * 3),
+    fake=_allocate,
     reference=_reference,
 )
 
 # What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts
 # being (num_pos, centerness_sum).
-MATCH_OP = _library.define(
+MATCH_OP = _library.Op(
     f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts)",
-    kernel=_match_kernel,
-    fake=_match_fake,
+    kernel=partial(_compute, _allocate_matches, (None,) * 6, ()),
+    fake=_allocate_matches,
 )

@@ -1,11 +1,10 @@
 """Centerness: its target from ltrb distances, and its loss."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _library, _native, _views, reference
+from fcos_ops._loss_op import LossOp, run_in_chunks, stores_gradient
 
 
 def centerness_target(ltrb: Tensor) -> Tensor:
@@ -86,14 +85,9 @@ def centerness_loss(
             normalizer_floor=normalizer_floor,
             reduction=reduction,
         )
-    # As in sigmoid_focal_loss: a float16 gradient waits for its scale.
-    store_gradient = (
-        logits.requires_grad
-        and torch.is_grad_enabled()
-        and (logits.dtype != torch.float16 or reduction == "none")
-    )
+    store = stores_gradient(logits, reduction)
     loss, *_ = _LOSS_OP(
-        logits, target, mask, labels, divisor, normalizer_floor, scale, reduction, store_gradient
+        logits, target, mask, labels, divisor, normalizer_floor, scale, reduction, store
     )
     return loss
 
@@ -127,26 +121,12 @@ def _check(
 
 def _target_kernel(ltrb: Tensor) -> Tensor:
     target = _target_fake(ltrb)
-    if _views.needs_copy(ltrb):
-        ltrb = _views.contiguous("ltrb", ltrb)
-    _native.call("centerness_target", ltrb, ltrb, target)
+    _native.call("centerness_target", ltrb, _views.level_view("ltrb", ltrb), target)
     return target
 
 
 def _target_fake(ltrb: Tensor) -> Tensor:
     return _views.empty(ltrb.shape[:-1], _native.compute_dtype(ltrb), ltrb.device)
-
-
-def _allocate_gradient(logits: Tensor, reduction: str) -> Tensor:
-    dtype = _native.compute_dtype(logits) if reduction == "none" else logits.dtype
-    return _views.empty(logits.shape, dtype, logits.device)
-
-
-def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, list[Tensor]]:
-    """The loss and, if it is to be stored, the gradient, not yet computed."""
-    shape = logits.shape if reduction == "none" else ()
-    loss = _views.empty(shape, _native.compute_dtype(logits), logits.device)
-    return loss, [_allocate_gradient(logits, reduction)] if store_gradient else []
 
 
 def _run(
@@ -170,10 +150,15 @@ def _run(
         and (mask is None or mask.is_contiguous())
         and (labels is None or labels.is_contiguous())
     ):
-        inputs = (logits, target, mask, labels)
+        outputs, inputs = (gradient_scale, loss, gradient), (logits, target, mask, labels)
         options = (normalizer, normalizer_floor, scale, reduction)
-        _run_copies(gradient_scale, loss, gradient, inputs, *options)
-        return
+        if run_in_chunks(_run, logits.dim(), *outputs, inputs, options):
+            return
+        real = _native.compute_dtype(logits)
+        logits = _views.contiguous("logits", logits)
+        target = _views.contiguous("target", _views.cast("target", target, real))
+        mask = None if mask is None else _views.contiguous("mask", mask)
+        labels = None if labels is None else _views.contiguous("labels", labels)
     _native.call(
         "centerness_loss",
         logits,
@@ -191,125 +176,19 @@ def _run(
     )
 
 
-def _run_copies(
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
-    inputs: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    reduction: str,
-) -> None:
-    """`_run` on copies of the inputs, chunk by chunk where they would be large."""
-    logits, target, mask, labels = inputs
-    if reduction == "mean":
-        scale, reduction = scale / max(logits.numel(), 1), "sum"
-    options = (normalizer, normalizer_floor, scale, reduction)
-    is_sum = reduction == "sum"
-    chunks = _views.chunks((*inputs, None if is_sum else loss, gradient), logits.dim())
-    if len(chunks) > 1:
-        with _views.sum_of_chunks(loss if is_sum else None, len(chunks)) as sums:
-            for (*chunk, each_loss, each_grad), chunk_sum in zip(chunks, sums, strict=True):
-                each_loss = chunk_sum if is_sum else each_loss
-                _run(gradient_scale, each_loss, each_grad, *[*chunk, *options])
-        return
-    _run(
-        gradient_scale,
-        loss,
-        gradient,
-        _views.contiguous("logits", logits),
-        _views.contiguous("target", _views.cast("target", target, _native.compute_dtype(logits))),
-        None if mask is None else _views.contiguous("mask", mask),
-        None if labels is None else _views.contiguous("labels", labels),
-        *options,
-    )
+def _empty(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    return _views.empty(logits.shape, dtype, logits.device)
 
 
-def _kernel(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    labels: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    reduction: str,
-    store_gradient: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    loss, gradients = _allocate(logits, reduction, store_gradient)
-    gradient = gradients[0] if store_gradient else None
-    inputs = (logits, target, mask, labels, normalizer, normalizer_floor, scale, reduction)
-    _run(None, loss, gradient, *inputs)
-    return loss, gradients
-
-
-def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-    reduction, store_gradient = arguments[-2:]
-    return _allocate(logits, reduction, store_gradient)
-
-
-def _backward_kernel(*arguments: Any) -> Tensor:
-    *inputs, grad_loss = arguments
-    logits, reduction = inputs[0], inputs[-1]
-    gradient = _allocate_gradient(logits, reduction)
-    if reduction == "none":
-        _checks.shape("grad_loss", grad_loss, logits.shape, "the shape of logits")
-        _run(None, None, gradient, *inputs)
-        return gradient.mul_(grad_loss)
-    grad_loss = _views.cast("grad_loss", grad_loss, _native.compute_dtype(logits))
-    _run(grad_loss, None, gradient, *inputs)
-    return gradient
-
-
-def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
-    return _allocate_gradient(logits, arguments[-2])
-
-
-class _CenternessLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, *arguments: Any
-    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        target, mask, labels, normalizer, *options, store_gradient = arguments
-        loss, gradients = _LOSS_OP.forward(logits, *arguments)
-        ctx.options = options
-        saved = gradients if store_gradient else (logits, target, mask, labels, normalizer)
-        return loss, gradients, _library.save(ctx, logits, *saved)
-
-    @staticmethod
-    @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        if grad_loss is None:
-            return (None, *_NO_GRADIENTS)
-        _, gradient, *others = ctx.saved_tensors
-        if others:
-            gradient = _BACKWARD_OP.forward(gradient, *others, *ctx.options, grad_loss)
-        elif ctx.options[-1] == "none":
-            gradient = gradient * grad_loss  # torch casts it to the dtype of its tensor
-        else:
-            gradient = _library.scale_gradient(ctx, gradient, grad_loss)
-        return (gradient, *_NO_GRADIENTS)
-
-
-_NO_GRADIENTS = (None,) * 8  # of the arguments behind logits
-
-_LOSS_SCHEMA = (
-    "(Tensor logits, Tensor target, Tensor? mask, Tensor? labels, Tensor? normalizer, "
-    "float normalizer_floor, float scale, str reduction, {last}) -> {result}"
-)
-_TARGET_OP = _library.define(
+_TARGET_OP = _library.Op(
     "centerness_target(Tensor ltrb) -> Tensor", kernel=_target_kernel, fake=_target_fake
 )
-_LOSS_OP = _library.define(
-    "centerness_loss"
-    + _LOSS_SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor[])"),
-    kernel=_kernel,
-    fake=_fake,
-    autograd=_CenternessLoss,
-)
-_BACKWARD_OP = _library.define(
-    "centerness_loss_backward" + _LOSS_SCHEMA.format(last="Tensor grad_loss", result="Tensor"),
-    kernel=_backward_kernel,
-    fake=_backward_fake,
+_LOSS_OP = LossOp(
+    "centerness_loss",
+    "Tensor logits, Tensor target, Tensor? mask, Tensor? labels, Tensor? normalizer, "
+    "float normalizer_floor, float scale, str reduction",
+    stores=("store_gradient",),
+    run=_run,
+    allocate=_empty,
+    losses="the shape of logits",
 )

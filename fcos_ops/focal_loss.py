@@ -1,11 +1,9 @@
 """Sigmoid focal loss."""
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _constants, _library, _native, _views, reference
+from fcos_ops import _checks, _constants, _native, _views, reference
+from fcos_ops._loss_op import LossOp, run_in_chunks, stores_gradient
 
 
 def sigmoid_focal_loss(
@@ -69,24 +67,9 @@ def sigmoid_focal_loss(
             normalizer_floor=normalizer_floor,
             reduction=reduction,
         )
-    # A float16 gradient is recomputed in the backward pass, when its scale is known: without the
-    # loss scale most of it would flush to zero.
-    store_gradient = (
-        logits.requires_grad
-        and torch.is_grad_enabled()
-        and (logits.dtype != torch.float16 or reduction == "none")
-    )
+    store = stores_gradient(logits, reduction)
     loss, *_ = _OP(
-        logits,
-        labels,
-        weight,
-        divisor,
-        normalizer_floor,
-        scale,
-        alpha,
-        gamma,
-        reduction,
-        store_gradient,
+        logits, labels, weight, divisor, normalizer_floor, scale, alpha, gamma, reduction, store
     )
     return loss
 
@@ -113,32 +96,6 @@ def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str
 
 # ---------------------------------------------------------------------------- torch registration
 
-_SCHEMA = (
-    "(Tensor logits, Tensor labels, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
-    "float scale, float alpha, float gamma, str reduction, {last}) -> {result}"
-)
-
-
-def _allocate_like(logits: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor of the shape of logits, in their layout if one level view can cover that."""
-    layout = torch.contiguous_format if _views.needs_copy(logits) else torch.preserve_format
-    return torch.empty_like(logits, dtype=dtype, memory_format=layout)
-
-
-def _allocate_gradient(logits: Tensor, reduction: str) -> Tensor:
-    dtype = _native.compute_dtype(logits) if reduction == "none" else logits.dtype
-    return _allocate_like(logits, dtype)
-
-
-def _allocate(logits: Tensor, reduction: str, store_gradient: bool) -> tuple[Tensor, list[Tensor]]:
-    """The loss and, if it is to be stored, the gradient, not yet computed."""
-    real = _native.compute_dtype(logits)
-    if reduction == "none":
-        loss = _allocate_like(logits, real)
-    else:
-        loss = _views.empty((), real, logits.device)
-    return loss, [_allocate_gradient(logits, reduction)] if store_gradient else []
-
 
 def _run(
     gradient_scale: Tensor | None,
@@ -156,29 +113,20 @@ def _run(
 ) -> None:
     """Fills the outputs that are not None, which are laid out for one level view."""
     if logits.numel() > _views.CHUNK_SIZE and _is_copied(logits, labels, weight):
-        if reduction == "mean":
-            scale, reduction = scale / logits.numel(), "sum"
+        outputs, inputs = (gradient_scale, loss, gradient), (logits, labels, weight)
         options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction)
-        is_sum = reduction == "sum"
-        inputs = (logits, labels, weight, None if is_sum else loss, gradient)
-        chunks = _views.chunks(inputs, logits.dim() - 1)
-        if len(chunks) > 1:
-            with _views.sum_of_chunks(loss if is_sum else None, len(chunks)) as sums:
-                for (*chunk, each_loss, each_grad), chunk_sum in zip(chunks, sums, strict=True):
-                    each_loss = chunk_sum if is_sum else each_loss
-                    _run(gradient_scale, each_loss, each_grad, *[*chunk, *options])
+        if run_in_chunks(_run, logits.dim() - 1, *outputs, inputs, options):
             return
-    real = _native.compute_dtype(logits)
-    if _views.needs_copy(logits):
-        logits = _views.contiguous("logits", logits)
+    logits = _views.level_view("logits", logits)
     if labels.is_floating_point():
-        labels = _views.cast("labels", labels, real)
+        labels = _views.cast("labels", labels, _native.compute_dtype(logits))
         if logits.is_contiguous() or _views.needs_copy(labels):
             labels = _views.contiguous("labels", labels)
     else:
         labels = _views.contiguous("labels", labels)
     if weight is not None:
-        weight = _views.contiguous("weight", _views.cast("weight", weight, real))
+        weight = _views.cast("weight", weight, _native.compute_dtype(logits))
+        weight = _views.contiguous("weight", weight)
     _native.call(
         "sigmoid_focal_loss",
         logits,
@@ -206,71 +154,12 @@ def _is_copied(logits: Tensor, labels: Tensor, weight: Tensor | None) -> bool:
     return not labels.is_contiguous()
 
 
-def _kernel(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
-    *inputs, store_gradient = arguments
-    loss, gradients = _allocate(inputs[0], inputs[-1], store_gradient)
-    _run(None, loss, gradients[0] if store_gradient else None, *inputs)
-    return loss, gradients
-
-
-def _fake(logits: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-    reduction, store_gradient = arguments[-2:]
-    return _allocate(logits, reduction, store_gradient)
-
-
-def _backward_kernel(*arguments: Any) -> Tensor:
-    *inputs, grad_loss = arguments
-    logits, reduction = inputs[0], inputs[-1]
-    gradient = _allocate_gradient(logits, reduction)
-    if reduction == "none":
-        _checks.shape("grad_loss", grad_loss, logits.shape, "the shape of logits")
-        _run(None, None, gradient, *inputs)
-        return gradient.mul_(grad_loss)
-    grad_loss = _views.cast("grad_loss", grad_loss, _native.compute_dtype(logits))
-    _run(grad_loss, None, gradient, *inputs)
-    return gradient
-
-
-def _backward_fake(logits: Tensor, *arguments: Any) -> Tensor:
-    return _allocate_gradient(logits, arguments[-2])
-
-
-class _SigmoidFocalLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, *arguments: Any
-    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        labels, weight, normalizer, *options, store_gradient = arguments
-        loss, gradients = _OP.forward(logits, *arguments)
-        ctx.options = options
-        saved = gradients if store_gradient else (logits, labels, weight, normalizer)
-        return loss, gradients, _library.save(ctx, logits, *saved)
-
-    @staticmethod
-    @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        if grad_loss is None:
-            return (None, *_NO_GRADIENTS)
-        _, gradient, *others = ctx.saved_tensors
-        if others:
-            gradient = _BACKWARD_OP.forward(gradient, *others, *ctx.options, grad_loss)
-        elif ctx.options[-1] == "none":
-            gradient = gradient * grad_loss  # torch casts it to the dtype of its tensor
-        else:
-            gradient = _library.scale_gradient(ctx, gradient, grad_loss)
-        return (gradient, *_NO_GRADIENTS)
-
-
-_NO_GRADIENTS = (None,) * 9  # of the arguments behind logits
-
-_OP = _library.define(
-    "sigmoid_focal_loss" + _SCHEMA.format(last="bool store_gradient", result="(Tensor, Tensor[])"),
-    kernel=_kernel,
-    fake=_fake,
-    autograd=_SigmoidFocalLoss,
-)
-_BACKWARD_OP = _library.define(
-    "sigmoid_focal_loss_backward" + _SCHEMA.format(last="Tensor grad_loss", result="Tensor"),
-    kernel=_backward_kernel,
-    fake=_backward_fake,
+_OP = LossOp(
+    "sigmoid_focal_loss",
+    "Tensor logits, Tensor labels, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
+    "float scale, float alpha, float gamma, str reduction",
+    stores=("store_gradient",),
+    run=_run,
+    allocate=_views.empty_like,
+    losses="the shape of logits",
 )

@@ -1,11 +1,9 @@
 """IoU losses of box pairs."""
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _constants, _library, _native, _views, reference
+from fcos_ops import _checks, _constants, _native, _views, reference
+from fcos_ops._loss_op import LossOp, stores_gradient
 
 
 def iou_loss(
@@ -78,10 +76,6 @@ def iou_loss(
             reduction=reduction,
             eps=eps,
         )
-    store_pred = store_target = False
-    if torch.is_grad_enabled():
-        store_pred = _stores_gradient(pred, reduction)
-        store_target = _stores_gradient(target, reduction)
     loss, *_ = _OP(
         pred,
         target,
@@ -93,19 +87,10 @@ def iou_loss(
         box_format,
         eps,
         reduction,
-        store_pred,
-        store_target,
+        stores_gradient(pred, reduction),
+        stores_gradient(target, reduction),
     )
     return loss
-
-
-def _stores_gradient(boxes: Tensor, reduction: str) -> bool:
-    """Whether the forward pass shall keep the gradient by `boxes`.
-
-    A float16 gradient is recomputed in the backward pass, when its scale is known: without the loss
-    scale most of it would flush to zero.
-    """
-    return boxes.requires_grad and (boxes.dtype != torch.float16 or reduction == "none")
 
 
 def _check(
@@ -133,41 +118,13 @@ def _check(
 
 # ---------------------------------------------------------------------------- torch registration
 
-_SCHEMA = (
-    "(Tensor pred, Tensor target, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
-    "float scale, str kind, str box_format, float eps, str reduction, {last}) -> {result}"
-)
-
-
-def _allocate_loss(pred: Tensor, target: Tensor, reduction: str) -> Tensor:
-    shape = pred.shape[:-1] if reduction == "none" else ()
-    return _views.empty(shape, _native.compute_dtype(pred, target), pred.device)
-
-
-def _allocate_gradient(boxes: Tensor, other: Tensor, reduction: str) -> Tensor:
-    dtype = _native.compute_dtype(boxes, other) if reduction == "none" else boxes.dtype
-    layout = torch.contiguous_format if _views.needs_copy(boxes) else torch.preserve_format
-    return torch.empty_like(boxes, dtype=dtype, memory_format=layout)
-
-
-def _allocate(
-    pred: Tensor, target: Tensor, reduction: str, store_pred: bool, store_target: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """The loss and those gradients that are to be stored, not yet computed."""
-    gradients = []
-    if store_pred:
-        gradients.append(_allocate_gradient(pred, target, reduction))
-    if store_target:
-        gradients.append(_allocate_gradient(target, pred, reduction))
-    return _allocate_loss(pred, target, reduction), gradients
-
 
 def _run(
-    pred: Tensor,
-    target: Tensor,
     gradient_scale: Tensor | None,
     loss: Tensor | None,
     gradient: Tensor | None,
+    pred: Tensor,
+    target: Tensor,
     weight: Tensor | None,
     normalizer: Tensor | None,
     normalizer_floor: float,
@@ -178,18 +135,14 @@ def _run(
     reduction: str,
 ) -> None:
     """Fills the outputs that are not None; `gradient` is the one by `pred`."""
-    real = _native.compute_dtype(pred, target)
-    if _views.needs_copy(pred):
-        pred = _views.contiguous("pred", pred)
-    if _views.needs_copy(target):
-        target = _views.contiguous("target", target)
     if weight is not None:
-        weight = _views.contiguous("weight", _views.cast("weight", weight, real))
+        weight = _views.cast("weight", weight, _native.compute_dtype(pred, target))
+        weight = _views.contiguous("weight", weight)
     _native.call(
         "iou_loss",
         pred,
-        pred,
-        target,
+        _views.level_view("pred", pred),
+        _views.level_view("target", target),
         kind,
         box_format,
         eps,
@@ -204,89 +157,13 @@ def _run(
     )
 
 
-def _kernel(pred: Tensor, target: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-    *options, store_pred, store_target = arguments
-    loss, gradients = _allocate(pred, target, options[-1], store_pred, store_target)
-    _run(pred, target, None, loss, gradients[0] if store_pred else None, *options)
-    if store_target:  # the losses are symmetric
-        _run(target, pred, None, None, gradients[-1], *options)
-    return loss, gradients
-
-
-def _fake(pred: Tensor, target: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
-    return _allocate(pred, target, *arguments[-3:])
-
-
-def _backward_kernel(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
-    """The gradient of the reduced loss by its first argument."""
-    *options, grad_loss = arguments
-    reduction = options[-1]
-    gradient = _allocate_gradient(pred, target, reduction)
-    if reduction == "none":
-        _checks.shape("grad_loss", grad_loss, pred.shape[:-1], "one number a box of pred")
-        _run(pred, target, None, None, gradient, *options)
-        return gradient.mul_(grad_loss[..., None])
-    grad_loss = _views.cast("grad_loss", grad_loss, _native.compute_dtype(pred, target))
-    _run(pred, target, grad_loss, None, gradient, *options)
-    return gradient
-
-
-def _backward_fake(pred: Tensor, target: Tensor, *arguments: Any) -> Tensor:
-    return _allocate_gradient(pred, target, arguments[-2])
-
-
-class _IouLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, pred: Tensor, target: Tensor, *arguments: Any
-    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        weight, normalizer, *options, store_pred, store_target = arguments
-        loss, gradients = _OP.forward(pred, target, *arguments)
-        grad_pred = gradients[0] if store_pred else None
-        grad_target = gradients[-1] if store_target else None
-        ctx.options = options
-        saved: list[Tensor | None] = [grad_pred, grad_target]
-        if ctx.needs_input_grad[:2] != (store_pred, store_target):
-            saved += [pred, target, weight, normalizer]
-        return loss, gradients, _library.save(ctx, pred, *saved)
-
-    @staticmethod
-    @_library.differentiable_once
-    def backward(ctx: Any, grad_loss: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        if grad_loss is None:
-            return (None, None, *_NO_GRADIENTS)
-        _, grad_pred, grad_target, *inputs = ctx.saved_tensors
-        if ctx.needs_input_grad[0]:
-            grad_pred = _backward(ctx, grad_loss, grad_pred, inputs)
-        if ctx.needs_input_grad[1]:
-            inputs[:2] = inputs[1::-1]
-            grad_target = _backward(ctx, grad_loss, grad_target, inputs)
-        return (grad_pred, grad_target, *_NO_GRADIENTS)
-
-
-def _backward(
-    ctx: Any, grad_loss: Tensor, stored: Tensor | None, inputs: list[Tensor | None]
-) -> Tensor:
-    """The gradient by inputs[0], from what the forward pass stored, or else computed."""
-    if stored is None:
-        return _BACKWARD_OP.forward(*inputs, *ctx.options, grad_loss)
-    if ctx.options[-1] == "none":
-        return stored * grad_loss[..., None]  # torch casts it to the dtype of its tensor
-    return _library.scale_gradient(ctx, stored, grad_loss)
-
-
-_NO_GRADIENTS = (None,) * 10  # of the arguments behind target
-
-_OP = _library.define(
-    "iou_loss"
-    + _SCHEMA.format(last="bool store_pred, bool store_target", result="(Tensor, Tensor[])"),
-    kernel=_kernel,
-    fake=_fake,
-    autograd=_IouLoss,
-    differentiable=2,
-)
-_BACKWARD_OP = _library.define(
-    "iou_loss_backward" + _SCHEMA.format(last="Tensor grad_loss", result="Tensor"),
-    kernel=_backward_kernel,
-    fake=_backward_fake,
+_OP = LossOp(
+    "iou_loss",
+    "Tensor pred, Tensor target, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
+    "float scale, str kind, str box_format, float eps, str reduction",
+    stores=("store_pred", "store_target"),
+    run=_run,
+    allocate=_views.empty_like,
+    losses="one number a box of pred",
+    of_rows=True,
 )

@@ -31,9 +31,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         ValueError: shapes or devices do not fit, iou_threshold is out of range, or N >= 2^31.
     """
     iou_threshold = _check(boxes, scores, iou_threshold)
-    if not _native.enabled("nms", boxes):
-        return _NMS_OP.reference(boxes, scores, None, iou_threshold)
-    return _NMS_OP(boxes, scores, None, iou_threshold)
+    op = _NMS_OP if _native.enabled("nms", boxes) else _NMS_OP.reference
+    return op(boxes, scores, None, iou_threshold)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -58,9 +57,8 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     """
     iou_threshold = _check(boxes, scores, iou_threshold)
     _check_classes("idxs", idxs, boxes)
-    if not _native.enabled("batched_nms", boxes):
-        return _NMS_OP.reference(boxes, scores, idxs, iou_threshold)
-    return _NMS_OP(boxes, scores, idxs, iou_threshold)
+    op = _NMS_OP if _native.enabled("batched_nms", boxes) else _NMS_OP.reference
+    return op(boxes, scores, idxs, iou_threshold)
 
 
 def nms_padded(
@@ -103,14 +101,14 @@ def nms_padded(
     iou_threshold = _check(boxes, scores, iou_threshold)
     if classes is not None:
         _check_classes("classes", classes, boxes)
-    _check_offsets(offsets, boxes)
+    _checks.offsets_of_images(offsets, boxes)
     if score_threshold is not None:
         score_threshold = _checks.number("score_threshold", score_threshold)
     max_detections = _checks.integer("max_detections", max_detections, 0, 2**31 - 1)
-    arguments = (boxes, scores, classes, offsets, iou_threshold, score_threshold, max_detections)
-    if not _native.enabled("nms_padded", boxes):
-        return PaddedKeep(*_PADDED_OP.reference(*arguments))
-    return PaddedKeep(*_PADDED_OP(*arguments))
+    op = _PADDED_OP if _native.enabled("nms_padded", boxes) else _PADDED_OP.reference
+    return PaddedKeep(
+        *op(boxes, scores, classes, offsets, iou_threshold, score_threshold, max_detections)
+    )
 
 
 def _check(boxes: Tensor, scores: Tensor, iou_threshold: float) -> float:
@@ -127,13 +125,6 @@ def _check_classes(name: str, classes: Tensor, boxes: Tensor) -> None:
     _checks.tensor(name, classes, _checks.INTEGER)
     _checks.shape(name, classes, (boxes.shape[0],), "one a box")
     _checks.same_device(name, classes, "boxes", boxes)
-
-
-def _check_offsets(offsets: Tensor, boxes: Tensor) -> None:
-    _checks.tensor("offsets", offsets, _checks.INTEGER)
-    if offsets.dim() != 1 or offsets.shape[0] == 0:
-        raise ValueError(f"offsets must have shape [B + 1], got {_checks.describe(offsets)}")
-    _checks.same_device("offsets", offsets, "boxes", boxes)
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -197,8 +188,11 @@ def _nms_fake(boxes: Tensor, *arguments: object) -> Tensor:
     return torch.empty(num_kept, dtype=torch.int64, device=boxes.device)
 
 
-def _allocate(boxes: Tensor, offsets: Tensor, max_detections: int) -> tuple[Tensor, Tensor]:
-    num_images = offsets.shape[0] - 1
+def _allocate(
+    boxes: Tensor, scores: Tensor, classes: Tensor | None, offsets: Tensor, *options: Any
+) -> tuple[Tensor, Tensor]:
+    """The fields of PaddedKeep, not yet computed."""
+    num_images, max_detections = offsets.shape[0] - 1, options[-1]
     return (
         torch.empty(num_images, max_detections, dtype=torch.int64, device=boxes.device),
         torch.empty(num_images, dtype=torch.int64, device=boxes.device),
@@ -215,21 +209,16 @@ def _padded_kernel(
     max_detections: int,
 ) -> tuple[Tensor, Tensor]:
     _views.check_offsets_to_copy(offsets, boxes.shape[0])
-    keep, count = _allocate(boxes, offsets, max_detections)
+    keep, count = _allocate(boxes, scores, classes, offsets, max_detections)
     threshold = math.nan if score_threshold is None else score_threshold
     _run(boxes, scores, classes, offsets, iou_threshold, threshold, keep, count)
     return keep, count
 
 
 def _padded_reference(
-    boxes: Tensor,
-    scores: Tensor,
-    classes: Tensor | None,
-    offsets: Tensor,
-    iou_threshold: float,
-    score_threshold: float | None,
-    max_detections: int,
-) -> tuple[Tensor, Tensor]:
+    boxes: Tensor, scores: Tensor, classes: Tensor | None, offsets: Tensor, *options: Any
+) -> PaddedKeep:
+    iou_threshold, score_threshold, max_detections = options
     _checks.offsets("offsets", offsets, boxes.shape[0])
     return reference.nms_padded(
         boxes,
@@ -242,24 +231,18 @@ def _padded_reference(
     )
 
 
-def _padded_fake(
-    boxes: Tensor, scores: Tensor, classes: Tensor | None, offsets: Tensor, *options: Any
-) -> tuple[Tensor, Tensor]:
-    return _allocate(boxes, offsets, options[-1])
-
-
-_NMS_OP = _library.define(
+_NMS_OP = _library.Op(
     "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold) -> Tensor",
     kernel=_nms_kernel,
     fake=_nms_fake,
     reference=_nms_reference,
     discrete=True,
 )
-_PADDED_OP = _library.define(
+_PADDED_OP = _library.Op(
     "nms_padded(Tensor boxes, Tensor scores, Tensor? classes, Tensor offsets, float iou_threshold, "
     "float? score_threshold, SymInt max_detections) -> (Tensor keep, Tensor count)",
     kernel=_padded_kernel,
-    fake=_padded_fake,
+    fake=_allocate,
     reference=_padded_reference,
     discrete=True,
 )

@@ -77,7 +77,8 @@ def postprocess(
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
-    arguments = (
+    op = _OP if _native.enabled("postprocess", first) else _OP.reference
+    detections = op(
         *heads,
         image_sizes,
         original_sizes,
@@ -86,9 +87,7 @@ def postprocess(
         location_offset,
         *rule,
     )
-    if not _native.enabled("postprocess", first):
-        return Detections(*_OP.reference(*arguments))
-    return Detections(*_OP(*arguments))
+    return Detections(*detections)
 
 
 def _check_sizes(image_sizes: Tensor, original_sizes: Tensor | None, first: Tensor) -> None:
@@ -153,29 +152,18 @@ def _kernel(
     return detections
 
 
-def _reference(
-    cls_logits: list[Tensor],
-    ltrb: list[Tensor],
-    centerness: list[Tensor],
-    image_sizes: Tensor,
-    original_sizes: Tensor | None,
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    normalized: bool,
-    location_offset: float,
-    *options: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+def _reference(*arguments: Any) -> Detections:
+    cls_logits, ltrb, centerness, image_sizes, original_sizes, *options = arguments
     return reference.postprocess(
         cls_logits,
         ltrb,
         centerness,
         image_sizes,
         original_sizes=original_sizes,
-        levels=unflatten_levels(level_sizes_and_strides, level_scales_and_ranges),
-        rule=PostprocessRule(*options),
-        normalized=normalized,
-        location_offset=location_offset,
+        levels=unflatten_levels(*options[:2]),
+        rule=PostprocessRule(*options[4:]),
+        normalized=options[2],
+        location_offset=options[3],
     )
 
 
@@ -200,7 +188,7 @@ def _fake(
     return _allocate(cls_logits[0], real, rule.max_detections)
 
 
-_OP = _library.define(
+_OP = _library.Op(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
     "Tensor? original_sizes, SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, "
     "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "

@@ -12,7 +12,7 @@ import torch
 
 import fcos_ops
 from tests import devices, gpu_cases
-from tests.gpu_cases import CASES
+from tests.gpu_cases import BFLOAT16, CASES, EVERY_CASE
 from tests.repository import REPOSITORY
 
 needs_gpu = pytest.mark.skipif(
@@ -36,7 +36,7 @@ def test_kernels_never_wait_allocate_or_read_back() -> None:
 
 @pytest.mark.every_device
 def test_every_op_agrees_with_the_reference() -> None:
-    for case in CASES.values():
+    for case in [*CASES.values(), *BFLOAT16.values()]:
         inputs = case.make(0)
         expected = case.run(fcos_ops.reference, *inputs)
         gpu_cases.assert_agree(case, case.run(fcos_ops, *inputs), expected)
@@ -86,9 +86,9 @@ def test_launches_of_the_loss_forward_and_backward() -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_graph_replays_with_other_inputs(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = case.make(0)
         side = torch.cuda.Stream()
@@ -111,9 +111,9 @@ def test_graph_replays_with_other_inputs(name: str) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_nothing_waits_for_the_device(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = case.make(0)
         case.run(fcos_ops, *inputs)
@@ -125,9 +125,9 @@ def test_nothing_waits_for_the_device(name: str) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_two_runs_give_the_same_bits(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = case.make(0)
         first, second = (gpu_cases.flatten(case.run(fcos_ops, *inputs)) for _ in range(2))
@@ -203,9 +203,9 @@ def test_two_threads_at_once(name: str, device: str) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY_CASE)
 def test_two_graphs_replayed_at_once(name: str) -> None:
-    case = CASES[name]
+    case = EVERY_CASE[name]
     with torch.device("cuda"):
         inputs = [case.make(seed) for seed in (0, 1)]
         expected = [case.run(fcos_ops, *of_one) for of_one in inputs]

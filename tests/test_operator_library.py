@@ -61,6 +61,7 @@ WRONG: list[tuple[Any, tuple[Any, ...], int, Any, str]] = [
     (ops.centerness_loss, CENTERNESS, 2, S[:1] > 0, "mask must have shape"),
     (ops.centerness_loss, CENTERNESS, 2, S, "mask must have dtype uint8 or bool"),
     (ops.centerness_loss, CENTERNESS, 3, Y[:1], "labels must have shape"),
+    (ops.centerness_loss, (S, S, None, Y, *CENTERNESS[4:]), 2, S > 0, "mask must be None where"),
     (ops.centerness_loss, CENTERNESS, 7, "foo", "reduction must be one of"),
     (ops.assign_targets, ASSIGN, 0, B[:1], "labels must have shape"),
     (ops.assign_targets, ASSIGN, 0, B[:, :3], "boxes must have shape"),

@@ -195,42 +195,31 @@ std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& leve
   return total;
 }
 
-void read_heads(Arguments& in, HeadLevels& heads) {
-  heads.class_logits = in.tensors("cls_logits");
-  heads.ltrb = in.tensors("ltrb");
-  heads.centerness = in.tensors("centerness");
-}
-
-void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
-                  std::int32_t num_levels) {
-  for (const Tensors* head : {&heads.class_logits, &heads.ltrb, &heads.centerness}) {
+HeadLevels::HeadLevels(Arguments& in)
+    : class_logits(in.tensors("cls_logits")),
+      ltrb(in.tensors("ltrb")),
+      centerness(in.tensors("centerness")),
+      num_levels(in.levels(levels)) {
+  for (const Tensors* head : {&class_logits, &ltrb, &centerness}) {
     if (head->count != num_levels) {
       raise(PyExc_ValueError, "cls_logits, ltrb and centerness must hold one tensor for each of " +
                                   std::to_string(num_levels) + " levels, got " +
                                   std::to_string(head->count));
     }
   }
-  const Tensor& first = heads.class_logits.levels[0];
+  const Tensor& first = class_logits.levels[0];
   first.expect_rank(4);
   const std::int64_t batch = first.size(0), num_classes = first.size(1);
   for (std::int32_t i = 0; i < num_levels; ++i) {
     const std::int64_t height = levels[i].height, width = levels[i].width;
-    heads.class_logits.levels[i].expect_sizes({batch, num_classes, height, width});
-    heads.ltrb.levels[i].expect_sizes({batch, 4, height, width});
-    heads.centerness.levels[i].expect_sizes({batch, 1, height, width});
-    for (const Tensors* head : {&heads.class_logits, &heads.ltrb, &heads.centerness}) {
+    class_logits.levels[i].expect_sizes({batch, num_classes, height, width});
+    ltrb.levels[i].expect_sizes({batch, 4, height, width});
+    centerness.levels[i].expect_sizes({batch, 1, height, width});
+    for (const Tensors* head : {&class_logits, &ltrb, &centerness}) {
       head->levels[0].expect_dtype(kFloating);
       head->levels[i].expect_dtype(only(head->levels[0].dtype()));
     }
   }
-}
-
-void expect_boxes(const Tensor& boxes, const Tensor& labels) {
-  boxes.expect_dtype(kFloating);
-  boxes.expect_rank(2);
-  boxes.expect_shape({boxes.size(0), 4});
-  labels.expect_dtype(kIntegers);
-  labels.expect_shape({boxes.size(0)});
 }
 
 void expect_offsets(const Tensor& offsets, std::int64_t total) {

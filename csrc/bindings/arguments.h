@@ -78,23 +78,19 @@ class Arguments {
 
 // The outputs of a head: [B, C, H, W], [B, 4, H, W] and [B, 1, H, W] for the H, W of each level.
 struct HeadLevels {
+  // Raises unless they are so, of one batch and number of classes, each head of one floating dtype.
+  explicit HeadLevels(Arguments& in);
+
   Tensors class_logits, ltrb, centerness;
   std::array<LevelView, kMaxLevels> class_views, ltrb_views, centerness_views;
+  std::array<AssignmentLevel, kMaxLevels> levels;
+  std::int32_t num_levels;
 };
 
-void read_heads(Arguments& in, HeadLevels& heads);
-
-// Raises unless they are so for these levels, of one batch and number of classes, each head of one
-// floating dtype.
-void expect_heads(const HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
-                  std::int32_t num_levels);
-
-// Sets the arguments that an op takes of a head and its levels.
+// Sets the arguments that an op takes of a head.
 template <class Args>
-void set_heads(HeadLevels& heads, const std::array<AssignmentLevel, kMaxLevels>& levels,
-               std::int32_t num_levels, Args& args) {
-  expect_heads(heads, levels, num_levels);
-  args.num_levels = num_levels;
+void set_heads(HeadLevels& heads, Args& args) {
+  args.num_levels = heads.num_levels;
   args.class_logits = map_views(heads.class_logits, heads.class_views);
   args.ltrb = map_views(heads.ltrb, heads.ltrb_views);
   args.centerness = map_views(heads.centerness, heads.centerness_views);
@@ -110,13 +106,14 @@ inline constexpr std::int64_t kMaxLocations = std::int64_t{1} << 40;  // _MAX_LO
 std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& levels,
                              std::int32_t num_levels);
 
-// Raises unless boxes are [M, 4] and labels [M].
-void expect_boxes(const Tensor& boxes, const Tensor& labels);
-
-// Sets the arguments that an op takes of ground truth.
+// Sets the arguments that an op takes of ground truth: boxes [M, 4] and labels [M].
 template <class Args>
 void set_boxes(const Tensor& boxes, const Tensor& labels, Args& args) {
-  expect_boxes(boxes, labels);
+  boxes.expect_dtype(kFloating);
+  boxes.expect_rank(2);
+  boxes.expect_shape({boxes.size(0), 4});
+  labels.expect_dtype(kIntegers);
+  labels.expect_shape({boxes.size(0)});
   args.boxes = boxes.data();
   args.num_boxes = boxes.size(0);
   args.box_dtype = boxes.dtype();
@@ -128,20 +125,13 @@ void set_boxes(const Tensor& boxes, const Tensor& labels, Args& args) {
 // are not read.
 void expect_offsets(const Tensor& offsets, std::int64_t total);
 
-// Other Python threads may run while it lives.
-class WithoutGil {
- public:
-  WithoutGil() : state_(PyEval_SaveThread()) {}
-  ~WithoutGil() { PyEval_RestoreThread(state_); }
-  WithoutGil(const WithoutGil&) = delete;
-  WithoutGil& operator=(const WithoutGil&) = delete;
-
- private:
-  PyThreadState* state_;
-};
-
-// ValueError for what the checks of the library refuse, RuntimeError for what CUDA does.
-inline void raise_unless_ok(const Status& status) {
+// Calls an op, which throws nothing, while other Python threads may run. ValueError for what the
+// checks of the library refuse, RuntimeError for what CUDA does.
+template <class Op>
+void run_without_gil(const Op& op) {
+  PyThreadState* const state = PyEval_SaveThread();
+  const Status status = op();
+  PyEval_RestoreThread(state);
   if (status.ok()) return;
   if (status.code == kInvalidArgument) raise(PyExc_ValueError, status.message);
   raise(PyExc_RuntimeError,
@@ -162,12 +152,15 @@ std::size_t run(const Arguments& in, const Args& args,
     if (context.device != kCpuDevice || size > small.size()) return size;
     workspace = {small.data(), small.size()};
   }
-  Status status;
-  {
-    const WithoutGil without_gil;
-    status = op(args, workspace, context);
-  }
-  raise_unless_ok(status);
+  run_without_gil([&] { return op(args, workspace, context); });
+  return 0;
+}
+
+// The same for an op that takes no workspace.
+template <class Args>
+std::size_t run(const Arguments& in, const Args& args, Status (*op)(const Args&, const Context&)) {
+  in.finish();
+  run_without_gil([&] { return op(args, in.context()); });
   return 0;
 }
 

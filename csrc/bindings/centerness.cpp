@@ -5,12 +5,6 @@
 namespace fcos_ops::bindings {
 namespace {
 
-std::size_t no_workspace(const CenternessTargetArgs&, const Context&) { return 0; }
-
-Status target(const CenternessTargetArgs& args, Workspace, const Context& context) {
-  return centerness_target(args, context);
-}
-
 // The numbers of a contiguous tensor as one level of one channel.
 template <class View>
 const View* line_view(const Tensor& tensor, View& view) {
@@ -38,7 +32,7 @@ std::size_t bound_centerness_target(Arguments& in) {
   args.batch = rows.batch;
   args.dtype = ltrb.dtype();
   args.target = in.values("target", maths_of(ltrb.dtype()), rows.count());
-  return run(in, args, no_workspace, target);
+  return run(in, args, centerness_target);
 }
 
 std::size_t bound_centerness_loss(Arguments& in) {
@@ -63,7 +57,8 @@ std::size_t bound_centerness_loss(Arguments& in) {
   mask.expect_dtype(only(DType::kUInt8));
   labels.expect_dtype(kIntegers);
   if (mask.given() && labels.given()) {
-    raise(PyExc_ValueError, "mask and labels were both given; at most one of them can be");
+    raise(PyExc_ValueError,
+          "mask must be None where labels are given, got a tensor of shape " + mask.shape());
   }
   const Tensor& selection = mask.given() ? mask : labels;
   selection.expect_count(count);

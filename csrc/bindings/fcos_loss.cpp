@@ -6,12 +6,6 @@
 namespace fcos_ops::bindings {
 namespace {
 
-std::size_t no_workspace(const FcosScaleArgs&, const Context&) { return 0; }
-
-Status scale_gradients(const FcosScaleArgs& args, Workspace, const Context& context) {
-  return fcos_scale_gradients(args, context);
-}
-
 void expect_count(const Tensors& tensors, const char* name, std::int32_t num_levels) {
   if (tensors.count == num_levels) return;
   raise(PyExc_ValueError, std::string(name) + " must hold one tensor for each of " +
@@ -56,13 +50,11 @@ void set_gradient(const Tensors& gradients, const char* name,
 
 std::size_t bound_fcos_loss(Arguments& in) {
   FcosLossArgs args;
-  HeadLevels heads;
+  HeadLevels heads(in);
   std::array<MutableLevelView, kMaxLevels> class_views, ltrb_views, centerness_views;
-  std::array<AssignmentLevel, kMaxLevels> levels;
-  read_heads(in, heads);
-  set_heads(heads, levels, in.levels(levels), args);
-  args.levels = levels.data();
-  const std::int64_t rows = args.batch * count_locations(levels, args.num_levels);
+  set_heads(heads, args);
+  args.levels = heads.levels.data();
+  const std::int64_t rows = args.batch * count_locations(heads.levels, args.num_levels);
   const DType maths = maths_of(args.class_dtype);
 
   args.matched = in.values<std::int32_t>("matched", DType::kInt32, rows);
@@ -106,7 +98,7 @@ std::size_t bound_fcos_scale_gradients(Arguments& in) {
     set_gradient(in.tensors(gradient), gradient, views[i], args, head);
     head.scale = in.optional_values(derivative, maths_of(head.dtype), 1);
   }
-  return run(in, args, no_workspace, scale_gradients);
+  return run(in, args, fcos_scale_gradients);
 }
 
 }  // namespace fcos_ops::bindings

@@ -7,14 +7,12 @@ namespace fcos_ops::bindings {
 
 std::size_t bound_postprocess(Arguments& in) {
   PostprocessArgs args;
-  HeadLevels heads;
-  std::array<AssignmentLevel, kMaxLevels> pyramid;
+  HeadLevels heads(in);
   std::array<PostprocessLevel, kMaxLevels> levels;
-  read_heads(in, heads);
-  const std::int32_t num_levels = in.levels(pyramid);
-  set_heads(heads, pyramid, num_levels, args);
-  for (std::int32_t i = 0; i < num_levels; ++i) {
-    levels[i] = {pyramid[i].stride_y, pyramid[i].stride_x, pyramid[i].scale};
+  set_heads(heads, args);
+  for (std::int32_t i = 0; i < args.num_levels; ++i) {
+    const AssignmentLevel& level = heads.levels[i];
+    levels[i] = {level.stride_y, level.stride_x, level.scale};
   }
   args.levels = levels.data();
   const Tensor image_sizes = in.tensor("image_sizes");

@@ -240,40 +240,4 @@ Rows::Rows(std::initializer_list<const Tensor*> tensors) {
   }
 }
 
-template <class View>
-const View* row_view(const Tensor& tensor, const Rows& rows, View& view) {
-  if (!tensor.given()) return nullptr;
-  const int channel = tensor.rank() - 1;
-  view.data = tensor.data();
-  view.height = rows.height;
-  view.width = rows.width;
-  if (rows.is_line) {
-    tensor.expect_contiguous();
-    view.stride_x = tensor.size(channel);
-    view.stride_channel = 1;
-    return &view;
-  }
-  std::int64_t* const strides[] = {&view.stride_channel, &view.stride_x, &view.stride_y,
-                                   &view.stride_batch};
-  for (int i = 0; i <= channel; ++i) *strides[i] = tensor.stride(channel - i);
-  return &view;
-}
-
-template <class View>
-const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views) {
-  for (std::int32_t i = 0; i < maps.count; ++i) {
-    const Tensor& map = maps.levels[i];
-    map.expect_rank(4);
-    views[i] = {map.data(),    map.size(2),   map.size(3),  map.stride(0),
-                map.stride(2), map.stride(3), map.stride(1)};
-  }
-  return maps.count > 0 ? views.data() : nullptr;
-}
-
-template const LevelView* row_view(const Tensor&, const Rows&, LevelView&);
-template const MutableLevelView* row_view(const Tensor&, const Rows&, MutableLevelView&);
-template const LevelView* map_views(const Tensors&, std::array<LevelView, kMaxLevels>&);
-template const MutableLevelView* map_views(const Tensors&,
-                                           std::array<MutableLevelView, kMaxLevels>&);
-
 }  // namespace fcos_ops::bindings

@@ -101,10 +101,34 @@ struct Rows {
 
 // The view of a tensor under rows that were made of it; null where it was not given.
 template <class View>
-const View* row_view(const Tensor& tensor, const Rows& rows, View& view);
+const View* row_view(const Tensor& tensor, const Rows& rows, View& view) {
+  if (!tensor.given()) return nullptr;
+  const int channel = tensor.rank() - 1;
+  view.data = tensor.data();
+  view.height = rows.height;
+  view.width = rows.width;
+  if (rows.is_line) {
+    tensor.expect_contiguous();
+    view.stride_x = tensor.size(channel);
+    view.stride_channel = 1;
+    return &view;
+  }
+  std::int64_t* const strides[] = {&view.stride_channel, &view.stride_x, &view.stride_y,
+                                   &view.stride_batch};
+  for (int i = 0; i <= channel; ++i) *strides[i] = tensor.stride(channel - i);
+  return &view;
+}
 
 // The views of [B, C, H, W] tensors; null where there are none.
 template <class View>
-const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views);
+const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views) {
+  for (std::int32_t i = 0; i < maps.count; ++i) {
+    const Tensor& map = maps.levels[i];
+    map.expect_rank(4);
+    views[i] = {map.data(),    map.size(2),   map.size(3),  map.stride(0),
+                map.stride(2), map.stride(3), map.stride(1)};
+  }
+  return maps.count > 0 ? views.data() : nullptr;
+}
 
 }  // namespace fcos_ops::bindings

@@ -1,4 +1,4 @@
-// Dispatch of run-time dtypes to types, and the number of a Normalizer.
+// Dispatch of run-time dtypes to types: elements of arrays, and the number of a Normalizer.
 #pragma once
 
 #include <type_traits>
@@ -16,25 +16,16 @@ struct Type {
   FCOS_HD T* array(void* data) const { return static_cast<T*>(data); }
 };
 
-// The dtype that names T.
+// The dtype that names the type of a number, and that of T.
+FCOS_HD constexpr DType dtype_of(float) { return DType::kFloat32; }
+FCOS_HD constexpr DType dtype_of(double) { return DType::kFloat64; }
+FCOS_HD constexpr DType dtype_of(Half) { return DType::kFloat16; }
+FCOS_HD constexpr DType dtype_of(BFloat16) { return DType::kBFloat16; }
+FCOS_HD constexpr DType dtype_of(std::int32_t) { return DType::kInt32; }
+FCOS_HD constexpr DType dtype_of(std::int64_t) { return DType::kInt64; }
+FCOS_HD constexpr DType dtype_of(std::uint8_t) { return DType::kUInt8; }
 template <class T>
-struct DTypeOf;
-template <DType kDType>
-using DTypeConstant = std::integral_constant<DType, kDType>;
-template <>
-struct DTypeOf<float> : DTypeConstant<DType::kFloat32> {};
-template <>
-struct DTypeOf<double> : DTypeConstant<DType::kFloat64> {};
-template <>
-struct DTypeOf<Half> : DTypeConstant<DType::kFloat16> {};
-template <>
-struct DTypeOf<BFloat16> : DTypeConstant<DType::kBFloat16> {};
-template <>
-struct DTypeOf<std::int32_t> : DTypeConstant<DType::kInt32> {};
-template <>
-struct DTypeOf<std::int64_t> : DTypeConstant<DType::kInt64> {};
-template <>
-struct DTypeOf<std::uint8_t> : DTypeConstant<DType::kUInt8> {};
+inline constexpr DType kDTypeOf = dtype_of(T());
 
 // A list in which the last stands for every dtype that is not listed: see dispatch().
 template <class... Ts>
@@ -54,7 +45,7 @@ using HeldBy = std::conditional_t<std::is_same_v<Real, double>,
 
 template <class... Ts>
 constexpr bool is_among(Types<Ts...>, DType dtype) {
-  return ((dtype == DTypeOf<Ts>::value) || ...);
+  return ((dtype == kDTypeOf<Ts>) || ...);
 }
 
 // Calls body(Type<T>{}) for the T in the list that `dtype` names; the last, if it names none.
@@ -64,7 +55,7 @@ FCOS_HD auto dispatch(Types<T, Others...>, DType dtype, const Body& body) {
   if constexpr (sizeof...(Others) == 0) {
     return body(Type<T>{});
   } else {
-    if (dtype == DTypeOf<T>::value) return body(Type<T>{});
+    if (dtype == kDTypeOf<T>) return body(Type<T>{});
     return dispatch(Types<Others...>{}, dtype, body);
   }
 }
@@ -106,6 +97,16 @@ FCOS_HD void write_real(Real value, void* data, DType dtype, std::int64_t index)
 FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t index) {
   return dispatch(Integers{}, dtype,
                   [&](auto type) -> std::int64_t { return type.array(data)[index]; });
+}
+
+// Element `index` of the offsets at which the items of a list begin in a ragged array, clamped to
+// [low, high]: others may write them at any time, and nothing says that they were right before, so
+// a bound is only one where it is read.
+FCOS_HD std::int64_t clamped_offset(const void* offsets, DType dtype, std::int64_t index,
+                                    std::int64_t low, std::int64_t high) {
+  const std::int64_t offset = read_integer(offsets, dtype, index);
+  if (offset < low) return low;
+  return offset < high ? offset : high;
 }
 
 // The least number that maths in Real divides by: the inverse of anything smaller would be

@@ -30,4 +30,21 @@ class WorkspaceArena {
 // For memory of a GPU, whose allocations start at multiples of 256.
 using DeviceArena = WorkspaceArena<256>;
 
+// For memory of the host: arrays start on cache lines, wherever the memory does.
+class CacheLineArena : public WorkspaceArena<64> {
+ public:
+  explicit CacheLineArena(void* memory) : WorkspaceArena(next_line(memory)) {}
+
+  // Bytes that suffice wherever the memory starts.
+  std::size_t used() const { return size() + kLine; }
+
+ private:
+  static constexpr std::size_t kLine = 64;
+
+  static void* next_line(void* memory) {
+    const std::size_t beyond = reinterpret_cast<std::uintptr_t>(memory) % kLine;
+    return static_cast<std::byte*>(memory) + (kLine - beyond) % kLine;
+  }
+};
+
 }  // namespace fcos_ops

@@ -142,7 +142,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
   return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }

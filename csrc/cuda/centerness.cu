@@ -32,27 +32,18 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// The part of CenternessLossArgs that the loss kernel takes by value.
-struct LossArguments {
-  DType dtype, selection_dtype, gradient_dtype;
-  const void *target, *selection, *gradient_scale;
-  Normalizer normalizer;
-  double scale;
-  void* losses;
-  bool has_gradient;
-};
-
-__device__ __forceinline__ bool row_is_selected(const LossArguments& args, std::int64_t row) {
+__device__ __forceinline__ bool row_is_selected(const CenternessLossArgs& args, std::int64_t row) {
   if (args.selection == nullptr) return true;
   return math::dispatch(math::Selections{}, args.selection_dtype, [&](auto type) {
     return math::is_selected(type.array(args.selection)[row]);
   });
 }
 
+// `args` is as the caller has it, but its views are in memory of the host.
 template <class Real>
 __global__ void __launch_bounds__(kThreads, 1)
     centerness_loss_kernel(Tiles tiles, Views<LevelView> logits, Views<MutableLevelView> gradient,
-                           LossArguments args, double* partials) {
+                           CenternessLossArgs args, double* partials) {
   const Tile tile = tiles[blockIdx.x];
   const LevelView& view = logits.level[tile.level];
   const MutableLevelView& gradient_view = gradient.level[tile.level];
@@ -73,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     sum += loss_and_grad.loss;
     if (args.losses) static_cast<Real*>(args.losses)[row] = loss_and_grad.loss;
-    if (args.has_gradient) {
+    if (args.gradient) {
       math::write_real(loss_and_grad.gradient, gradient_view.data, args.gradient_dtype,
                        element_offset(gradient_view, tile.image, i));
     }
@@ -98,7 +89,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args) {
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
   const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
   return static_cast<std::size_t>(tiles.count()) * sizeof(double);
 }
@@ -108,17 +99,13 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
   return on_device(context, [&]() -> Status {
     const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
     if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");
-    const LossArguments arguments = {
-        args.dtype,     args.selection_dtype,    args.gradient_dtype, args.target,
-        args.selection, args.gradient_scale,     args.normalizer,     args.scale,
-        args.losses,    args.gradient != nullptr};
     auto* const partials = static_cast<double*>(workspace.data);
     return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
       using Real = typename decltype(real)::type;
       const Status status = launch("centerness_loss_kernel", centerness_loss_kernel<Real>,
                                    static_cast<unsigned>(tiles.count()), kThreads, context, tiles,
                                    views_of(args.logits, args.num_levels),
-                                   views_of(args.gradient, args.num_levels), arguments, partials);
+                                   views_of(args.gradient, args.num_levels), args, partials);
       if (!status.ok() || args.loss_sum == nullptr) return status;
       return launch("centerness_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1,
                     kFinishThreads, context, static_cast<const double*>(partials), tiles.count(),

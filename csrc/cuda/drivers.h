@@ -12,26 +12,26 @@
 
 namespace fcos_ops::cuda {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args);
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context& context);
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context);
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args);
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context& context);
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace, const Context& context);
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs& args);
+std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& context);
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context);
 Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context);
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args);
+std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context& context);
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context);
 
-std::size_t nms_workspace_size(const NmsArgs& args);
+std::size_t nms_workspace_size(const NmsArgs& args, const Context& context);
 Status nms(const NmsArgs& args, Workspace workspace, const Context& context);
 
-std::size_t postprocess_workspace_size(const PostprocessArgs& args);
+std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context& context);
 Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context);
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args);
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const Context& context);
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context);
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context);

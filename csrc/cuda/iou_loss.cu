@@ -120,7 +120,7 @@ Status run(const IouLossArgs& args, double* partials, const Context& context) {
 
 }  // namespace
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
+std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
   const std::int64_t tiles = Tiles(args.pred, args.num_levels, args.batch, kTile).count();
   return static_cast<std::size_t>(tiles < kMaxPartials ? tiles : kMaxPartials) * sizeof(double);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "math/elementary.h"
 
@@ -57,14 +58,6 @@ FCOS_HD void from_real(float value, Half& out) {
 
 // The type in which values stored as T are computed.
 template <class T>
-struct RealOf {
-  using type = float;
-};
-template <>
-struct RealOf<double> {
-  using type = double;
-};
-template <class T>
-using Real = typename RealOf<T>::type;
+using Real = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 }  // namespace fcos_ops::math

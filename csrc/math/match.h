@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "fcos_ops/assign_targets.h"
 #include "math/box.h"
 #include "math/elementary.h"
 #include "math/min_max.h"
@@ -23,6 +24,25 @@ struct MatchLevel {
   Real max_area;
   bool chebyshev, inclusive, complement;
 };
+
+// That level, made from the arguments of the op.
+template <class Real>
+MatchLevel<Real> match_level(const AssignTargetsArgs& args, const AssignmentLevel& level) {
+  MatchLevel<Real> result = {};
+  result.offset = static_cast<Real>(args.location_offset);
+  result.stride_x = static_cast<Real>(level.stride_x);
+  result.stride_y = static_cast<Real>(level.stride_y);
+  result.radius = args.center_radius > 0
+                      ? static_cast<Real>(args.center_radius) * static_cast<Real>(level.scale)
+                      : kInfinity<Real>;
+  result.lower = static_cast<Real>(level.lower);
+  result.upper = static_cast<Real>(level.upper);
+  result.max_area = static_cast<Real>(args.max_area);
+  result.chebyshev = args.center_region == CenterRegion::kChebyshev;
+  result.inclusive = args.range_inclusive;
+  result.complement = args.area_rule == AreaRule::kFloat32Complement;
+  return result;
+}
 
 template <class Real>
 FCOS_HD Sides<Real> sides(Real x, Real y, Box<Real> box) {
@@ -58,7 +78,8 @@ FCOS_HD bool in_center(Real x, Real center, const MatchLevel<Real>& level) {
 template <class Real>
 FCOS_HD bool matches(Real x, Real y, Box<Real> box, const MatchLevel<Real>& level) {
   const Sides<Real> s = sides(x, y, box);
-  const Real farthest = max_or_first(max_or_first(s.left, s.top), max_or_first(s.right, s.bottom));
+  const Real farthest =
+      max_or_second(max_or_second(s.bottom, s.right), max_or_second(s.top, s.left));
   const bool inside = (s.left > 0) & (s.top > 0) & (s.right > 0) & (s.bottom > 0);
   const bool in_range = level.inclusive ? (level.lower <= farthest) & (farthest <= level.upper)
                                         : (level.lower < farthest) & (farthest < level.upper);
@@ -82,9 +103,9 @@ inline constexpr Real kSlack = 16 * std::numeric_limits<Real>::epsilon();
 // False only if no location can match, going by the box's longer side.
 template <class Real>
 FCOS_HD bool size_may_match(Box<Real> box, const MatchLevel<Real>& level) {
-  const Real size = max_or_first(box.x2 - box.x1, box.y2 - box.y1);
+  const Real size = max_or_second(box.y2 - box.y1, box.x2 - box.x1);
   const Real nearest = size * Real(0.5);  // no location is nearer to the farthest side
-  const Real farthest = min_or_first(size, nearest + (1 + kSlack<Real>)*level.radius);
+  const Real farthest = min_or_second(nearest + (1 + kSlack<Real>)*level.radius, size);
   const Real slack =
       kSlack<Real> * (absolute(box.x1) + absolute(box.y1) + absolute(box.x2) + absolute(box.y2));
   return !(farthest + slack < level.lower) & !(nearest - slack > level.upper);
@@ -100,19 +121,19 @@ FCOS_HD CellInterval candidate_interval(Real low, Real high, const MatchLevel<Re
   const Real reach = (1 + slack) * level.upper;  // no matching location has a side beyond that
   const Real center = (low + high) * Real(0.5);
   const Real radius = (1 + slack) * level.radius + slack * absolute(center);
-  Real from = max_or_first(max_or_first(low, high - reach), center - radius);
-  Real to = min_or_first(min_or_first(high, low + reach), center + radius);
+  Real from = max_or_second(center - radius, max_or_second(high - reach, low));
+  Real to = min_or_second(center + radius, min_or_second(low + reach, high));
   const Real inverse_stride = Real(1) / stride;
   from = from * inverse_stride - level.offset;
   to = to * inverse_stride - level.offset;
   from -= slack * (absolute(from) + absolute(level.offset));
   to += slack * (absolute(to) + absolute(level.offset));
-  from = from > -1 ? min_or_first(from, kLargest) : Real(-1);
-  to = to < kLargest ? max_or_first(to, Real(-1)) : kLargest;
+  from = from > -1 ? min_or_second(kLargest, from) : Real(-1);
+  to = to < kLargest ? max_or_second(Real(-1), to) : kLargest;
   const auto truncated = static_cast<std::int32_t>(from);
   const std::int32_t first = truncated + (static_cast<Real>(truncated) < from ? 1 : 0);
   const std::int32_t end = static_cast<std::int32_t>(to) + 1;
-  return {max_or_first(first, bounds.first), min_or_first(end, bounds.end)};
+  return {max_or_second(first, bounds.first), min_or_second(end, bounds.end)};
 }
 
 // The cells within `bounds` that may match a box; no rows if there are none.

@@ -5,23 +5,13 @@
 
 namespace fcos_ops::math {
 
-// The first, where one of the two is NaN.
-template <class T>
-FCOS_HD T min_or_first(T a, T b) {
-  return b < a ? b : a;
-}
-template <class T>
-FCOS_HD T max_or_first(T a, T b) {
-  return a < b ? b : a;
-}
-
 // The second, where one of the two is NaN, as one instruction of a CPU does it.
-template <class Real>
-FCOS_HD Real min_or_second(Real a, Real b) {
+template <class T>
+FCOS_HD T min_or_second(T a, T b) {
   return a < b ? a : b;
 }
-template <class Real>
-FCOS_HD Real max_or_second(Real a, Real b) {
+template <class T>
+FCOS_HD T max_or_second(T a, T b) {
   return a > b ? a : b;
 }
 

@@ -6,16 +6,8 @@
 namespace fcos_ops {
 namespace {
 
-const char* instruction_set_name() {
-  switch (cpu::instruction_set()) {
-    case cpu::InstructionSet::kAvx512:
-      return "AVX-512";
-    case cpu::InstructionSet::kAvx2:
-      return "AVX2+FMA";
-    default:
-      return "baseline";
-  }
-}
+// In the order of cpu::InstructionSet.
+constexpr const char* kInstructionSets[] = {"baseline", "AVX2+FMA", "AVX-512"};
 
 }  // namespace
 
@@ -29,7 +21,7 @@ BuildInfo build_info() {
           FCOS_OPS_CUDA_BUILT,
           FCOS_OPS_CUDA_REASON,
           FCOS_OPS_CUDA_ARCHITECTURES,
-          instruction_set_name()};
+          kInstructionSets[static_cast<int>(cpu::instruction_set())]};
 }
 
 }  // namespace fcos_ops

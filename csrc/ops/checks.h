@@ -11,7 +11,19 @@
 
 namespace fcos_ops {
 
-constexpr Status invalid(const char* message) { return {kInvalidArgument, message}; }
+// What the header of an op asks of its arguments, and the message where it is not so.
+struct Requirement {
+  bool is_met;
+  const char* message;
+};
+
+// kInvalidArgument by the first that is not met.
+inline Status require(std::initializer_list<Requirement> requirements) {
+  for (const Requirement& requirement : requirements) {
+    if (!requirement.is_met) return {kInvalidArgument, requirement.message};
+  }
+  return {};
+}
 
 inline bool on_cpu(const Context& context) { return context.device == kCpuDevice; }
 
@@ -38,6 +50,8 @@ inline bool is_focal_gamma(double gamma) { return gamma >= 0.0 && gamma <= 3e38;
 
 inline bool is_iou_eps(double eps) { return eps >= 1.17549435e-38 && eps <= 3e38; }
 
+inline bool is_iou_threshold(double threshold) { return threshold >= 0.0 && threshold <= 1.0; }
+
 // True if an array may have these sizes: see kMaxElements.
 inline bool are_sizes(std::initializer_list<std::int64_t> sizes) {
   std::int64_t product = 1;
@@ -50,12 +64,13 @@ inline bool are_sizes(std::initializer_list<std::int64_t> sizes) {
   return true;
 }
 
-// True if the levels, `num_levels` in [0, kMaxLevels] of anything with a height and a width, are
-// there and have sizes for batch and channels.
+// True if the levels, at most kMaxLevels of anything with a height and a width, are there and have
+// sizes for batch and channels.
 template <class Level>
 bool are_levels(const Level* levels, std::int32_t num_levels, std::int64_t batch,
                 std::int64_t channels) {
-  if (!are_sizes({batch, channels}) || (levels == nullptr && num_levels > 0)) return false;
+  if (!is_level_count(num_levels) || !are_sizes({batch, channels})) return false;
+  if (levels == nullptr && num_levels > 0) return false;
   for (std::int32_t i = 0; i < num_levels; ++i) {
     if (!are_sizes({batch, channels, levels[i].height, levels[i].width})) return false;
   }
@@ -82,6 +97,26 @@ bool are_views(const View* views, const Level* levels, std::int32_t num_levels,
     if (views[i].data == nullptr && elements * height * width > 0) return false;
   }
   return true;
+}
+
+// True if the outputs of a head, or the gradients by them, have data and the sizes of its logits.
+template <class Args, class View>
+bool is_head(const Args& args, const View* views, std::int64_t channels) {
+  return are_views(views, args.class_logits, args.num_levels, args.batch * channels);
+}
+
+// True if that is so of all three outputs of the heads.
+template <class Args>
+bool are_heads(const Args& args) {
+  return is_head(args, args.class_logits, args.num_classes) && is_head(args, args.ltrb, 4) &&
+         is_head(args, args.centerness, 1);
+}
+
+// True if heads of these dtypes, which are computed together, are floating, all or none kFloat64.
+inline bool are_head_dtypes(std::initializer_list<DType> dtypes) {
+  const std::int64_t doubles = std::count(dtypes.begin(), dtypes.end(), DType::kFloat64);
+  return std::all_of(dtypes.begin(), dtypes.end(), is_floating) &&
+         (doubles == 0 || doubles == static_cast<std::int64_t>(dtypes.size()));
 }
 
 // The most cells along a level's height and width: they are counted in 32 bits, the one past the

@@ -1,23 +1,31 @@
 // How every op runs: its checks, its workspace, then the driver of the device.
 #pragma once
 
+#include "cpu/drivers.h"
+#include "cuda/drivers.h"
 #include "ops/checks.h"
 
 namespace fcos_ops {
+
+// What an op is on one device.
+template <class Args>
+struct Driver {
+  std::size_t (*workspace_size)(const Args&, const Context&);
+  Status (*run)(const Args&, Workspace, const Context&);
+};
 
 // An op behind its public functions. Of its checks the first is that of the sizes, which is all
 // that a query of the workspace needs.
 template <class Args>
 struct Op {
-  using Driver = Status (*)(const Args&, Workspace, const Context&);
-
   const char* workspace_message;
-  std::size_t (*driver_workspace_size)(const Args&, const Context&);
-  Driver cpu_driver, cuda_driver;
+  Driver<Args> cpu, cuda;
   Status (*checks[4])(const Args&);  // null behind the last
 
+  const Driver<Args>& driver(const Context& context) const { return on_cpu(context) ? cpu : cuda; }
+
   std::size_t workspace_size(const Args& args, const Context& context) const {
-    return checks[0](args).ok() ? driver_workspace_size(args, context) : 0;
+    return checks[0](args).ok() ? driver(context).workspace_size(args, context) : 0;
   }
 
   Status run(const Args& args, Workspace workspace, const Context& context) const {
@@ -25,10 +33,9 @@ struct Op {
       if (check == nullptr) break;
       if (const Status status = check(args); !status.ok()) return status;
     }
-    const std::size_t size = driver_workspace_size(args, context);
+    const std::size_t size = driver(context).workspace_size(args, context);
     const Status status = check_workspace(workspace, size, workspace_message);
-    if (!status.ok()) return status;
-    return (on_cpu(context) ? cpu_driver : cuda_driver)(args, workspace, context);
+    return status.ok() ? driver(context).run(args, workspace, context) : status;
   }
 };
 

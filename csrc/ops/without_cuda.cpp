@@ -8,17 +8,17 @@ constexpr Status without_cuda(const char* message) { return {kNotImplementedForD
 
 }  // namespace
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs&) { return 0; }
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs&, const Context&) { return 0; }
 Status assign_targets(const AssignTargetsArgs&, Workspace, const Context&) {
   return without_cuda("assign_targets: this library was built without CUDA");
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs&) { return 0; }
+std::size_t centerness_loss_workspace_size(const CenternessLossArgs&, const Context&) { return 0; }
 Status centerness_loss(const CenternessLossArgs&, Workspace, const Context&) {
   return without_cuda("centerness_loss: this library was built without CUDA");
 }
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return 0; }
+std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) { return 0; }
 Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) {
   return without_cuda("fcos_loss: this library was built without CUDA");
 }
@@ -26,22 +26,22 @@ Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) {
   return without_cuda("fcos_scale_gradients: this library was built without CUDA");
 }
 
-std::size_t iou_loss_workspace_size(const IouLossArgs&) { return 0; }
+std::size_t iou_loss_workspace_size(const IouLossArgs&, const Context&) { return 0; }
 Status iou_loss(const IouLossArgs&, Workspace, const Context&) {
   return without_cuda("iou_loss: this library was built without CUDA");
 }
 
-std::size_t nms_workspace_size(const NmsArgs&) { return 0; }
+std::size_t nms_workspace_size(const NmsArgs&, const Context&) { return 0; }
 Status nms(const NmsArgs&, Workspace, const Context&) {
   return without_cuda("nms: this library was built without CUDA");
 }
 
-std::size_t postprocess_workspace_size(const PostprocessArgs&) { return 0; }
+std::size_t postprocess_workspace_size(const PostprocessArgs&, const Context&) { return 0; }
 Status postprocess(const PostprocessArgs&, Workspace, const Context&) {
   return without_cuda("postprocess: this library was built without CUDA");
 }
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) { return 0; }
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) { return 0; }
 Status sigmoid_focal_loss(const FocalLossArgs&, Workspace, const Context&) {
   return without_cuda("sigmoid_focal_loss: this library was built without CUDA");
 }

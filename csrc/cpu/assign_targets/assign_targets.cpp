@@ -9,14 +9,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cpu/assign_targets/row_bands.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "math/centerness.h"
-#include "math/match_level.h"
+#include "math/match.h"
 
 namespace fcos_ops::cpu::assignment {
 namespace {
@@ -247,7 +246,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspa
 
 namespace fcos_ops::cpu {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
   return static_cast<std::size_t>(
              assignment::RowBands(args.levels, args.num_levels, args.batch).count()) *
          sizeof(assignment::Counts);

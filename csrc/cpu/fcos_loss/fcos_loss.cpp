@@ -82,7 +82,7 @@ struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
     const auto* const numbers =
         static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
-    constexpr DType dtype = math::DTypeOf<Real>::value;
+    constexpr DType dtype = math::kDTypeOf<Real>;
     const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
     positives = math::normalized_scale<Real>(mean, {numbers, dtype, 1.0});
     ltrb = args.box_weight == BoxWeight::kUniform
@@ -342,7 +342,7 @@ Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context
 
 namespace fcos_ops::cpu {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs& args) {
+std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context&) {
   // Enough whether or not the gradients, which a query need not name, let rows be joined.
   const fcos::Runs runs(args.class_logits, args.num_levels, args.batch);
   return static_cast<std::size_t>(runs.count()) * sizeof(fcos::Sums);

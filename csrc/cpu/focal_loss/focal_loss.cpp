@@ -283,7 +283,7 @@ Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Cont
 
 namespace fcos_ops::cpu {
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args) {
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const Context&) {
   return static_cast<std::size_t>(focal::Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }

@@ -70,7 +70,7 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
 
 namespace fcos_ops::cpu {
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args) {
+std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
   const std::int64_t count = BoxRuns(args.pred, args.num_levels, args.batch).count();
   return count <= iou::kBlocksWithoutWorkspace ? 0
                                                : static_cast<std::size_t>(count) * sizeof(double);

@@ -13,7 +13,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/common/cache_line_arena.h"
+#include "common/workspace.h"
 #include "math/suppress.h"
 
 namespace fcos_ops::cpu::suppression {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "cpu/common/cache_line_arena.h"
+#include "common/workspace.h"
 #include "cpu/common/isa.h"
 #include "cpu/nms/class_slots.h"
 #include "cpu/nms/kept_boxes.h"
@@ -80,13 +80,6 @@ std::size_t nms_scratch_size(std::int64_t images, std::int64_t count, std::int64
          static_cast<std::size_t>(count) * candidate + static_cast<std::size_t>(kept) * block;
 }
 
-template <class T>
-FCOS_HD math::Box<math::Real<T>> load_box(const T* boxes, std::int64_t index) {
-  const T* const box = boxes + 4 * index;
-  return {math::to_real(box[0]), math::to_real(box[1]), math::to_real(box[2]),
-          math::to_real(box[3])};
-}
-
 // The extent of about 512 of the candidates order[0], order[1], ...
 template <class T>
 Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, std::int64_t count) {
@@ -96,7 +89,7 @@ Extent<math::Real<T>> sample_extent(const T* boxes, const std::int32_t* order, s
   Real width = 0, height = 0, samples = 0;
   const std::int64_t step = count / 512 + 1;
   for (std::int64_t k = 0; k < count; k += step) {
-    const auto box = load_box(boxes, order[k]);
+    const auto box = math::load_box(boxes + 4 * std::int64_t{order[k]});
     if (!math::can_overlap(math::area(box))) continue;
     const Real x = KeptBoxes<Real>::center(box.x1, box.x2);
     const Real y = KeptBoxes<Real>::center(box.y1, box.y2);
@@ -131,7 +124,7 @@ struct GreedyLoop {
     for (std::int64_t k = 0; k < count && found < max_detections; ++k) {
       // Candidates lie anywhere in memory: ask for a later one's box now.
       if (k + 16 < count) __builtin_prefetch(boxes + 4 * std::int64_t{order[k + 16]});
-      const auto box = load_box(boxes, order[k]);
+      const auto box = math::load_box(boxes + 4 * std::int64_t{order[k]});
       if (math::has_nan(box)) continue;
       const auto area = math::area(box);
       if (math::can_overlap(area)) {

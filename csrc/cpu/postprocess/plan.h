@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cpu/common/cache_line_arena.h"
+#include "common/workspace.h"
 #include "cpu/nms/nms_image.h"
 #include "cpu/postprocess/top_candidates.h"
 #include "fcos_ops/postprocess.h"

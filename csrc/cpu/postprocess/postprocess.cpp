@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "common/divide.h"
 #include "common/dtypes.h"
+#include "common/integers.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "cpu/nms/nms_image.h"

@@ -23,7 +23,7 @@
 #include "fcos_ops/assign_targets.h"
 #include "math/centerness.h"
 #include "math/labels.h"
-#include "math/match_level.h"
+#include "math/match.h"
 
 namespace fcos_ops::cuda::assignment {
 namespace {
@@ -121,7 +121,7 @@ __device__ __forceinline__ Counts write_cells(const AssignTargetsArgs& args,
   Counts counts = {};
   if (cells.column >= level.width) return counts;
   const Real x = math::location(cells.column, level.rule.offset, level.rule.stride_x);
-  const std::int32_t end = math::min_or_first(cells.row, level.height - kCells) + kCells;
+  const std::int32_t end = math::min_or_second(cells.row, level.height - kCells) + kCells;
   std::int64_t location = first_location + std::int64_t{cells.row} * level.width + cells.column;
   // A loop that is not unrolled, as all of this runs once: fetching its code would take longer.
   for (std::int32_t row = cells.row; row < end; ++row, location += level.width) {
@@ -153,8 +153,8 @@ __global__ void __launch_bounds__(kThreads)
   const auto top = static_cast<std::int32_t>(tile_of_level / level.tiles_x) * rows;
   const auto left = static_cast<std::int32_t>(tile_of_level % level.tiles_x) * columns;
   const math::CellRectangle cells_of_tile = {
-      {top, top + math::min_or_first(rows, level.height - top)},
-      {left, left + math::min_or_first(columns, level.width - left)}};
+      {top, top + math::min_or_second(rows, level.height - top)},
+      {left, left + math::min_or_second(columns, level.width - left)}};
 
   const auto thread = static_cast<std::int32_t>(threadIdx.x);
   Cells<Real> cells;
@@ -239,7 +239,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
 
 namespace fcos_ops::cuda {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args) {
+std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
   return static_cast<std::size_t>(assignment::make_pyramid<float>(args).tiles * args.batch) *
          sizeof(assignment::Counts);
 }

@@ -1,7 +1,6 @@
 // The boxes of an image that may match a cell of a tile, found by all threads of a block.
 #pragma once
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cuda/common/runtime.cuh"
 #include "fcos_ops/assign_targets.h"

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fcos_ops/assign_targets.h"
-#include "math/match_level.h"
+#include "math/match.h"
 
 namespace fcos_ops::cuda::assignment {
 

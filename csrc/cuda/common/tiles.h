@@ -1,7 +1,7 @@
 // Cutting a batch of pyramids into tiles of neighbouring locations of one level: one a block.
 #pragma once
 
-#include "common/divide.h"
+#include "common/integers.h"
 #include "fcos_ops/types.h"
 #include "math/qualifiers.h"
 

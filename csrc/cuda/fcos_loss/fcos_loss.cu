@@ -102,7 +102,9 @@ Status run_locations(const FcosLossArgs& args, LossSums* sums, const Context& co
 
 namespace fcos_ops::cuda {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs&) { return sizeof(fcos::LossSums); }
+std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) {
+  return sizeof(fcos::LossSums);
+}
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {

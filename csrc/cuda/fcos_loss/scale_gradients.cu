@@ -22,13 +22,11 @@ constexpr std::int64_t kTile = 4096;   // elements of a block at a time
 constexpr std::int64_t kBlocks = 528;  // beyond, a block takes several tiles; 4 for each of 132 SMs
 
 struct Gradient {
-  void* data;
+  MutableLevelView view;
   DType dtype;
   std::int32_t head;
   bool is_dense;
-  std::int64_t size, first_tile;         // elements; among the tiles of all
-  std::int64_t channels, height, width;  // these and the strides only for one that is not dense
-  std::int64_t stride_batch, stride_channel, stride_y, stride_x;
+  std::int64_t channels, size, first_tile;  // size: elements; first_tile: among the tiles of all
 };
 
 struct Gradients {
@@ -61,7 +59,8 @@ __device__ __forceinline__ void scale_vector(T* data, std::int64_t left, math::R
 template <class T>
 __device__ __forceinline__ void scale_tile(const Gradient& gradient, std::int64_t first,
                                            std::int64_t end, math::Real<T> factor) {
-  T* const data = static_cast<T*>(gradient.data);
+  const MutableLevelView& view = gradient.view;
+  T* const data = static_cast<T*>(view.data);
   if (gradient.is_dense) {
     for (std::int64_t i = first + threadIdx.x * kVector<T>; i < end; i += kThreads * kVector<T>) {
       scale_vector(data + i, end - i, factor);
@@ -69,11 +68,11 @@ __device__ __forceinline__ void scale_tile(const Gradient& gradient, std::int64_
     return;
   }
   for (std::int64_t i = first + threadIdx.x; i < end; i += kThreads) {
-    const auto [row, x] = math::divide(i, gradient.width);
-    const auto [plane, y] = math::divide(row, gradient.height);
+    const auto [row, x] = math::divide(i, view.width);
+    const auto [plane, y] = math::divide(row, view.height);
     const auto [image, channel] = math::divide(plane, gradient.channels);
-    T& element = data[image * gradient.stride_batch + channel * gradient.stride_channel +
-                      y * gradient.stride_y + x * gradient.stride_x];
+    T& element = data[image * view.stride_batch + channel * view.stride_channel +
+                      y * view.stride_y + x * view.stride_x];
     write(read(element) * factor, element);
   }
 }
@@ -133,19 +132,8 @@ Gradients gradients_of(const FcosScaleArgs& args) {
       const MutableLevelView& view = head.gradient[level];
       const std::int64_t size = args.batch * head.channels * view.height * view.width;
       if (size == 0) continue;
-      all.gradient[all.count++] = {view.data,
-                                   head.dtype,
-                                   i,
-                                   is_dense(view, args.batch, head.channels),
-                                   size,
-                                   all.tiles,
-                                   head.channels,
-                                   view.height,
-                                   view.width,
-                                   view.stride_batch,
-                                   view.stride_channel,
-                                   view.stride_y,
-                                   view.stride_x};
+      const bool dense = is_dense(view, args.batch, head.channels);
+      all.gradient[all.count++] = {view, head.dtype, i, dense, head.channels, size, all.tiles};
       all.tiles += (size + kTile - 1) / kTile;
     }
   }

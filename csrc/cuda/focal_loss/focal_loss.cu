@@ -252,7 +252,7 @@ Status run(const FocalLossArgs& args, Workspace workspace, const Context& contex
 
 namespace fcos_ops::cuda {
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&) {
+std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) {
   return focal::kWorkspaceSize;
 }
 

@@ -15,7 +15,7 @@
 //
 // Nothing but the order decides which boxes overlap first, and every bit is written by one thread
 // or by an integer OR, so results repeat bit by bit.
-#include "common/bit_width.h"
+#include "common/integers.h"
 #include "common/workspace.h"
 #include "cuda/common/device_radix_sort.h"
 #include "cuda/common/tiles.h"
@@ -31,31 +31,51 @@ namespace {
 // kept boxes outgrows the first cache.
 constexpr std::int64_t kManyImages = 4, kFewDetections = 1024;
 
-__global__ void __launch_bounds__(kOrderThreads) nms_clear_kernel(NmsState state) {
-  clear(state, grid_thread(), grid_threads());
+__global__ void __launch_bounds__(kOrderThreads)
+    nms_clear_kernel(NmsArgs args, std::uint32_t* suppressed) {
+  clear(args, suppressed, grid_thread(), grid_threads());
 }
 
+// Clears, and makes the key of every box: of image and score where they fit, else of the score.
 __global__ void __launch_bounds__(kOrderThreads)
-    nms_key_kernel(NmsInput input, NmsState state, std::uint64_t* keys, std::int32_t* indices) {
-  make_keys(input, state, keys, indices);
+    nms_key_kernel(NmsArgs args, std::uint32_t* suppressed, std::uint64_t* keys,
+                   std::int32_t* indices) {
+  clear(args, suppressed, grid_thread(), grid_threads());
+  for (std::int64_t i = grid_thread(); i < args.num_boxes; i += grid_threads()) {
+    const std::int64_t image = image_of_box(args, i);
+    std::uint64_t key = kNoCandidate;
+    if (image >= 0) {
+      if (args.score_dtype == DType::kFloat64) {
+        key = score_key<double>(args, i);
+      } else {
+        key = score_key<float>(args, i);
+        if (key != kNoCandidate) key |= static_cast<std::uint64_t>(image) << 32;
+      }
+    }
+    keys[i] = key;
+    indices[i] = static_cast<std::int32_t>(i);
+  }
 }
 
+// Replaces the keys of boxes sorted by score by their images.
 __global__ void __launch_bounds__(kOrderThreads)
-    nms_image_key_kernel(NmsInput input, std::uint64_t* keys, const std::int32_t* indices) {
-  make_image_keys(input, keys, indices);
+    nms_image_key_kernel(NmsArgs args, std::uint64_t* keys, const std::int32_t* indices) {
+  const std::int64_t i = grid_thread();
+  if (i >= args.num_boxes || keys[i] == kNoCandidate) return;
+  keys[i] = static_cast<std::uint64_t>(image_of_box(args, indices[i]));
 }
 
 template <class Real>
 __global__ void __launch_bounds__(kOrderThreads)
-    nms_gather_kernel(NmsInput input, SortedBoxes<Real> sorted) {
-  gather_sorted(input, sorted);
+    nms_gather_kernel(NmsArgs args, SortedBoxes<Real> sorted) {
+  gather_sorted(args, sorted);
 }
 
 template <class Real>
 __global__ void __launch_bounds__(kSmallThreads)
-    nms_order_small_kernel(NmsInput input, NmsState state, SortedBoxes<Real> sorted,
+    nms_order_small_kernel(NmsArgs args, std::uint32_t* suppressed, SortedBoxes<Real> sorted,
                            std::int32_t* indices) {
-  order_small(input, state, sorted, indices);
+  order_small(args, suppressed, sorted, indices);
 }
 
 template <class Real>
@@ -122,47 +142,49 @@ unsigned blocks_of(std::int64_t threads) {
   return static_cast<unsigned>((threads + kOrderThreads - 1) / kOrderThreads);
 }
 
-// Leaves keys and indices in order in `buffers`.
-Status sort_boxes(const NmsInput& input, const NmsState& state, RadixSortBuffers& buffers,
-                  void* scratch, const Context& context) {
+// Leaves keys and indices in order in the buffers.
+template <class Real>
+Status sort_boxes(const NmsArgs& args, NmsWorkspace<Real>& memory, const Context& context) {
+  RadixSortBuffers& buffers = memory.buffers;
   constexpr std::int64_t kThreads = 1024 * kOrderThreads;  // more do not fit on a GPU
-  const std::int64_t threads = input.num_boxes < kThreads ? input.num_boxes : kThreads;
+  const std::int64_t threads = args.num_boxes < kThreads ? args.num_boxes : kThreads;
   Status status = launch("nms_key_kernel", nms_key_kernel, blocks_of(threads), kOrderThreads,
-                         context, input, state, buffers.keys, buffers.indices);
+                         context, args, memory.suppressed, buffers.keys, buffers.indices);
   if (!status.ok()) return status;
-  const bool wide = input.score_dtype == DType::kFloat64;
-  const std::int32_t image_bits = bits_of(input.num_images - 1);
+  const bool wide = args.score_dtype == DType::kFloat64;
+  const std::int32_t image_bits = bits_of(args.num_images - 1);
+  status = device_radix_sort(buffers, args.num_boxes, wide ? 64 : 32 + image_bits,
+                             memory.sort_scratch, context);
+  if (!status.ok() || !wide || args.num_images == 1) return status;
   status =
-      device_radix_sort(buffers, input.num_boxes, wide ? 64 : 32 + image_bits, scratch, context);
-  if (!status.ok() || !wide || input.num_images == 1) return status;
-  status = launch("nms_image_key_kernel", nms_image_key_kernel, blocks_of(input.num_boxes),
-                  kOrderThreads, context, input, buffers.keys,
-                  static_cast<const std::int32_t*>(buffers.indices));
+      launch("nms_image_key_kernel", nms_image_key_kernel, blocks_of(args.num_boxes), kOrderThreads,
+             context, args, buffers.keys, static_cast<const std::int32_t*>(buffers.indices));
   if (!status.ok()) return status;
-  return device_radix_sort(buffers, input.num_boxes, bits_of(input.num_images), scratch, context);
+  return device_radix_sort(buffers, args.num_boxes, bits_of(args.num_images), memory.sort_scratch,
+                           context);
 }
 
 // Launches the kernels that put all candidates in order.
 template <class Real>
-Status order_boxes(const NmsInput& input, const NmsState& state, NmsWorkspace<Real>& memory,
-                   SortedBoxes<Real>& sorted, const Context& context) {
+Status order_boxes(const NmsArgs& args, NmsWorkspace<Real>& memory, SortedBoxes<Real>& sorted,
+                   const Context& context) {
   RadixSortBuffers& buffers = memory.buffers;
-  const bool wide = input.score_dtype == DType::kFloat64;
-  const bool small = input.num_boxes <= kSmallBoxes && input.num_images == 1 && !wide;
+  const bool wide = args.score_dtype == DType::kFloat64;
+  const bool small = args.num_boxes <= kSmallBoxes && args.num_images == 1 && !wide;
   if (!small) {
-    const Status status = sort_boxes(input, state, buffers, memory.sort_scratch, context);
+    const Status status = sort_boxes(args, memory, context);
     if (!status.ok()) return status;
   }
   // After the sort the spare keys have room for the classes.
-  sorted = {buffers.keys,    wide ? 0 : 32, input.num_images,
+  sorted = {buffers.keys,    wide ? 0 : 32, args.num_images,
             buffers.indices, memory.boxes,  reinterpret_cast<std::int64_t*>(buffers.spare_keys),
             memory.first};
   if (small) {
     return launch("nms_order_small_kernel", nms_order_small_kernel<Real>, 1, kSmallThreads, context,
-                  input, state, sorted, buffers.indices);
+                  args, memory.suppressed, sorted, buffers.indices);
   }
-  return launch("nms_gather_kernel", nms_gather_kernel<Real>, blocks_of(input.num_boxes),
-                kOrderThreads, context, input, sorted);
+  return launch("nms_gather_kernel", nms_gather_kernel<Real>, blocks_of(args.num_boxes),
+                kOrderThreads, context, args, sorted);
 }
 
 template <class Real>
@@ -185,16 +207,12 @@ Status run_rounds(const Rounds<Real>& rounds, std::int64_t num_boxes, const Cont
 template <class Real>
 Status run(const NmsArgs& args, Workspace workspace, const Context& context) {
   NmsWorkspace<Real> memory(workspace.data, args.num_boxes, args.num_images);
-  const NmsInput input = {args.boxes,     args.scores,      args.classes,        args.offsets,
-                          args.box_dtype, args.score_dtype, args.class_dtype,    args.offset_dtype,
-                          args.num_boxes, args.num_images,  args.score_threshold};
-  const NmsState state = {args.keep,           args.count,        args.num_images,
-                          args.max_detections, memory.suppressed, kRoundSize / kWarp};
   if (args.num_boxes == 0 || args.max_detections == 0) {
-    return launch("nms_clear_kernel", nms_clear_kernel, 1, kOrderThreads, context, state);
+    return launch("nms_clear_kernel", nms_clear_kernel, 1, kOrderThreads, context, args,
+                  memory.suppressed);
   }
   SortedBoxes<Real> sorted;
-  const Status status = order_boxes(input, state, memory, sorted, context);
+  const Status status = order_boxes(args, memory, sorted, context);
   if (!status.ok()) return status;
   const auto iou_threshold = static_cast<Real>(args.iou_threshold);
   if (args.num_images >= kManyImages && args.max_detections <= kFewDetections) {
@@ -225,7 +243,7 @@ constexpr std::int64_t kMaxNumBoxes = 0x7fffffff - kRoundSize;
 
 namespace fcos_ops::cuda {
 
-std::size_t nms_workspace_size(const NmsArgs& args) {
+std::size_t nms_workspace_size(const NmsArgs& args, const Context&) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return 0;
   return args.box_dtype == DType::kFloat64
              ? suppression::NmsWorkspace<double>(nullptr, args.num_boxes, args.num_images).size

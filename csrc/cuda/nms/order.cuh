@@ -2,7 +2,6 @@
 // high to low, then by index from low to high. For the kernels of nms.cu.
 #pragma once
 
-#include "common/clamped_offset.h"
 #include "common/dtypes.h"
 #include "cuda/common/block_bitonic_sort.cuh"
 #include "cuda/common/runtime.cuh"
@@ -11,21 +10,7 @@
 
 namespace fcos_ops::cuda::suppression {
 
-// The part of NmsArgs that the kernels take by value.
-struct NmsInput {
-  const void *boxes, *scores, *classes, *offsets;
-  DType box_dtype, score_dtype, class_dtype, offset_dtype;
-  std::int64_t num_boxes, num_images;
-  double score_threshold;
-};
-
-// The outputs and bits that are cleared before the first box is kept.
-struct NmsState {
-  std::int64_t *keep, *count;
-  std::int64_t num_images, max_detections;
-  std::uint32_t* suppressed;  // see rounds.cuh
-  std::int32_t num_suppressed;
-};
+inline constexpr std::int32_t kRoundSize = 4096;  // candidates a round, see rounds.cuh
 
 // The candidates in order. Image b has candidates first[b] to first[b + 1] - 1.
 template <class Real>
@@ -49,49 +34,50 @@ inline constexpr std::uint64_t kNoCandidate = ~std::uint64_t{0};
 
 inline constexpr unsigned kOrderThreads = 256;
 
-__device__ __forceinline__ std::int64_t offset_at(const NmsInput& input, std::int64_t image) {
-  if (input.offsets == nullptr) return image == 0 ? 0 : input.num_boxes;
-  return math::clamped_offset(input.offsets, input.offset_dtype, image, 0, input.num_boxes);
+__device__ __forceinline__ std::int64_t offset_at(const NmsArgs& args, std::int64_t image) {
+  if (args.offsets == nullptr) return image == 0 ? 0 : args.num_boxes;
+  return math::clamped_offset(args.offsets, args.offset_dtype, image, 0, args.num_boxes);
 }
 
 // The image of a box, or -1. Whatever the offsets are, it is one that has the box between its own.
-__device__ __forceinline__ std::int64_t image_of_box(const NmsInput& input, std::int64_t index) {
-  std::int64_t low = 0, high = input.num_images;
-  if (index < offset_at(input, low) || index >= offset_at(input, high)) return -1;
+__device__ __forceinline__ std::int64_t image_of_box(const NmsArgs& args, std::int64_t index) {
+  std::int64_t low = 0, high = args.num_images;
+  if (index < offset_at(args, low) || index >= offset_at(args, high)) return -1;
   while (high - low > 1) {
     const std::int64_t middle = low + (high - low) / 2;
-    (offset_at(input, middle) <= index ? low : high) = middle;
+    (offset_at(args, middle) <= index ? low : high) = middle;
   }
   return low;
 }
 
 template <class Real>
-__device__ __forceinline__ AlignedBox<Real> read_box(const NmsInput& input, std::int64_t index) {
-  return {{math::read_real<Real>(input.boxes, input.box_dtype, 4 * index),
-           math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 1),
-           math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 2),
-           math::read_real<Real>(input.boxes, input.box_dtype, 4 * index + 3)}};
+__device__ __forceinline__ AlignedBox<Real> read_box(const NmsArgs& args, std::int64_t index) {
+  return {{math::read_real<Real>(args.boxes, args.box_dtype, 4 * index),
+           math::read_real<Real>(args.boxes, args.box_dtype, 4 * index + 1),
+           math::read_real<Real>(args.boxes, args.box_dtype, 4 * index + 2),
+           math::read_real<Real>(args.boxes, args.box_dtype, 4 * index + 3)}};
 }
 
 // The key that orders a box among those of its image, or kNoCandidate.
 template <class Score>
-__device__ __forceinline__ std::uint64_t score_key(const NmsInput& input, std::int64_t index) {
-  const auto score = math::read_real<Score>(input.scores, input.score_dtype, index);
-  const bool low = score <= static_cast<Score>(input.score_threshold);
+__device__ __forceinline__ std::uint64_t score_key(const NmsArgs& args, std::int64_t index) {
+  const auto score = math::read_real<Score>(args.scores, args.score_dtype, index);
+  const bool low = score <= static_cast<Score>(args.score_threshold);
   if (score != score || low) return kNoCandidate;
-  if (input.box_dtype == DType::kFloat64 ? math::has_nan(read_box<double>(input, index))
-                                         : math::has_nan(read_box<float>(input, index))) {
+  if (args.box_dtype == DType::kFloat64 ? math::has_nan(read_box<double>(args, index))
+                                        : math::has_nan(read_box<float>(args, index))) {
     return kNoCandidate;
   }
   return math::descending_key(score);
 }
 
-__device__ __forceinline__ void clear(const NmsState& state, std::int64_t thread,
-                                      std::int64_t num_threads) {
-  const std::int64_t size = state.num_images * state.max_detections;
-  for (std::int64_t i = thread; i < size; i += num_threads) state.keep[i] = -1;
-  for (std::int64_t i = thread; i < state.num_images; i += num_threads) state.count[i] = 0;
-  for (std::int64_t i = thread; i < state.num_suppressed; i += num_threads) state.suppressed[i] = 0;
+// Clears the outputs, and the bits of rounds.cuh, before the first box is kept.
+__device__ __forceinline__ void clear(const NmsArgs& args, std::uint32_t* suppressed,
+                                      std::int64_t thread, std::int64_t num_threads) {
+  const std::int64_t size = args.num_images * args.max_detections;
+  for (std::int64_t i = thread; i < size; i += num_threads) args.keep[i] = -1;
+  for (std::int64_t i = thread; i < args.num_images; i += num_threads) args.count[i] = 0;
+  for (std::int64_t i = thread; i < kRoundSize / kWarp; i += num_threads) suppressed[i] = 0;
 }
 
 // The number of this thread, and of all, where blocks have kOrderThreads.
@@ -102,49 +88,20 @@ __device__ __forceinline__ std::int64_t grid_threads() {
   return std::int64_t{gridDim.x} * kOrderThreads;
 }
 
-// Clears the state, and makes the key of every box: of image and score where they fit, else of the
-// score.
-__device__ __forceinline__ void make_keys(const NmsInput& input, const NmsState& state,
-                                          std::uint64_t* keys, std::int32_t* indices) {
-  clear(state, grid_thread(), grid_threads());
-  for (std::int64_t i = grid_thread(); i < input.num_boxes; i += grid_threads()) {
-    const std::int64_t image = image_of_box(input, i);
-    std::uint64_t key = kNoCandidate;
-    if (image >= 0) {
-      if (input.score_dtype == DType::kFloat64) {
-        key = score_key<double>(input, i);
-      } else {
-        key = score_key<float>(input, i);
-        if (key != kNoCandidate) key |= static_cast<std::uint64_t>(image) << 32;
-      }
-    }
-    keys[i] = key;
-    indices[i] = static_cast<std::int32_t>(i);
-  }
-}
-
-// Replaces the keys of boxes sorted by score by their images.
-__device__ __forceinline__ void make_image_keys(const NmsInput& input, std::uint64_t* keys,
-                                                const std::int32_t* indices) {
-  const std::int64_t i = grid_thread();
-  if (i >= input.num_boxes || keys[i] == kNoCandidate) return;
-  keys[i] = static_cast<std::uint64_t>(image_of_box(input, indices[i]));
-}
-
 template <class Real>
-__device__ __forceinline__ void gather(const NmsInput& input, const SortedBoxes<Real>& sorted,
+__device__ __forceinline__ void gather(const NmsArgs& args, const SortedBoxes<Real>& sorted,
                                        std::int64_t position, std::int64_t index) {
-  sorted.boxes[position] = read_box<Real>(input, index);
+  sorted.boxes[position] = read_box<Real>(args, index);
   sorted.class_ids[position] =
-      input.classes ? math::read_integer(input.classes, input.class_dtype, index) : 0;
+      args.classes ? math::read_integer(args.classes, args.class_dtype, index) : 0;
 }
 
 // Fetches boxes and classes in sorted order, and finds where images begin. A thread a position.
 template <class Real>
-__device__ __forceinline__ void gather_sorted(const NmsInput& input,
+__device__ __forceinline__ void gather_sorted(const NmsArgs& args,
                                               const SortedBoxes<Real>& sorted) {
   const std::int64_t i = grid_thread();
-  if (i >= input.num_boxes) return;
+  if (i >= args.num_boxes) return;
   const auto image_at = [&](std::int64_t position) {
     if (sorted.keys[position] == kNoCandidate) return sorted.num_images;
     return sorted.image(static_cast<std::int32_t>(position));
@@ -154,12 +111,12 @@ __device__ __forceinline__ void gather_sorted(const NmsInput& input,
   for (std::int64_t b = previous + 1; b <= image; ++b) {
     sorted.first[b] = static_cast<std::int32_t>(i);
   }
-  if (i == input.num_boxes - 1) {
+  if (i == args.num_boxes - 1) {
     for (std::int64_t b = image + 1; b <= sorted.num_images; ++b) {
-      sorted.first[b] = static_cast<std::int32_t>(input.num_boxes);
+      sorted.first[b] = static_cast<std::int32_t>(args.num_boxes);
     }
   }
-  if (image < sorted.num_images) gather(input, sorted, i, sorted.indices[i]);
+  if (image < sorted.num_images) gather(args, sorted, i, sorted.indices[i]);
 }
 
 // The order of few boxes of one image, whose scores are not float64, in one kernel.
@@ -171,18 +128,18 @@ struct SmallKeys {
 };
 
 template <class Real>
-__device__ __forceinline__ void order_small(const NmsInput& input, const NmsState& state,
+__device__ __forceinline__ void order_small(const NmsArgs& args, std::uint32_t* suppressed,
                                             const SortedBoxes<Real>& sorted,
                                             std::int32_t* indices) {
   auto& shared = block_shared<SmallKeys>();
-  clear(state, threadIdx.x, kSmallThreads);
-  const auto count = static_cast<unsigned>(input.num_boxes);
+  clear(args, suppressed, threadIdx.x, kSmallThreads);
+  const auto count = static_cast<unsigned>(args.num_boxes);
   unsigned size = 2 * kWarp;
   while (size < count) size *= 2;
   for (unsigned i = threadIdx.x; i < size; i += kSmallThreads) {
     std::uint64_t key = kNoCandidate;
-    if (i < count && image_of_box(input, i) == 0) {
-      key = score_key<float>(input, i);
+    if (i < count && image_of_box(args, i) == 0) {
+      key = score_key<float>(args, i);
       if (key != kNoCandidate) key = key << 32 | i;
     }
     shared.key[i] = key;
@@ -197,7 +154,7 @@ __device__ __forceinline__ void order_small(const NmsInput& input, const NmsStat
     if (shared.key[i] == kNoCandidate) break;
     const auto index = static_cast<std::uint32_t>(shared.key[i]);
     indices[i] = static_cast<std::int32_t>(index);
-    gather(input, sorted, i, index);
+    gather(args, sorted, i, index);
     if (i + 1 == count || shared.key[i + 1] == kNoCandidate) {
       sorted.first[1] = static_cast<std::int32_t>(i + 1);
     }

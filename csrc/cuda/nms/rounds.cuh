@@ -13,7 +13,6 @@
 
 namespace fcos_ops::cuda::suppression {
 
-inline constexpr std::int32_t kRoundSize = 4096;  // candidates a round
 inline constexpr unsigned kRoundGroups = kRoundSize / kGroup;
 inline constexpr unsigned kTestThreads = 128;
 inline constexpr unsigned kResolveThreads = 1024;

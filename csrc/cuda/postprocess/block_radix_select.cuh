@@ -6,7 +6,7 @@
 // into one bin, where atomic operations wait for each other.
 #pragma once
 
-#include "common/bit_width.h"
+#include "common/integers.h"
 #include "cuda/postprocess/topk_key.cuh"
 
 namespace fcos_ops::cuda::detection {

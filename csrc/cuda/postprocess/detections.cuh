@@ -8,51 +8,6 @@ namespace fcos_ops::cuda::detection {
 
 inline constexpr unsigned kMergeThreads = 256;
 
-// The part of a plan that the kernels behind the scan take.
-template <class Real>
-struct DetectionPlan {
-  std::int64_t first_selected[kMaxLevels];
-  std::int32_t num_levels;
-  std::int64_t max_selected;
-  const std::uint32_t* num_selected;
-  Ranked<Real> ranked_in_level, ranked_in_image;
-  const void *image_sizes, *original_sizes;
-  DType image_size_dtype;
-  bool class_agnostic, clip_after_nms, drop_empty;
-  Real iou_threshold;
-  std::int64_t max_detections, max_detections_per_class;
-  Real *boxes, *scores;  // the outputs
-  std::int64_t *labels, *count;
-};
-
-template <class Real>
-DetectionPlan<Real> make_detection_plan(const PostprocessArgs& args,
-                                        const PostprocessPlan<Real>& plan) {
-  DetectionPlan<Real> result = {};
-  for (std::int32_t i = 0; i < plan.num_levels; ++i) {
-    result.first_selected[i] = plan.level[i].first_selected;
-  }
-  result.num_levels = plan.num_levels;
-  result.max_selected = plan.max_selected;
-  result.num_selected = plan.num_selected;
-  result.ranked_in_level = plan.ranked_in_level;
-  result.ranked_in_image = plan.ranked_in_image;
-  result.image_sizes = args.image_sizes;
-  result.original_sizes = args.original_sizes;
-  result.image_size_dtype = args.image_size_dtype;
-  result.class_agnostic = args.class_agnostic;
-  result.clip_after_nms = !args.clip_before_nms;
-  result.drop_empty = args.drop_empty;
-  result.iou_threshold = static_cast<Real>(args.iou_threshold);
-  result.max_detections = args.max_detections;
-  result.max_detections_per_class = args.max_detections_per_class;
-  result.boxes = static_cast<Real*>(args.boxes);
-  result.scores = static_cast<Real*>(args.scores);
-  result.labels = args.labels;
-  result.count = args.count;
-  return result;
-}
-
 // Merges the selected candidates of an image's levels into one list, best first. A thread has a
 // candidate, and finds its position by a binary search in each other level: of equal scores the
 // lower level's is first.
@@ -61,16 +16,16 @@ __device__ __forceinline__ void merge_levels(const DetectionPlan<Real>& plan) {
   const std::int64_t blocks = (plan.max_selected + kMergeThreads - 1) / kMergeThreads;
   const auto [image, block] = math::divide(blockIdx.x, blocks);
   const std::int64_t selected = block * kMergeThreads + threadIdx.x;
-  std::int32_t level = plan.num_levels - 1;
+  std::int32_t level = plan.args.num_levels - 1;
   while (selected < plan.first_selected[level]) --level;
-  const std::uint32_t* const num_selected = plan.num_selected + image * plan.num_levels;
+  const std::uint32_t* const num_selected = plan.num_selected + image * plan.args.num_levels;
   const std::int64_t rank = selected - plan.first_selected[level],
                      first = image * plan.max_selected;
   if (rank >= num_selected[level]) return;
   const Real* const scores = plan.ranked_in_level.scores + first;
   const Real score = scores[selected];
   std::int64_t position = first + rank;
-  for (std::int32_t i = 0; i < plan.num_levels; ++i) {
+  for (std::int32_t i = 0; i < plan.args.num_levels; ++i) {
     if (i == level) continue;
     position += partition_point(scores + plan.first_selected[i], num_selected[i], [&](Real other) {
       return i < level ? other >= score : other > score;
@@ -123,11 +78,23 @@ __device__ __forceinline__ bool within_limits(const DetectionPlan<Real>& plan,
                                               const suppression::KeptList<Real>& kept,
                                               std::int64_t i, std::int64_t num_kept,
                                               std::int64_t& num_taken) {
-  const bool has_room = i < num_kept && has_room_in_class(kept, i, plan.max_detections_per_class);
+  const bool has_room =
+      i < num_kept && has_room_in_class(kept, i, plan.args.max_detections_per_class);
   unsigned total;
   const std::int64_t rank = num_taken + count_flags_before(has_room, total);
   num_taken += total;
-  return has_room && rank < plan.max_detections;
+  return has_room && rank < plan.args.max_detections;
+}
+
+// Writes one place of the outputs.
+template <class Real>
+__device__ __forceinline__ void write_detection(const PostprocessArgs& args, std::int64_t position,
+                                                const math::Box<Real>& box, Real score,
+                                                std::int64_t label) {
+  auto* const sides = static_cast<Real*>(args.boxes) + 4 * position;
+  for (int side = 0; side < 4; ++side) sides[side] = (&box.x1)[side];
+  static_cast<Real*>(args.scores)[position] = score;
+  args.labels[position] = label;
 }
 
 // Clips kept boxes as asked, drops the empty ones as asked and writes the others; returns how many.
@@ -137,34 +104,33 @@ __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& pl
                                                    std::int64_t image,
                                                    const suppression::KeptList<Real>& kept,
                                                    const Real* scores, std::int64_t num_kept) {
-  const bool limited = plan.max_detections_per_class < plan.max_detections;
-  const auto size = math::read_image_size<Real>(plan.image_sizes, plan.image_size_dtype, image);
+  const PostprocessArgs& args = plan.args;
+  const bool limited = args.max_detections_per_class < args.max_detections;
+  const auto size = math::read_image_size<Real>(args.image_sizes, args.image_size_dtype, image);
   std::int64_t count = 0, num_taken = 0;
-  for (std::int64_t first = 0; first < num_kept && num_taken < plan.max_detections;
+  for (std::int64_t first = 0; first < num_kept && num_taken < args.max_detections;
        first += suppression::kBlockNmsThreads) {
     const std::int64_t i = first + threadIdx.x;
     bool is_kept = limited ? within_limits(plan, kept, i, num_kept, num_taken) : i < num_kept;
     math::Box<Real> box = {};
     if (is_kept) {
       box = kept.boxes[i];
-      if (plan.clip_after_nms) {
+      if (!args.clip_before_nms) {
         box = math::clip_box(box, size);
-        is_kept = !plan.drop_empty || math::has_area(box);
+        is_kept = !args.drop_empty || math::has_area(box);
       }
     }
     unsigned total;
     const std::int64_t position =
-        image * plan.max_detections + count + count_flags_before(is_kept, total);
+        image * args.max_detections + count + count_flags_before(is_kept, total);
     count += total;
     if (!is_kept) continue;
-    if (plan.original_sizes != nullptr) {
+    if (args.original_sizes != nullptr) {
       box = math::undo_resize(
           box, size,
-          math::read_image_size<Real>(plan.original_sizes, plan.image_size_dtype, image));
+          math::read_image_size<Real>(args.original_sizes, args.image_size_dtype, image));
     }
-    for (int side = 0; side < 4; ++side) plan.boxes[4 * position + side] = (&box.x1)[side];
-    plan.scores[position] = scores[i];
-    plan.labels[position] = kept.class_ids[i];
+    write_detection(args, position, box, scores[i], kept.class_ids[i]);
   }
   return count;
 }
@@ -174,13 +140,14 @@ __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& pl
 // boxes that it keeps may have no room.
 template <class Real>
 __device__ __forceinline__ void suppress_and_write(const DetectionPlan<Real>& plan) {
+  const PostprocessArgs& args = plan.args;
   const std::int64_t image = blockIdx.x, first_selected = image * plan.max_selected;
   std::int64_t num_selected = 0;
-  for (std::int32_t i = 0; i < plan.num_levels; ++i) {
-    num_selected += plan.num_selected[image * plan.num_levels + i];
+  for (std::int32_t i = 0; i < args.num_levels; ++i) {
+    num_selected += plan.num_selected[image * args.num_levels + i];
   }
   const std::int64_t most =
-      plan.max_detections_per_class < plan.max_detections ? num_selected : plan.max_detections;
+      args.max_detections_per_class < args.max_detections ? num_selected : args.max_detections;
   const Real* const scores = plan.ranked_in_image.scores + first_selected;
   Real* const kept_scores = plan.ranked_in_level.scores + first_selected;
   const suppression::KeptList<Real> kept = {plan.ranked_in_image.boxes + first_selected,
@@ -190,18 +157,15 @@ __device__ __forceinline__ void suppress_and_write(const DetectionPlan<Real>& pl
     return {box, kept.class_ids[i], !math::has_nan(box)};
   };
   const std::int32_t num_kept = suppression::block_nms<Real>(
-      static_cast<std::int32_t>(num_selected), plan.iou_threshold, plan.class_agnostic,
-      static_cast<std::int32_t>(most < num_selected ? most : num_selected), kept, load,
-      [&](std::int32_t rank, std::int32_t i) { kept_scores[rank] = scores[i]; });
+      static_cast<std::int32_t>(num_selected), static_cast<Real>(args.iou_threshold),
+      args.class_agnostic, static_cast<std::int32_t>(most < num_selected ? most : num_selected),
+      kept, load, [&](std::int32_t rank, std::int32_t i) { kept_scores[rank] = scores[i]; });
   const std::int64_t count = write_kept(plan, image, kept, kept_scores, num_kept);
-  for (std::int64_t i = count + threadIdx.x; i < plan.max_detections;
+  for (std::int64_t i = count + threadIdx.x; i < args.max_detections;
        i += suppression::kBlockNmsThreads) {
-    const std::int64_t position = image * plan.max_detections + i;
-    for (int side = 0; side < 4; ++side) plan.boxes[4 * position + side] = 0;
-    plan.scores[position] = 0;
-    plan.labels[position] = -1;
+    write_detection<Real>(args, image * args.max_detections + i, {}, 0, -1);
   }
-  if (threadIdx.x == 0) plan.count[image] = count;
+  if (threadIdx.x == 0) args.count[image] = count;
 }
 
 }  // namespace fcos_ops::cuda::detection

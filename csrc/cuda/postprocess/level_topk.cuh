@@ -24,9 +24,9 @@ class LevelTopK {
       : plan_(plan),
         level_(plan.level[level]),
         image_(image),
-        pair_(image * plan.num_levels + level),
+        pair_(image * plan.args.num_levels + level),
         candidates_(plan.candidates + image * plan.capacity + level_.first_candidate),
-        first_selected_(image * plan.max_selected + level_.first_selected),
+        first_selected_(image * plan.max_selected + plan.first_selected[level]),
         count_(block_shared<KeyCount>().value) {}
 
   __device__ __forceinline__ void run() {
@@ -57,15 +57,15 @@ class LevelTopK {
     do {
       const auto last = topk_threshold(candidates_, level_.capacity, level_.k);
       const auto least = static_cast<double>(score_of<Real>(last));
-      const auto min_score = plan_.rank_by_score
-                                 ? math::min_for_score<Real>(least, plan_.square_root)
+      const auto min_score = plan_.args.rank_by_score
+                                 ? math::min_for_score<Real>(least, plan_.args.square_root)
                                  : math::min_for_class_score<Real>(least);
       if (threadIdx.x == 0) count_ = 0;
       TileScan<T, kSelectThreads> scan(plan_, level_, image_,
                                        {last, math::higher(plan_.min_score, min_score)},
                                        {candidates_, level_.capacity, &count_});
       for (std::int64_t i = 0; i < locations; i += level_.tile) {
-        for (std::int64_t c = 0; c < plan_.num_classes; c += level_.channels) {
+        for (std::int64_t c = 0; c < plan_.args.num_classes; c += level_.channels) {
           __syncthreads();
           scan.run(i, c);
         }
@@ -94,7 +94,7 @@ class LevelTopK {
   __device__ __forceinline__ void decode_all(const Key* sorted, std::uint32_t num_selected,
                                              Key* spare) {
     const Key* ranked = sorted;
-    if (!plan_.rank_by_score) {
+    if (!plan_.args.rank_by_score) {
       for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
         spare[i] = make_topk_key(final_score(sorted[i]), i);
       }
@@ -103,8 +103,8 @@ class LevelTopK {
     }
     for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
       const Key key = ranked[i];
-      const std::uint32_t index = index_of(plan_.rank_by_score ? key : sorted[index_of(key)]);
-      const auto [location, label] = math::divide(index, plan_.num_classes);
+      const std::uint32_t index = index_of(plan_.args.rank_by_score ? key : sorted[index_of(key)]);
+      const auto [location, label] = math::divide(index, plan_.args.num_classes);
       const std::int64_t position = first_selected_ + i;
       plan_.ranked_in_level.scores[position] = score_of<Real>(key);
       plan_.ranked_in_level.boxes[position] = {decode(location)};
@@ -114,12 +114,12 @@ class LevelTopK {
 
   // The score of a candidate whose key holds its class score.
   __device__ __forceinline__ Real final_score(Key key) const {
-    const std::int64_t location = math::divide(index_of(key), plan_.num_classes).quotient;
+    const std::int64_t location = math::divide(index_of(key), plan_.args.num_classes).quotient;
     const LevelView& view = level_.centerness;
     const Real center_score = math::sigmoid_of_score(math::read_real<Real>(
-        view.data, plan_.centerness_dtype, element_offset(view, image_, location)));
-    return plan_.square_root ? math::combined_score<true>(score_of<Real>(key), center_score)
-                             : math::combined_score<false>(score_of<Real>(key), center_score);
+        view.data, plan_.args.centerness_dtype, element_offset(view, image_, location)));
+    return plan_.args.square_root ? math::combined_score<true>(score_of<Real>(key), center_score)
+                                  : math::combined_score<false>(score_of<Real>(key), center_score);
   }
 
   // The box of a location; NaN where it shall be dropped.
@@ -127,19 +127,19 @@ class LevelTopK {
     const LevelView& view = level_.ltrb;
     const std::int64_t left = element_offset(view, image_, location), step = view.stride_channel;
     const auto side = [&](std::int64_t i) {
-      return math::read_real<Real>(view.data, plan_.ltrb_dtype, left + i * step);
+      return math::read_real<Real>(view.data, plan_.args.ltrb_dtype, left + i * step);
     };
     const auto [y, x] = math::divide(location, view.width);
-    const auto offset = static_cast<Real>(plan_.location_offset);
+    const auto offset = static_cast<Real>(plan_.args.location_offset);
     math::Box<Real> box = math::decode_box<Real>(
         math::location(x, offset, static_cast<Real>(level_.geometry.stride_x)),
         math::location(y, offset, static_cast<Real>(level_.geometry.stride_y)),
         {side(0), side(1), side(2), side(3)},
-        static_cast<Real>(plan_.normalized ? level_.geometry.scale : 1.0));
-    if (!plan_.clip_before_nms) return box;
-    box = math::clip_box(
-        box, math::read_image_size<Real>(plan_.image_sizes, plan_.image_size_dtype, image_));
-    if (plan_.drop_empty && !math::has_area(box)) box.x1 = math::kNaN<Real>;
+        static_cast<Real>(plan_.args.normalized ? level_.geometry.scale : 1.0));
+    if (!plan_.args.clip_before_nms) return box;
+    box = math::clip_box(box, math::read_image_size<Real>(plan_.args.image_sizes,
+                                                          plan_.args.image_size_dtype, image_));
+    if (plan_.args.drop_empty && !math::has_area(box)) box.x1 = math::kNaN<Real>;
     return box;
   }
 

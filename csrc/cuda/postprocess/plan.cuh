@@ -23,13 +23,13 @@ inline constexpr std::int64_t kMinCapacity = 32768, kCapacityPerK = 8;
 struct LevelPlan {
   LevelView class_logits, ltrb, centerness;
   PostprocessLevel geometry;
-  std::int64_t first_candidate, first_selected;  // among those of the image
-  std::uint32_t capacity;                        // candidates that there is room for
-  std::uint32_t k;                               // candidates to select
-  std::uint32_t first_block;                     // of the scan, among those of the image
-  std::uint16_t tile, channels;                  // of a block of the scan
-  bool channels_contiguous;                      // neighbours in memory are channels, not locations
-  bool packets;                                  // logits can be read 16 bytes at a time
+  std::int64_t first_candidate;  // among those of the image
+  std::uint32_t capacity;        // candidates that there is room for
+  std::uint32_t k;               // candidates to select
+  std::uint32_t first_block;     // of the scan, among those of the image
+  std::uint16_t tile, channels;  // of a block of the scan
+  bool channels_contiguous;      // neighbours in memory are channels, not locations
+  bool packets;                  // logits can be read 16 bytes at a time
 };
 
 // Decoded candidates, [batch, max_selected] each.
@@ -40,30 +40,30 @@ struct Ranked {
   std::int64_t* labels;
 };
 
-// The arguments of the kernels that read head outputs. Post-processing fills the arrays in the
-// order in which they stand here.
+// The arguments of all kernels. `args` is as the caller has it, but its views and levels are in
+// memory of the host.
 template <class Real>
-struct PostprocessPlan {
-  LevelPlan level[kMaxLevels];
-  std::int32_t num_levels;
-  std::int64_t num_classes;
-  std::int64_t capacity,
-      max_selected;     // candidates of an image that there is room for, and that NMS sees
-  std::int64_t blocks;  // of the scan, for an image
+struct DetectionPlan {
+  PostprocessArgs args;
+  std::int64_t first_selected[kMaxLevels];  // candidates of a level among those of the image
+  std::int64_t max_selected;                // candidates of an image that NMS sees
+  std::uint32_t* num_selected;              // [batch, num_levels]
+  Ranked<Real> ranked_in_level;             // best first in each level
+  Ranked<Real> ranked_in_image;             // best first in each image
+};
 
-  DType ltrb_dtype, centerness_dtype, image_size_dtype;
-  bool normalized, threshold_on_score, rank_by_score, square_root, clip_before_nms, drop_empty;
-  double location_offset;
-  const void* image_sizes;
+// Those of the kernels that read head outputs, too.
+template <class Real>
+struct PostprocessPlan : DetectionPlan<Real> {
+  LevelPlan level[kMaxLevels];
+  std::int64_t capacity;  // candidates of an image that there is room for
+  std::int64_t blocks;    // of the scan, for an image
   Real score_threshold;
   math::MinScore<Real> min_score;  // follows from score_threshold
 
   std::uint32_t* num_candidates;  // [batch, num_levels], also those beyond the capacity
   TopKKey<Real>* candidates;      // [batch, capacity]
   TopKKey<Real>* sorted[2];       // [batch, max_selected]
-  std::uint32_t* num_selected;    // [batch, num_levels]
-  Ranked<Real> ranked_in_level;   // best first in each level
-  Ranked<Real> ranked_in_image;   // best first in each image
 };
 static_assert(sizeof(PostprocessPlan<double>) <= 4096, "kernel arguments have 4 KB");
 
@@ -93,10 +93,10 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
   plan.channels = static_cast<std::uint16_t>((channels + 7) / 8 * 8);
 }
 
-// Takes the arrays of a plan from `memory`.
+// Takes the arrays of a plan from `memory`, in the order in which post-processing fills them.
 template <class Real>
 void take_memory(const PostprocessArgs& args, DeviceArena& memory, PostprocessPlan<Real>& plan) {
-  const std::int64_t levels = args.batch * plan.num_levels,
+  const std::int64_t levels = args.batch * args.num_levels,
                      max_selected = args.batch * plan.max_selected;
   plan.num_candidates = memory.take<std::uint32_t>(levels);
   plan.candidates = memory.take<TopKKey<Real>>(args.batch * plan.capacity);
@@ -113,8 +113,7 @@ void take_memory(const PostprocessArgs& args, DeviceArena& memory, PostprocessPl
 template <class T, class Real = math::Real<T>>
 PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory) {
   PostprocessPlan<Real> plan = {};
-  plan.num_levels = args.num_levels;
-  plan.num_classes = args.num_classes;
+  plan.args = args;
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     LevelPlan& level = plan.level[i];
     level.class_logits = args.class_logits[i];
@@ -128,7 +127,7 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory
     level.k = static_cast<std::uint32_t>(k);
     level.capacity = static_cast<std::uint32_t>(k > 0 ? std::min(capacity, logits) : 0);
     level.first_candidate = plan.capacity;
-    level.first_selected = plan.max_selected;
+    plan.first_selected[i] = plan.max_selected;
     level.first_block = static_cast<std::uint32_t>(plan.blocks);
     plan.capacity += level.capacity;
     plan.max_selected += k;
@@ -137,17 +136,6 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory
     plan.blocks += ((locations + level.tile - 1) / level.tile) *
                    ((args.num_classes + level.channels - 1) / level.channels);
   }
-  plan.ltrb_dtype = args.ltrb_dtype;
-  plan.centerness_dtype = args.centerness_dtype;
-  plan.image_size_dtype = args.image_size_dtype;
-  plan.normalized = args.normalized;
-  plan.threshold_on_score = args.threshold_on_score;
-  plan.rank_by_score = args.rank_by_score;
-  plan.square_root = args.square_root;
-  plan.clip_before_nms = args.clip_before_nms;
-  plan.drop_empty = args.drop_empty;
-  plan.location_offset = args.location_offset;
-  plan.image_sizes = args.image_sizes;
   plan.score_threshold = static_cast<Real>(args.score_threshold);
   plan.min_score = args.threshold_on_score
                        ? math::min_for_score<Real>(args.score_threshold, args.square_root)

@@ -27,14 +27,14 @@ __global__ void __launch_bounds__(kScanThreads, 3)
     postprocess_scan_kernel(PostprocessPlan<math::Real<T>> plan) {
   using Real = math::Real<T>;
   const auto [image, block] = math::divide(blockIdx.x, plan.blocks);
-  std::int32_t i = plan.num_levels - 1;
+  std::int32_t i = plan.args.num_levels - 1;
   while (block < plan.level[i].first_block) --i;
   const LevelPlan& level = plan.level[i];
-  const std::int64_t chunks = (plan.num_classes + level.channels - 1) / level.channels;
+  const std::int64_t chunks = (plan.args.num_classes + level.channels - 1) / level.channels;
   const auto [tile, chunk] = math::divide(block - level.first_block, chunks);
   const KeyList<TopKKey<Real>> list = {
       plan.candidates + image * plan.capacity + level.first_candidate, level.capacity,
-      plan.num_candidates + image * plan.num_levels + i};
+      plan.num_candidates + image * plan.args.num_levels + i};
   TileScan<T, kScanThreads> scan(plan, level, image, {~TopKKey<Real>{0}, plan.min_score}, list);
   scan.run(tile * level.tile, chunk * level.channels);
 }
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kScanThreads, 3)
 template <class T>
 __global__ void __launch_bounds__(kSelectThreads, 1)
     postprocess_level_topk_kernel(PostprocessPlan<math::Real<T>> plan) {
-  const auto [image, level] = math::divide(blockIdx.x, plan.num_levels);
+  const auto [image, level] = math::divide(blockIdx.x, plan.args.num_levels);
   LevelTopK<T>(plan, image, static_cast<std::int32_t>(level)).run();
 }
 
@@ -76,13 +76,13 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
   }
   DeviceArena memory(workspace);
   const PostprocessPlan<Real> plan = make_plan<T>(args, memory);
-  const std::int64_t selections = args.batch * plan.num_levels, scans = args.batch * plan.blocks;
+  const std::int64_t selections = args.batch * args.num_levels, scans = args.batch * plan.blocks;
   const std::int64_t merges =
       args.batch * ((plan.max_selected + kMergeThreads - 1) / kMergeThreads);
   if (std::max({scans, selections, merges, args.batch}) > kMaxBlocks) {
     return too_large("postprocess: too many images");
   }
-  const DetectionPlan<Real> detections = make_detection_plan(args, plan);
+  const DetectionPlan<Real>& detections = plan;
   Status status =
       fill_zero("postprocess: counts", plan.num_candidates,
                 static_cast<std::size_t>(selections) * sizeof(*plan.num_candidates), context);
@@ -106,7 +106,7 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
 
 namespace fcos_ops::cuda {
 
-std::size_t postprocess_workspace_size(const PostprocessArgs& args) {
+std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context&) {
   std::size_t size = 0;
   math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
     size = detection::workspace_size<typename decltype(type)::type>(args);

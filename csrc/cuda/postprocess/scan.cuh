@@ -25,9 +25,14 @@ struct TileLocations {
   std::int64_t offset[kTile];   // of channel 0 of the class logits
 };
 
+// A warp queues at most 63 hits before it scores the oldest 32, behind a barrier. A ring has room
+// for these and for the 32 that were scored before them, so that no slot is written again until
+// that barrier: the votes in between order no accesses to memory.
+constexpr unsigned kQueueSlots = 4 * kWarp;
+
 template <unsigned kThreads>
 struct HitQueues {
-  std::uint32_t hit[kThreads / kWarp][2 * kWarp];  // rings of location + channel * 2^16
+  std::uint32_t hit[kThreads / kWarp][kQueueSlots];  // rings of location + channel * 2^16
 };
 
 // The limits that a candidate must reach.
@@ -67,7 +72,7 @@ class TileScan {
     first_location_ = location;
     first_channel_ = channel;
     num_locations_ = minimum(view.height * view.width - location, level_.tile);
-    num_channels_ = minimum(plan_.num_classes - channel, level_.channels);
+    num_channels_ = minimum(plan_.args.num_classes - channel, level_.channels);
     logits_ = static_cast<const T*>(view.data) + channel * view.stride_channel;
     set_bounds();
     __syncthreads();
@@ -91,7 +96,7 @@ class TileScan {
       const std::int64_t location = first_location_ + i;
       const std::int64_t center = element_offset(level_.centerness, image_, location);
       const Real score = math::sigmoid_of_score(
-          math::read_real<Real>(level_.centerness.data, plan_.centerness_dtype, center));
+          math::read_real<Real>(level_.centerness.data, plan_.args.centerness_dtype, center));
       locations_.threshold[i] =
           LogitThreshold<T>::of(math::class_logit_bound(limit_.min_score, score));
       locations_.center[i] = score;
@@ -187,7 +192,7 @@ class TileScan {
         const auto i = static_cast<unsigned>(__ffs(static_cast<int>(hits)) - 1);
         hits &= hits - 1;
         const auto rank = static_cast<unsigned>(__popc(lanes & before));
-        queue_[(head_ + queued_ + rank) % (2 * kWarp)] = code(i / kWidth, i % kWidth);
+        queue_[(head_ + queued_ + rank) % kQueueSlots] = code(i / kWidth, i % kWidth);
       }
       queued_ += static_cast<unsigned>(__popc(lanes));
       if (queued_ >= kWarp) score_queued(kWarp);
@@ -198,7 +203,7 @@ class TileScan {
   __device__ __forceinline__ void score_queued(unsigned count) {
     const unsigned lane = threadIdx.x % kWarp;
     __syncwarp();
-    const unsigned hit = lane < count ? queue_[(head_ + lane) % (2 * kWarp)] : 0;
+    const unsigned hit = lane < count ? queue_[(head_ + lane) % kQueueSlots] : 0;
     head_ += count;
     queued_ -= count;
     const unsigned location = hit & 0xffffu, channel = hit >> 16;
@@ -206,12 +211,13 @@ class TileScan {
         logits_[locations_.offset[location] + channel * level_.class_logits.stride_channel]);
     const Real class_score = math::sigmoid_of_score(logit);
     const Real center_score = locations_.center[location];
-    const Real score = plan_.square_root ? math::combined_score<true>(class_score, center_score)
-                                         : math::combined_score<false>(class_score, center_score);
-    const Real tested = plan_.threshold_on_score ? score : class_score;
-    const auto index = static_cast<std::uint32_t>((first_location_ + location) * plan_.num_classes +
-                                                  first_channel_ + channel);
-    const auto key = make_topk_key(plan_.rank_by_score ? score : class_score, index);
+    const Real score = plan_.args.square_root
+                           ? math::combined_score<true>(class_score, center_score)
+                           : math::combined_score<false>(class_score, center_score);
+    const Real tested = plan_.args.threshold_on_score ? score : class_score;
+    const auto index = static_cast<std::uint32_t>(
+        (first_location_ + location) * plan_.args.num_classes + first_channel_ + channel);
+    const auto key = make_topk_key(plan_.args.rank_by_score ? score : class_score, index);
     append(list_,
            lane < count && tested > plan_.score_threshold && score == score && key <= limit_.worst,
            key);

@@ -3,6 +3,8 @@
 // on the order in which candidates arrive.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/common/runtime.cuh"
 #include "math/suppress.h"
 
@@ -11,17 +13,7 @@ namespace fcos_ops::cuda::detection {
 // The key of the score (see math::descending_key) above 32 bits of index. Scores are >= 0, so the
 // highest bit of their keys is 0.
 template <class Real>
-struct TopKKeyType;
-template <>
-struct TopKKeyType<float> {
-  using type = std::uint64_t;
-};
-template <>
-struct TopKKeyType<double> {
-  using type = unsigned __int128;
-};
-template <class Real>
-using TopKKey = typename TopKKeyType<Real>::type;
+using TopKKey = std::conditional_t<std::is_same_v<Real, double>, unsigned __int128, std::uint64_t>;
 
 template <class Real>
 FCOS_HD TopKKey<Real> make_topk_key(Real score, std::uint32_t index) {
