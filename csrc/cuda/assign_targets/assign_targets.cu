@@ -53,7 +53,6 @@ template <class Real>
 __global__ void __launch_bounds__(kAssignThreads, kResidentBlocks<Real>)
     assign_targets_match_kernel(Pyramid<Real> pyramid, AssignTargetsArgs args, FastDivisor images,
                                 Counts* partials, std::uint32_t* arrivals) {
-  if (args.zeroed != nullptr && blockIdx.x == 0 && threadIdx.x == 0) *args.zeroed = 0;
   const std::uint32_t tile = images.quotient(blockIdx.x);
   const std::uint32_t image = blockIdx.x - tile * images.divisor();
   // Read before background is written, and not looked at until then: this takes longest.
@@ -141,9 +140,6 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
         launch("assign_targets_match_kernel", assign_targets_match_kernel<Real>,
                static_cast<unsigned>(blocks), kAssignThreads, context, pyramid, args,
                FastDivisor(static_cast<std::uint32_t>(args.batch)), scratch.partials, arrivals);
-  }
-  if (status.ok() && blocks == 0 && args.zeroed != nullptr) {
-    status = fill_zero("assign_targets: zeroed", args.zeroed, sizeof(*args.zeroed), context);
   }
   if (!status.ok() || !wants_counts || arrivals != nullptr) return status;
   return launch("assign_targets_count_kernel", assign_targets_count_kernel<Real>, 1, kCountThreads,
