@@ -40,6 +40,7 @@ def assign_targets(
     matched_int32: Tensor | None,
     counts: Tensor | None,
     image_counts: Tensor | None,
+    zeroed: Tensor | None,
     device: int,
     stream: int,
     num_threads: int,

@@ -102,13 +102,15 @@ def _allocate(
 def _allocate_matches(
     boxes: Tensor, labels: Tensor, offsets: Tensor, level_sizes_and_strides: Any, *options: Any
 ) -> tuple[Tensor, ...]:
-    """An int32 `matched`, and (num_pos, centerness_sum) of the batch and of each image."""
+    """An int32 `matched`, (num_pos, centerness_sum) of the batch and of each image, and an int32
+    that becomes 0."""
     batch, locations = _shape(offsets, level_sizes_and_strides)
     device, real = boxes.device, _native.compute_dtype(boxes)
     return (
         torch.empty((batch, locations), dtype=torch.int32, device=device),
         torch.empty(2, dtype=real, device=device),
         torch.empty((batch, 2), dtype=real, device=device),
+        torch.empty(1, dtype=torch.int32, device=device),
     )
 
 
@@ -159,15 +161,17 @@ _ARGUMENTS = (
 _OP = _library.Op(
     f"assign_targets{_ARGUMENTS} -> (Tensor labels, Tensor ltrb, Tensor centerness, "
     "Tensor matched, Tensor num_pos, Tensor centerness_sum)",
-    kernel=partial(_compute, _allocate, (), (None,) * 3),
+    kernel=partial(_compute, _allocate, (), (None,) * 4),
     fake=_allocate,
     reference=_reference,
 )
 
-# What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2]), the counts
-# being (num_pos, centerness_sum).
+# What `fcos_loss` needs of it: (matched [B, N] int32, counts [2], image_counts [B, 2], arrivals [1]
+# int32). The counts are (num_pos, centerness_sum); the last is 0, for the blocks of the losses on a
+# GPU to count themselves.
 MATCH_OP = _library.Op(
-    f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts)",
+    f"match_locations{_ARGUMENTS} -> (Tensor matched, Tensor counts, Tensor image_counts, "
+    "Tensor arrivals)",
     kernel=partial(_compute, _allocate_matches, (None,) * 6, ()),
     fake=_allocate_matches,
 )

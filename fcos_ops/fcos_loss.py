@@ -97,7 +97,7 @@ def fcos_loss(
         return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
 
     flat_levels = flatten_levels(levels)
-    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, *flat_levels, *rule[:7])
+    matched, counts, image_counts, _ = MATCH_OP(boxes, labels, offsets, *flat_levels, *rule[:7])
     normalizers = counts if loss_rule.normalizer == "positives" else image_counts
     if normalize is not None:
         normalizers = _checked(normalize)(normalizers).detach()

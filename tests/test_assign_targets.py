@@ -68,9 +68,10 @@ def test_boxes_on_cells(rule: str) -> None:
 def check_matches(levels: Any, problem: Problem, rule: str) -> None:
     """What fcos_loss takes of an assignment: indices and counts, without the targets."""
     sizes_and_strides, scales_and_ranges = flatten_levels(levels)
-    matched, counts, image_counts = MATCH_OP(
+    matched, counts, image_counts, arrivals = MATCH_OP(
         *problem, sizes_and_strides, scales_and_ranges, *ASSIGNMENT_RULES[rule][:7]
     )
+    assert torch.equal(arrivals, torch.zeros(1, dtype=torch.int32))
     targets = fcos_ops.assign_targets(levels, *problem, rule=rule)
     assert matched.dtype == torch.int32 and torch.equal(matched.long(), targets.matched)
     real = targets.centerness.dtype

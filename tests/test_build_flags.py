@@ -63,6 +63,7 @@ KERNEL_FLAGS = {
     "cuda/assign_targets/assign_targets.cu": ["--fmad=false", GATE],
     "cuda/centerness.cu": [GATE],
     "cuda/common/device_radix_sort.cu": ["--fmad=false"],
+    "cuda/fcos_loss/fcos_classes.cu": ["--ftz=true", "--prec-div=false", GATE],
     "cuda/fcos_loss/fcos_loss.cu": ["--fmad=false", "--ftz=true", GATE],
     "cuda/focal_loss/focal_loss.cu": ["--ftz=true", "--prec-div=false", GATE],
     "cuda/iou_loss.cu": ["--fmad=false", GATE],

@@ -2,7 +2,10 @@
 waits, allocates or reads back) and that other streams and devices are respected."""
 
 import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,3 +150,77 @@ def test_current_stream_is_used() -> None:
         stream.synchronize()
         expected = fcos_ops.reference.sigmoid_focal_loss(logits, torch.full((1000,), -1))
         torch.testing.assert_close(loss, expected)
+
+
+def _at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[Any]:
+    """What two functions return that run in two threads, begun together."""
+    results: list[Any] = [None, None]
+    barrier = threading.Barrier(2)
+
+    def run(i: int, function: Callable[[], Any]) -> None:
+        barrier.wait()
+        results[i] = function()
+
+    threads = [
+        threading.Thread(target=run, args=(i, function))
+        for i, function in enumerate((first, second))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def _assert_same_bits(actual: Any, expected: Any) -> None:
+    for a, b in zip(gpu_cases.flatten(actual), gpu_cases.flatten(expected), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("name", CASES)
+def test_two_threads_at_once(name: str, device: str) -> None:
+    """On a stream each. What blocks count for each other is a call's own, so nothing mixes."""
+    case, calls = CASES[name], 20 if device == "cuda" else 2
+    inputs = [case.make(seed) for seed in (0, 1)]
+    expected = [case.run(fcos_ops, *of_one) for of_one in inputs]
+
+    def repeated(of_one: Any) -> list[Any]:
+        if device != "cuda":
+            return [case.run(fcos_ops, *of_one) for _ in range(calls)]
+        stream = torch.cuda.Stream()
+        with torch.device("cuda"), torch.cuda.stream(stream):
+            found = [case.run(fcos_ops, *of_one) for _ in range(calls)]
+        stream.synchronize()
+        return found
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    found = _at_once(lambda: repeated(inputs[0]), lambda: repeated(inputs[1]))
+    for of_one, of_one_alone in zip(found, expected, strict=True):
+        assert of_one is not None and len(of_one) == calls
+        for result in of_one:
+            _assert_same_bits(result, of_one_alone)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", EVERY_CASE)
+def test_two_graphs_replayed_at_once(name: str) -> None:
+    case = EVERY_CASE[name]
+    with torch.device("cuda"):
+        inputs = [case.make(seed) for seed in (0, 1)]
+        expected = [case.run(fcos_ops, *of_one) for of_one in inputs]
+        torch.cuda.synchronize()
+        graphs = [torch.cuda.CUDAGraph() for _ in inputs]
+        captured = []
+        for graph, of_one in zip(graphs, inputs, strict=True):
+            with torch.cuda.graph(graph):  # with a pool of its own
+                captured.append(case.run(fcos_ops, *of_one))
+        streams = [torch.cuda.Stream() for _ in graphs]
+        for _ in range(20):
+            for graph, stream in zip(graphs, streams, strict=True):
+                with torch.cuda.stream(stream):
+                    graph.replay()
+        torch.cuda.synchronize()
+        for result, of_one_alone in zip(captured, expected, strict=True):
+            _assert_same_bits(result, of_one_alone)

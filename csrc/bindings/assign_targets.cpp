@@ -36,6 +36,7 @@ std::size_t bound_assign_targets(Arguments& in) {
   args.matched_int32 = in.optional_values<std::int32_t>("matched_int32", DType::kInt32, rows);
   args.counts = in.optional_values("counts", maths, 2);
   args.image_counts = in.optional_values("image_counts", maths, 2 * args.batch);
+  args.zeroed = in.optional_values<std::uint32_t>("zeroed", DType::kInt32, 1);
   return run(in, args, assign_targets_workspace_size, assign_targets);
 }
 

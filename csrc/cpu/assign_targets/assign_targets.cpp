@@ -253,6 +253,7 @@ std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const C
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
+  if (args.zeroed) *args.zeroed = 0;
   return math::dispatch(math::Floating{}, args.box_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.matched_int32) {

@@ -60,6 +60,8 @@ struct AssignTargetsArgs {
   void* centerness_sum = nullptr;           // one number: their centerness
   void* counts = nullptr;        // two numbers in the dtype of the maths: both of the above
   void* image_counts = nullptr;  // [batch, 2]: both of each image
+  // One number that becomes 0: a later op on the same stream may count its blocks with it.
+  std::uint32_t* zeroed = nullptr;
 };
 
 [[gnu::visibility("default")]] std::size_t assign_targets_workspace_size(
