@@ -4,8 +4,8 @@ to run, and with which scratch memory.
 Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
 by the argument's name, where they do not fit, and BufferError where the elements of a tensor do not
 lie in its memory. It returns 0; or, where it needs a larger workspace than it was given, it does
-nothing but return the size. Given a function, it calls it with the bytes that are needed and its
-first tensor. On a CPU small workspaces need not be given.
+nothing but return the size. Given a function that Python code defines, it calls it with the bytes
+that are needed and its first tensor. On a CPU small workspaces need not be given.
 """
 
 from collections.abc import Callable, Sequence

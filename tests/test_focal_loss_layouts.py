@@ -63,8 +63,8 @@ def test_planes_that_are_not_aligned(height: int, width: int) -> None:
 @pytest.mark.every_device
 @pytest.mark.parametrize("channels_first", [False, True], ids=["rows", "planes"])
 def test_many_tiles(channels_first: bool) -> None:
-    """More than the kernels keep apart in shared memory, for each of the blocks that a simulated
-    GPU runs at once; and rows that end within a vector."""
+    """Rows: more tiles than the kernels keep apart in shared memory, for each of the blocks that a
+    simulated GPU runs at once. Planes of a size that aligns no vector. Both end within a vector."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         logits = (torch.randn(6001, 27) * 4).to(dtype)
         if channels_first:

@@ -99,6 +99,7 @@ FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t in
                   [&](auto type) -> std::int64_t { return type.array(data)[index]; });
 }
 
+// As clamped_offset() below, of an offset that was read already, and only once.
 FCOS_HD std::int64_t clamp_offset(std::int64_t offset, std::int64_t low, std::int64_t high) {
   if (offset < low) return low;
   return offset < high ? offset : high;

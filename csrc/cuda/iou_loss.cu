@@ -3,8 +3,9 @@
 //
 // Few bytes and few pairs: what such a call takes is its launches, and the latency of memory once.
 // Up to kFewRows boxes in one line go to iou_loss_few_kernel, one launch: one block computes all
-// losses and adds them, while the others, a thread a pair, write the gradient; computing the losses
-// twice takes half as long as a second launch. Other calls go to iou_loss_pairs_kernel, a thread a
+// losses and adds them, while the others, a thread a pair, write the gradient; by their count of
+// instructions (not measured) computing the losses twice takes half as long as a second launch.
+// Other calls go to iou_loss_pairs_kernel, a thread a
 // pair, a block a tile of neighbouring locations of a level, so that the boxes are on many
 // multiprocessors; a second launch adds the sums of the blocks. Boxes whose numbers lie together
 // are read and written in as few accesses as their address allows.
@@ -25,8 +26,8 @@ constexpr unsigned kThreads = 128;
 // Blocks that have a sum each; beyond, a block takes several tiles.
 constexpr std::int64_t kMaxPartials = 2048;
 
-// The block that adds the losses of few rows: two pairs a thread, both on the way at once. With
-// about 140 instructions a pair 3,500 would take as long as the second launch.
+// The block that adds the losses of few rows: two pairs a thread, both on the way at once. By
+// about 140 instructions a pair, not measured, 3,500 would take as long as the second launch.
 constexpr unsigned kFewThreads = 1024;
 constexpr std::int64_t kFewRows = 2 * kFewThreads;
 

@@ -1,8 +1,9 @@
 // Stored gradients times the derivatives by their losses on a GPU, in place.
 //
 // One launch takes all gradients of a call. Usually every factor is 1, and then all that happens is
-// that the blocks start, read the factors and leave: two blocks for each of 132 SMs, as many as it
-// takes to keep the memory busy where a factor is another. Then a block takes tiles of 16 KiB.
+// that the blocks start, read the factors and leave: two blocks for each of 132 SMs, which
+// should keep the memory busy (not measured) where a factor is another. Then a block takes tiles of
+// 16 KiB.
 // Where a gradient is one dense block of memory, in whatever order, a thread has four accesses of
 // 16 bytes in flight, 32 KiB an SM; else it takes an element at a time.
 #include <algorithm>

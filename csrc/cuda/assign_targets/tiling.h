@@ -11,8 +11,7 @@
 
 namespace fcos_ops::cuda::assignment {
 
-// What a run on a GPU may sweep, with the alternatives. Chosen by counting blocks, waves and
-// instructions, as no GPU was at hand.
+// Chosen by counting blocks, waves and instructions, not measured; behind each, the alternatives.
 //
 // Threads of a block; a tile has as many cells, times those of a thread. 64, 128.
 inline constexpr std::int32_t kAssignThreads = 128;

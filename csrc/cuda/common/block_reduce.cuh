@@ -1,5 +1,5 @@
-// Sums whose order is fixed, so that two runs give the same bits: blocks write partial sums, and a
-// second kernel of one block adds those.
+// Sums whose order is fixed, so that two runs give the same bits: blocks write partial sums, which
+// a second kernel of one block, or the block that ends last (last_block.cuh), adds.
 #pragma once
 
 #include "cuda/common/runtime.cuh"

@@ -1,5 +1,5 @@
-// The sum over a launch of few blocks, in fixed order. One block writes it by itself; several leave
-// their sums, which a second launch adds.
+// The sum over a launch, in fixed order. A single block writes it by itself; several leave their
+// sums, which a second launch adds.
 #pragma once
 
 #include "cuda/common/block_reduce.cuh"

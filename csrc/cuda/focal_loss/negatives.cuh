@@ -33,8 +33,8 @@ __device__ __forceinline__ float add_negative(float x, float grad_factor, float*
   const float rest = fmaf(-t, kLn2, -magnitude), power_of_two = exp2f(t);
   const float e = fmaf(power_of_two, rest, power_of_two);
   const float larger = 1.0f / (1.0f + e), smaller = e * larger;
-  // log1p(e) = e A(e) + w B(w), for w = e / (1 + e), to 3.8e-7 by six coefficients, where a
-  // polynomial in e takes eight. Doubled, as x + |x| is twice the positive part.
+  // log1p(e) = e A(e) + w B(w), for w = smaller = e / (1 + e), to 3.8e-7 by six coefficients, where
+  // a polynomial in e takes eight. Doubled, as x + |x| is twice the positive part.
   const float a = fmaf(e, fmaf(e, 0.013003475f, -0.122991182f), 0.82352334f);
   const float b = fmaf(smaller, fmaf(smaller, 0.07738629f, 0.29938898f), 1.17647744f);
   const float twice_softplus = fmaf(smaller, b, fmaf(e, a, x + magnitude));

@@ -5,12 +5,11 @@
 // channels at a time: it reads the labels of its locations once, and the loop over channels knows
 // but a bit for each that has a positive among them. Where 16 bytes are not aligned in every plane
 // of a level, as in the small ones, it moves elements and computes as else. Blocks span images, as
-// small levels have less locations than a block has room for.
+// small levels have fewer locations than a block has room for.
 //
-// Measured as a prototype on the H200 and problem that plain_rows.cuh names: float32 82 us,
-// bfloat16 66, where the whole loss's kernel took 93 and 84; pipelined or with more threads, no
-// less. It took 22 instructions a logit, with the less accurate exp, and in small levels as many
-// locations a thread as are aligned; here they are 26, and a thread always computes whole vectors.
+// Not measured in this form; its shape comes from a prototype on the H200 and problem that
+// plain_rows.cuh names, which took 82 us in float32 and 66 in bfloat16, pipelined or with more
+// threads no less. That had 22 instructions a logit, with a less accurate exp; here they are 26.
 #pragma once
 
 #include "cuda/focal_loss/elements.cuh"

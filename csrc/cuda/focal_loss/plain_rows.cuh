@@ -9,11 +9,10 @@
 // before the vector is computed as if it were negative, and positives are patched in behind a
 // barrier.
 //
-// Measured as a prototype on an H200 (16 images of 22,400 locations, 80 classes, cold, where a
-// device copy of the logits takes 58 us in float32 and 31 in bfloat16): float32 66-70 us, bfloat16
-// 44.8. With labels and 64-bit offsets in the loop, 128 threads and 29-40 % of the warps that fit:
-// 86 and 72. A turn of the loop takes 28.5 and 27.3 instructions a logit (SASS of sm_90), that of
-// the prototype 28.9 and 26.0 with an exp that leaves 3e-6 below -12, 31.9 and 29.0 with a better.
+// Not measured in this form; its shape comes from a prototype on an H200 (16 images of 22,400
+// locations, 80 classes, cold, where a device copy of the logits takes 58 us in float32 and 31 in
+// bfloat16), which took 66-70 us in float32 and 44.8 in bfloat16. A turn of the loop is 28.5 and
+// 27.3 instructions a logit (SASS of sm_90). benchmarks/results/h200-predicted.csv has the rest.
 #pragma once
 
 #include "cuda/focal_loss/elements.cuh"
@@ -96,6 +95,8 @@ class PlainRows {
       clear(marks.special[slot]);
       slot = next_slot;
     }
+    // All threads or none, as exact_sum() deals the elements out otherwise. The barrier also orders
+    // its gradients behind those that were written above.
     return __syncthreads_or(has_infinite(total)) != 0 ? exact_sum(factors_of) : total;
   }
 

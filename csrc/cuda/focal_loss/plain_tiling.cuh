@@ -7,14 +7,16 @@
 
 namespace fcos_ops::cuda::focal {
 
-// Each is the best of those that the prototype measured; behind it the others.
+// Each is the best of those that a prototype of these kernels measured on an H200; behind it the
+// others.
 inline constexpr unsigned kRowThreads = 256;      // of a block; 128, 512
 inline constexpr std::int32_t kRowVectors = 2;    // a thread takes at once; 1, 4; unpipelined 2, 5
 inline constexpr std::int32_t kPlaneVectors = 4;  // the same, unpipelined; pipelined 2, 4
 inline constexpr std::int32_t kPlaneChannels = 16;  // of a thread; 10, 20, 27
 
 // Blocks that run on a multiprocessor at once, which limits registers: the most that do not spill.
-// Before compute capability 8.0 there is room for 1024 threads.
+// Before compute capability 8.0 there is room for 1024 threads. Host code, which cuts the tiles,
+// always sees the last pair: elsewhere a launch may be up to a third more than one wave.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 inline constexpr unsigned kRowBlocks = 4, kPlaneBlocks = 8;
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
@@ -29,10 +31,11 @@ inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 8;
 constexpr std::int64_t tile_bytes(std::size_t element_size, bool has_gradient) {
   return element_size == 4 && has_gradient ? 20480 : 40960;
 }
+// Of these RowMarks has bits; rows of more classes than that go to the general kernels.
 inline constexpr std::int32_t kMaxTileVectors = 4096;
 
-// Where there are too few tiles or shares for all blocks that run at once, they become smaller, but
-// not below this. Not measured.
+// Where there are too few tiles or shares for all blocks that run at once, they are halved while
+// they are larger than this. Not measured.
 inline constexpr std::int64_t kMinTileRows = 32;
 inline constexpr std::int32_t kMinPlaneChannels = kPlaneVectors;
 

@@ -6,7 +6,8 @@
 
 namespace fcos_ops {
 
-// A gradient times *scale. It is left alone where that is 1, and nothing else: a NaN multiplies.
+// A gradient, multiplied in place by *scale. Only where that is exactly 1 it is left alone; a NaN
+// multiplies.
 struct ScaledGradient {
   MutableLevelView view;
   std::int64_t batch = 0, channels = 0;
