@@ -145,8 +145,8 @@ def test_only_the_unexpected_is_computed_again(
 
 
 def test_launches() -> None:
-    """In the forward pass as many as without an expectation, met or not; in the backward pass two, as
-    locations and classes, each in a launch of its own, find out whether it was."""
+    """In the forward pass as many as without an expectation, met or not; in the backward pass two:
+    locations and classes find out, each in a launch of its own, whether it was met."""
     with devices.running_on("simt"):
         for derivative in (4.0, 3.0):
             problem = to(make_problem(), torch.float16)
