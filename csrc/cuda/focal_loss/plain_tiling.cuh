@@ -20,7 +20,7 @@ inline constexpr std::int32_t kPlaneChannels = 16;  // of a thread; 10, 20, 27
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 inline constexpr unsigned kRowBlocks = 4, kPlaneBlocks = 8;
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 6;
+inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 5;
 #else
 inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 8;
 #endif
