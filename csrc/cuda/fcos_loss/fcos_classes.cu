@@ -112,7 +112,7 @@ __device__ __forceinline__ math::Real<T> class_tile(
 // Resident blocks per SM: the most that do not spill.
 template <class T, bool kLocationMajor>
 inline constexpr unsigned kResidentBlocks = sizeof(T) == 8                     ? 4
-                                            : sizeof(T) == 2 && kLocationMajor ? 5
+                                            : sizeof(T) == 2 && kLocationMajor ? 4
                                                                                : 7;
 
 template <class T, Gamma kGamma, bool kLocationMajor>
