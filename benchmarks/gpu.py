@@ -5,6 +5,7 @@ The device must have work when the first event is enqueued: on an idle stream, t
 events has the launch of the graph in it, which takes longer than a small kernel.
 """
 
+import abc
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ STATE = {
 _failed_graphs: list[torch.cuda.CUDAGraph] = []
 
 
-class DeviceClock:
+class DeviceClock(abc.ABC):
     """Seconds of the device for one call of a function. `captured` is False where the function
     waits for the device: it is then run as it is, and the gaps in which the device waits for the
     host count too."""
@@ -39,8 +40,9 @@ class DeviceClock:
         self.start = torch.cuda.Event(enable_timing=True)
         self.end = torch.cuda.Event(enable_timing=True)
 
+    @abc.abstractmethod
     def fill_queue(self) -> None:
-        raise NotImplementedError
+        """Enqueues what keeps the device busy while the call to be timed is enqueued."""
 
     def __call__(self) -> float:
         self.fill_queue()

@@ -23,7 +23,9 @@ struct BlockSums {
 
 // Bytes of workspace.
 inline std::size_t block_sums_size(std::int64_t blocks) {
-  return blocks <= 1 ? 0 : static_cast<std::size_t>(blocks + (kLastBlockAdds ? 1 : 0)) * 8;
+  if (blocks <= 1) return 0;
+  return static_cast<std::size_t>(blocks) * sizeof(double) +
+         (kLastBlockAdds ? sizeof(std::uint32_t) : 0);
 }
 
 // `sum`: a thread's. All threads of every block call it once, at the end.
@@ -37,9 +39,7 @@ __device__ __forceinline__ void add_to_total(double sum, const BlockSums<Real>& 
   if (threadIdx.x == 0) sums.partials[blockIdx.x] = sum;
   if constexpr (kLastBlockAdds) {
     if (sums.total == nullptr || !is_last_block(sums.arrivals, gridDim.x)) return;
-    double total = 0;
-    for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) total += sums.partials[i];
-    total = block_sum<kThreads, 1>(total);
+    const double total = sum_of_partials<kThreads, 1>(sums.partials, gridDim.x);
     if (threadIdx.x == 0) *sums.total = static_cast<Real>(total);
   }
 }
