@@ -9,10 +9,10 @@ namespace fcos_ops::cuda {
 
 // 1: the last block adds the sums, which saves the second launch and costs a memset in front; not
 // measured.
-#if !defined(FCOS_OPS_AB_SMALL_LAST_BLOCK)
-#define FCOS_OPS_AB_SMALL_LAST_BLOCK 0
+#if !defined(FCOS_OPS_AB_LAST_BLOCK)
+#define FCOS_OPS_AB_LAST_BLOCK 0
 #endif
-inline constexpr bool kLastBlockAdds = FCOS_OPS_AB_SMALL_LAST_BLOCK != 0;
+inline constexpr bool kLastBlockAdds = FCOS_OPS_AB_LAST_BLOCK != 0;
 
 template <class Real>
 struct BlockSums {
@@ -28,9 +28,10 @@ inline std::size_t block_sums_size(std::int64_t blocks) {
          (kLastBlockAdds ? sizeof(std::uint32_t) : 0);
 }
 
-// `sum`: a thread's. All threads of every block call it once, at the end.
-template <unsigned kThreads, class Real>
-__device__ __forceinline__ void add_to_total(double sum, const BlockSums<Real>& sums) {
+// `sum`: a thread's, added within the block in its own type. All threads of every block call it
+// once, at the end.
+template <unsigned kThreads, class Sum, class Real>
+__device__ __forceinline__ void add_to_total(Sum sum, const BlockSums<Real>& sums) {
   sum = block_sum<kThreads>(sum);
   if (gridDim.x == 1) {
     if (threadIdx.x == 0 && sums.total != nullptr) *sums.total = static_cast<Real>(sum);

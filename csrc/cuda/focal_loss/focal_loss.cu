@@ -6,14 +6,13 @@
 // what a thread and a block do. Everything else takes the general ones: where the classes of
 // neighbouring locations form one line (location-major), a block takes a tile of that line; else
 // (class-major: NCHW, or any strides) it takes a tile of locations and a chunk of channels. A
-// thread takes 16 bytes of logits at a time and has the next 16 on their way meanwhile. A second
-// kernel adds the sums of the blocks.
+// thread takes 16 bytes of logits at a time and has the next 16 on their way meanwhile. The sums
+// of the blocks are added as block_sums.cuh says.
 //
 // Logits are read once and gradients written once: 4 bytes a logit of bfloat16. In the time that
 // takes, the schedulers of an H200 start about 25 instructions a logit, so instructions are what
 // counts.
-#include "cuda/common/block_reduce.cuh"
-#include "cuda/common/last_block.cuh"
+#include "cuda/common/block_sums.cuh"
 #include "cuda/drivers.h"
 #include "cuda/focal_loss/class_major.cuh"
 #include "cuda/focal_loss/location_major.cuh"
@@ -28,51 +27,28 @@ namespace {
 template <bool kDense>
 inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kPerRow;
 
-// 1: the last block adds the sums of the blocks, which saves a launch and costs a memset in front;
-// not measured.
-#if !defined(FCOS_OPS_AB_FOCAL_LAST_BLOCK)
-#define FCOS_OPS_AB_FOCAL_LAST_BLOCK 0
-#endif
-constexpr bool kLastBlockAdds = FCOS_OPS_AB_FOCAL_LAST_BLOCK != 0;
-
-template <class Real>
-struct Sums {
-  double* partials;         // [kMaxFocalBlocks]
-  std::uint32_t* arrivals;  // see is_last_block()
-  Real* loss;               // null where nobody asks
-};
-
-// Writes the sum over the block; the last block, if it adds them, that over the grid, too.
-template <unsigned kThreads, class Real>
-__device__ __forceinline__ void write_sum(double sum, const Sums<Real>& sums) {
-  const Real total = block_sum<kThreads>(static_cast<Real>(sum));
-  if (threadIdx.x == 0) sums.partials[blockIdx.x] = total;
-  if constexpr (kLastBlockAdds) {
-    if (sums.loss == nullptr || !is_last_block(sums.arrivals, gridDim.x)) return;
-    const double loss = sum_of_partials<kThreads, 1>(sums.partials, gridDim.x);
-    if (threadIdx.x == 0) *sums.loss = static_cast<Real>(loss);
-  }
-}
-
 template <class T, bool kGradient>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
-    focal_loss_plain_rows_kernel(RowTiling tiling, FocalArguments<float> args, Sums<float> sums) {
+    focal_loss_plain_rows_kernel(RowTiling tiling, FocalArguments<float> args,
+                                 BlockSums<float> sums) {
   const PlainRows<T, kGradient, Labels::kPerRow> rows(tiling, args);
-  write_sum<kRowThreads>(rows.sum([&](std::int64_t) { return focal_factors(args); }), sums);
+  const double sum = rows.sum([&](std::int64_t) { return focal_factors(args); });
+  add_to_total<kRowThreads>(static_cast<float>(sum), sums);
 }
 
 template <class T, bool kGradient>
 __global__ void __launch_bounds__(kFocalThreads, kPlaneBlocks)
     focal_loss_plain_planes_kernel(PlaneTiling tiling, FocalArguments<float> args,
-                                   Sums<float> sums) {
+                                   BlockSums<float> sums) {
   const PlainPlanes<T, kGradient, Labels::kPerRow> planes(tiling, args);
-  write_sum<kFocalThreads>(planes.sum([&](std::int64_t) { return focal_factors(args); }), sums);
+  const double sum = planes.sum([&](std::int64_t) { return focal_factors(args); });
+  add_to_total<kFocalThreads>(static_cast<float>(sum), sums);
 }
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
     focal_loss_location_major_kernel(Tiles tiles, FocalArguments<math::Real<T>> args,
-                                     Sums<math::Real<T>> sums) {
+                                     BlockSums<math::Real<T>> sums) {
   const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   double sum = 0;
   for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
@@ -86,13 +62,13 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
                  .template sum<true>();
     }
   }
-  write_sum<kFocalThreads>(sum, sums);
+  add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
     focal_loss_class_major_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
-                                  Sums<math::Real<T>> sums) {
+                                  BlockSums<math::Real<T>> sums) {
   const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   const auto tile = [&](std::uint32_t i) {
     const std::uint32_t tile_index = tiling.chunk_divisor.quotient(i);
@@ -107,7 +83,7 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
     sum = 0;
     for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<true>();
   }
-  write_sum<kFocalThreads>(sum, sums);
+  add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
 // True if `test` holds for a level of every array.
@@ -147,46 +123,25 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
   return result;
 }
 
-// The workspace: a sum of each block, then, if the last block adds them, the blocks that have
-// ended.
-constexpr std::size_t kPartialsSize = kMaxFocalBlocks * sizeof(double);
-constexpr std::size_t kWorkspaceSize = kPartialsSize + (kLastBlockAdds ? sizeof(std::uint32_t) : 0);
-
-// How a launch adds up its losses.
-template <class Real>
-class Adder {
- public:
-  Adder(const FocalLossArgs& args, Workspace workspace, const Context& context)
-      : context_(context),
-        sums_{static_cast<double*>(workspace.data),
-              reinterpret_cast<std::uint32_t*>(static_cast<std::byte*>(workspace.data) +
-                                               kPartialsSize),
-              static_cast<Real*>(args.loss_sum)} {}
-
-  // Starts a kernel, with the sums as its last argument, and what adds them up.
-  template <class... Parameters, class... Arguments>
-  Status launch(const char* name, void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
-                const Arguments&... arguments) const {
-    if (kLastBlockAdds && sums_.loss != nullptr && blocks != 0) {
-      const Status status = fill_zero("sigmoid_focal_loss: arrivals", sums_.arrivals,
-                                      sizeof(*sums_.arrivals), context_);
-      if (!status.ok()) return status;
-    }
-    const Status status =
-        cuda::launch(name, kernel, blocks, threads, context_, arguments..., sums_);
-    if (!status.ok() || sums_.loss == nullptr || (kLastBlockAdds && blocks != 0)) return status;
-    return cuda::launch("sigmoid_focal_loss: finish_sum_kernel", finish_sum_kernel<Real>, 1,
-                        kFinishThreads, context_, static_cast<const double*>(sums_.partials),
-                        std::int64_t{blocks}, sums_.loss);
-  }
-
- private:
-  const Context& context_;
-  Sums<Real> sums_;
+struct Call {
+  const FocalLossArgs& args;
+  Workspace workspace;
+  const Context& context;
 };
 
+// Starts a kernel and what adds the sums of its blocks.
+template <class Tiling, class Real>
+Status start(const Call& call, const char* name,
+             void (*kernel)(Tiling, FocalArguments<Real>, BlockSums<Real>), unsigned blocks,
+             unsigned threads, const Tiling& tiling, const FocalArguments<Real>& arguments) {
+  return launch_with_total<Real>(name, "sigmoid_focal_loss: finish_sum_kernel", kernel, blocks,
+                                 threads, call.context, call.workspace, call.args.loss_sum, tiling,
+                                 arguments);
+}
+
 template <class T, Gamma kGamma, bool kDense>
-Status run_general(const FocalLossArgs& args, const Adder<math::Real<T>>& adder) {
+Status run_general(const Call& call) {
+  const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<math::Real<T>>(args);
   const bool location_major = takes_location_major<T>(
       args.num_levels, args.num_classes,
@@ -197,54 +152,55 @@ Status run_general(const FocalLossArgs& args, const Adder<math::Real<T>>& adder)
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
   if (location_major) {
-    return adder.launch("focal_loss_location_major_kernel",
-                        focal_loss_location_major_kernel<T, kGamma, kDense>, tiling.blocks(),
-                        kFocalThreads, tiling.tiles, arguments);
+    return start(call, "focal_loss_location_major_kernel",
+                 focal_loss_location_major_kernel<T, kGamma, kDense>, tiling.blocks(),
+                 kFocalThreads, tiling.tiles, arguments);
   }
-  return adder.launch("focal_loss_class_major_kernel",
-                      focal_loss_class_major_kernel<T, kGamma, kDense>, tiling.blocks(),
-                      kFocalThreads, tiling, arguments);
+  return start(call, "focal_loss_class_major_kernel",
+               focal_loss_class_major_kernel<T, kGamma, kDense>, tiling.blocks(), kFocalThreads,
+               tiling, arguments);
 }
 
 // Labels, gamma 2, neither weights nor arrays of losses.
 template <class T>
-Status run_plain(const FocalLossArgs& args, const Adder<float>& adder, const Context& context) {
+Status run_plain(const Call& call) {
+  const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<float>(args);
   const bool has_gradient = args.gradient != nullptr;
   return dispatch_layout<T>(
-      {args.logits, args.num_levels, args.batch, args.num_classes, has_gradient}, context,
+      {args.logits, args.num_levels, args.batch, args.num_classes, has_gradient}, call.context,
       [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); },
       [&](const RowTiling& tiling) {
-        return adder.launch("focal_loss_plain_rows_kernel",
-                            has_gradient ? focal_loss_plain_rows_kernel<T, true>
-                                         : focal_loss_plain_rows_kernel<T, false>,
-                            tiling.blocks, kRowThreads, tiling, arguments);
+        return start(call, "focal_loss_plain_rows_kernel",
+                     has_gradient ? focal_loss_plain_rows_kernel<T, true>
+                                  : focal_loss_plain_rows_kernel<T, false>,
+                     tiling.blocks, kRowThreads, tiling, arguments);
       },
       [&](const PlaneTiling& tiling) {
-        return adder.launch("focal_loss_plain_planes_kernel",
-                            has_gradient ? focal_loss_plain_planes_kernel<T, true>
-                                         : focal_loss_plain_planes_kernel<T, false>,
-                            tiling.blocks(), kFocalThreads, tiling, arguments);
+        return start(call, "focal_loss_plain_planes_kernel",
+                     has_gradient ? focal_loss_plain_planes_kernel<T, true>
+                                  : focal_loss_plain_planes_kernel<T, false>,
+                     tiling.blocks(), kFocalThreads, tiling, arguments);
       },
-      [&] { return run_general<T, Gamma::kTwo, false>(args, adder); });
+      [&] { return run_general<T, Gamma::kTwo, false>(call); });
 }
 
 template <class T>
-Status run(const FocalLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const Call& call) {
   using Real = math::Real<T>;
-  const Adder<Real> adder(args, workspace, context);
-  if (args.targets != nullptr) return run_general<T, Gamma::kAny, true>(args, adder);
+  const FocalLossArgs& args = call.args;
+  if (args.targets != nullptr) return run_general<T, Gamma::kAny, true>(call);
   const auto gamma = static_cast<Real>(args.gamma);  // as the kernel for any gamma has it
-  if (gamma == 0) return run_general<T, Gamma::kZero, false>(args, adder);
-  if (gamma == 1) return run_general<T, Gamma::kOne, false>(args, adder);
-  if (gamma != 2) return run_general<T, Gamma::kAny, false>(args, adder);
+  if (gamma == 0) return run_general<T, Gamma::kZero, false>(call);
+  if (gamma == 1) return run_general<T, Gamma::kOne, false>(call);
+  if (gamma != 2) return run_general<T, Gamma::kAny, false>(call);
   if constexpr (std::is_same_v<Real, float>) {
     const bool has_real_gradient = args.gradient != nullptr && args.gradient_dtype != args.dtype;
     if (args.weight == nullptr && args.losses == nullptr && !has_real_gradient) {
-      return run_plain<T>(args, adder, context);
+      return run_plain<T>(call);
     }
   }
-  return run_general<T, Gamma::kTwo, false>(args, adder);
+  return run_general<T, Gamma::kTwo, false>(call);
 }
 
 }  // namespace
@@ -253,13 +209,13 @@ Status run(const FocalLossArgs& args, Workspace workspace, const Context& contex
 namespace fcos_ops::cuda {
 
 std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) {
-  return focal::kWorkspaceSize;
+  return block_sums_size(focal::kMaxFocalBlocks);
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
-      return focal::run<typename decltype(t)::type>(args, workspace, context);
+      return focal::run<typename decltype(t)::type>({args, workspace, context});
     });
   });
 }
