@@ -25,6 +25,18 @@ def version() -> str:
     return match.group(1)
 
 
+def say(line: str) -> None:
+    """To the terminal, too, if there is one: pip shows the output of a build only if it fails."""
+    print(line, flush=True)
+    if sys.stdout.isatty():
+        return
+    try:
+        with open("/dev/tty", "w") as terminal:
+            print(f"\n{line}", file=terminal, flush=True)  # behind the spinner of pip
+    except OSError:
+        pass
+
+
 class CMakeBuild(build_ext):
     """Installs the CMake project into the fcos_ops package that is being built."""
 
@@ -41,6 +53,12 @@ class CMakeBuild(build_ext):
         ]
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         subprocess.run(configure, check=True)
+        if architectures := self.cuda_architectures():
+            say(
+                f"fcos_ops: compiling CUDA kernels for {architectures}, which takes minutes. "
+                "FCOS_OPS_CUDA=OFF leaves them out, CMAKE_ARGS=-DCMAKE_CUDA_ARCHITECTURES=90 "
+                "compiles for one architecture."
+            )
         subprocess.run(["cmake", "--build", self.build_folder(), "--parallel", jobs], check=True)
         self.install_into(Path(self.get_ext_fullpath(ext.name)).resolve().parent)
 
@@ -50,6 +68,12 @@ class CMakeBuild(build_ext):
 
     def build_folder(self) -> str:
         return str(Path(self.build_temp).resolve() / "cmake")
+
+    def cuda_architectures(self) -> str:
+        """Those that the kernels will be compiled for, as "sm_80 sm_90"; "" without kernels."""
+        cache = (Path(self.build_folder()) / "CMakeCache.txt").read_text()
+        match = re.search(r"^FCOS_OPS_BUILT_ARCHITECTURES:\w+=(.*)$", cache, re.MULTILINE)
+        return match[1] if match else ""
 
     def install_into(self, package: Path) -> None:
         command = ["cmake", "--install", self.build_folder(), "--prefix", str(package)]

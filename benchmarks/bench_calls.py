@@ -9,6 +9,16 @@ import fcos_ops
 from benchmarks.harness import OURS, Case
 from fcos_ops import reference
 
+# Those that wait for the device: NMS for the number of boxes that it keeps, the others' reference
+# for offsets and for the positions of what it keeps.
+WAITS = {
+    "assign_targets": ("eager",),
+    "nms": (OURS, "eager"),
+    "batched_nms": (OURS, "eager"),
+    "nms_padded": ("eager",),
+    "postprocess": ("eager",),
+}
+
 
 def cases() -> Iterator[Case]:
     logits, labels = torch.zeros(1, 1), torch.zeros(1, dtype=torch.long)
@@ -26,7 +36,8 @@ def cases() -> Iterator[Case]:
             OURS: call(getattr(fcos_ops, name)),
             "eager": call(getattr(reference, name)),
         }
-        return Case("calls", name, contenders, lambda ours, theirs: None)
+        waits = frozenset(WAITS.get(name, ()))
+        return Case("calls", name, contenders, lambda ours, theirs: None, waits=waits)
 
     yield both("sigmoid_focal_loss", logits, labels)
     yield both("assign_targets", levels, boxes, labels, offsets)

@@ -8,16 +8,20 @@ from torch import Tensor
 
 import fcos_ops
 from benchmarks import problem
-from benchmarks.bench_iou_loss import agree, run
+from benchmarks.bench_iou_loss import run, within
 from benchmarks.contenders import compiled
 from benchmarks.harness import OURS, Case
 from fcos_ops import reference
 
 
 def cases() -> Iterator[Case]:
-    batch = problem.batch()
+    for batch, dtype in problem.variants():
+        yield case(batch, dtype)
+
+
+def case(batch: int, dtype: torch.dtype) -> Case:
     g = problem.generator()
-    logits = torch.randn(batch, problem.LOCATIONS, generator=g)
+    logits = torch.randn(batch, problem.LOCATIONS, generator=g).to(dtype)
     target = torch.rand(batch, problem.LOCATIONS, generator=g)
     labels = torch.where(torch.rand(logits.shape, generator=g) < 0.01, 1, -1)
 
@@ -33,7 +37,8 @@ def cases() -> Iterator[Case]:
         "torch.compile": compiled(eager),
     }
     contenders = {name: run(loss, logits) for name, loss in losses.items()}
-    moved = logits.numel() * (4 + 4 + 8 + 4)
-    yield Case(
-        "centerness", f"forward+backward, batch {batch}, 800x1344", contenders, agree, None, moved
-    )
+    size = logits.element_size()
+    moved = logits.numel() * (size + 4 + 8 + size)
+    tolerance = 1e-4 + problem.rounding(dtype)
+    name = problem.with_dtype(f"forward+backward, batch {batch}, 800x1344", dtype)
+    return Case("centerness", name, contenders, within(tolerance), None, moved)

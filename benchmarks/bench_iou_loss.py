@@ -20,9 +20,12 @@ TORCHVISION = {
 }
 
 
-def agree(ours: Any, theirs: Any) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).norm() <= 1e-4 * b.norm()
+def within(tolerance: float) -> Callable[[Any, Any], None]:
+    def agree(ours: Any, theirs: Any) -> None:
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a - b).norm() <= tolerance * b.norm()
+
+    return agree
 
 
 def run(loss: Callable[[Tensor], Tensor], pred: Tensor) -> Callable[[], Any]:
@@ -55,4 +58,5 @@ def cases() -> Iterator[Case]:
                 )
             contenders = {name: run(loss, pred) for name, loss in losses.items()}
             name = f"{kind}, {count} boxes, forward+backward"
-            yield Case("iou_loss", name, contenders, agree, target, 3 * 16 * count)
+            waits = frozenset({"torchvision"})  # it indexes by a mask
+            yield Case("iou_loss", name, contenders, within(1e-4), target, 3 * 16 * count, waits)

@@ -16,9 +16,33 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator(torch.get_default_device()).manual_seed(seed)
 
 
+def on_gpu() -> bool:
+    return torch.get_default_device().type == "cuda"
+
+
 def batch() -> int:
     """Images: 2 on a CPU, 16 on a GPU."""
-    return 16 if torch.get_default_device().type == "cuda" else 2
+    return 16 if on_gpu() else 2
+
+
+def variants() -> tuple[tuple[int, torch.dtype], ...]:
+    """Images and the dtype of what a head puts out. A GPU meets half precision, and a single image,
+    too."""
+    if not on_gpu():
+        return ((batch(), torch.float32),)
+    dtypes = (torch.float32, torch.bfloat16, torch.float16)
+    return (*((batch(), dtype) for dtype in dtypes), (1, torch.float32), (1, torch.bfloat16))
+
+
+def with_dtype(name: str, dtype: torch.dtype) -> str:
+    """The name of a case; float32 goes without saying."""
+    return name if dtype == torch.float32 else f"{name}, {str(dtype).removeprefix('torch.')}"
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """By how much, in proportion, two results of one dtype differ that were rounded to it: nothing
+    in float32, whose results carry a tolerance of their own."""
+    return 0.0 if dtype == torch.float32 else torch.finfo(dtype).eps
 
 
 def objects(batch: int, per_image: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

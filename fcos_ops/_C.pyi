@@ -4,14 +4,16 @@ to run, and with which scratch memory.
 Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
 by the argument's name, where they do not fit, and BufferError where the elements of a tensor do not
 lie in its memory. It returns 0; or, where it needs a larger workspace than it was given, it does
-nothing but return the size. On a CPU small workspaces need not be given.
+nothing but return the size. Given a function that Python code defines, it calls it with the bytes
+that are needed and its first tensor. On a CPU small workspaces need not be given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 Tensors = Sequence[Tensor]  # one a level
+Workspace = Tensor | Callable[[int, Tensor], Tensor] | None
 LevelSizesAndStrides = Sequence[int]  # height, width, stride_y, stride_x of every level
 LevelScalesAndRanges = Sequence[float]  # scale, lower, upper of every level
 
@@ -41,7 +43,7 @@ def assign_targets(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def centerness_loss(
@@ -59,7 +61,7 @@ def centerness_loss(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def centerness_target(
@@ -68,7 +70,7 @@ def centerness_target(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def fcos_loss(
@@ -104,20 +106,7 @@ def fcos_loss(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
-    /,
-) -> int: ...
-def fcos_scale_gradients(
-    cls_logits_gradient: Tensors,
-    grad_classification: Tensor | None,
-    ltrb_gradient: Tensors,
-    grad_bbox_regression: Tensor | None,
-    centerness_gradient: Tensors,
-    grad_centerness: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def group_norm(
@@ -169,7 +158,7 @@ def iou_loss(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def nms(
@@ -184,7 +173,7 @@ def nms(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def postprocess(
@@ -215,7 +204,20 @@ def postprocess(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
+    /,
+) -> int: ...
+def scale_gradients(
+    gradients: Tensors,
+    grad_loss: Tensor | None,
+    second_gradients: Tensors,
+    second_grad_loss: Tensor | None,
+    third_gradients: Tensors,
+    third_grad_loss: Tensor | None,
+    device: int,
+    stream: int,
+    num_threads: int,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def sigmoid_focal_loss(
@@ -234,6 +236,6 @@ def sigmoid_focal_loss(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...

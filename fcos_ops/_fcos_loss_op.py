@@ -223,28 +223,6 @@ def _correct_stored(
     return _group_by_head(corrected, [scale is not None for scale in grad_losses])
 
 
-def _scale_stored(
-    ctx: Any, head_gradients: list[Sequence[Tensor]], grad_losses: Sequence[Tensor | None]
-) -> list[Sequence[Tensor]]:
-    """The stored gradients of each head times the derivative by its loss: in place where that is
-    allowed, and there not at all where it is 1."""
-    stored = [tensor for head in head_gradients for tensor in head]
-    if _library.may_overwrite_saved(ctx, stored, grad_losses):
-        real = _native.compute_dtype(*stored)
-        views: list[Any] = []
-        for head, scale in zip(head_gradients, grad_losses, strict=True):
-            views += (head, None if scale is None else scale.to(real))
-        try:
-            _native.call("fcos_scale_gradients", stored[0], *views)
-            return head_gradients
-        except BufferError:  # a derivative is a zero tensor or the like
-            pass
-    return [
-        [] if scale is None else [tensor * scale for tensor in head]
-        for head, scale in zip(head_gradients, grad_losses, strict=True)
-    ]
-
-
 class _FcosLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
@@ -276,7 +254,7 @@ class _FcosLoss(torch.autograd.Function):
         if any(head_gradients) and ctx.expects:
             head_gradients = _correct_stored(ctx, head_gradients, stored, expected, inputs)
         elif any(head_gradients):
-            head_gradients = _scale_stored(ctx, head_gradients, stored)
+            head_gradients = [*_library.scale_stored(ctx, head_gradients, stored)]
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         needed = [g is not None for g in late]
         if any(needed):

@@ -160,9 +160,9 @@ def execution_context(tensor: Tensor) -> tuple[int, int, int]:
     """
     if tensor.is_cpu:
         return _CPU_DEVICE, 0, torch.get_num_threads()
-    index = tensor.device.index
     if not tensor.is_cuda:
         raise BufferError(f"fcos_ops has no kernels for device {tensor.device}")
+    index = tensor.get_device()
     return index, torch._C._cuda_getCurrentRawStream(index), 1
 
 
@@ -171,7 +171,7 @@ def call(name: str, device_of: Tensor, *arguments: Any) -> None:
 
     Tensors are passed as they are: the argument tuple keeps them alive until the function returns,
     temporaries included. The function reads their sizes and checks them. A workspace is allocated
-    where it asks for one, by returning its size instead of running.
+    where it asks for one.
 
     Raises:
         TypeError, ValueError: a tensor, number or word is not as the op needs it.
@@ -182,10 +182,12 @@ def call(name: str, device_of: Tensor, *arguments: Any) -> None:
     function = getattr(_C, name, None)
     if function is None:
         raise RuntimeError(f"fcos_ops.{name} cannot run: {unavailable_reason('cpu')}")
-    size = function(*arguments, *context, None)
-    if size:
-        workspace = torch.empty(size, dtype=torch.uint8, device=device_of.device)
-        function(*arguments, *context, workspace)
+    function(*arguments, *context, _workspace)
+
+
+def _workspace(size: int, device_of: Tensor) -> Tensor:
+    """Called by a function of the native library that needs one, with its first tensor."""
+    return torch.empty(size, dtype=torch.uint8, device=device_of.device)
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:

@@ -36,12 +36,12 @@ FLAGS: dict[str, list[str]] = {
     "bindings/module.cpp": [],
     "bindings/nms.cpp": [],
     "bindings/postprocess.cpp": [],
+    "bindings/scale_gradients.cpp": [],
     "bindings/tensor.cpp": [],
     "cpu/assign_targets/assign_targets.cpp": EXACT,
     "cpu/centerness.cpp": CONTRACTED,
     "cpu/fcos_loss/fcos_classes.cpp": EXACT,
     "cpu/fcos_loss/fcos_loss.cpp": EXACT,
-    "cpu/fcos_loss/scale_gradients.cpp": EXACT,
     "cpu/focal_loss/focal_loops.cpp": CONTRACTED,
     "cpu/focal_loss/focal_loss.cpp": EXACT,
     "cpu/group_norm/group_norm.cpp": EXACT,
@@ -50,6 +50,7 @@ FLAGS: dict[str, list[str]] = {
     "cpu/iou_loss/iou_loss.cpp": EXACT,
     "cpu/nms/nms.cpp": EXACT,
     "cpu/postprocess/postprocess.cpp": EXACT,
+    "cpu/scale_gradients.cpp": EXACT,
     "ops/assign_targets.cpp": EXACT,
     "ops/build_info.cpp": EXACT,
     "ops/centerness.cpp": EXACT,
@@ -59,20 +60,22 @@ FLAGS: dict[str, list[str]] = {
     "ops/iou_loss.cpp": EXACT,
     "ops/nms.cpp": EXACT,
     "ops/postprocess.cpp": EXACT,
+    "ops/scale_gradients.cpp": EXACT,
 }
 WITHOUT_CUDA = {"ops/without_cuda.cpp": EXACT}
 KERNEL_FLAGS = {
     "cuda/assign_targets/assign_targets.cu": ["--fmad=false", GATE],
     "cuda/centerness.cu": [GATE],
     "cuda/common/device_radix_sort.cu": ["--fmad=false"],
+    "cuda/fcos_loss/fcos_classes.cu": ["--ftz=true", "--prec-div=false", GATE],
     "cuda/fcos_loss/fcos_loss.cu": ["--fmad=false", "--ftz=true", GATE],
-    "cuda/fcos_loss/scale_gradients.cu": ["--fmad=false", GATE],
     "cuda/focal_loss/focal_loss.cu": ["--ftz=true", "--prec-div=false", GATE],
     "cuda/group_norm/group_norm.cu": [GATE],
     "cuda/group_norm/group_norm_backward.cu": [GATE],
     "cuda/iou_loss.cu": ["--fmad=false", GATE],
     "cuda/nms/nms.cu": ["--fmad=false", GATE],
     "cuda/postprocess/postprocess.cu": ["--fmad=false", GATE],
+    "cuda/scale_gradients.cu": ["--fmad=false", GATE],
 }
 
 

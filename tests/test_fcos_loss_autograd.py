@@ -1,6 +1,5 @@
 """The backward pass of fcos_loss: what is asked for, kept, scaled and accumulated."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,8 +7,7 @@ import torch
 from torch import Tensor
 
 import fcos_ops
-from fcos_ops import LossRule, _native
-from tests.common import DTYPES
+from fcos_ops import LossRule
 from tests.inputs.fcos_loss import (
     BOX_KINDS,
     LOSSES,
@@ -104,47 +102,6 @@ def test_second_derivative_raises_instead_of_vanishing() -> None:
     gradients = gradients_of(problem, total, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiated only once"):
         sum(g.square().sum() for g in gradients).backward()
-
-
-@pytest.mark.every_device
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_gradients_are_scaled_in_place(dtype: torch.dtype) -> None:
-    """Every layout and address, several levels and heads at once; a head may be left alone."""
-    real = torch.float64 if dtype == torch.float64 else torch.float32
-    shapes = [(2, 5, 13, 77), (2, 5, 3, 1), (2, 5, 0, 4)]
-
-    def gradients(changed: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        return [changed(torch.randn(shape).to(dtype)) for shape in shapes]
-
-    layouts: list[Callable[[Tensor], Tensor]] = [
-        lambda x: x,
-        lambda x: x.to(memory_format=torch.channels_last),
-        lambda x: x.transpose(0, 3).contiguous().transpose(0, 3),
-        lambda x: torch.cat([x, x], 3)[..., ::2],
-        lambda x: torch.cat([x, x], 0)[:2],
-        lambda x: torch.cat([x, x], 2)[:, :, : x.shape[2]],
-        lambda x: x.new_zeros(x.numel() + 3)[3:].view(x.shape).copy_(x),
-    ]
-    for changed in layouts:
-        heads: list[list[Tensor]] = [gradients(changed), [], gradients(changed)]
-        factors = [torch.tensor(3.0, dtype=real), None, torch.tensor(2.0, dtype=real)]
-        whole = [[x._base if x._base is not None else x for x in head] for head in heads]
-        before = [[x.clone() for x in head] for head in whole]
-        scaled = [[x.clone() for x in head] for head in heads]
-        for head, factor in zip(scaled, (3, 1, 2), strict=True):
-            for x in head:
-                x.mul_(factor)
-        views: list[Any] = []
-        for head, factor in zip(heads, factors, strict=True):
-            views += (head, factor)
-        _native.call("fcos_scale_gradients", heads[0][0], *views)
-        for head, wanted in zip(heads, scaled, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(head, wanted, strict=True))
-        for head, old, base in zip(heads, before, whole, strict=True):
-            for x, o, b in zip(head, old, base, strict=True):  # nothing else was touched
-                mask = torch.ones_like(b, dtype=torch.bool)
-                mask.as_strided(x.shape, x.stride(), x.storage_offset()).fill_(False)
-                assert torch.equal(b[mask], o[mask])
 
 
 def test_gradcheck() -> None:

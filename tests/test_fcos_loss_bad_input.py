@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fcos_ops
-from fcos_ops import LossRule, _native
+from fcos_ops import LossRule
 from tests.inputs.fcos_loss import make_problem
 
 GOOD = make_problem(3, (1,), ((3, 4), (2, 2)))
@@ -81,13 +81,3 @@ def test_bad_normalize(result: Any, error: type[Exception], backend: str) -> Non
     problem = make_problem()
     with fcos_ops.backend(backend), pytest.raises(error, match="the result of normalize"):
         fcos_ops.fcos_loss(*problem.heads, *problem.truth, levels=problem.levels, normalize=result)
-
-
-def test_gradients_of_mixed_maths_are_not_scaled() -> None:
-    views: list[Any] = []
-    for dtype in (torch.float32, torch.float64, torch.float32):
-        gradient = torch.ones(1, 1, 2, 2, dtype=dtype)
-        scale = torch.tensor(2.0, dtype=dtype)
-        views += ([gradient], scale)
-    with pytest.raises(ValueError, match="all gradients or none"):
-        _native.call("fcos_scale_gradients", gradient, *views)

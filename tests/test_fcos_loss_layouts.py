@@ -71,7 +71,7 @@ def test_each_gradient_has_the_layout_of_its_map() -> None:
 @pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format) -> None:
+def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format, device: str) -> None:
     """A map, and its gradient where the C++ function is told to, may start anywhere in memory."""
     problem = to(make_problem(layout=layout), dtype, False)
     everything = (True, True, True)
@@ -91,7 +91,10 @@ def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format) -
         by_head = _group_by_head(slopes, everything)
         _run(heads, matched, boxes, labels, counts, scales, found, by_head, *rule)
         for a, b in zip([*found, *slopes], [*losses, *gradients], strict=True):
-            assert torch.equal(a, b)
+            if device == "cpu":
+                assert torch.equal(a, b)
+            else:  # aligned vectors have a formula of their own
+                assert_near(a, b, a.dtype)
         for slope in slopes:
             around = slope._base
             assert torch.cat([around[:shift], around[-shift:]]).isinf().all()

@@ -96,6 +96,34 @@ def test_sum_of_many_equal_logits(dense: bool, channels_first: bool) -> None:
 
 
 @pytest.mark.every_device
+@LAYOUTS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_every_logit_by_itself(dtype: torch.dtype, channels_first: bool) -> None:
+    """Not by the norm of many: the loss of each, and in float32 its gradient, as a negative and as
+    a positive, down to where float32 ends."""
+    values = torch.cat([torch.linspace(-28, -12, 20), torch.linspace(-12, 20, 40)]).to(dtype)
+    for value in (*values, torch.tensor(100.0), torch.tensor(-1e36), torch.tensor(1e36)):
+        logits = torch.full((2, 8, 16), value.item()).to(dtype)
+        if logits.isinf().any():
+            continue
+        if channels_first:
+            logits = logits.permute(0, 2, 1).contiguous().permute(0, 2, 1)
+        labels = torch.tensor([[-1] * 8, [3] * 8])
+        for chosen in (0, 1):
+            loss, gradient = loss_and_gradient(
+                fcos_ops.sigmoid_focal_loss, logits[chosen : chosen + 1], labels[chosen][None]
+            )
+            exact_loss, exact_gradient = loss_and_gradient(
+                reference.sigmoid_focal_loss,
+                logits[chosen : chosen + 1].double(),
+                labels[chosen][None],
+            )
+            assert_close(loss, exact_loss)
+            if dtype == torch.float32:
+                assert_close(gradient, exact_gradient)
+
+
+@pytest.mark.every_device
 @pytest.mark.parametrize("value", [0.0, 1e-320, 1e-310, 1e-42])
 def test_tiny_normalizers(value: float) -> None:
     """Nothing is divided by less than the smallest normal number of the maths."""

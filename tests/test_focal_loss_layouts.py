@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+import fcos_ops
+from fcos_ops import reference
+from tests.common import assert_near
 from tests.inputs.focal_loss import assert_matches_reference, make_labels
 
 
@@ -55,3 +58,20 @@ def test_planes_that_are_not_aligned(height: int, width: int) -> None:
         labels = make_labels(logits, False)
         assert_matches_reference(logits, labels)
         assert_matches_reference(logits.clone(), labels, weight=torch.rand(labels.shape))
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("channels_first", [False, True], ids=["rows", "planes"])
+def test_many_tiles(channels_first: bool) -> None:
+    """Rows: more tiles than the kernels keep apart in shared memory, for each of the blocks that a
+    simulated GPU runs at once. Planes of a size that aligns no vector. Both end within a vector."""
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        logits = (torch.randn(6001, 27) * 4).to(dtype)
+        if channels_first:
+            logits = logits.t().contiguous().t()
+        labels = make_labels(logits, False)
+        assert_matches_reference(logits, labels)
+        with torch.no_grad():
+            alone = fcos_ops.sigmoid_focal_loss(logits, labels.int())
+        exact = reference.sigmoid_focal_loss(logits.double(), labels)
+        assert_near(alone, exact, torch.float32)

@@ -35,11 +35,14 @@ def test_every_dtype_and_reduction(shape: tuple[int, ...], kind: str, box_format
 
 
 @pytest.mark.every_device
-@pytest.mark.parametrize("count", [64 * 256, 64 * 256 + 1])
+@pytest.mark.parametrize("count", [1, 1025, 2048, 2049, 64 * 256, 64 * 256 + 1])
 def test_many_boxes(count: int) -> None:
-    """With and without a workspace: up to 64 blocks of boxes need none."""
+    """With and without a workspace: up to 2048 boxes on a GPU, and 64 blocks of them on a CPU, need
+    none."""
     pred, target = (boxes.float() for boxes in make_pairs((count,), "xyxy"))
     assert_matches_reference(pred, target)
+    alone = fcos_ops.iou_loss(pred, target)  # without a gradient
+    assert torch.equal(alone, fcos_ops.iou_loss(pred.requires_grad_(), target).detach())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,7 @@
 """The wheel: what is in it, what it links to, and C++ programs built against it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -94,6 +95,16 @@ def test_program_without_torch_or_python(package: Path, tmp_path: Path) -> None:
     linked = run("ldd", folder / "plain_consumer")
     assert str(package / "lib/libfcos_ops.so") in linked
     assert "torch" not in linked and "python" not in linked
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no CUDA toolkit to build against")
+def test_program_on_a_gpu(package: Path, tmp_path: Path) -> None:
+    cmake_dir = package / "share/cmake/fcos_ops"
+    folder = build(CPP / "cuda_consumer", tmp_path, f"-Dfcos_ops_DIR={cmake_dir}")
+    done = subprocess.run([folder / "cuda_consumer"], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("built, but there is no GPU to run it")
+    assert done.returncode == 0, done.stdout
 
 
 def test_libtorch_program(package: Path, tmp_path: Path) -> None:

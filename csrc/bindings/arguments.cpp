@@ -36,6 +36,13 @@ std::int64_t as_integer(PyObject* value, const char* name) {
   return result;
 }
 
+Workspace as_workspace(PyObject* value) {
+  const Tensor workspace(value, "workspace");
+  workspace.expect_dtype(only(DType::kUInt8));
+  workspace.expect_contiguous();
+  return {workspace.data(), static_cast<std::size_t>(workspace.count())};
+}
+
 double as_number(PyObject* value, const char* name) {
   const double result = PyFloat_AsDouble(value);
   if (result == -1.0 && PyErr_Occurred()) raise_unlike(name, "a number", value);
@@ -52,12 +59,21 @@ Arguments::Arguments(PyObject* tuple) : tuple_(tuple), end_(PyTuple_GET_SIZE(tup
   if (context_.stream == nullptr && PyErr_Occurred()) throw PythonError();
   context_.num_threads =
       static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_ + 2), "num_threads"));
-  if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); value != Py_None) {
-    const Tensor workspace(value, "workspace");
-    workspace.expect_dtype(only(DType::kUInt8));
-    workspace.expect_contiguous();
-    workspace_ = {workspace.data(), static_cast<std::size_t>(workspace.count())};
+  if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); PyFunction_Check(value)) {
+    make_workspace_ = value;
+  } else if (value != Py_None) {
+    workspace_ = as_workspace(value);
   }
+}
+
+bool Arguments::make_workspace(std::size_t size, Workspace& workspace, Reference& owner) const {
+  if (make_workspace_ == nullptr || first_object_ == nullptr) return false;
+  const Reference bytes(PyLong_FromSize_t(size));
+  owner =
+      Reference(PyObject_CallFunctionObjArgs(make_workspace_, bytes.get(), first_object_, nullptr));
+  if (owner.get() == nullptr) throw PythonError();
+  workspace = as_workspace(owner.get());
+  return true;
 }
 
 PyObject* Arguments::next() {
@@ -69,19 +85,20 @@ void Arguments::finish() const {
   if (position_ != end_) raise(PyExc_TypeError, "too many arguments");
 }
 
-Tensor Arguments::placed(Tensor tensor) {
-  if (!first_.given()) first_ = tensor;
+Tensor Arguments::placed(PyObject* value, const char* name, int index) {
+  const Tensor tensor(value, name, index);
+  if (!first_.given()) first_ = tensor, first_object_ = value;
   if (!tensor.shares_device(first_)) {
     raise(PyExc_ValueError, tensor.name() + " must be on the device of " + first_.name());
   }
   return tensor;
 }
 
-Tensor Arguments::tensor(const char* name) { return placed(Tensor(next(), name)); }
+Tensor Arguments::tensor(const char* name) { return placed(next(), name); }
 
 Tensor Arguments::optional_tensor(const char* name) {
   PyObject* const value = next();
-  return value == Py_None ? Tensor() : placed(Tensor(value, name));
+  return value == Py_None ? Tensor() : placed(value, name);
 }
 
 Tensors Arguments::tensors(const char* name) {
@@ -93,7 +110,7 @@ Tensors Arguments::tensors(const char* name) {
   Tensors result;
   result.count = static_cast<std::int32_t>(items.size());
   for (std::int32_t i = 0; i < result.count; ++i) {
-    result.levels[i] = placed(Tensor(items[i], name, i));
+    result.levels[i] = placed(items[i], name, i);
   }
   return result;
 }

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <string>
+#include <utility>
 
 #include "bindings/tensor.h"
 #include "fcos_ops/assign_targets.h"
@@ -15,14 +16,36 @@
 
 namespace fcos_ops::bindings {
 
+// A reference to a Python object, or to none.
+class Reference {
+ public:
+  Reference() = default;
+  explicit Reference(PyObject* object) : object_(object) {}
+  Reference(Reference&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  Reference& operator=(Reference&& other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Reference() { Py_XDECREF(object_); }
+  PyObject* get() const { return object_; }
+
+ private:
+  PyObject* object_ = nullptr;
+};
+
 // The positional arguments of a call, read one after another. They are borrowed: the caller keeps
-// them alive, and with them the memory of their tensors. The last four are context and workspace.
+// them alive, and with them the memory of their tensors. The last four are context and workspace:
+// a tensor, a function that makes one of so many bytes on the device of a tensor, or None.
 class Arguments {
  public:
   explicit Arguments(PyObject* tuple);
 
   const Context& context() const { return context_; }
   const Workspace& workspace() const { return workspace_; }
+
+  // Calls the function that makes a workspace; false where there is none. Such a call is made once
+  // all arguments have been read, instead of the whole call again.
+  bool make_workspace(std::size_t size, Workspace& workspace, Reference& owner) const;
 
   // Every tensor must be on the device of the first.
   Tensor tensor(const char* name);
@@ -67,13 +90,15 @@ class Arguments {
   static void* checked_data(const Tensor& tensor, DType dtype, std::int64_t count);
   PyObject* next();
   int word(const char* name, const char* const* words, int count);
-  Tensor placed(Tensor tensor);
+  Tensor placed(PyObject* value, const char* name, int index = -1);
 
   PyObject* tuple_;
   Py_ssize_t position_ = 0, end_;
   Tensor first_;
+  PyObject* first_object_ = nullptr;
   Context context_;
   Workspace workspace_;
+  PyObject* make_workspace_ = nullptr;
 };
 
 // The outputs of a head: [B, C, H, W], [B, 4, H, W] and [B, 1, H, W] for the H, W of each level.
@@ -139,7 +164,8 @@ void run_without_gil(const Op& op) {
 }
 
 // Runs an op, whose arguments have been read. Returns 0; or, where the op needs a larger workspace
-// than was given, does nothing but return the size. On a CPU small ones need not be given.
+// than was given and none can be made, does nothing but return the size. On a CPU small ones need
+// not be given.
 template <class Args>
 std::size_t run(const Arguments& in, const Args& args,
                 std::size_t (*workspace_size)(const Args&, const Context&),
@@ -147,10 +173,14 @@ std::size_t run(const Arguments& in, const Args& args,
   in.finish();
   const Context& context = in.context();
   Workspace workspace = in.workspace();
+  Reference owner;
   alignas(16) std::array<unsigned char, 16384> small;
   if (const std::size_t size = workspace_size(args, context); workspace.size < size) {
-    if (context.device != kCpuDevice || size > small.size()) return size;
-    workspace = {small.data(), small.size()};
+    if (context.device == kCpuDevice && size <= small.size()) {
+      workspace = {small.data(), small.size()};
+    } else if (!in.make_workspace(size, workspace, owner)) {
+      return size;
+    }
   }
   run_without_gil([&] { return op(args, workspace, context); });
   return 0;
@@ -169,12 +199,12 @@ std::size_t bound_assign_targets(Arguments& in);
 std::size_t bound_centerness_loss(Arguments& in);
 std::size_t bound_centerness_target(Arguments& in);
 std::size_t bound_fcos_loss(Arguments& in);
-std::size_t bound_fcos_scale_gradients(Arguments& in);
 std::size_t bound_group_norm(Arguments& in);
 std::size_t bound_group_norm_backward(Arguments& in);
 std::size_t bound_iou_loss(Arguments& in);
 std::size_t bound_nms(Arguments& in);
 std::size_t bound_postprocess(Arguments& in);
+std::size_t bound_scale_gradients(Arguments& in);
 std::size_t bound_sigmoid_focal_loss(Arguments& in);
 
 }  // namespace fcos_ops::bindings

@@ -3,21 +3,6 @@
 #include "bindings/arguments.h"
 
 namespace fcos_ops::bindings {
-namespace {
-
-// The numbers of a contiguous tensor as one level of one channel.
-template <class View>
-const View* line_view(const Tensor& tensor, View& view) {
-  if (!tensor.given()) return nullptr;
-  view.data = tensor.data();
-  view.height = 1;
-  view.width = tensor.count();
-  view.stride_x = view.stride_channel = 1;
-  return &view;
-}
-
-}  // namespace
-
 std::size_t bound_centerness_target(Arguments& in) {
   CenternessTargetArgs args;
   LevelView view;

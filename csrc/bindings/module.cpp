@@ -44,12 +44,12 @@ PYBIND11_MODULE(_C, m) {
   bind(m, "centerness_loss", bound_centerness_loss);
   bind(m, "centerness_target", bound_centerness_target);
   bind(m, "fcos_loss", bound_fcos_loss);
-  bind(m, "fcos_scale_gradients", bound_fcos_scale_gradients);
   bind(m, "group_norm", bound_group_norm);
   bind(m, "group_norm_backward", bound_group_norm_backward);
   bind(m, "iou_loss", bound_iou_loss);
   bind(m, "nms", bound_nms);
   bind(m, "postprocess", bound_postprocess);
+  bind(m, "scale_gradients", bound_scale_gradients);
   bind(m, "sigmoid_focal_loss", bound_sigmoid_focal_loss);
 }
 

@@ -103,7 +103,7 @@ void expect_elements_in_memory(PyObject* value) {
     return;
   }
   if (value == Py_None || PyFloat_Check(value) || PyLong_Check(value) || PyUnicode_Check(value) ||
-      exchange_api(Py_TYPE(value)) == nullptr) {
+      PyFunction_Check(value) || exchange_api(Py_TYPE(value)) == nullptr) {
     return;
   }
   static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");

@@ -119,6 +119,17 @@ const View* row_view(const Tensor& tensor, const Rows& rows, View& view) {
   return &view;
 }
 
+// The numbers of a contiguous tensor as one level of one channel; null where it was not given.
+template <class View>
+const View* line_view(const Tensor& tensor, View& view) {
+  if (!tensor.given()) return nullptr;
+  view.data = tensor.data();
+  view.height = 1;
+  view.width = tensor.count();
+  view.stride_x = view.stride_channel = 1;
+  return &view;
+}
+
 // The views of [B, C, H, W] tensors; null where there are none.
 template <class View>
 const View* map_views(const Tensors& maps, std::array<View, kMaxLevels>& views) {

@@ -99,14 +99,18 @@ FCOS_HD std::int64_t read_integer(const void* data, DType dtype, std::int64_t in
                   [&](auto type) -> std::int64_t { return type.array(data)[index]; });
 }
 
+// As clamped_offset() below, of an offset that was read already, and only once.
+FCOS_HD std::int64_t clamp_offset(std::int64_t offset, std::int64_t low, std::int64_t high) {
+  if (offset < low) return low;
+  return offset < high ? offset : high;
+}
+
 // Element `index` of the offsets at which the items of a list begin in a ragged array, clamped to
 // [low, high]: others may write them at any time, and nothing says that they were right before, so
 // a bound is only one where it is read.
 FCOS_HD std::int64_t clamped_offset(const void* offsets, DType dtype, std::int64_t index,
                                     std::int64_t low, std::int64_t high) {
-  const std::int64_t offset = read_integer(offsets, dtype, index);
-  if (offset < low) return low;
-  return offset < high ? offset : high;
+  return clamp_offset(read_integer(offsets, dtype, index), low, high);
 }
 
 // The least number that maths in Real divides by: the inverse of anything smaller would be

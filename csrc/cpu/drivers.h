@@ -9,6 +9,7 @@
 #include "fcos_ops/iou_loss.h"
 #include "fcos_ops/nms.h"
 #include "fcos_ops/postprocess.h"
+#include "fcos_ops/scale_gradients.h"
 
 namespace fcos_ops::cpu {
 
@@ -20,7 +21,6 @@ Status centerness_loss(const CenternessLossArgs& args, Workspace workspace, cons
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& context);
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context);
-Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context);
 
 std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context& context);
 Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context);
@@ -42,5 +42,7 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const C
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context);
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context);
+
+Status scale_gradients(const ScaleGradientsArgs& args, const Context& context);
 
 }  // namespace fcos_ops::cpu

@@ -68,33 +68,6 @@ constexpr Op<FcosLossArgs> kOp = {"fcos_loss: workspace must be as its query say
                                   {cuda::fcos_loss_workspace_size, cuda::fcos_loss},
                                   {check_sizes, check_heads, check_options}};
 
-// True if the gradient of a head is left alone, or can be scaled.
-bool is_scalable(const FcosScaleArgs& args, const HeadGradient& head) {
-  if (head.gradient == nullptr) return true;
-  return are_levels(head.gradient, args.num_levels, args.batch, head.channels) &&
-         are_views(head.gradient, head.gradient, args.num_levels, args.batch * head.channels) &&
-         is_class_count(head.channels) && is_floating(head.dtype) && head.scale != nullptr;
-}
-
-Status check_gradients(const FcosScaleArgs& args) {
-  bool any_double = false, all_double = true;
-  for (const HeadGradient& head : args.heads) {
-    if (head.gradient == nullptr) continue;
-    any_double = any_double || head.dtype == DType::kFloat64;
-    all_double = all_double && head.dtype == DType::kFloat64;
-  }
-  const auto can_scale = [&](const HeadGradient& head) { return is_scalable(args, head); };
-  return require({
-      {is_level_count(args.num_levels),
-       "fcos_scale_gradients: num_levels must be in [0, kMaxLevels]"},
-      {are_sizes({args.batch}), "fcos_scale_gradients: batch must be >= 0, at most kMaxElements"},
-      {std::all_of(std::begin(args.heads), std::end(args.heads), can_scale),
-       "fcos_scale_gradients: a gradient must have data, sizes and channels >= 0 and at most "
-       "kMaxElements in all, a floating dtype and a scale"},
-      {all_double || !any_double, "fcos_scale_gradients: all gradients or none must be kFloat64"},
-  });
-}
-
 }  // namespace
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& context) {
@@ -103,12 +76,6 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context& co
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   return kOp.run(args, workspace, context);
-}
-
-Status fcos_scale_gradients(const FcosScaleArgs& args, const Context& context) {
-  if (const Status status = check_gradients(args); !status.ok()) return status;
-  return on_cpu(context) ? cpu::fcos_scale_gradients(args, context)
-                         : cuda::fcos_scale_gradients(args, context);
 }
 
 }  // namespace fcos_ops

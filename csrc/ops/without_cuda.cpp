@@ -22,9 +22,6 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) { retu
 Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) {
   return without_cuda("fcos_loss: this library was built without CUDA");
 }
-Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) {
-  return without_cuda("fcos_scale_gradients: this library was built without CUDA");
-}
 
 std::size_t group_norm_workspace_size(const GroupNormArgs&, const Context&) { return 0; }
 Status group_norm(const GroupNormArgs&, Workspace, const Context&) {
@@ -59,6 +56,10 @@ Status sigmoid_focal_loss(const FocalLossArgs&, Workspace, const Context&) {
 
 Status centerness_target(const CenternessTargetArgs&, const Context&) {
   return without_cuda("centerness_target: this library was built without CUDA");
+}
+
+Status scale_gradients(const ScaleGradientsArgs&, const Context&) {
+  return without_cuda("scale_gradients: this library was built without CUDA");
 }
 
 }  // namespace fcos_ops::cuda

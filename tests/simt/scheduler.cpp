@@ -61,7 +61,7 @@ class Machine {
  public:
   const char* run(const char* name, dim3 grid, dim3 block, void (*thread)(const void*),
                   const void* arguments);
-  void sync_threads(int line);
+  bool sync_threads(int line, bool predicate);
   std::uint64_t warp_op(WarpOp op, unsigned mask, std::uint64_t value, unsigned source, int line);
   void maybe_yield();
   void* shared_memory(const void* key, std::size_t size);
@@ -85,6 +85,8 @@ class Machine {
   std::vector<unsigned> arrived_;  // of each warp: lanes that wait at a warp primitive
   std::vector<SharedArray> shared_;
   Fiber* current_ = nullptr;
+  // True for one of the threads that wait at the barrier; and at the last one that was released.
+  bool predicate_ = false, released_predicate_ = false;
   unsigned threads_ = 0, done_ = 0, at_barrier_ = 0;
   Random random_{0};
   const char* name_ = "";
@@ -107,6 +109,7 @@ void Machine::enter() {
 void Machine::start_block(dim3 block) {
   threads_ = block.x * block.y * block.z;
   done_ = at_barrier_ = 0;
+  predicate_ = false;
   while (fibers_.size() < threads_) {
     fibers_.push_back(std::make_unique<Fiber>());
     fibers_.back()->stack.reset(new std::byte[kStackSize]);
@@ -170,6 +173,7 @@ bool Machine::release_barrier() {
     ready_.push_back(fibers_[i].get());
   }
   at_barrier_ = 0;
+  released_predicate_ = std::exchange(predicate_, false);
   return true;
 }
 
@@ -179,7 +183,11 @@ void Machine::wait(State state, int line) {
   current_->context.switch_to(scheduler_);
 }
 
-void Machine::sync_threads(int line) { wait(State::kAtBarrier, line); }
+bool Machine::sync_threads(int line, bool predicate) {
+  predicate_ |= predicate;
+  wait(State::kAtBarrier, line);
+  return released_predicate_;
+}
 
 std::uint64_t Machine::warp_op(WarpOp op, unsigned mask, std::uint64_t value, unsigned source,
                                int line) {
@@ -304,7 +312,7 @@ const char* Machine::run(const char* name, dim3 grid, dim3 block, void (*thread)
 
 }  // namespace
 
-void sync_threads(int line) { machine.sync_threads(line); }
+bool sync_threads(int line, bool predicate) { return machine.sync_threads(line, predicate); }
 std::uint64_t warp_op(WarpOp op, unsigned mask, std::uint64_t value, unsigned source, int line) {
   return machine.warp_op(op, mask, value, source, line);
 }

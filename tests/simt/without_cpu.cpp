@@ -16,7 +16,6 @@ Status centerness_loss(const CenternessLossArgs&, Workspace, const Context&) { r
 
 std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) { return 0; }
 Status fcos_loss(const FcosLossArgs&, Workspace, const Context&) { return kNoCpu; }
-Status fcos_scale_gradients(const FcosScaleArgs&, const Context&) { return kNoCpu; }
 
 std::size_t group_norm_workspace_size(const GroupNormArgs&, const Context&) { return 0; }
 Status group_norm(const GroupNormArgs&, Workspace, const Context&) { return kNoCpu; }
@@ -40,5 +39,7 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Contex
 Status sigmoid_focal_loss(const FocalLossArgs&, Workspace, const Context&) { return kNoCpu; }
 
 Status centerness_target(const CenternessTargetArgs&, const Context&) { return kNoCpu; }
+
+Status scale_gradients(const ScaleGradientsArgs&, const Context&) { return kNoCpu; }
 
 }  // namespace fcos_ops::cpu

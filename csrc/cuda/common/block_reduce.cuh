@@ -1,5 +1,5 @@
-// Sums whose order is fixed, so that two runs give the same bits: blocks write partial sums, and a
-// second kernel of one block adds those.
+// Sums whose order is fixed, so that two runs give the same bits: blocks write partial sums, which
+// a second kernel of one block, or the block that ends last (last_block.cuh), adds.
 #pragma once
 
 #include "cuda/common/runtime.cuh"
@@ -37,12 +37,19 @@ __device__ __forceinline__ T block_sum(T value) {
   return value;
 }
 
+// The sum of every stride-th of `count` partial sums, in thread 0 of a block of kThreads.
+template <unsigned kThreads, int kSlot = 0>
+__device__ __forceinline__ double sum_of_partials(const double* partials, std::int64_t count,
+                                                  std::int64_t stride = 1) {
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) sum += partials[i * stride];
+  return block_sum<kThreads, kSlot>(sum);
+}
+
 // *result = the sum of the partial sums. One block of kFinishThreads.
 template <class Real>
 __global__ void finish_sum_kernel(const double* partials, std::int64_t count, Real* result) {
-  double sum = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += kFinishThreads) sum += partials[i];
-  sum = block_sum<kFinishThreads>(sum);
+  const double sum = sum_of_partials<kFinishThreads>(partials, count);
   if (threadIdx.x == 0) *result = static_cast<Real>(sum);
 }
 

@@ -55,6 +55,14 @@ inline Status fill_zero(const char* name, void* data, std::size_t size, const Co
   return error == cudaSuccess ? Status{} : Status{static_cast<std::int32_t>(error), name};
 }
 
+// Multiprocessors of the device of `context`; 1 where the runtime does not say.
+inline std::int64_t count_multiprocessors(const Context& context) {
+  int count = 0;
+  const cudaError_t error =
+      cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, context.device);
+  return error == cudaSuccess ? count : 1;
+}
+
 // Makes a device current, and at the end the one that was before.
 class DeviceGuard {
  public:

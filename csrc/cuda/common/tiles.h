@@ -65,6 +65,7 @@ class Tiles {
 // The offset, in elements, of channel 0 of a location of an image.
 template <class View>
 FCOS_HD std::int64_t element_offset(const View& view, std::int64_t image, std::int64_t location) {
+  if (view.height == 1) return image * view.stride_batch + location * view.stride_x;
   const auto [y, x] = math::divide(location, view.width);
   return image * view.stride_batch + y * view.stride_y + x * view.stride_x;
 }

@@ -167,6 +167,21 @@ __device__ __forceinline__ void store_vector(const Vector<T>& vector, T* to) {
   }
 }
 
+// A vector at a multiple of 16 bytes, of an array that nothing writes while the kernel runs.
+template <class T>
+__device__ __forceinline__ Vector<T> load_read_only(const T* from) {
+  const uint4 words = __ldg(reinterpret_cast<const uint4*>(from));
+  return {{words.x, words.y, words.z, words.w}};
+}
+
+// Stores a vector at a multiple of 16 bytes of global memory, which the compiler can not know of an
+// address that was read from memory.
+template <class T>
+__device__ __forceinline__ void store_global(const Vector<T>& vector, T* to) {
+  __builtin_assume(__isGlobal(to) != 0);
+  *reinterpret_cast<Vector<T>*>(to) = vector;
+}
+
 // Stores kCount values, a multiple of kVector<T>, as elements of type T.
 template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to) {
@@ -192,6 +207,19 @@ __device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
     if (i < count) vector.set(i, from[i]);
   }
   return vector;
+}
+
+// Stores the first `count` elements.
+template <class T>
+__device__ __forceinline__ void store_up_to(const Vector<T>& vector, int count, T* to) {
+  if (count == kVector<T>) {
+    store_vector(vector, to);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kVector<T>; ++i) {
+    if (i < count) to[i] = vector.element(i);
+  }
 }
 
 // Stores the first `count` values.

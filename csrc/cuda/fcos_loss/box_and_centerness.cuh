@@ -6,10 +6,10 @@
 // location.
 #pragma once
 
+#include "cuda/fcos_loss/scales.cuh"
 #include "cuda/focal_loss/elements.cuh"
 #include "fcos_ops/fcos_loss.h"
 #include "math/cross_entropy.h"
-#include "math/expected_scale.h"
 #include "math/iou.h"
 #include "math/location_target.h"
 
@@ -22,47 +22,22 @@ struct LocationLevel {
   focal::LevelArray<void*> ltrb_gradient, centerness_gradient;
 };
 
-// The part of FcosLossArgs that the losses of locations take by value. `mean` is 1 over the images,
-// or 1.
+// The part of FcosLossArgs that the losses of locations take by value.
 template <class Real>
 struct LocationArguments {
   LocationLevel level[kMaxLevels];
   DType ltrb_dtype, centerness_dtype, box_dtype, label_dtype;
-  bool normalize_ltrb, wants_ltrb, wants_centerness, per_image;
+  bool normalize_ltrb, wants_ltrb, wants_centerness;
   IouKind box_loss;
   BoxWeight box_weight;
   const std::int32_t* matched;
   const void *boxes, *labels;
   std::int64_t num_boxes;
   double location_offset;
-  const Real *normalizers, *ltrb_gradient_scale, *centerness_gradient_scale, *expected_scale;
-  Real mean, eps, expected_factor;
+  const Real *ltrb_gradient_scale, *centerness_gradient_scale;
+  Real eps;
+  ScaleArguments<Real> scales;
 };
-
-// The factors of an image's losses: one over its positives, and over the sum of their centerness.
-template <class Real>
-struct LossScales {
-  Real positives, centerness;
-};
-
-template <class Real>
-__device__ __forceinline__ Real mean_over(Real mean, Real count, Real floor) {
-  return mean / (count < floor ? floor : count);  // NaN where the count is
-}
-
-template <class Real>
-__device__ __forceinline__ LossScales<Real> loss_scales(const LocationArguments<Real>& args,
-                                                        std::int64_t image) {
-  const Real* const numbers = args.normalizers + (args.per_image ? 2 * image : 0);
-  return {mean_over(args.mean, numbers[0], Real(1)), mean_over(args.mean, numbers[1], Real(1e-6))};
-}
-
-template <class Real>
-__device__ __forceinline__ Real gradient_scale(const LocationArguments<Real>& args,
-                                               const Real* scale) {
-  return scale == nullptr ? math::expected_scale(args.expected_factor, args.expected_scale)
-                          : *scale;
-}
 
 struct LocationSums {
   double ltrb = 0, centerness = 0;
@@ -107,7 +82,7 @@ class LocationTile {
     const Cell cell = {y, x};
     Real grad_ltrb[4] = {0, 0, 0, 0}, grad_centerness = 0;
     if (is_positive(box)) {
-      const LossScales<Real> scales = loss_scales(args_, tile_.image);
+      const LossScales<Real> scales = loss_scales(args_.scales, tile_.image);
       const Target target = args_.box_dtype == DType::kFloat64 ? make_target<double>(cell, box)
                                                                : make_target<float>(cell, box);
       if (args_.wants_ltrb) sums->ltrb += box_loss(cell, target, scales, grad_ltrb);
@@ -163,7 +138,7 @@ class LocationTile {
     const Real factor = args_.box_weight == BoxWeight::kUniform
                             ? scales.positives
                             : scales.centerness * target.centerness;
-    const Real grad_factor = factor * gradient_scale(args_, args_.ltrb_gradient_scale);
+    const Real grad_factor = factor * gradient_scale(args_.scales, args_.ltrb_gradient_scale);
     for (int i = 0; i < 4; ++i) grads[i] = grad_factor * pair.gradient[i];
     return factor * pair.loss;
   }
@@ -174,7 +149,7 @@ class LocationTile {
     const auto logit = read_stored<Real>(level_.centerness.data, args_.centerness_dtype,
                                          offset(level_.centerness, cell));
     const auto loss_and_grad = math::binary_cross_entropy(logit, target.centerness);
-    *grad = scales.positives * gradient_scale(args_, args_.centerness_gradient_scale) *
+    *grad = scales.positives * gradient_scale(args_.scales, args_.centerness_gradient_scale) *
             loss_and_grad.gradient;
     return scales.positives * loss_and_grad.loss;
   }

@@ -74,7 +74,7 @@ class ClassMajorTile {
     }
     std::uint32_t special = 0;
     for (int i = 0; i < kCount; ++i) {
-      const std::int32_t label = element_loss_.label(row_ + i);
+      const std::int32_t label = Loss::label(args_, row_ + i);
       if (label < math::kBackground) special = kAll;
       if (label >= first_channel_ && label < end_channel_) {
         special |= 1u << static_cast<std::uint32_t>(label - first_channel_);

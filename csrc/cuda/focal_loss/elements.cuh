@@ -15,6 +15,9 @@ using math::Gamma;
 
 inline constexpr unsigned kFocalThreads = 128;  // of a block
 
+// A logit without any effect: it costs exactly 0 as a negative, and so does its gradient.
+inline constexpr float kInertLogit = -1e4f;
+
 // The source of an element's target.
 enum class Labels {
   kPerRow,   // a label for each row
@@ -131,6 +134,10 @@ __device__ __forceinline__ bool has_infinite(double sum) {
   return !(math::absolute(sum) <= math::kLargest<double>);
 }
 
+// What the label of a row is found by: itself, or the box that the row matches.
+template <Labels kLabels>
+using StoredLabel = std::conditional_t<kLabels == Labels::kMatches, std::int32_t, std::int64_t>;
+
 // A row's label and weight. An invalid label is background of weight NaN.
 template <class Real>
 struct FocalRow {
@@ -149,21 +156,34 @@ class ElementLoss {
   __device__ ElementLoss(const FocalArguments<Real>& args, const FocalFactors<Real>& factors)
       : args_(args), factors_(factors) {}
 
+  __device__ __forceinline__ const FocalFactors<Real>& factors() const { return factors_; }
+
+  static __device__ __forceinline__ StoredLabel<kLabels> stored_label(
+      const FocalArguments<Real>& args, std::int64_t row) {
+    if constexpr (kLabels == Labels::kMatches) return args.matched[row];
+    return static_cast<StoredLabel<kLabels>>(
+        math::read_integer(args.labels, args.label_dtype, row));
+  }
+
   // The label of a row: a class, or one of those of math/labels.h.
-  __device__ __forceinline__ std::int32_t label(std::int64_t row) const {
-    std::int64_t index = row;
+  static __device__ __forceinline__ std::int32_t label_of(const FocalArguments<Real>& args,
+                                                          StoredLabel<kLabels> stored) {
+    std::int64_t value = stored;
     if constexpr (kLabels == Labels::kMatches) {
-      index = args_.matched[row];
-      if (index < 0 || index >= args_.num_boxes) return math::kBackground;
+      if (stored < 0 || stored >= args.num_boxes) return math::kBackground;
+      value = math::read_integer(args.labels, args.label_dtype, stored);
     }
-    return math::checked_label(math::read_integer(args_.labels, args_.label_dtype, index),
-                               args_.num_classes);
+    return math::checked_label(value, args.num_classes);
+  }
+  static __device__ __forceinline__ std::int32_t label(const FocalArguments<Real>& args,
+                                                       std::int64_t row) {
+    return label_of(args, stored_label(args, row));
   }
 
   __device__ __forceinline__ FocalRow<Real> row(std::int64_t index) const {
     const Real weight = args_.weight == nullptr ? Real(1) : args_.weight[index];
     if constexpr (kDense) return {math::kBackground, weight};
-    const std::int32_t value = label(index);
+    const std::int32_t value = label(args_, index);
     if (value == math::kInvalidLabel) return {math::kBackground, math::kNaN<Real>};
     return {value, weight};
   }

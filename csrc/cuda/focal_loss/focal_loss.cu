@@ -1,20 +1,24 @@
 // Sigmoid focal loss and its gradient on a GPU. See include/fcos_ops/focal_loss.h for what they
 // compute.
 //
-// One launch takes all levels and images. Where the classes of neighbouring locations form one line
-// (location-major), a block takes a tile of that line; else (class-major: NCHW, or any strides) it
-// takes a tile of locations and a chunk of channels. A thread takes 16 bytes of logits at a time,
-// has the next 16 on their way meanwhile, and writes the gradient of the first. A second kernel
-// adds the sums of the blocks.
+// One launch takes all levels and images, in one of four ways. Plain logits (labels, gamma 2, no
+// weights, a gradient or none) take the kernels of plain_rows.cuh or plain_planes.cuh, which say
+// what a thread and a block do. Everything else takes the general ones: where the classes of
+// neighbouring locations form one line (location-major), a block takes a tile of that line; else
+// (class-major: NCHW, or any strides) it takes a tile of locations and a chunk of channels. A
+// thread takes 16 bytes of logits at a time and has the next 16 on their way meanwhile. The sums
+// of the blocks are added as block_sums.cuh says.
 //
 // Logits are read once and gradients written once: 4 bytes a logit of bfloat16. In the time that
 // takes, the schedulers of an H200 start about 25 instructions a logit, so instructions are what
-// counts: nearly all vectors hold negatives only and take a path of about 28 a logit (counted in
-// the PTX); the positives of a row are set aside and patched in.
-#include "cuda/common/block_reduce.cuh"
+// counts.
+#include "cuda/common/block_sums.cuh"
 #include "cuda/drivers.h"
 #include "cuda/focal_loss/class_major.cuh"
 #include "cuda/focal_loss/location_major.cuh"
+#include "cuda/focal_loss/plain_planes.cuh"
+#include "cuda/focal_loss/plain_rows.cuh"
+#include "cuda/focal_loss/plain_tiling.cuh"
 #include "cuda/focal_loss/tiling.cuh"
 
 namespace fcos_ops::cuda::focal {
@@ -23,16 +27,28 @@ namespace {
 template <bool kDense>
 inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kPerRow;
 
-template <class Real>
-__device__ __forceinline__ void write_partial(double sum, double* partials) {
-  const Real total = block_sum<kFocalThreads>(static_cast<Real>(sum));
-  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+template <class T, bool kGradient>
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks)
+    focal_loss_plain_rows_kernel(RowTiling tiling, FocalArguments<float> args,
+                                 BlockSums<float> sums) {
+  const PlainRows<T, kGradient, Labels::kPerRow> rows(tiling, args);
+  const double sum = rows.sum([&](std::int64_t) { return focal_factors(args); });
+  add_to_total<kRowThreads>(static_cast<float>(sum), sums);
+}
+
+template <class T, bool kGradient>
+__global__ void __launch_bounds__(kFocalThreads, kPlaneBlocks)
+    focal_loss_plain_planes_kernel(PlaneTiling tiling, FocalArguments<float> args,
+                                   BlockSums<float> sums) {
+  const PlainPlanes<T, kGradient, Labels::kPerRow> planes(tiling, args);
+  const double sum = planes.sum([&](std::int64_t) { return focal_factors(args); });
+  add_to_total<kFocalThreads>(static_cast<float>(sum), sums);
 }
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
     focal_loss_location_major_kernel(Tiles tiles, FocalArguments<math::Real<T>> args,
-                                     double* partials) {
+                                     BlockSums<math::Real<T>> sums) {
   const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   double sum = 0;
   for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
@@ -46,13 +62,13 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
                  .template sum<true>();
     }
   }
-  write_partial<math::Real<T>>(sum, partials);
+  add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
 template <class T, Gamma kGamma, bool kDense>
 __global__ void __launch_bounds__(kFocalThreads, 1)
     focal_loss_class_major_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
-                                  double* partials) {
+                                  BlockSums<math::Real<T>> sums) {
   const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
   const auto tile = [&](std::uint32_t i) {
     const std::uint32_t tile_index = tiling.chunk_divisor.quotient(i);
@@ -67,7 +83,7 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
     sum = 0;
     for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<true>();
   }
-  write_partial<math::Real<T>>(sum, partials);
+  add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
 // True if `test` holds for a level of every array.
@@ -107,8 +123,25 @@ FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
   return result;
 }
 
+struct Call {
+  const FocalLossArgs& args;
+  Workspace workspace;
+  const Context& context;
+};
+
+// Starts a kernel and what adds the sums of its blocks.
+template <class Tiling, class Real>
+Status start(const Call& call, const char* name,
+             void (*kernel)(Tiling, FocalArguments<Real>, BlockSums<Real>), unsigned blocks,
+             unsigned threads, const Tiling& tiling, const FocalArguments<Real>& arguments) {
+  return launch_with_total<Real>(name, "sigmoid_focal_loss: finish_sum_kernel", kernel, blocks,
+                                 threads, call.context, call.workspace, call.args.loss_sum, tiling,
+                                 arguments);
+}
+
 template <class T, Gamma kGamma, bool kDense>
-Status run(const FocalLossArgs& args, double* partials, const Context& context) {
+Status run_general(const Call& call) {
+  const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<math::Real<T>>(args);
   const bool location_major = takes_location_major<T>(
       args.num_levels, args.num_classes,
@@ -118,28 +151,56 @@ Status run(const FocalLossArgs& args, double* partials, const Context& context) 
   if (tiling.is_too_large()) {
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
-  const unsigned blocks = tiling.blocks();
-  const Status status = location_major
-                            ? launch("focal_loss_location_major_kernel",
-                                     focal_loss_location_major_kernel<T, kGamma, kDense>, blocks,
-                                     kFocalThreads, context, tiling.tiles, arguments, partials)
-                            : launch("focal_loss_class_major_kernel",
-                                     focal_loss_class_major_kernel<T, kGamma, kDense>, blocks,
-                                     kFocalThreads, context, tiling, arguments, partials);
-  if (!status.ok() || args.loss_sum == nullptr) return status;
-  return launch("sigmoid_focal_loss: finish_sum_kernel", finish_sum_kernel<math::Real<T>>, 1,
-                kFinishThreads, context, static_cast<const double*>(partials), std::int64_t{blocks},
-                static_cast<math::Real<T>*>(args.loss_sum));
+  if (location_major) {
+    return start(call, "focal_loss_location_major_kernel",
+                 focal_loss_location_major_kernel<T, kGamma, kDense>, tiling.blocks(),
+                 kFocalThreads, tiling.tiles, arguments);
+  }
+  return start(call, "focal_loss_class_major_kernel",
+               focal_loss_class_major_kernel<T, kGamma, kDense>, tiling.blocks(), kFocalThreads,
+               tiling, arguments);
+}
+
+// Labels, gamma 2, neither weights nor arrays of losses.
+template <class T>
+Status run_plain(const Call& call) {
+  const FocalLossArgs& args = call.args;
+  const auto arguments = arguments_of<float>(args);
+  const bool has_gradient = args.gradient != nullptr;
+  return dispatch_layout<T>(
+      {args.logits, args.num_levels, args.batch, args.num_classes, has_gradient}, call.context,
+      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); },
+      [&](const RowTiling& tiling) {
+        return start(call, "focal_loss_plain_rows_kernel",
+                     has_gradient ? focal_loss_plain_rows_kernel<T, true>
+                                  : focal_loss_plain_rows_kernel<T, false>,
+                     tiling.blocks, kRowThreads, tiling, arguments);
+      },
+      [&](const PlaneTiling& tiling) {
+        return start(call, "focal_loss_plain_planes_kernel",
+                     has_gradient ? focal_loss_plain_planes_kernel<T, true>
+                                  : focal_loss_plain_planes_kernel<T, false>,
+                     tiling.blocks(), kFocalThreads, tiling, arguments);
+      },
+      [&] { return run_general<T, Gamma::kTwo, false>(call); });
 }
 
 template <class T>
-Status dispatch_gamma(const FocalLossArgs& args, double* partials, const Context& context) {
-  if (args.targets != nullptr) return run<T, Gamma::kAny, true>(args, partials, context);
-  const auto gamma = static_cast<math::Real<T>>(args.gamma);  // as the kernel for any gamma has it
-  if (gamma == 0) return run<T, Gamma::kZero, false>(args, partials, context);
-  if (gamma == 1) return run<T, Gamma::kOne, false>(args, partials, context);
-  if (gamma == 2) return run<T, Gamma::kTwo, false>(args, partials, context);
-  return run<T, Gamma::kAny, false>(args, partials, context);
+Status run(const Call& call) {
+  using Real = math::Real<T>;
+  const FocalLossArgs& args = call.args;
+  if (args.targets != nullptr) return run_general<T, Gamma::kAny, true>(call);
+  const auto gamma = static_cast<Real>(args.gamma);  // as the kernel for any gamma has it
+  if (gamma == 0) return run_general<T, Gamma::kZero, false>(call);
+  if (gamma == 1) return run_general<T, Gamma::kOne, false>(call);
+  if (gamma != 2) return run_general<T, Gamma::kAny, false>(call);
+  if constexpr (std::is_same_v<Real, float>) {
+    const bool has_real_gradient = args.gradient != nullptr && args.gradient_dtype != args.dtype;
+    if (args.weight == nullptr && args.losses == nullptr && !has_real_gradient) {
+      return run_plain<T>(call);
+    }
+  }
+  return run_general<T, Gamma::kTwo, false>(call);
 }
 
 }  // namespace
@@ -148,14 +209,13 @@ Status dispatch_gamma(const FocalLossArgs& args, double* partials, const Context
 namespace fcos_ops::cuda {
 
 std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) {
-  return focal::kMaxFocalBlocks * sizeof(double);
+  return block_sums_size(focal::kMaxFocalBlocks);
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
-      return focal::dispatch_gamma<typename decltype(t)::type>(
-          args, static_cast<double*>(workspace.data), context);
+      return focal::run<typename decltype(t)::type>({args, workspace, context});
     });
   });
 }

@@ -9,9 +9,6 @@
 
 namespace fcos_ops::cuda::focal {
 
-// A logit without any effect: it costs exactly 0 as a negative, and so does its gradient.
-inline constexpr float kInertLogit = -1e4f;
-
 // A vector of a tile with its place and labels, as a thread has read them.
 template <class T>
 struct TileVector {
@@ -72,9 +69,9 @@ class LocationMajorTile {
     vector.channel = static_cast<std::int32_t>(element - rows * args_.class_divisor.divisor());
     vector.first = vector.second = math::kBackground;
     if constexpr (!kDense) {
-      vector.first = element_loss_.label(vector.row);
+      vector.first = Loss::label(args_, vector.row);
       if (vector.channel + vector.count > args_.num_classes)
-        vector.second = element_loss_.label(vector.row + 1);
+        vector.second = Loss::label(args_, vector.row + 1);
     }
     return vector;
   }

@@ -25,9 +25,14 @@ struct TileLocations {
   std::int64_t offset[kTile];   // of channel 0 of the class logits
 };
 
+// A warp queues at most 63 hits before it scores the oldest 32, behind a barrier. A ring has room
+// for these and for the 32 that were scored before them, so that no slot is written again until
+// that barrier: the votes in between order no accesses to memory.
+constexpr unsigned kQueueSlots = 4 * kWarp;
+
 template <unsigned kThreads>
 struct HitQueues {
-  std::uint32_t hit[kThreads / kWarp][2 * kWarp];  // rings of location + channel * 2^16
+  std::uint32_t hit[kThreads / kWarp][kQueueSlots];  // rings of location + channel * 2^16
 };
 
 // The limits that a candidate must reach.
@@ -187,7 +192,7 @@ class TileScan {
         const auto i = static_cast<unsigned>(__ffs(static_cast<int>(hits)) - 1);
         hits &= hits - 1;
         const auto rank = static_cast<unsigned>(__popc(lanes & before));
-        queue_[(head_ + queued_ + rank) % (2 * kWarp)] = code(i / kWidth, i % kWidth);
+        queue_[(head_ + queued_ + rank) % kQueueSlots] = code(i / kWidth, i % kWidth);
       }
       queued_ += static_cast<unsigned>(__popc(lanes));
       if (queued_ >= kWarp) score_queued(kWarp);
@@ -198,7 +203,7 @@ class TileScan {
   __device__ __forceinline__ void score_queued(unsigned count) {
     const unsigned lane = threadIdx.x % kWarp;
     __syncwarp();
-    const unsigned hit = lane < count ? queue_[(head_ + lane) % (2 * kWarp)] : 0;
+    const unsigned hit = lane < count ? queue_[(head_ + lane) % kQueueSlots] : 0;
     head_ += count;
     queued_ -= count;
     const unsigned location = hit & 0xffffu, channel = hit >> 16;

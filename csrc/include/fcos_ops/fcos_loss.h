@@ -84,23 +84,4 @@ struct FcosLossArgs {
 [[gnu::visibility("default")]] Status fcos_loss(const FcosLossArgs& args, Workspace workspace,
                                                 const Context& context);
 
-// One head's gradients in place: times *scale, and left at once where that is 1.
-struct HeadGradient {
-  const MutableLevelView* gradient = nullptr;  // [num_levels]; null: a head to leave alone
-  std::int64_t channels = 0;
-  DType dtype = DType::kFloat32;  // any floating one; all heads or none kFloat64
-  const void* scale = nullptr;    // one number in the dtype of the maths
-};
-
-// The backward pass of fcos_loss where nothing was expected: its gradients meet the derivatives by
-// its losses.
-struct FcosScaleArgs {
-  HeadGradient heads[3];
-  std::int32_t num_levels = 0;
-  std::int64_t batch = 0;
-};
-
-[[gnu::visibility("default")]] Status fcos_scale_gradients(const FcosScaleArgs& args,
-                                                           const Context& context);
-
 }  // namespace fcos_ops

@@ -45,19 +45,6 @@ void list_breaks(Breaks& breaks, fcos_ops::FcosLossArgs& args) {
   breaks.integers("labels", args.labels, args.label_dtype, args.num_boxes, false);
 }
 
-void list_breaks(Breaks& breaks, fcos_ops::FcosScaleArgs& args) {
-  const std::int32_t count = args.num_levels;
-  if (count > 0) breaks.size("batch", args.batch);
-  breaks.num_levels(args.num_levels);
-  for (fcos_ops::HeadGradient& head : args.heads) {
-    if (head.gradient == nullptr) continue;
-    breaks.optional_views("gradient", head.gradient, count, args.batch * head.channels);
-    breaks.size("channels", head.channels);
-    breaks.floating("dtype", head.dtype);
-    breaks.pointer("scale", head.scale, true);
-  }
-}
-
 namespace {
 
 // The outputs of a head and their gradients.
@@ -171,14 +158,6 @@ void fcos_loss(Random& random) {
   args.class_loss = args.ltrb_loss = args.centerness_loss = nullptr;
   args.only_unexpected = true;
   call(random, args, fcos_ops::fcos_loss_workspace_size, fcos_ops::fcos_loss);
-
-  fcos_ops::FcosScaleArgs scale;
-  scale.num_levels = args.num_levels;
-  scale.batch = batch;
-  scale.heads[0] = {args.class_gradient, classes, dtypes[0], scales.at(0)};
-  scale.heads[1] = {args.ltrb_gradient, 4, dtypes[1], scales.at(1)};
-  scale.heads[2] = {args.centerness_gradient, 1, dtypes[2], scales.at(2)};
-  call(random, scale, fcos_ops::fcos_scale_gradients);
 }
 
 }  // namespace fuzz

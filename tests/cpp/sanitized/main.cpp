@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
     fuzz::iou_loss(random);
     fuzz::nms(random);
     fuzz::postprocess(random);
+    fuzz::scale_gradients(random);
   }
   std::printf("%d rounds, no finding\n", fuzz::kRounds);
 }

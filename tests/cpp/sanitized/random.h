@@ -86,5 +86,6 @@ void group_norm(Random& random);
 void iou_loss(Random& random);
 void nms(Random& random);
 void postprocess(Random& random);
+void scale_gradients(Random& random);
 
 }  // namespace fuzz

@@ -28,6 +28,9 @@
 struct uint3 {
   unsigned x, y, z;
 };
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
@@ -40,6 +43,11 @@ using cudaStream_t = void*;
 inline constexpr cudaError_t cudaSuccess = 0;
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+// One, so that the blocks of a grid that fills the device have several shares in small tests.
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  return *value = 1, cudaSuccess;
+}
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t size, cudaStream_t);
 
 // For tests, which find them by name: sets the seed; kernels and memsets started so far.
@@ -52,7 +60,7 @@ namespace simt {
 enum class WarpOp { kSync, kShuffle, kBallot };
 
 // For kernels, through the names below.
-void sync_threads(int line);
+bool sync_threads(int line, bool predicate = false);  // returns whether one of them is true
 std::uint64_t warp_op(WarpOp op, unsigned mask, std::uint64_t value, unsigned source, int line);
 void maybe_yield();
 void* shared_memory(const void* key, std::size_t size);
@@ -110,6 +118,9 @@ T atomic(T* address, const Update& update) {
 
 // The names of CUDA. `line` tells barriers apart.
 inline void __syncthreads(int line = __builtin_LINE()) { simt::sync_threads(line); }
+inline int __syncthreads_or(int predicate, int line = __builtin_LINE()) {
+  return simt::sync_threads(line, predicate != 0);
+}
 inline void __syncwarp(unsigned mask = 0xffffffffu, int line = __builtin_LINE()) {
   simt::warp_op(simt::WarpOp::kSync, mask, 0, 0, line);
 }
@@ -141,6 +152,13 @@ inline int __all_sync(unsigned mask, int predicate, int line = __builtin_LINE())
   return __ballot_sync(mask, predicate, line) == mask;
 }
 inline void __threadfence() { simt::maybe_yield(); }
+template <class T>
+T __ldg(const T* address) {
+  return *address;
+}
+#define __builtin_assume(condition) static_cast<void>(condition)
+inline unsigned __isGlobal(const void*) { return 1; }
+inline float __fmul_rn(float a, float b) { return a * b; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

@@ -1,0 +1,181 @@
+// How the blocks of a launch share plain logits: see plain_rows.cuh and plain_planes.cuh.
+#pragma once
+
+#include <algorithm>
+
+#include "cuda/focal_loss/tiling.cuh"
+
+namespace fcos_ops::cuda::focal {
+
+// Each is the best of those that a prototype of these kernels measured on an H200; behind it the
+// others.
+inline constexpr unsigned kRowThreads = 256;      // of a block; 128, 512
+inline constexpr std::int32_t kRowVectors = 2;    // a thread takes at once; 1, 4; unpipelined 2, 5
+inline constexpr std::int32_t kPlaneVectors = 4;  // the same, unpipelined; pipelined 2, 4
+inline constexpr std::int32_t kPlaneChannels = 16;  // of a thread; 10, 20, 27
+
+// Blocks that run on a multiprocessor at once, which limits registers: the most that do not spill.
+// Before compute capability 8.0 there is room for 1024 threads. Host code, which cuts the tiles,
+// always sees the last pair: elsewhere a launch may be up to a third more than one wave.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+inline constexpr unsigned kRowBlocks = 4, kPlaneBlocks = 8;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 5;
+#else
+inline constexpr unsigned kRowBlocks = 5, kPlaneBlocks = 8;
+#endif
+
+// Bytes of a tile of rows: the more, the fewer barriers; the fewer, the less waits for the last.
+// The prototype, for 80 classes: float32 with the gradient 64 rows (69 us; 128: 74), without it 128
+// (41; 64: 47); bfloat16 256 (45; 128: 48, 64: 53).
+constexpr std::int64_t tile_bytes(std::size_t element_size, bool has_gradient) {
+  return element_size == 4 && has_gradient ? 20480 : 40960;
+}
+// Of these RowMarks has bits; rows of more classes than that go to the general kernels.
+inline constexpr std::int32_t kMaxTileVectors = 4096;
+
+// Where there are too few tiles or shares for all blocks that run at once, they are halved while
+// they are larger than this. Not measured.
+inline constexpr std::int64_t kMinTileRows = 32;
+inline constexpr std::int32_t kMinPlaneChannels = kPlaneVectors;
+
+// What two ops know of their plain logits.
+struct PlainProblem {
+  const LevelView* logits;
+  std::int32_t num_levels;
+  std::int64_t batch, num_classes;
+  bool has_gradient;
+};
+
+// True if the vectors of a level are aligned in every image.
+template <class T, class View>
+bool has_row_vectors(const View& view, std::int64_t batch) {
+  return view.height * view.width == 0 ||
+         (reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0 &&
+          (batch == 1 || view.stride_batch % kVector<T> == 0));
+}
+
+// True if they are in every plane of every image, and the planes hold whole ones.
+template <class T, class View>
+bool has_plane_vectors(const View& view, std::int64_t batch, std::int64_t num_classes) {
+  return has_row_vectors<T>(view, batch) && view.height * view.width % kVector<T> == 0 &&
+         (num_classes == 1 || view.stride_channel % kVector<T> == 0);
+}
+
+struct RowTiling {
+  Tiles tiles;  // of rows
+  unsigned blocks;
+};
+
+// Rows of a tile, in whole vectors; 0 if so many already are more than a tile may have.
+template <class T>
+std::int64_t tile_rows(std::int64_t num_classes, bool has_gradient) {
+  const auto row_bytes = num_classes * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t rows = std::min<std::int64_t>(
+      tile_bytes(sizeof(T), has_gradient) / std::max<std::int64_t>(row_bytes, 1), kRowThreads);
+  const std::int64_t vectors = std::max<std::int64_t>(rows / kVector<T>, 1);
+  return vectors * num_classes <= kMaxTileVectors ? vectors * kVector<T> : 0;
+}
+
+// `rows` as tile_rows() gives them.
+template <class T>
+RowTiling row_tiling(const PlainProblem& problem, std::int64_t rows, std::int64_t multiprocessors) {
+  const std::int64_t blocks = std::min<std::int64_t>(kRowBlocks * multiprocessors, kMaxFocalBlocks);
+  Tiles tiles(problem.logits, problem.num_levels, problem.batch, rows);
+  while (tiles.count() < blocks && rows > kMinTileRows) {
+    rows = rows / 2 / kVector<T> * kVector<T>;
+    tiles = Tiles(problem.logits, problem.num_levels, problem.batch, rows);
+  }
+  return {tiles, blocks_of(tiles.count(), blocks)};
+}
+
+struct PlaneLevel {
+  FastDivisor image_divisor = FastDivisor(1);  // vectors of a plane
+  std::uint32_t items = 0;                     // those of all images
+  std::uint32_t first_piece = 0;               // a piece is what a block takes of a chunk
+  std::int32_t size = 0;                       // locations
+  std::int64_t first_row = 0;
+  bool has_vectors = false;
+};
+
+// A block's share i is chunk i % chunks of piece i / chunks.
+struct PlaneTiling {
+  PlaneLevel level[kMaxLevels];
+  FastDivisor chunk_divisor = FastDivisor(1);
+  std::int32_t num_levels = 0;
+  std::int32_t channels = kPlaneChannels;  // of a chunk
+  std::int64_t rows = 0;                   // locations of an image
+  std::uint32_t count = 0;                 // of shares
+
+  unsigned blocks() const { return blocks_of(count, kMaxFocalBlocks); }
+};
+
+// Returns false where 32-bit arithmetic would overflow. `has_vectors(level)` is true if it is so of
+// every array.
+template <class T, class HasVectors>
+bool make_plane_tiling(const PlainProblem& problem, std::int64_t multiprocessors,
+                       const HasVectors& has_vectors, PlaneTiling* tiling) {
+  tiling->num_levels = problem.num_levels;
+  std::int64_t pieces = 0;
+  for (std::int32_t i = 0; i < problem.num_levels; ++i) {
+    const std::int64_t size = problem.logits[i].height * problem.logits[i].width;
+    const std::int64_t vectors = (size + kVector<T> - 1) / kVector<T>;
+    const std::int64_t items = vectors * problem.batch;
+    if (size > kMaxDividend || items > kMaxDividend) return false;
+    tiling->level[i] = {divisor_of(vectors),
+                        static_cast<std::uint32_t>(items),
+                        static_cast<std::uint32_t>(pieces),
+                        static_cast<std::int32_t>(size),
+                        tiling->rows,
+                        has_vectors(i)};
+    tiling->rows += size;
+    pieces += (items + kFocalThreads - 1) / kFocalThreads;
+  }
+  const auto chunks = [&] {
+    return (problem.num_classes + tiling->channels - 1) / tiling->channels;
+  };
+  while (pieces * chunks() < kPlaneBlocks * multiprocessors &&
+         tiling->channels > kMinPlaneChannels) {
+    tiling->channels /= 2;
+  }
+  if (pieces * chunks() > kMaxDividend) return false;
+  tiling->chunk_divisor = divisor_of(chunks());
+  tiling->count = static_cast<std::uint32_t>(pieces * chunks());
+  return true;
+}
+
+// Calls run_rows(RowTiling) or run_planes(PlaneTiling) where the kernels for plain logits take
+// this layout, else run_general(). `all_arrays` is as for takes_location_major().
+template <class T, class AllArrays, class Rows, class Planes, class General>
+Status dispatch_layout(const PlainProblem& problem, const Context& context,
+                       const AllArrays& all_arrays, const Rows& run_rows, const Planes& run_planes,
+                       const General& run_general) {
+  const auto all_levels = [&](const auto& test) {
+    for (std::int32_t i = 0; i < problem.num_levels; ++i) {
+      if (!all_arrays(i, test)) return false;
+    }
+    return true;
+  };
+  const std::int64_t batch = problem.batch, num_classes = problem.num_classes;
+  if (takes_location_major<T>(problem.num_levels, num_classes, all_arrays)) {
+    const auto aligned = [&](const auto& view) { return has_row_vectors<T>(view, batch); };
+    const std::int64_t rows = tile_rows<T>(num_classes, problem.has_gradient);
+    if (num_classes < kVector<T> || rows == 0 || !all_levels(aligned)) return run_general();
+    return run_rows(row_tiling<T>(problem, rows, count_multiprocessors(context)));
+  }
+  const auto aligned = [&](const auto& view) {
+    return has_plane_vectors<T>(view, batch, num_classes);
+  };
+  const auto has_vectors = [&](std::int32_t level) { return all_arrays(level, aligned); };
+  PlaneTiling tiling;
+  const auto has_planes = [](const auto& view) {
+    return is_class_major(view) && view.stride_channel >= 0 && view.stride_channel <= kMaxDividend;
+  };
+  if (!all_levels(has_planes) ||
+      !make_plane_tiling<T>(problem, count_multiprocessors(context), has_vectors, &tiling)) {
+    return run_general();
+  }
+  return run_planes(tiling);
+}
+
+}  // namespace fcos_ops::cuda::focal
