@@ -33,7 +33,7 @@ def test_a_mean_far_beyond_the_deviation(mean: float, layout: torch.memory_forma
 
 @LAYOUTS
 def test_an_outlier_first(layout: torch.memory_format) -> None:
-    """Differences are taken to the first element: it may be far off."""
+    """An element is the base that differences are taken to: it must not be one that is far off."""
     x = torch.randn(1, 8, 50, 40, dtype=torch.float64)
     x[:, :, 0, 0] = 1e4
     x = x.to(memory_format=layout)

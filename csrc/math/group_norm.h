@@ -23,6 +23,14 @@ FCOS_HD Moments<Real> moments_of_sums(Real base, Real sum, Real sum_of_squares, 
   return {base, offset, squares < Real(0) ? Real(0) : squares};
 }
 
+// A base for moments_of_sums(): the median of three values far apart, so that a single outlier is
+// none, against which the others would lose their digits.
+template <class Real>
+FCOS_HD Real median(Real a, Real b, Real c) {
+  const Real low = a < b ? a : b, high = a < b ? b : a;
+  return c < low ? low : (c > high ? high : c);
+}
+
 // What MergedMoments adds up: of sets, or of other sums from the same base and offset.
 template <class Real>
 struct MomentSums {

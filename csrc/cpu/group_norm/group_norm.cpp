@@ -81,7 +81,10 @@ class GroupNorm {
       const auto rows = rows_of<T>(args_.maps[run.level], run, first);
       Real next_base = group_base;
       for (std::int64_t c = 0; c < piece; ++c) {
-        if ((first + c) % per_group == 0) next_base = math::to_real(rows[0][c]);
+        if ((first + c) % per_group == 0) {
+          next_base = math::median(math::to_real(rows[0][c]), math::to_real(rows[rows.count / 2][c]),
+                                   math::to_real(rows[rows.count - 1][c]));
+        }
         base[c] = next_base;
       }
       run_best<RowMomentsLoop>(rows, static_cast<std::int32_t>(piece), &base[0], &sums[0],

@@ -28,7 +28,7 @@ FCOS_HD void sum_two(std::int32_t count, const Add& add, Real& sum, Real& other)
 struct LineMomentsLoop {
   template <class Real>
   static FCOS_HD math::Moments<Real> run(const Real* __restrict__ x, std::int32_t count) {
-    const Real base = x[0];
+    const Real base = math::median(x[0], x[count / 2], x[count - 1]);
     Real sum, squares;
     const auto add = [&](std::int32_t i, Real& s, Real& t) __attribute__((always_inline)) {
       const Real difference = x[i] - base;
