@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "common/dtypes.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::bindings {
@@ -31,10 +32,7 @@ inline constexpr DTypes kFloating =
     only(DType::kFloat32) | only(DType::kFloat64) | only(DType::kFloat16) | only(DType::kBFloat16);
 inline constexpr DTypes kIntegers = only(DType::kInt32) | only(DType::kInt64);
 
-// The dtype of the maths.
-constexpr DType maths_of(DType dtype) {
-  return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-}
+using math::maths_of;
 
 class Tensor {
  public:

@@ -12,6 +12,7 @@
 
 #include "common/dtypes.h"
 #include "cpu/common/isa.h"
+#include "cpu/common/huge_pages.h"
 #include "cpu/common/levels.h"
 #include "cpu/common/parallel.h"
 #include "cpu/common/sums.h"
@@ -349,6 +350,9 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context&) {
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
+  advise_huge_pages(args.class_gradient, args.num_levels, args.batch, args.num_classes,
+                    args.class_dtype);
+  advise_huge_pages(args.ltrb_gradient, args.num_levels, args.batch, 4, args.ltrb_dtype);
   return args.class_dtype == DType::kFloat64 ? fcos::run_fcos_loss<double>(args, workspace, context)
                                              : fcos::run_fcos_loss<float>(args, workspace, context);
 }

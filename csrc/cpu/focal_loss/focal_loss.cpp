@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "common/dtypes.h"
+#include "cpu/common/huge_pages.h"
 #include "cpu/common/levels.h"
 #include "cpu/common/lines.h"
 #include "cpu/common/parallel.h"
@@ -289,6 +290,11 @@ std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const C
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
+  const auto advise = [&](const MutableLevelView* views, DType dtype) {
+    advise_huge_pages(views, args.num_levels, args.batch, args.num_classes, dtype);
+  };
+  advise(args.losses, math::maths_of(args.dtype));
+  advise(args.gradient, args.gradient_dtype);
   return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.gradient_dtype == args.dtype) {

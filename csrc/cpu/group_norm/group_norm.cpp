@@ -8,6 +8,7 @@
 
 #include "common/dtypes.h"
 #include "common/workspace.h"
+#include "cpu/common/huge_pages.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "cpu/group_norm/channels.h"
@@ -186,6 +187,7 @@ std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&)
 }
 
 Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {
+  advise_huge_pages(args.normalized, args.num_levels, args.batch, args.channels, args.dtype);
   const norm::Plan plan = norm::plan_of(args);
   math::dispatch(math::Floating{}, args.dtype, [&](auto type) {
     using T = typename decltype(type)::type;

@@ -7,6 +7,7 @@
 // second pass writes the gradient. No sum depends on the number of threads.
 #include "common/dtypes.h"
 #include "common/workspace.h"
+#include "cpu/common/huge_pages.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "cpu/group_norm/channels.h"
@@ -215,6 +216,7 @@ std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args
 
 Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspace,
                            const Context& context) {
+  advise_huge_pages(args.grad_maps, args.num_levels, args.batch, args.channels, args.dtype);
   const norm::Plan plan = norm::plan_of(args);
   math::dispatch(math::Floating{}, args.dtype, [&](auto type) {
     using T = typename decltype(type)::type;

@@ -8,6 +8,7 @@
 
 #include "common/dtypes.h"
 #include "cpu/common/boxes.h"
+#include "cpu/common/huge_pages.h"
 #include "cpu/common/parallel.h"
 #include "cpu/drivers.h"
 #include "cpu/iou_loss/iou_loops.h"
@@ -77,6 +78,7 @@ std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
+  advise_huge_pages(args.gradient, args.num_levels, args.batch, 4, args.gradient_dtype);
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
   if (is_double) return iou::run_iou_loss<double>(args, workspace, context);
   return iou::run_iou_loss<float>(args, workspace, context);
