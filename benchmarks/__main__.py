@@ -7,9 +7,7 @@ import importlib
 import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 
 import fcos_ops
-from benchmarks import gpu
+from benchmarks import gpu, reports
 from benchmarks.contenders import torchvision_ops
 from benchmarks.harness import COPY, OURS, Case, Timing, WallClock, check, run, with_copy
 
@@ -38,17 +36,6 @@ OPS = (
 CLOCKS = {"cpu": {"wall": WallClock}, "cuda": {"cold L2": gpu.Cold, "hot L2": gpu.Hot}}
 
 
-def commit() -> str | None:
-    """Of the sources: FCOS_OPS_COMMIT where that is set, for a copy without git's folder."""
-    if stated := os.environ.get("FCOS_OPS_COMMIT"):
-        return stated
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None
-
-
 def machine(gpu_fields: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to judge the figures."""
     names = [
@@ -63,7 +50,7 @@ def machine(gpu_fields: dict[str, Any]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "build_info": fcos_ops.build_info(),
         "torchvision": None if torchvision_ops is None else _version("torchvision"),
-        "commit": commit(),
+        "commit": reports.commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -120,15 +107,6 @@ def show(result: dict[str, Any]) -> None:
         f"    {unit}: {columns}\n   {verdict}",
         flush=True,
     )
-
-
-def write(path: Path, report: dict[str, Any]) -> None:
-    """Writes the JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
-    os.replace(file.name, path)
 
 
 def wanted(case: Case, patterns: list[str] | None) -> bool:
@@ -198,10 +176,10 @@ def main(arguments: list[str] | None = None) -> int:
                 report["failures"].append({"case": name, "error": repr(error)})
                 print(f"{name}: FAILED: {error!r}", flush=True)
             # After every case: a long run that stops leaves what it has.
-            write(options.output, report)
+            reports.write(options.output, report)
     if options.device != "cpu":
         report["machine"]["state_after"] = device.state()
-    write(options.output, report)
+    reports.write(options.output, report)
     print(f"written to {options.output}")
     return bool(report["failures"])
 

@@ -33,7 +33,7 @@ class DeviceClock(abc.ABC):
     host count too."""
 
     def __init__(self, function: Callable[[], Any], capture: bool, calls: int) -> None:
-        graph = captured(function, calls) if capture else None
+        graph = capture_graph(function, calls) if capture else None
         self.captured = graph is not None
         self.calls = calls if graph else 1
         self.launch = graph.replay if graph else function
@@ -75,7 +75,7 @@ class Hot(DeviceClock):
         self.launch()
 
 
-def captured(function: Callable[[], Any], calls: int) -> torch.cuda.CUDAGraph | None:
+def capture_graph(function: Callable[[], Any], calls: int) -> torch.cuda.CUDAGraph | None:
     """A graph of so many calls; None, with a line that says so, where it cannot be captured.
 
     A capture that fails leaves much of torch behind as it was in its middle, and torch.cuda.graph

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _library, _native, _views
+from fcos_ops import _backward, _library, _native, _views
 from fcos_ops._flat_levels import check_levels
 
 _NO_LOSSES = _NO_SCALES = (None,) * 3  # one a head
@@ -212,7 +212,7 @@ def _correct_stored(
     """
     stored = [tensor for head in head_gradients for tensor in head]
     ground_truth, heads, options = inputs[:4], inputs[4:], [*ctx.options, ctx.factor]
-    if _library.may_overwrite_saved(ctx, stored, grad_losses):
+    if _backward.may_overwrite_saved(ctx, stored, grad_losses):
         arguments: tuple[Any, ...] = (*ground_truth, grad_losses, _NO_LOSSES, head_gradients)
         try:
             _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
@@ -238,10 +238,10 @@ class _FcosLoss(torch.autograd.Function):
         if ctx.expects or any(ctx.recompute):
             saved += [*ground_truth, *heads]
         ctx.num_gradients = len(gradients)
-        return (*losses, gradients, _library.save(ctx, heads[0], *saved))
+        return (*losses, gradients, _backward.save(ctx, heads[0], *saved))
 
     @staticmethod
-    @_library.differentiable_once
+    @_backward.differentiable_once
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_losses = grad_outputs[:3]
         _, expected, *saved = ctx.saved_tensors
@@ -254,7 +254,7 @@ class _FcosLoss(torch.autograd.Function):
         if any(head_gradients) and ctx.expects:
             head_gradients = _correct_stored(ctx, head_gradients, stored, expected, inputs)
         elif any(head_gradients):
-            head_gradients = [*_library.scale_stored(ctx, head_gradients, stored)]
+            head_gradients = [*_backward.scale_stored(ctx, head_gradients, stored)]
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         needed = [g is not None for g in late]
         if any(needed):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views
+from fcos_ops import _backward, _checks, _library, _native, _views
 
 
 def stores_gradient(tensor: Tensor, reduction: str) -> bool:
@@ -68,7 +68,7 @@ class LossOp(_library.Op):
             (torch.autograd.Function,),
             {
                 "forward": staticmethod(self._forward),
-                "backward": staticmethod(_library.differentiable_once(self._backward)),
+                "backward": staticmethod(_backward.differentiable_once(self._backward)),
             },
         )
         flags = ", ".join(f"bool {store}" for store in stores)
@@ -144,7 +144,7 @@ class LossOp(_library.Op):
         saved = gradients
         if ctx.needs_input_grad[self._differentiable] != store:
             saved = [*gradients, *arguments[: self._num_tensors]]
-        return loss, gradients, _library.save(ctx, arguments[0], *saved)
+        return loss, gradients, _backward.save(ctx, arguments[0], *saved)
 
     def _backward(self, ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if grad_loss is None:
@@ -163,7 +163,7 @@ class LossOp(_library.Op):
                 # torch casts it to the dtype of its tensor.
                 gradients[i] = stored * self._spread(grad_loss)
             else:
-                gradients[i] = _library.scale_gradient(ctx, stored, grad_loss)
+                gradients[i] = _backward.scale_gradient(ctx, stored, grad_loss)
         return tuple(gradients)
 
 

@@ -61,15 +61,22 @@ def test_planes_that_are_not_aligned(height: int, width: int) -> None:
 
 
 @pytest.mark.every_device
-@pytest.mark.parametrize("channels_first", [False, True], ids=["rows", "planes"])
-def test_many_tiles(channels_first: bool) -> None:
+@pytest.mark.parametrize(
+    ("rows", "classes", "channels_first"),
+    [(6001, 27, False), (11, 65603, True), (16, 65603, True)],
+    ids=["rows", "planes", "aligned planes"],
+)
+def test_many_tiles(rows: int, classes: int, channels_first: bool) -> None:
     """Rows: more tiles than the kernels keep apart in shared memory, for each of the blocks that a
-    simulated GPU runs at once. Planes of a size that aligns no vector. Both end within a vector."""
+    simulated GPU runs at once. Planes: more chunks of 16 channels than the 4096 blocks that have a
+    sum each, so that some take a second one; of a size that aligns no vector, or all. Rows end
+    within a vector, planes within a chunk."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        logits = (torch.randn(6001, 27) * 4).to(dtype)
+        logits = (torch.randn(rows, classes) * 4).to(dtype)
         if channels_first:
             logits = logits.t().contiguous().t()
         labels = make_labels(logits, False)
+        labels[:2] = torch.tensor([0, classes - 1])
         assert_matches_reference(logits, labels)
         with torch.no_grad():
             alone = fcos_ops.sigmoid_focal_loss(logits, labels.int())

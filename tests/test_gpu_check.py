@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as suite
+from scripts import gpu_plan
+from scripts.gpu_plan import Rows, Step
 from tests.inputs.gpu_suite import cases_of_a_gpu
 from tests.repository import REPOSITORY
 
@@ -36,21 +38,22 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_every_constant_is_compared(script: ModuleType) -> None:
+def test_every_constant_is_compared() -> None:
     """A constant that waits for a measurement has a line here, and each line has its constant."""
     sources = [p for p in (REPOSITORY / "csrc").rglob("*") if p.suffix in {".cu", ".cuh", ".h"}]
     found = {name for path in sources for name in MACRO.findall(path.read_text())}
-    assert found == script.AB.keys()
-    for rows in script.AB.values():
+    assert found == gpu_plan.AB.keys()
+    for rows in gpu_plan.AB.values():
         assert set(rows.ops) <= set(suite.OPS) and rows.cases
 
 
-def test_what_is_timed_runs_alone(script: ModuleType, tmp_path: Path) -> None:
-    script.AB = {"ONE": script.Rows(("nms",), ("nms: *",)), "TWO": script.Rows(("calls",), ("*",))}
-    plan = script.stages(tmp_path)
+def test_what_is_timed_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = {"ONE": Rows(("nms",), ("nms: *",)), "TWO": Rows(("calls",), ("*",))}
+    monkeypatch.setattr(gpu_plan, "AB", constants)
+    plan = gpu_plan.stages(tmp_path)
     stages = names(plan)
     assert stages[0] == ["build"]
-    assert {"tests on cuda", *script.TOOLS, "C++ consumer", "A/B build of ONE"} <= set(stages[1])
+    assert {"tests on cuda", *gpu_plan.TOOLS, "C++ consumer", "A/B build of ONE"} <= set(stages[1])
     assert stages[2:] == [
         ["benchmarks"],
         ["A/B rows before"],
@@ -69,11 +72,11 @@ def test_what_is_timed_runs_alone(script: ModuleType, tmp_path: Path) -> None:
     ]
 
 
-def test_the_suite_takes_what_it_is_given(script: ModuleType, tmp_path: Path) -> None:
-    rows = script.Rows(("nms",), ("nms: *", "other"))
+def test_the_suite_takes_what_it_is_given(tmp_path: Path) -> None:
+    rows = Rows(("nms",), ("nms: *", "other"))
     steps = [
-        *script.benchmarks(tmp_path).values(),
-        script.compared("ONE", rows, tmp_path, tmp_path),
+        *gpu_plan.benchmarks(tmp_path).values(),
+        gpu_plan.compared("ONE", rows, tmp_path, tmp_path),
     ]
     for step in steps:
         (command,) = step.commands
@@ -83,35 +86,35 @@ def test_the_suite_takes_what_it_is_given(script: ModuleType, tmp_path: Path) ->
     assert options.cases == ["nms: *", "other"] and options.ops == ["nms"]
 
 
-def test_patterns_name_cases(script: ModuleType) -> None:
+def test_patterns_name_cases() -> None:
     """Of the suite as a GPU has it, at its batch of 16."""
-    ops = {pattern.split(":")[0] for pattern in script.PEERS}
-    tables = [script.Rows(tuple(ops), script.PEERS), *script.AB.values()]
+    ops = {pattern.split(":")[0] for pattern in gpu_plan.PEERS}
+    tables = [Rows(tuple(ops), gpu_plan.PEERS), *gpu_plan.AB.values()]
     for rows in tables:
         cases = [case for op in rows.ops for case in cases_of_a_gpu(op, batch=16)]
         for pattern in rows.cases:
             assert any(suite.wanted(case, [pattern]) for case in cases), pattern
 
 
-def test_only(script: ModuleType, tmp_path: Path) -> None:
-    plan = script.stages(tmp_path)
-    assert names(script.chosen(plan, ["race", "build"])) == [["build"], ["racecheck"]]
-    assert script.chosen(plan, ["nothing"]) == []
-    assert script.chosen(plan, None) == plan
+def test_only(tmp_path: Path) -> None:
+    plan = gpu_plan.stages(tmp_path)
+    assert names(gpu_plan.chosen(plan, ["race", "build"])) == [["build"], ["racecheck"]]
+    assert gpu_plan.chosen(plan, ["nothing"]) == []
+    assert gpu_plan.chosen(plan, None) == plan
 
 
-def test_without_xdist(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
-    step = script.tests()["tests on cuda"]
+def test_without_xdist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_plan.importlib.util, "find_spec", lambda name: None)
+    step = gpu_plan.tests()["tests on cuda"]
     assert "-n" not in step.commands[0] and "pytest-xdist is not installed" in step.note
-    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: object())
-    step = script.tests()["tests on cuda"]
+    monkeypatch.setattr(gpu_plan.importlib.util, "find_spec", lambda name: object())
+    step = gpu_plan.tests()["tests on cuda"]
     assert "-n" in step.commands[0] and not step.note
 
 
 def test_outcomes(script: ModuleType, tmp_path: Path) -> None:
     def outcome(*commands: list[str], limit: int = 60, left: float = 60.0) -> dict[str, Any]:
-        step = script.Step(list(commands), limit, {"GREETING": "hello"})
+        step = Step(list(commands), limit, {"GREETING": "hello"})
         return script.run("a/b step", step, tmp_path, time.perf_counter() + left)
 
     passed = outcome(python("import os; print(os.environ['GREETING'])"))
@@ -120,7 +123,7 @@ def test_outcomes(script: ModuleType, tmp_path: Path) -> None:
     assert (tmp_path / "ab_step.log").read_text() == ""
     assert outcome(["/no/such/program"])["outcome"] == "failed to start"
     assert outcome(python("print(1)"), left=-1.0)["outcome"] == "no time"
-    reason = script.run("x", script.Step("it was not found", 9), tmp_path, 0.0)
+    reason = script.run("x", Step("it was not found", 9), tmp_path, 0.0)
     assert reason == {"step": "x", "outcome": "not run", "reason": "it was not found"}
 
 
@@ -131,7 +134,7 @@ def test_a_step_ends_at_its_limit_with_all_that_it_started(
     child = f"import time; time.sleep(3); open({str(marker)!r}, 'w')"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     start = time.perf_counter()
-    step = script.Step([python(parent)], 1)
+    step = Step([python(parent)], 1)
     result = script.run("slow", step, tmp_path, start + 60)
     assert result["outcome"] == "stopped at its limit"
     time.sleep(max(0.0, start + 4 - time.perf_counter()))
@@ -144,13 +147,13 @@ def test_report(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def plan(output: Path) -> list[dict[str, Any]]:
         good, bad = python("print('fine')"), python("raise SystemExit(1)")
         return [
-            {"build": script.Step([bad if broken else good], 60)},
-            {"one": script.Step([good], 60), "two": script.Step("no tool", 60)},
-            {"three": script.Step([bad], 60)},
+            {"build": Step([bad if broken else good], 60)},
+            {"one": Step([good], 60), "two": Step("no tool", 60)},
+            {"three": Step([bad], 60)},
         ]
 
-    monkeypatch.setattr(script, "stages", plan)
-    monkeypatch.setattr(script, "PYTHON", "/no/such/python")
+    monkeypatch.setattr(gpu_plan, "stages", plan)
+    monkeypatch.setattr(gpu_plan, "PYTHON", "/no/such/python")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("FCOS_OPS_COMMIT", "abc")
     output = tmp_path / "out" / "report.json"
@@ -173,8 +176,9 @@ def test_report(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         script.main(["--only", "nothing"])
 
 
-def test_comparison(script: ModuleType, tmp_path: Path) -> None:
-    script.AB = {"ONE": script.Rows(("nms",), ("*",)), "LOST": script.Rows(("nms",), ("*",))}
+def test_comparison(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = {"ONE": Rows(("nms",), ("*",)), "LOST": Rows(("nms",), ("*",))}
+    monkeypatch.setattr(gpu_plan, "AB", constants)
     for name, microseconds in (("before", 20.0), ("after", 22.0), ("ONE", 10.0)):
         row = {"op": "op", "case": "case", "clock": "hot L2"}
         row["timings"] = {"fcos_ops": {"median": microseconds * 1e-6}}  # type: ignore[assignment]

@@ -1,6 +1,7 @@
 #include "bindings/arguments.h"
 
 #include <algorithm>
+#include <array>
 
 namespace fcos_ops::bindings {
 namespace {

@@ -3,6 +3,7 @@
 #include "bindings/arguments.h"
 
 namespace fcos_ops::bindings {
+
 std::size_t bound_centerness_target(Arguments& in) {
   CenternessTargetArgs args;
   LevelView view;

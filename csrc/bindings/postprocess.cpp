@@ -1,5 +1,7 @@
 #include "fcos_ops/postprocess.h"
 
+#include <array>
+
 #include "bindings/arguments.h"
 #include "bindings/words.h"
 

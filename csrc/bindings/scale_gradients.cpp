@@ -1,5 +1,7 @@
 #include "fcos_ops/scale_gradients.h"
 
+#include <array>
+
 #include "bindings/arguments.h"
 
 namespace fcos_ops::bindings {

@@ -13,7 +13,7 @@
 namespace fcos_ops::cpu {
 namespace {
 
-constexpr std::int64_t kChunk = 16384;  // elements of a dense gradient that a thread takes at once
+constexpr std::int64_t kBand = 16384;  // elements of a dense gradient that a thread takes at once
 
 constexpr std::int64_t kRun = 512;  // values of a half type that are converted at once
 
@@ -64,8 +64,8 @@ void scale(const ScaledGradient& gradient, std::int32_t num_threads) {
   const std::int64_t size = gradient.batch * gradient.channels * view.height * view.width;
   if (factor == Real(1) || size == 0) return;
   if (is_dense(view, gradient.batch, gradient.channels)) {
-    parallel_for((size + kChunk - 1) / kChunk, num_threads, [&](std::int64_t i) {
-      const std::int64_t first = i * kChunk, count = std::min(kChunk, size - first);
+    parallel_for((size + kBand - 1) / kBand, num_threads, [&](std::int64_t i) {
+      const std::int64_t first = i * kBand, count = std::min(kBand, size - first);
       scale_line<T>({static_cast<T*>(view.data) + first, 1}, count, factor);
     });
     return;

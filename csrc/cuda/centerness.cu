@@ -143,7 +143,7 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
   const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
-  return block_sums_size(tiles.count());
+  return BlockSumsWorkspace(nullptr, tiles.count()).size;
 }
 
 Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,

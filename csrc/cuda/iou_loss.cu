@@ -208,7 +208,7 @@ Status run_pairs(const IouLossArgs& args, Workspace workspace, const Context& co
 std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
   if (are_few(args)) return 0;
   const std::int64_t tiles = Tiles(args.pred, args.num_levels, args.batch, kThreads).count();
-  return block_sums_size(std::min(tiles, kMaxPartials));
+  return BlockSumsWorkspace(nullptr, std::min(tiles, kMaxPartials)).size;
 }
 
 Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {

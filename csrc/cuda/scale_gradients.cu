@@ -1,11 +1,11 @@
 // Stored gradients times the derivatives by their losses on a GPU, in place.
 //
 // One launch takes all gradients of a call. Usually every factor is 1, and then all that happens is
-// that the blocks start, read the factors and leave: two blocks for each of 132 SMs, which
+// that the blocks start, read the factors and leave: two blocks for each multiprocessor, which
 // should keep the memory busy (not measured) where a factor is another. Then a block takes tiles of
 // 16 KiB.
 // Where a gradient is one dense block of memory, in whatever order, a thread has four accesses of
-// 16 bytes in flight, 32 KiB an SM; else it takes an element at a time.
+// 16 bytes in flight, 32 KiB a multiprocessor; else it takes an element at a time.
 #include <algorithm>
 
 #include "common/dense.h"
@@ -18,8 +18,8 @@ namespace fcos_ops::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr std::int64_t kBlocks = 264;  // beyond, a block takes several tiles
-constexpr int kInFlight = 4;           // vectors of a thread; 2 with 528 blocks is as much an SM
+constexpr unsigned kBlocks = 2;  // for each multiprocessor; beyond, a block takes several tiles
+constexpr int kInFlight = 4;     // vectors of a thread; 2, with 4 blocks, is as much in flight
 constexpr int kTileVectors = kThreads * kInFlight;
 
 template <class T>
@@ -89,7 +89,8 @@ __device__ __forceinline__ void scale_elements(const Gradient& gradient, std::in
 }
 
 template <class Real, int kCapacity>
-__global__ void __launch_bounds__(kThreads, 2) scale_gradients_kernel(Gradients<kCapacity> all) {
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    scale_gradients_kernel(Gradients<kCapacity> all) {
   constexpr bool kIsOne = kCapacity == 1;  // so that no index makes a copy of the argument
   bool has_work = false;
   for (std::int32_t i = 0; i < (kIsOne ? 1 : all.num_scales); ++i) {
@@ -144,11 +145,12 @@ Status run(const ScaleGradientsArgs& args, const Context& context) {
     const std::int64_t locations = scaled.view.height * scaled.view.width;
     if (scaled.batch * scaled.channels * locations > 0) append(scaled, all);
   }
+  const std::int64_t blocks = kBlocks * count_multiprocessors(context);
   const bool is_double = all.count > 0 && all.gradient[0].dtype == DType::kFloat64;
   return launch("scale_gradients_kernel",
                 is_double ? scale_gradients_kernel<double, kCapacity>
                           : scale_gradients_kernel<float, kCapacity>,
-                static_cast<unsigned>(std::min(all.tiles, kBlocks)), kThreads, context, all);
+                static_cast<unsigned>(std::min(all.tiles, blocks)), kThreads, context, all);
 }
 
 }  // namespace

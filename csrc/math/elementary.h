@@ -135,6 +135,15 @@ FCOS_HD float multiply_add_in_loss(float a, float b, float c) {
 }
 FCOS_HD double multiply_add_in_loss(double a, double b, double c) { return a * b + c; }
 
+// a * b, computed once also where its negative is used too, for which nvcc would multiply again.
+FCOS_HD float multiply_in_loss(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
 FCOS_HD float reciprocal_in_loss(float x) {
 #if defined(__CUDA_ARCH__)
   return __fdividef(1.0f, x);

@@ -1,6 +1,8 @@
 // Sigmoid focal loss of one logit, with its derivative, from one exp, one log1p and one division.
 #pragma once
 
+#include <cmath>
+
 #include "math/elementary.h"
 
 namespace fcos_ops::math {

@@ -68,6 +68,12 @@ FCOS_HD Real match_cost(Box<Real> box, const MatchLevel<Real>& level) {
   return eligible ? cost : kInfinity<Real>;
 }
 
+// The centre of a box along one axis.
+template <class Real>
+FCOS_HD Real box_center(Real low, Real high) {
+  return (low + high) * Real(0.5);
+}
+
 template <class Real>
 FCOS_HD bool in_center(Real x, Real center, const MatchLevel<Real>& level) {
   return level.chebyshev ? absolute(x - center) < level.radius
@@ -83,8 +89,8 @@ FCOS_HD bool matches(Real x, Real y, Box<Real> box, const MatchLevel<Real>& leve
   const bool inside = (s.left > 0) & (s.top > 0) & (s.right > 0) & (s.bottom > 0);
   const bool in_range = level.inclusive ? (level.lower <= farthest) & (farthest <= level.upper)
                                         : (level.lower < farthest) & (farthest < level.upper);
-  return inside & in_range & in_center(x, (box.x1 + box.x2) * Real(0.5), level) &
-         in_center(y, (box.y1 + box.y2) * Real(0.5), level);
+  return inside & in_range & in_center(x, box_center(box.x1, box.x2), level) &
+         in_center(y, box_center(box.y1, box.y2), level);
 }
 
 // ------------------------------------------------------------------------- cells worth looking at
@@ -99,6 +105,20 @@ struct CellRectangle {
 // Bounds below are widened by this share of their terms: more than all roundings can add up to.
 template <class Real>
 inline constexpr Real kSlack = 16 * std::numeric_limits<Real>::epsilon();
+
+// No matching location is farther from the centre of a box along an axis.
+template <class Real>
+FCOS_HD Real widened_radius(const MatchLevel<Real>& level, Real center) {
+  constexpr Real slack = kSlack<Real>;
+  return (1 + slack) * level.radius + slack * absolute(center);
+}
+
+// No matching location has a side beyond that. It is more than the range's upper end, also of one
+// that is so small that the product rounds to it.
+template <class Real>
+FCOS_HD Real widened_reach(const MatchLevel<Real>& level) {
+  return (1 + kSlack<Real>)*level.upper + kSmallestNormal<Real>;
+}
 
 // False only if no location can match, going by the box's longer side.
 template <class Real>
@@ -118,9 +138,9 @@ FCOS_HD CellInterval candidate_interval(Real low, Real high, const MatchLevel<Re
                                         Real stride, CellInterval bounds) {
   constexpr Real kLargest = 2147483520;  // below 2^31 in float and double
   constexpr Real slack = kSlack<Real>;
-  const Real reach = (1 + slack) * level.upper;  // no matching location has a side beyond that
-  const Real center = (low + high) * Real(0.5);
-  const Real radius = (1 + slack) * level.radius + slack * absolute(center);
+  const Real reach = widened_reach(level);
+  const Real center = box_center(low, high);
+  const Real radius = widened_radius(level, center);
   Real from = max_or_second(center - radius, max_or_second(high - reach, low));
   Real to = min_or_second(center + radius, min_or_second(low + reach, high));
   const Real inverse_stride = Real(1) / stride;

@@ -26,11 +26,6 @@ struct AxisMatch {
   Real farthest;  // distance to one of the two sides
 };
 
-template <class Real>
-FCOS_HD Real box_center(Real low, Real high) {
-  return (low + high) * Real(0.5);
-}
-
 // The side of a box of finite coordinates along one axis. The centre square is cut exactly where it
 // is clipped to the box, else with slack: then `match_axis` tests it. A NaN bound matches nothing
 // where it comes of the centre, as a centre that is not finite matches nothing.
@@ -38,10 +33,8 @@ template <class Real>
 FCOS_HD BoxAxis<Real> box_axis(Real low, Real high, const MatchLevel<Real>& level) {
   constexpr Real slack = kSlack<Real>;
   const Real center = box_center(low, high);
-  const Real radius =
-      level.chebyshev ? (1 + slack) * level.radius + slack * absolute(center) : level.radius;
-  // More than the range's upper end, also of one that is so small that the product rounds to it.
-  const Real reach = (1 + slack) * level.upper + kSmallestNormal<Real>;
+  const Real radius = level.chebyshev ? widened_radius(level, center) : level.radius;
+  const Real reach = widened_reach(level);
   const Real from =
       max_or_second(high - reach - slack * absolute(high), max_or_second(low, center - radius));
   const Real to =

@@ -1,6 +1,8 @@
 // Target assignment: checks, then the driver of the device.
 #include "fcos_ops/assign_targets.h"
 
+#include <limits>
+
 #include "ops/op.h"
 
 namespace fcos_ops {

@@ -1,6 +1,7 @@
 // The whole FCOS loss: checks, then the driver of the device.
 #include "fcos_ops/fcos_loss.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "ops/op.h"

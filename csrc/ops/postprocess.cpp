@@ -1,6 +1,8 @@
 // Post-processing: checks, then the driver of the device.
 #include "fcos_ops/postprocess.h"
 
+#include <algorithm>
+
 #include "ops/op.h"
 
 namespace fcos_ops {

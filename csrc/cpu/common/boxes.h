@@ -1,6 +1,8 @@
 // Boxes, or distances to four sides, transposed: an array a coordinate, in the type of the maths.
 #pragma once
 
+#include <type_traits>
+
 #include "common/dtypes.h"
 #include "cpu/common/isa.h"
 #include "cpu/common/levels.h"

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "common/dtypes.h"
 #include "cpu/common/huge_pages.h"

@@ -4,6 +4,7 @@
 // its own class, so the work ends as soon as max_detections are found.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 

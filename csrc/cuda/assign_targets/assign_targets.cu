@@ -59,6 +59,8 @@ __global__ void __launch_bounds__(kAssignThreads, kResidentBlocks<Real>)
   const std::int64_t offset = math::read_integer(args.offsets, args.offset_dtype, image);
   const std::int64_t next_offset = math::read_integer(args.offsets, args.offset_dtype, image + 1);
 
+  // Unrolled, the comparisons do not wait for each other; but pyramids hardly ever have more than 8
+  // levels, so every eighth level asks whether there is any use in the next.
   std::int32_t index = 0;
 #pragma unroll
   for (std::int32_t i = 1; i < kMaxLevels; ++i) {
@@ -108,17 +110,17 @@ __global__ void __launch_bounds__(kCountThreads)
   add_counts<Real, kCountThreads>(partials, tiles, args);
 }
 
-struct Scratch {
-  Counts* partials;
-  std::uint32_t* arrivals;
-  std::size_t size;
-
-  Scratch(void* memory, const AssignTargetsArgs& args) {
-    DeviceArena arena(memory);
-    partials = arena.take<Counts>(most_tiles(args) * args.batch);
-    arrivals = kLastBlockCounts ? arena.take<std::uint32_t>(1) : nullptr;
-    size = arena.size();
+struct AssignWorkspace {
+  AssignWorkspace(void* memory, const AssignTargetsArgs& args) {
+    DeviceArena arrays(memory);
+    partials = arrays.take<Counts>(most_tiles(args) * args.batch);
+    if (kLastBlockCounts) arrivals = arrays.take<std::uint32_t>(1);
+    size = arrays.size();
   }
+
+  Counts* partials;
+  std::uint32_t* arrivals = nullptr;
+  std::size_t size;
 };
 
 template <class Real>
@@ -128,22 +130,21 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
       make_pyramid<Real>(args, choose_tiling(args, count_multiprocessors(context)));
   const std::int64_t blocks = pyramid.tiles * args.batch;
   if (blocks > kMaxBlocks) return too_large("assign_targets: too many locations");
-  const Scratch scratch(workspace.data, args);
+  const AssignWorkspace memory(workspace.data, args);
   const bool wants_counts = args.num_pos || args.centerness_sum || args.counts || args.image_counts;
-  auto* const arrivals = wants_counts && blocks > 0 ? scratch.arrivals : nullptr;
+  auto* const arrivals = wants_counts && blocks > 0 ? memory.arrivals : nullptr;
   Status status;
   if (arrivals != nullptr) {
     status = fill_zero("assign_targets: arrivals", arrivals, sizeof(*arrivals), context);
   }
   if (status.ok() && blocks > 0) {
-    status =
-        launch("assign_targets_match_kernel", assign_targets_match_kernel<Real>,
-               static_cast<unsigned>(blocks), kAssignThreads, context, pyramid, args,
-               FastDivisor(static_cast<std::uint32_t>(args.batch)), scratch.partials, arrivals);
+    status = launch("assign_targets_match_kernel", assign_targets_match_kernel<Real>,
+                    static_cast<unsigned>(blocks), kAssignThreads, context, pyramid, args,
+                    FastDivisor(static_cast<std::uint32_t>(args.batch)), memory.partials, arrivals);
   }
   if (!status.ok() || !wants_counts || arrivals != nullptr) return status;
   return launch("assign_targets_count_kernel", assign_targets_count_kernel<Real>, 1, kCountThreads,
-                context, static_cast<const Counts*>(scratch.partials), pyramid.tiles, args);
+                context, static_cast<const Counts*>(memory.partials), pyramid.tiles, args);
 }
 
 }  // namespace
@@ -152,7 +153,7 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
 namespace fcos_ops::cuda {
 
 std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
-  return assignment::Scratch(nullptr, args).size;
+  return assignment::AssignWorkspace(nullptr, args).size;
 }
 
 Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {

@@ -81,7 +81,7 @@ __device__ __forceinline__ std::int32_t find_candidates(const AssignTargetsArgs&
     total += candidates.count[i];
   }
   if (is_candidate) candidates.list[slot] = mine;
-  __syncthreads();
+  __syncthreads();  // the list is there
   return total;
 }
 

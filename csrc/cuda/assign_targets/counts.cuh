@@ -16,7 +16,8 @@ struct CountsOfWarps {
   Counts warp[kThreads / kWarp];
 };
 
-// The sum over the threads of a block, in thread 0.
+// The sum over the threads of a block, in thread 0. Another call needs a barrier in front, as
+// thread 0 may still read.
 template <unsigned kThreads>
 __device__ __forceinline__ Counts block_sum_of_counts(Counts counts) {
   auto& shared = block_shared<CountsOfWarps<kThreads>>();
@@ -25,7 +26,7 @@ __device__ __forceinline__ Counts block_sum_of_counts(Counts counts) {
     counts.centerness = warp_sum(counts.centerness);
   }
   if (threadIdx.x % kWarp == 0) shared.warp[threadIdx.x / kWarp] = counts;
-  __syncthreads();
+  __syncthreads();  // the counts of all warps are there
   if (threadIdx.x == 0) {
     for (unsigned warp = 1; warp < kThreads / kWarp; ++warp) {
       counts.positives += shared.warp[warp].positives;

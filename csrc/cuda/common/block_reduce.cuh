@@ -30,7 +30,7 @@ __device__ __forceinline__ T block_sum(T value) {
   auto& shared = block_shared<WarpSums<T, kThreads, kSlot>>();
   value = warp_sum(value);
   if (threadIdx.x % kWarp == 0) shared.sum[threadIdx.x / kWarp] = value;
-  __syncthreads();
+  __syncthreads();  // the sums of all warps are there
   if (threadIdx.x == 0) {
     for (unsigned warp = 1; warp < kThreads / kWarp; ++warp) value += shared.sum[warp];
   }

@@ -2,6 +2,7 @@
 // sums, which a second launch adds.
 #pragma once
 
+#include "common/workspace.h"
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/last_block.cuh"
 
@@ -21,12 +22,20 @@ struct BlockSums {
   Real* total;              // null where nobody asks
 };
 
-// Bytes of workspace.
-inline std::size_t block_sums_size(std::int64_t blocks) {
-  if (blocks <= 1) return 0;
-  return static_cast<std::size_t>(blocks) * sizeof(double) +
-         (kLastBlockAdds ? sizeof(std::uint32_t) : 0);
-}
+// What so many blocks need of a workspace: a single one nothing.
+struct BlockSumsWorkspace {
+  BlockSumsWorkspace(void* memory, std::int64_t blocks) {
+    if (blocks <= 1) return;
+    DeviceArena arrays(memory);
+    partials = arrays.take<double>(blocks);
+    if (kLastBlockAdds) arrivals = arrays.take<std::uint32_t>(1);
+    size = arrays.size();
+  }
+
+  double* partials = nullptr;
+  std::uint32_t* arrivals = nullptr;
+  std::size_t size = 0;
+};
 
 // `sum`: a thread's, added within the block in its own type. All threads of every block call it
 // once, at the end.
@@ -51,9 +60,8 @@ template <class Real, class... Parameters, class... Arguments>
 Status launch_with_total(const char* name, const char* finish, void (*kernel)(Parameters...),
                          std::int64_t blocks, unsigned threads, const Context& context,
                          Workspace workspace, void* total, const Arguments&... arguments) {
-  auto* const partials = static_cast<double*>(workspace.data);
-  const BlockSums<Real> sums = {partials, reinterpret_cast<std::uint32_t*>(partials + blocks),
-                                static_cast<Real*>(total)};
+  const BlockSumsWorkspace memory(workspace.data, blocks);
+  const BlockSums<Real> sums = {memory.partials, memory.arrivals, static_cast<Real*>(total)};
   const bool are_several = total != nullptr && blocks > 1;
   if (kLastBlockAdds && are_several) {
     const Status status = fill_zero(finish, sums.arrivals, sizeof(*sums.arrivals), context);
@@ -64,7 +72,7 @@ Status launch_with_total(const char* name, const char* finish, void (*kernel)(Pa
   const bool is_written = total == nullptr || blocks == 1 || (kLastBlockAdds && are_several);
   if (!status.ok() || is_written) return status;
   return launch(finish, finish_sum_kernel<Real>, 1, kFinishThreads, context,
-                static_cast<const double*>(partials), blocks, sums.total);
+                static_cast<const double*>(memory.partials), blocks, sums.total);
 }
 
 }  // namespace fcos_ops::cuda

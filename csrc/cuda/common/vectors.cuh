@@ -2,6 +2,8 @@
 // four elements of any stride, such as a box.
 #pragma once
 
+#include <type_traits>
+
 #include "common/dtypes.h"
 #include "cuda/common/runtime.cuh"
 

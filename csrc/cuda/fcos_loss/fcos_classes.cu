@@ -1,6 +1,9 @@
 // The classification part of the whole FCOS loss on a GPU, the second of its launches: focal loss
 // as in focal_loss.cu, in the same four ways, but a row's label is found through the box that it
 // matches, and images may have normalizers of their own. It is compiled as focal_loss.cu is.
+#include <algorithm>
+#include <type_traits>
+
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/common/last_block.cuh"
 #include "cuda/fcos_loss/fcos_classes.h"
@@ -17,8 +20,9 @@ namespace {
 using math::Gamma;
 static_assert(kMaxClassBlocks == focal::kMaxFocalBlocks);
 
-// The blocks of a launch that usually has nothing to do: about as many as run at once.
-constexpr unsigned kFewBlocks = 528;
+// Blocks for each multiprocessor, of a launch that usually has nothing to do: about as many as run
+// at once.
+constexpr std::int64_t kFewBlocks = 4;
 
 // What a class kernel takes beside the arguments of focal loss.
 template <class Real>
@@ -179,14 +183,16 @@ struct ClassLaunch {
   Status start(const char* name,
                void (*kernel)(Tiling, focal::FocalArguments<Real>, ClassArguments<Real>),
                unsigned blocks, unsigned threads, const Tiling& tiling) const {
-    if (args.only_unexpected) blocks = std::min(blocks, kFewBlocks);
+    if (args.only_unexpected) {
+      blocks = focal::blocks_of(blocks, kFewBlocks * count_multiprocessors(context));
+    }
     if (args.sums != nullptr) blocks = std::max(blocks, 1u);  // one is the last
     return launch(name, kernel, blocks, threads, context, tiling, classes, args);
   }
 };
 
 template <class T, Gamma kGamma>
-Status run_general(const FcosLossArgs& args, const focal::PlainProblem& problem,
+Status run_general(const FcosLossArgs& args, const focal::LogitsProblem& problem,
                    const ClassLaunch<math::Real<T>>& launch) {
   const bool location_major = focal::takes_location_major<T>(
       problem.num_levels, args.num_classes,
@@ -216,8 +222,8 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
        location_blocks,
        args.only_unexpected},
       context};
-  const focal::PlainProblem problem = {args.class_logits, wanted ? args.num_levels : 0, args.batch,
-                                       args.num_classes, has_gradient};
+  const focal::LogitsProblem problem = {args.class_logits, wanted ? args.num_levels : 0, args.batch,
+                                        args.num_classes, has_gradient};
   if (args.gamma != 2.0) return run_general<T, Gamma::kAny>(args, problem, launch);
   const auto run_any = [&] { return run_general<T, Gamma::kTwo>(args, problem, launch); };
   if constexpr (std::is_same_v<Real, double>) {

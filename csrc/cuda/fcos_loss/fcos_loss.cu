@@ -9,6 +9,8 @@
 // This file is compiled without contraction and with IEEE division, but flushes subnormals: box
 // targets are rounded as assign_targets rounds them (but for distances below 1.2e-38), and
 // identical boxes cancel exactly.
+#include <algorithm>
+
 #include "cuda/common/block_reduce.cuh"
 #include "cuda/drivers.h"
 #include "cuda/fcos_loss/box_and_centerness.cuh"
@@ -20,8 +22,8 @@ namespace fcos_ops::cuda::fcos {
 namespace {
 
 constexpr std::int64_t kLocations = 2 * focal::kFocalThreads;  // of a tile; 128, 512: not measured
-// The blocks of a launch that usually has nothing to do.
-constexpr std::int64_t kFewLocationBlocks = 132;
+// Blocks for each multiprocessor, of a launch that usually has nothing to do.
+constexpr std::int64_t kFewLocationBlocks = 1;
 
 // Resident blocks per SM: the most that do not spill.
 template <class Real>
@@ -90,8 +92,10 @@ Status run_locations(const FcosLossArgs& args, LossSums* sums, const Context& co
   const auto arguments = location_arguments<Real>(args);
   const bool wanted = arguments.wants_ltrb || arguments.wants_centerness;
   const Tiles tiles(args.class_logits, wanted ? args.num_levels : 0, args.batch, kLocations);
-  *blocks = focal::blocks_of(tiles.count(),
-                             args.only_unexpected ? kFewLocationBlocks : kMaxLocationBlocks);
+  *blocks = focal::blocks_of(tiles.count(), kMaxLocationBlocks);
+  if (args.only_unexpected) {
+    *blocks = focal::blocks_of(*blocks, kFewLocationBlocks * count_multiprocessors(context));
+  }
   if (sums != nullptr) *blocks = std::max(*blocks, 1u);  // sets the counter
   return launch("fcos_loss_locations_kernel", fcos_loss_locations_kernel<Real>, *blocks,
                 focal::kFocalThreads, context, tiles, arguments, args.only_unexpected, sums);

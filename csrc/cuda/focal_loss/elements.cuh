@@ -2,6 +2,8 @@
 // loss.
 #pragma once
 
+#include <type_traits>
+
 #include "common/dtypes.h"
 #include "cuda/common/fast_divisor.h"
 #include "cuda/common/tiles.h"

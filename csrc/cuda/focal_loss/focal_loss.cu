@@ -12,6 +12,8 @@
 // Logits are read once and gradients written once: 4 bytes a logit of bfloat16. In the time that
 // takes, the schedulers of an H200 start about 25 instructions a logit, so instructions are what
 // counts.
+#include <type_traits>
+
 #include "cuda/common/block_sums.cuh"
 #include "cuda/drivers.h"
 #include "cuda/focal_loss/class_major.cuh"
@@ -209,7 +211,7 @@ Status run(const Call& call) {
 namespace fcos_ops::cuda {
 
 std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) {
-  return block_sums_size(focal::kMaxFocalBlocks);
+  return BlockSumsWorkspace(nullptr, focal::kMaxFocalBlocks).size;
 }
 
 Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {

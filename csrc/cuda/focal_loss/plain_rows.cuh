@@ -49,7 +49,7 @@ class PlainRows {
     Vector<T> of[kRowVectors];
   };
   // Where the thread's next vector of a tile is, and how many the tile has from there on.
-  struct Cursor {
+  struct Position {
     const T* logits;
     std::int32_t left;
   };
@@ -70,8 +70,8 @@ class PlainRows {
     }
     __syncthreads();  // all is clear before a bit is set, and the first tiles are known
     auto stored_label = stored_label_of(marks.tile[0]);
-    Cursor cursor = cursor_of(marks.tile[0]);
-    Vectors next = load(cursor);
+    Position position = first_position(marks.tile[0]);
+    Vectors next = load(position);
     double total = 0;
     for (unsigned slot = 0; marks.tile[slot].rows > 0; index += gridDim.x) {
       const RowTile<T>& tile = marks.tile[slot];
@@ -88,7 +88,7 @@ class PlainRows {
             tile_at(index + 2 * std::int64_t{gridDim.x}, factors_of);
       }
       stored_label = stored_label_of(marks.tile[next_slot]);
-      const float twice_sum = negatives(slot, next_slot, &cursor, &next);
+      const float twice_sum = negatives(slot, next_slot, &position, &next);
       total += static_cast<double>(0.5f * tile.factors.negative * twice_sum);
       __syncthreads();  // a positive's gradient is written after that of its vector
       total += patch(tile, marks.label[slot]);
@@ -141,17 +141,17 @@ class PlainRows {
     }
   }
 
-  __device__ __forceinline__ Cursor cursor_of(const RowTile<T>& tile) const {
+  __device__ __forceinline__ Position first_position(const RowTile<T>& tile) const {
     return {tile.logits + thread_ * kCount, tile.vectors - thread_};
   }
 
   // The thread's next vectors, as many as there are; the others are not set.
-  __device__ __forceinline__ Vectors load(const Cursor& cursor) const {
+  __device__ __forceinline__ Vectors load(const Position& position) const {
     Vectors vectors;
 #pragma unroll
     for (std::int32_t i = 0; i < kRowVectors; ++i) {
-      if (i * kStride < cursor.left) {
-        vectors.of[i] = load_read_only(cursor.logits + i * kStride * kCount);
+      if (i * kStride < position.left) {
+        vectors.of[i] = load_read_only(position.logits + i * kStride * kCount);
       }
     }
     return vectors;
@@ -159,7 +159,7 @@ class PlainRows {
 
   // Writes the gradients of the thread's vectors of a tile as if all were negative; returns twice
   // the sum of their losses. `next` has its first vectors, and at the end those of the next tile.
-  __device__ __forceinline__ float negatives(unsigned slot, unsigned next_slot, Cursor* cursor,
+  __device__ __forceinline__ float negatives(unsigned slot, unsigned next_slot, Position* position,
                                              Vectors* next) const {
     const auto& marks = block_shared<RowMarks<T>>();
     const FocalFactors<float>& factors = marks.tile[slot].factors;
@@ -170,11 +170,11 @@ class PlainRows {
     bool ends;
     do {
       Vectors vectors = *next;
-      const std::int32_t left = cursor->left;
+      const std::int32_t left = position->left;
       ends = left <= kStep;
-      *cursor = ends ? cursor_of(marks.tile[next_slot])
-                     : Cursor{cursor->logits + kStep * kCount, left - kStep};
-      *next = load(*cursor);
+      *position = ends ? first_position(marks.tile[next_slot])
+                       : Position{position->logits + kStep * kCount, left - kStep};
+      *next = load(*position);
       twice_sum += left > kStep - kStride
                        ? process<true>(slot, left, special, grad_factor, gradient, &vectors)
                        : process<false>(slot, left, special, grad_factor, gradient, &vectors);

@@ -34,13 +34,13 @@ constexpr std::int64_t tile_bytes(std::size_t element_size, bool has_gradient) {
 // Of these RowMarks has bits; rows of more classes than that go to the general kernels.
 inline constexpr std::int32_t kMaxTileVectors = 4096;
 
-// Where there are too few tiles or shares for all blocks that run at once, they are halved while
-// they are larger than this. Not measured.
+// Where there are too few tiles or shares for all blocks that run at once, they are halved, but
+// not below this. Not measured.
 inline constexpr std::int64_t kMinTileRows = 32;
 inline constexpr std::int32_t kMinPlaneChannels = kPlaneVectors;
 
-// What two ops know of their plain logits.
-struct PlainProblem {
+// What two ops know of their class logits.
+struct LogitsProblem {
   const LevelView* logits;
   std::int32_t num_levels;
   std::int64_t batch, num_classes;
@@ -77,13 +77,24 @@ std::int64_t tile_rows(std::int64_t num_classes, bool has_gradient) {
   return vectors * num_classes <= kMaxTileVectors ? vectors * kVector<T> : 0;
 }
 
+// Half of `rows`, in whole vectors, but not below kMinTileRows.
+template <class T>
+constexpr std::int64_t halved_rows(std::int64_t rows) {
+  static_assert(kMinTileRows % kVector<T> == 0);
+  return std::max(rows / 2 / kVector<T> * kVector<T>, kMinTileRows);
+}
+static_assert(halved_rows<float>(128) == 64 && halved_rows<float>(72) == 36);
+static_assert(halved_rows<float>(56) == kMinTileRows);  // of 91 classes, with the gradient
+static_assert(halved_rows<math::Half>(56) == kMinTileRows);
+
 // `rows` as tile_rows() gives them.
 template <class T>
-RowTiling row_tiling(const PlainProblem& problem, std::int64_t rows, std::int64_t multiprocessors) {
+RowTiling row_tiling(const LogitsProblem& problem, std::int64_t rows,
+                     std::int64_t multiprocessors) {
   const std::int64_t blocks = std::min<std::int64_t>(kRowBlocks * multiprocessors, kMaxFocalBlocks);
   Tiles tiles(problem.logits, problem.num_levels, problem.batch, rows);
   while (tiles.count() < blocks && rows > kMinTileRows) {
-    rows = rows / 2 / kVector<T> * kVector<T>;
+    rows = halved_rows<T>(rows);
     tiles = Tiles(problem.logits, problem.num_levels, problem.batch, rows);
   }
   return {tiles, blocks_of(tiles.count(), blocks)};
@@ -113,7 +124,7 @@ struct PlaneTiling {
 // Returns false where 32-bit arithmetic would overflow. `has_vectors(level)` is true if it is so of
 // every array.
 template <class T, class HasVectors>
-bool make_plane_tiling(const PlainProblem& problem, std::int64_t multiprocessors,
+bool make_plane_tiling(const LogitsProblem& problem, std::int64_t multiprocessors,
                        const HasVectors& has_vectors, PlaneTiling* tiling) {
   tiling->num_levels = problem.num_levels;
   std::int64_t pieces = 0;
@@ -147,7 +158,7 @@ bool make_plane_tiling(const PlainProblem& problem, std::int64_t multiprocessors
 // Calls run_rows(RowTiling) or run_planes(PlaneTiling) where the kernels for plain logits take
 // this layout, else run_general(). `all_arrays` is as for takes_location_major().
 template <class T, class AllArrays, class Rows, class Planes, class General>
-Status dispatch_layout(const PlainProblem& problem, const Context& context,
+Status dispatch_layout(const LogitsProblem& problem, const Context& context,
                        const AllArrays& all_arrays, const Rows& run_rows, const Planes& run_planes,
                        const General& run_general) {
   const auto all_levels = [&](const auto& test) {

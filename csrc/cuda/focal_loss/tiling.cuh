@@ -56,7 +56,7 @@ inline FastDivisor divisor_of(std::int64_t number) {
   return FastDivisor(static_cast<std::uint32_t>(std::max<std::int64_t>(number, 1)));
 }
 
-// A block a tile, but not more than there is room for sums.
+// A block a tile, but no more than `most`.
 inline unsigned blocks_of(std::int64_t tiles, std::int64_t most) {
   return static_cast<unsigned>(std::min(tiles, most));
 }

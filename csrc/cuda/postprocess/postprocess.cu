@@ -13,6 +13,8 @@
 // Candidates lie in buffers of fixed capacity, in the order of their arrival, which differs from
 // run to run; what is made of them does not, as scores and indices order them totally. A buffer
 // that overflows loses nothing: its level is scanned again with a higher bound (level_topk.cuh).
+#include <algorithm>
+
 #include "cuda/drivers.h"
 #include "cuda/postprocess/detections.cuh"
 

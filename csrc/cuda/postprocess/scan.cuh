@@ -11,6 +11,8 @@
 // channels (channels_last), where a location that nothing can reach is not read at all.
 #pragma once
 
+#include <type_traits>
+
 #include "common/dtypes.h"
 #include "cuda/common/tiles.h"
 #include "cuda/postprocess/logit_threshold.cuh"

@@ -158,7 +158,6 @@ T __ldg(const T* address) {
 }
 #define __builtin_assume(condition) static_cast<void>(condition)
 inline unsigned __isGlobal(const void*) { return 1; }
-inline float __fmul_rn(float a, float b) { return a * b; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
