@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views
+from fcos_ops import _backward, _checks, _library, _native, _views
 
 
 def _split(inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor, Tensor]:
@@ -140,11 +140,11 @@ class _GroupNorm(torch.autograd.Function):
         *normalized, statistics = GROUP_NORM_OP.forward(list(inputs), groups, eps, activation)
         ctx.options = groups, activation
         ctx.mark_non_differentiable(statistics)
-        link = _library.save(ctx, inputs[0], *inputs, statistics)
+        link = _backward.save(ctx, inputs[0], *inputs, statistics)
         return (*normalized, statistics, link)
 
     @staticmethod
-    @_library.differentiable_once
+    @_backward.differentiable_once
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         _, *maps, weight, bias, statistics = ctx.saved_tensors
         gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
