@@ -10,7 +10,6 @@
 #include <initializer_list>
 #include <string>
 
-#include "common/dtypes.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::bindings {
@@ -31,8 +30,6 @@ constexpr DTypes only(DType dtype) { return 1u << static_cast<int>(dtype); }
 inline constexpr DTypes kFloating =
     only(DType::kFloat32) | only(DType::kFloat64) | only(DType::kFloat16) | only(DType::kBFloat16);
 inline constexpr DTypes kIntegers = only(DType::kInt32) | only(DType::kInt64);
-
-using math::maths_of;
 
 class Tensor {
  public:

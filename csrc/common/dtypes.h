@@ -60,11 +60,6 @@ FCOS_HD auto dispatch(Types<T, Others...>, DType dtype, const Body& body) {
   }
 }
 
-// The dtype of the maths on values of a floating dtype.
-constexpr DType maths_of(DType dtype) {
-  return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-}
-
 // True if a gradient by values of type `dtype` may be stored as `gradient_dtype`: in their own
 // type, or in the type of the maths.
 inline bool is_gradient_dtype(DType gradient_dtype, DType dtype) {

@@ -294,7 +294,7 @@ Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const 
   const auto advise = [&](const MutableLevelView* views, DType dtype) {
     advise_huge_pages(views, args.num_levels, args.batch, args.num_classes, dtype);
   };
-  advise(args.losses, math::maths_of(args.dtype));
+  advise(args.losses, maths_of(args.dtype));
   advise(args.gradient, args.gradient_dtype);
   return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     using T = typename decltype(t)::type;

@@ -34,6 +34,11 @@ enum StatusCode : std::int32_t {
   kNotImplementedForDevice = -3,
 };
 
+// "The dtype of the maths" on values of a floating dtype.
+constexpr DType maths_of(DType dtype) {
+  return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+}
+
 // `code` is a StatusCode, or a positive cudaError_t. `message` is a string with static lifetime
 // that names the argument or the kernel; it is empty when all went well.
 struct Status {
