@@ -56,6 +56,11 @@ def simt_module() -> ModuleType:
     return module
 
 
+def simt_program() -> Path:
+    """tests/simt/kernels.cpp, compiled."""
+    return _simt_library().parent / "simt_kernels"
+
+
 def simt_launches() -> int:
     """Kernels and memsets that were started on "simt" so far."""
     launches = ctypes.CDLL(str(_simt_library())).simt_launches

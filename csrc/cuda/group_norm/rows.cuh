@@ -53,10 +53,15 @@ struct TileColumn {
   __device__ __forceinline__ Vector<T> load(std::int32_t location) const {
     return load_vector(static_cast<const T*>(view.data) + offset(location));
   }
+  // For the last time: what other tiles are read for again may stay in the cache.
+  template <class T>
+  __device__ __forceinline__ Vector<T> load_last(std::int32_t location) const {
+    return load_streaming(static_cast<const T*>(view.data) + offset(location));
+  }
   template <class T, class Real>
   __device__ __forceinline__ void store(const Real (&values)[kVector<T>],
                                         std::int32_t location) const {
-    store_values<T>(values, static_cast<T*>(view.data) + offset(location));
+    store_streaming(vector_of<T>(values), static_cast<T*>(view.data) + offset(location));
   }
 };
 
@@ -81,24 +86,12 @@ struct VectorNorm {
   __device__ __forceinline__ Real centered(Real x) const { return (x - mean_high) - mean_low; }
 };
 
-// The tiles of a kernel that goes over the maps for the second time: a run of neighbours, so that a
-// block rarely meets more than two maps, from the last on, which the cache still holds.
-struct TileRange {
-  std::int64_t first, end;
-
-  __device__ __forceinline__ explicit TileRange(std::int64_t count) {
-    const std::int64_t per_block = (count + gridDim.x - 1) / gridDim.x;
-    end = count - blockIdx.x * per_block;
-    first = end > per_block ? end - per_block : 0;
-  }
-};
-
 // The tiles of the map of tile `index`: their first, and how many.
 struct MapTiles {
   std::int64_t first, count;
 
-  __device__ __forceinline__ MapTiles(std::int64_t index, const Tile& tile, std::int64_t locations)
-      : first(index - tile.first / kTile), count((locations + kTile - 1) / kTile) {}
+  __device__ __forceinline__ MapTiles(const Tiles& tiles, const Tile& tile, std::int64_t index)
+      : first(index - tile.first / kTile), count(tiles.count(tile.level)) {}
 };
 
 // How threads share the tiles of a map when they add up what each group has of them: a thread takes

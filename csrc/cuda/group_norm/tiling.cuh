@@ -1,6 +1,8 @@
 // How the levels of a group norm are shared out over blocks, and what a thread needs of them.
 #pragma once
 
+#include <algorithm>
+
 #include "common/dtypes.h"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
@@ -12,9 +14,9 @@ namespace fcos_ops::cuda::norm {
 inline constexpr unsigned kThreads = 256;
 inline constexpr std::int64_t kTile = 128;  // locations
 
-// Blocks of a kernel over tiles of rows, beyond which each takes several: what 132 SMs run at once,
-// 3 each of the kernel of moments, whose threads need few registers, 2 of the others.
-inline constexpr std::int64_t kMomentsBlocks = 396, kBlocks = 264;
+// Blocks of a multiprocessor, beyond which each takes several tiles: of the kernel of moments,
+// whose threads need few registers, and of the others.
+inline constexpr std::int64_t kMomentsBlocks = 3, kBlocks = 2;
 
 // Vectors that a thread has on their way at a time, forward and backward.
 inline constexpr int kInFlight = 4, kBackwardInFlight = 2;
@@ -42,6 +44,12 @@ struct NormArguments {
     return (level * batch + image) * groups + group;
   }
 };
+
+// Blocks for tiles by rows, `per_multiprocessor` of them at a time.
+inline std::int64_t row_blocks(const Tiles& tiles, std::int64_t per_multiprocessor,
+                               const Context& context) {
+  return std::min(tiles.count(), per_multiprocessor * count_multiprocessors(context));
+}
 
 // Which levels are taken by rows, in tiles of locations, and which group by group (see rows.cuh and
 // planes.cuh). Those of the other kind have no locations in `tiles`.
