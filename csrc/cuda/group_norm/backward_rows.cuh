@@ -153,9 +153,9 @@ class BackwardRows {
   __device__ __forceinline__ void finish(const Tile& tile) {
     if (!thread_.is_active) return;
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    const TileColumn<LevelView> maps = column(in_.maps, tile);
-    const TileColumn<LevelView> gradients = column(in_.gradients, tile);
-    const TileColumn<MutableLevelView> to = column(in_.grad_maps, tile);
+    const TileColumn<T, LevelView> maps = column(in_.maps, tile);
+    const TileColumn<T, LevelView> gradients = column(in_.gradients, tile);
+    const TileColumn<T, MutableLevelView> to = column(in_.grad_maps, tile);
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight) {
       if (i != thread_.row) fetched_.load_last(maps, gradients, thread_, i, count);
 #pragma unroll
@@ -170,7 +170,7 @@ class BackwardRows {
               math::before_activation<kRelu>(gradient, centered, norm_.scale[j], norm_.bias[j]);
           values[j] = norm_.scale[j] * g - (offsets_.constant + offsets_.slope * centered);
         }
-        to.template store<T>(values, i + k * thread_.rows);
+        to.store(values, i + k * thread_.rows);
       }
     }
   }
@@ -180,33 +180,33 @@ class BackwardRows {
   struct Vectors {
     Vector<T> x[kBackwardInFlight], gradient[kBackwardInFlight];
 
-    __device__ __forceinline__ void load(const TileColumn<LevelView>& maps,
-                                         const TileColumn<LevelView>& gradients,
+    __device__ __forceinline__ void load(const TileColumn<T, LevelView>& maps,
+                                         const TileColumn<T, LevelView>& gradients,
                                          const RowThread<T>& thread, std::int32_t i,
                                          std::int32_t count) {
 #pragma unroll
       for (int k = 0; k < kBackwardInFlight; ++k) {
         if (i + k * thread.rows >= count) break;
-        x[k] = maps.template load<T>(i + k * thread.rows);
-        gradient[k] = gradients.template load<T>(i + k * thread.rows);
+        x[k] = maps.load(i + k * thread.rows);
+        gradient[k] = gradients.load(i + k * thread.rows);
       }
     }
-    __device__ __forceinline__ void load_last(const TileColumn<LevelView>& maps,
-                                              const TileColumn<LevelView>& gradients,
+    __device__ __forceinline__ void load_last(const TileColumn<T, LevelView>& maps,
+                                              const TileColumn<T, LevelView>& gradients,
                                               const RowThread<T>& thread, std::int32_t i,
                                               std::int32_t count) {
 #pragma unroll
       for (int k = 0; k < kBackwardInFlight; ++k) {
         if (i + k * thread.rows >= count) break;
-        x[k] = maps.template load_last<T>(i + k * thread.rows);
-        gradient[k] = gradients.template load_last<T>(i + k * thread.rows);
+        x[k] = maps.load_last(i + k * thread.rows);
+        gradient[k] = gradients.load_last(i + k * thread.rows);
       }
     }
   };
 
   template <class View>
-  __device__ __forceinline__ TileColumn<View> column(const Views<View>& views,
-                                                     const Tile& tile) const {
+  __device__ __forceinline__ TileColumn<T, View> column(const Views<View>& views,
+                                                        const Tile& tile) const {
     return {views.level[tile.level], tile, thread_.channel()};
   }
 
@@ -219,8 +219,8 @@ class BackwardRows {
   __device__ __forceinline__ GroupSums<Real> sums_of_thread(const Tile& tile,
                                                             SharedSums<T>& shared) const {
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    const TileColumn<LevelView> maps = column(in_.maps, tile);
-    const TileColumn<LevelView> gradients = column(in_.gradients, tile);
+    const TileColumn<T, LevelView> maps = column(in_.maps, tile);
+    const TileColumn<T, LevelView> gradients = column(in_.gradients, tile);
     const std::int32_t channel = thread_.channel();
     const math::GroupStatistics group = statistics(tile)[channel / in_.norm.per_group];
     VectorNorm<T> norm = {};

@@ -79,9 +79,15 @@ __device__ __forceinline__ void run_cooperative(Rows& rows, const Tiles& tiles,
   const std::int64_t behind = waiting.rounds * gridDim.x;
   for (std::int64_t i = blockIdx.x; i < tiles.count() + behind; i += gridDim.x) {
     const bool reduces = i < tiles.count(), finishes = i >= behind;
-    const Tile tile = reduces ? tiles[i] : Tile{}, before = finishes ? tiles[i - behind] : Tile{};
-    if (reduces) rows.reduce(tile, i);
-    if (finishes) rows.fetch(before);  // which goes on while the block learns who comes last
+    Tile tile = {}, before = {};
+    if (reduces) {
+      tile = tiles[i];
+      rows.reduce(tile, i);
+    }
+    if (finishes) {
+      before = tiles[i - behind];
+      rows.fetch(before);  // which goes on while the block learns who comes last
+    }
     if (reduces) {
       const std::int64_t map = tiles.map(tile);
       const auto count = static_cast<unsigned>(tiles.count(tile.level));

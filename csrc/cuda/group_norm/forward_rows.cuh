@@ -107,8 +107,8 @@ class ForwardRows {
   __device__ __forceinline__ void finish(const Tile& tile) {
     if (!thread_.is_active) return;
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    const TileColumn<MutableLevelView> to(in_.normalized.level[tile.level], tile,
-                                          thread_.channel());
+    const TileColumn<T, MutableLevelView> to(in_.normalized.level[tile.level], tile,
+                                             thread_.channel());
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight) {
       if (i != thread_.row) fetch(from(tile), i, count);
 #pragma unroll
@@ -120,27 +120,27 @@ class ForwardRows {
           values[j] = math::normalized<kRelu>(norm_.centered(read(fetched_[k].element(j))),
                                               norm_.scale[j], norm_.bias[j]);
         }
-        to.template store<T>(values, i + k * thread_.rows);
+        to.store(values, i + k * thread_.rows);
       }
     }
   }
 
  private:
-  __device__ __forceinline__ TileColumn<LevelView> from(const Tile& tile) const {
+  __device__ __forceinline__ TileColumn<T, LevelView> from(const Tile& tile) const {
     return {in_.maps.level[tile.level], tile, thread_.channel()};
   }
 
   // Moments of this thread's elements of a tile; their base is the first of them.
   __device__ __forceinline__ math::Moments<Real> moments_of_thread(const Tile& tile,
                                                                    std::int32_t count) const {
-    const TileColumn<LevelView> column = from(tile);
+    const TileColumn<T, LevelView> column = from(tile);
     Real base = 0, sum = 0, squares = 0;
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight) {
       Vector<T> vectors[kInFlight];
 #pragma unroll
       for (int k = 0; k < kInFlight; ++k) {
         if (i + k * thread_.rows < count) {
-          vectors[k] = column.template load<T>(i + k * thread_.rows);
+          vectors[k] = column.load(i + k * thread_.rows);
         }
       }
       if (i == thread_.row) base = read(vectors[0].element(0));
@@ -161,12 +161,12 @@ class ForwardRows {
   }
 
   // Reads the vectors of kInFlight rows from location i on.
-  __device__ __forceinline__ void fetch(const TileColumn<LevelView>& column, std::int32_t i,
+  __device__ __forceinline__ void fetch(const TileColumn<T, LevelView>& column, std::int32_t i,
                                         std::int32_t count) {
 #pragma unroll
     for (int k = 0; k < kInFlight; ++k) {
       if (i + k * thread_.rows < count) {
-        fetched_[k] = column.template load_last<T>(i + k * thread_.rows);
+        fetched_[k] = column.load_last(i + k * thread_.rows);
       }
     }
   }

@@ -86,8 +86,8 @@ struct Work {
   math::Moments<Real>* moments;  // [tile, group]
   Counters counters;
 
-  Work(const GroupNormArgs& args, const Partition& partition, DeviceArena& arena)
-      : moments(arena.take<math::Moments<Real>>(partition.tiles.count() * args.groups)),
+  Work(const GroupNormArgs& args, DeviceArena& arena)
+      : moments(arena.take<math::Moments<Real>>(tiles_at_most(args).count() * args.groups)),
         counters(args, arena) {}
 };
 
@@ -112,7 +112,7 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
            const Context& context) {
   using Real = math::Real<T>;
   DeviceArena arena(workspace.data);
-  const Work<Real> work(args, partition, arena);
+  const Work<Real> work(args, arena);
   const ForwardArguments<T> in = {
       partition.tiles,
       views_of(args.maps, args.num_levels),
@@ -135,10 +135,9 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
 namespace fcos_ops::cuda {
 
 std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&) {
-  const norm::Partition partition = norm::partition_of(args, args.normalized);
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     DeviceArena arena(nullptr);
-    const norm::Work<typename decltype(real)::type> work(args, partition, arena);
+    const norm::Work<typename decltype(real)::type> work(args, arena);
     static_cast<void>(work);
     return arena.size();
   });

@@ -131,20 +131,21 @@ __global__ void __launch_bounds__(kThreads, 1)
 // What the workspace holds.
 template <class Real>
 struct Work {
-  std::int64_t row_blocks, rows;         // rows of `parameters`: blocks, then pairs in planes
   GroupSums<Real>* groups;               // [tile, group]
   math::GradientOffsets<Real>* offsets;  // [level, image, group]
-  ParameterSums<Real>* parameters;       // [rows, channel]
+  ParameterSums<Real>* parameters;  // [blocks by rows, then level and image in planes; channel]
   Counters counters;
 
-  Work(const GroupNormBackwardArgs& args, const Partition& partition, const Context& context,
-       DeviceArena& arena)
-      : row_blocks(norm::row_blocks(partition.tiles, kBlocks, context)),
-        rows(row_blocks + partition.num_planes * args.batch),
-        groups(arena.take<GroupSums<Real>>(partition.tiles.count() * args.groups)),
-        offsets(
-            arena.take<math::GradientOffsets<Real>>(args.num_levels * args.batch * args.groups)),
-        parameters(arena.take<ParameterSums<Real>>(rows * args.channels)),
+  Work(const GroupNormBackwardArgs& args, const Context& context, DeviceArena& arena)
+      : Work(args, tiles_at_most(args), args.num_levels * args.batch, context, arena) {}
+
+ private:
+  Work(const GroupNormBackwardArgs& args, const Tiles& tiles, std::int64_t maps,
+       const Context& context, DeviceArena& arena)
+      : groups(arena.take<GroupSums<Real>>(tiles.count() * args.groups)),
+        offsets(arena.take<math::GradientOffsets<Real>>(maps * args.groups)),
+        parameters(arena.take<ParameterSums<Real>>((row_blocks(tiles, kBlocks, context) + maps) *
+                                                   args.channels)),
         counters(args, arena) {}
 };
 
@@ -177,7 +178,8 @@ Status run(const GroupNormBackwardArgs& args, const Partition& partition, Worksp
            const Context& context) {
   using Real = math::Real<T>;
   DeviceArena arena(workspace.data);
-  const Work<Real> work(args, partition, context, arena);
+  const Work<Real> work(args, context, arena);
+  const std::int64_t blocks = row_blocks(partition.tiles, kBlocks, context);
   const BackwardArguments<T> in = {
       partition.tiles,
       views_of(args.maps, args.num_levels),
@@ -190,21 +192,21 @@ Status run(const GroupNormBackwardArgs& args, const Partition& partition, Worksp
       work.parameters,
   };
   const bool has_grad_maps = args.grad_maps != nullptr;
-  Status status = run_rows<T, kRelu>(in, has_grad_maps, work.row_blocks, work.counters, context);
+  Status status = run_rows<T, kRelu>(in, has_grad_maps, blocks, work.counters, context);
   if (status.ok()) {
     status =
         launch("group_norm_planes_gradient_kernel", group_norm_planes_gradient_kernel<T, kRelu>,
                static_cast<unsigned>(plane_blocks(args, partition)), kThreads, context, partition,
                in.maps, in.gradients, in.grad_maps, has_grad_maps, in.norm, in.statistics,
-               work.parameters + work.row_blocks * args.channels);
+               work.parameters + blocks * args.channels);
   }
   if (!status.ok() || (args.grad_weight == nullptr && args.grad_bias == nullptr)) return status;
   const std::int64_t finish_blocks = (args.channels + kParameterChannels - 1) / kParameterChannels;
   return launch("group_norm_parameters_kernel", group_norm_parameters_kernel<Real>,
                 static_cast<unsigned>(finish_blocks), kThreads, context,
-                static_cast<const ParameterSums<Real>*>(work.parameters), work.rows,
-                in.norm.channels, static_cast<Real*>(args.grad_weight),
-                static_cast<Real*>(args.grad_bias));
+                static_cast<const ParameterSums<Real>*>(work.parameters),
+                blocks + partition.num_planes * args.batch, in.norm.channels,
+                static_cast<Real*>(args.grad_weight), static_cast<Real*>(args.grad_bias));
 }
 
 }  // namespace
@@ -214,10 +216,9 @@ namespace fcos_ops::cuda {
 
 std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args,
                                                const Context& context) {
-  const norm::Partition partition = norm::partition_of_all(args);
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     DeviceArena arena(nullptr);
-    const norm::Work<typename decltype(real)::type> work(args, partition, context, arena);
+    const norm::Work<typename decltype(real)::type> work(args, context, arena);
     static_cast<void>(work);
     return arena.size();
   });

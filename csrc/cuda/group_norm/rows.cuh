@@ -1,4 +1,5 @@
-// Levels whose channels are neighbours in memory (channels_last). A thread takes a vector of 16
+// Levels whose channels are neighbours in memory, and whose locations follow each other at one
+// stride (channels_last). A thread takes a vector of 16
 // bytes, channels of one group, of every so many-th location of a tile, so that a block reads whole
 // lines; of 256 channels of two bytes a warp takes a location.
 #pragma once
@@ -30,39 +31,32 @@ struct RowThread {
 };
 
 // The vectors of one column in a tile.
-template <class View>
-struct TileColumn {
-  const View& view;
-  std::int64_t image, first;
-  std::int32_t channel;
-  bool is_line;
-
+template <class T, class View>
+class TileColumn {
+ public:
   __device__ __forceinline__ TileColumn(const View& view, const Tile& tile, std::int32_t channel)
-      : view(view),
-        image(tile.image),
-        first(tile.first),
-        channel(channel),
-        is_line(view.stride_y == view.width * view.stride_x) {}
+      : stride_(location_stride(view)),
+        first_(static_cast<Element*>(view.data) + channel + tile.image * view.stride_batch +
+               tile.first * stride_) {}
 
-  __device__ __forceinline__ std::int64_t offset(std::int32_t location) const {
-    const std::int64_t index = first + location;
-    return channel + (is_line ? image * view.stride_batch + index * view.stride_x
-                              : element_offset(view, image, index));
-  }
-  template <class T>
   __device__ __forceinline__ Vector<T> load(std::int32_t location) const {
-    return load_vector(static_cast<const T*>(view.data) + offset(location));
+    return load_read_only(first_ + location * stride_);
   }
   // For the last time: what other tiles are read for again may stay in the cache.
-  template <class T>
   __device__ __forceinline__ Vector<T> load_last(std::int32_t location) const {
-    return load_streaming(static_cast<const T*>(view.data) + offset(location));
+    return load_streaming(first_ + location * stride_);
   }
-  template <class T, class Real>
+  template <class Real>
   __device__ __forceinline__ void store(const Real (&values)[kVector<T>],
                                         std::int32_t location) const {
-    store_streaming(vector_of<T>(values), static_cast<T*>(view.data) + offset(location));
+    store_streaming(vector_of<T>(values), first_ + location * stride_);
   }
+
+ private:
+  using Element = std::conditional_t<std::is_same_v<View, LevelView>, const T, T>;
+
+  std::int64_t stride_;
+  Element* first_;
 };
 
 // What normalizes the channels of a thread's vector.

@@ -59,21 +59,45 @@ struct Partition {
   std::int32_t num_planes;
 };
 
-// By rows: where the channels of a location are neighbours in all tensors and fall into vectors of
-// 16 bytes, each of one group, no more than there are threads.
+// From a location to the next, where the rows of a level join to one line.
+template <class View>
+FCOS_HD std::int64_t location_stride(const View& view) {
+  return view.width == 1 ? view.stride_y : view.stride_x;
+}
+
+// True if the channels of a location are neighbours, rows join to one line, and every location
+// starts at a multiple of 16 bytes.
+template <class View>
+bool is_by_rows(const View& view, std::int64_t batch, std::int64_t element_size) {
+  const std::int64_t locations = view.height * view.width;
+  const bool is_line =
+      view.height == 1 || view.width == 1 || view.stride_y == view.width * view.stride_x;
+  const auto is_aligned = [&](std::int64_t stride) {
+    return stride * element_size % static_cast<std::int64_t>(kVectorBytes) == 0;
+  };
+  return locations > 0 && view.stride_channel == 1 && is_line &&
+         reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0 &&
+         (locations == 1 || is_aligned(location_stride(view))) &&
+         (batch == 1 || is_aligned(view.stride_batch));
+}
+
+// By rows: where all tensors are, and their channels fall into vectors of 16 bytes, each of one
+// group, no more than there are threads. What is any other view goes the way of planes: rows need
+// no division a vector, and no access but one of 16 bytes, nor the registers for either.
 template <class Args, class... Views>
 Partition partition_of(const Args& args, const Views*... views) {
-  const std::int64_t vector = 16 / (args.dtype == DType::kFloat64   ? 8
-                                    : args.dtype == DType::kFloat32 ? 4
-                                                                    : 2);
+  const std::int64_t element_size = math::dispatch(math::Floating{}, args.dtype, [](auto type) {
+    return static_cast<std::int64_t>(sizeof(typename decltype(type)::type));
+  });
+  const std::int64_t vector = static_cast<std::int64_t>(kVectorBytes) / element_size;
   const bool fits = args.channels > 0 && args.channels / args.groups % vector == 0 &&
                     args.channels / vector <= kThreads;
   LevelView by_rows[kMaxLevels] = {};
   Partition result = {Tiles(by_rows, 0, 0, kTile), {}, 0};
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    const bool are_rows = fits && args.maps[i].height * args.maps[i].width > 0 &&
-                          args.maps[i].stride_channel == 1 &&
-                          ((views == nullptr || views[i].stride_channel == 1) && ...);
+    const bool are_rows =
+        fits && is_by_rows(args.maps[i], args.batch, element_size) &&
+        ((views == nullptr || is_by_rows(views[i], args.batch, element_size)) && ...);
     if (are_rows) {
       by_rows[i] = args.maps[i];
     } else {
@@ -82,6 +106,13 @@ Partition partition_of(const Args& args, const Views*... views) {
   }
   result.tiles = Tiles(by_rows, args.num_levels, args.batch, kTile);
   return result;
+}
+
+// Tiles as if all levels were taken by rows. Of these the workspace has its size, so that a query
+// needs sizes alone, not where the maps lie.
+template <class Args>
+Tiles tiles_at_most(const Args& args) {
+  return Tiles(args.maps, args.num_levels, args.batch, kTile);
 }
 
 // Groups of levels that are taken group by group: one a block.
