@@ -77,8 +77,9 @@ def test_forms_give_the_same_bits(dtype: torch.dtype) -> None:
 
 def test_no_flags_without_rows() -> None:
     """Planes have a kernel of their own: no memset, no cooperative launch."""
+    maps = [x.float() for x in make_maps(((4, 6), (2, 3)))]
+    weight, bias = (p.float() for p in make_parameters())
     with devices.running_on("simt"):
-        maps, (weight, bias) = [x.float() for x in make_maps(SIZES)], make_parameters()
         before = devices.simt_launches()
         fcos_ops.group_norm(maps, weight, bias, groups=2)
         assert devices.simt_launches() - before == 1

@@ -35,7 +35,7 @@ template <class T, class View>
 class TileColumn {
  public:
   __device__ __forceinline__ TileColumn(const View& view, const Tile& tile, std::int32_t channel)
-      : stride_(location_stride(view)),
+      : stride_(static_cast<std::int32_t>(location_stride(view))),
         first_(static_cast<Element*>(view.data) + channel + tile.image * view.stride_batch +
                tile.first * stride_) {}
 
@@ -55,7 +55,7 @@ class TileColumn {
  private:
   using Element = std::conditional_t<std::is_same_v<View, LevelView>, const T, T>;
 
-  std::int64_t stride_;
+  std::int32_t stride_;
   Element* first_;
 };
 

@@ -18,7 +18,8 @@ inline constexpr std::int64_t kTile = 128;  // locations
 // whose threads need few registers, and of the others.
 inline constexpr std::int64_t kMomentsBlocks = 3, kBlocks = 2;
 
-// Vectors that a thread has on their way at a time, forward and backward.
+// Vectors that a thread has on their way at a time, forward and, of maps and gradients each,
+// backward: twice as many do not fit into the registers of two blocks.
 inline constexpr int kInFlight = 4, kBackwardInFlight = 2;
 
 // Sizes and parameters, whatever the direction.
@@ -65,6 +66,9 @@ FCOS_HD std::int64_t location_stride(const View& view) {
   return view.width == 1 ? view.stride_y : view.stride_x;
 }
 
+// Elements, at most, between locations that are taken by rows: 32 bits then count those of a tile.
+inline constexpr std::int64_t kMaxLocationStride = 0x7fffffff / kTile;
+
 // True if the channels of a location are neighbours, rows join to one line, and every location
 // starts at a multiple of 16 bytes.
 template <class View>
@@ -77,7 +81,8 @@ bool is_by_rows(const View& view, std::int64_t batch, std::int64_t element_size)
   };
   return locations > 0 && view.stride_channel == 1 && is_line &&
          reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0 &&
-         (locations == 1 || is_aligned(location_stride(view))) &&
+         (locations == 1 || (is_aligned(location_stride(view)) && location_stride(view) >= 0 &&
+                             location_stride(view) <= kMaxLocationStride)) &&
          (batch == 1 || is_aligned(view.stride_batch));
 }
 
