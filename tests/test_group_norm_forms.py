@@ -28,6 +28,15 @@ def test_maps_larger_than_what_a_device_holds_at_once(dtype: torch.dtype) -> Non
 
 @pytest.mark.every_device
 @pytest.mark.cooperative
+def test_few_locations() -> None:
+    """Tiles are smaller, so that every multiprocessor has some."""
+    maps = [x.float() for x in make_maps(((9, 11),), batch=1, layout=NHWC)]
+    weight, bias = (p.float() for p in make_parameters())
+    assert_matches_reference(maps, weight, bias, groups=2, activation="relu")
+
+
+@pytest.mark.every_device
+@pytest.mark.cooperative
 @pytest.mark.parametrize("maps_need_it, parameters_need_it", [(True, False), (False, True)])
 def test_frozen(maps_need_it: bool, parameters_need_it: bool) -> None:
     """Without gradients of maps one step of two is left."""

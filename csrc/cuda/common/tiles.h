@@ -44,7 +44,8 @@ class Tiles {
   }
 
   FCOS_HD std::int64_t count() const { return per_image_ * batch_; }
-  FCOS_HD std::int64_t rows() const { return rows_; }  // locations of an image
+  FCOS_HD std::int64_t rows() const { return rows_; }            // locations of an image
+  FCOS_HD std::int64_t tile_size() const { return locations_; }  // of one that is not cut off
   FCOS_HD std::int64_t locations(std::int32_t level) const { return size_[level]; }
   FCOS_HD std::int64_t count(std::int32_t level) const {  // of one image
     return (size_[level] + locations_ - 1) / locations_;

@@ -61,13 +61,13 @@ class ForwardRows {
   __device__ __forceinline__ void merge(const Tile& tile, std::int64_t index) {
     auto& shared = block_shared<MergedGroups>();
     const MapTiles map(in_.tiles, tile, index);
-    const std::int64_t locations = in_.tiles.locations(tile.level);
+    const std::int64_t locations = in_.tiles.locations(tile.level), whole = in_.tiles.tile_size();
     const MergeThread merge(in_.norm.groups);
     const math::Moments<Real>* const own = in_.moments + map.first * in_.norm.groups + merge.group;
     math::MergedMoments<double> merged(own->base, own->offset);
     if (merge.part < merge.parts) {
       for (std::int64_t i = merge.part; i < map.count; i += merge.parts) {
-        const std::int64_t left = locations - i * kTile, length = left < kTile ? left : kTile;
+        const std::int64_t left = locations - i * whole, length = left < whole ? left : whole;
         merged.add(own[i * in_.norm.groups], static_cast<double>(length * in_.norm.per_group));
       }
       shared.part[threadIdx.x] = merged.sums();

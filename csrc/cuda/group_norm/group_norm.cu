@@ -1,10 +1,10 @@
 // Group normalization on a GPU. See include/fcos_ops/group_norm.h for what it computes.
 //
-// Levels by rows (rows.cuh), all in one pass of two steps: a block takes a tile of 128 locations
-// and writes the moments of each group over it; those of the tiles of a map are added up, in their
-// order, and the tiles are normalized. Each step reads the maps once, the second much of them from
-// the cache. They run as one cooperative launch, or where the device has none as two (forms.cuh).
-// Other levels (planes.cuh) in one launch: a block takes a group, moments and result.
+// Levels by rows (rows.cuh), all in one pass of two steps: a block takes a tile of neighbouring
+// locations and writes the moments of each group over it; those of the tiles of a map are added up,
+// in their order, and the tiles are normalized. Each step reads the maps once, the second much of
+// them from the cache. They run as one cooperative launch, or where the device has none as two
+// (forms.cuh). Other levels (planes.cuh) in one launch: a block takes a group, moments and result.
 #include "common/workspace.h"
 #include "cuda/drivers.h"
 #include "cuda/group_norm/forms.cuh"
@@ -86,8 +86,9 @@ struct Work {
   math::Moments<Real>* moments;  // [tile, group]
   Counters counters;
 
-  Work(const GroupNormArgs& args, DeviceArena& arena)
-      : moments(arena.take<math::Moments<Real>>(tiles_at_most(args).count() * args.groups)),
+  Work(const GroupNormArgs& args, const Context& context, DeviceArena& arena)
+      : moments(
+            arena.take<math::Moments<Real>>(tiles_at_most(args, context).count() * args.groups)),
         counters(args, arena) {}
 };
 
@@ -112,7 +113,7 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
            const Context& context) {
   using Real = math::Real<T>;
   DeviceArena arena(workspace.data);
-  const Work<Real> work(args, arena);
+  const Work<Real> work(args, context, arena);
   const ForwardArguments<T> in = {
       partition.tiles,
       views_of(args.maps, args.num_levels),
@@ -134,10 +135,10 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
 
 namespace fcos_ops::cuda {
 
-std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&) {
+std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context& context) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     DeviceArena arena(nullptr);
-    const norm::Work<typename decltype(real)::type> work(args, arena);
+    const norm::Work<typename decltype(real)::type> work(args, context, arena);
     static_cast<void>(work);
     return arena.size();
   });
@@ -145,7 +146,7 @@ std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&)
 
 Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
-    const norm::Partition partition = norm::partition_of(args, args.normalized);
+    const norm::Partition partition = norm::partition_of(args, context, args.normalized);
     if (norm::plane_blocks(args, partition) > kMaxBlocks) {
       return too_large("group_norm: too many groups");
     }

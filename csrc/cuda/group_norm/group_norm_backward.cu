@@ -2,10 +2,10 @@
 // computes.
 //
 // As forward: levels by rows in two steps, of one cooperative launch or two (forms.cuh). A block
-// takes a tile of 128 locations and writes the sums of each group over it, and for all of its tiles
-// those of each channel; the sums of the groups of a map are added up, in the order of the tiles,
-// and the gradient is written. Other levels in one launch, a group a block. Where weight and bias
-// have a gradient, a last kernel adds up the sums of the channels.
+// takes a tile and writes the sums of each group over it, and for all of its tiles those of each
+// channel; the sums of the groups of a map are added up, in the order of the tiles, and the
+// gradient is written. Other levels in one launch, a group a block. Where weight and bias have a
+// gradient, a last kernel adds up the sums of the channels.
 #include "common/workspace.h"
 #include "cuda/drivers.h"
 #include "cuda/group_norm/backward_rows.cuh"
@@ -137,7 +137,7 @@ struct Work {
   Counters counters;
 
   Work(const GroupNormBackwardArgs& args, const Context& context, DeviceArena& arena)
-      : Work(args, tiles_at_most(args), args.num_levels * args.batch, context, arena) {}
+      : Work(args, tiles_at_most(args, context), args.num_levels * args.batch, context, arena) {}
 
  private:
   Work(const GroupNormBackwardArgs& args, const Tiles& tiles, std::int64_t maps,
@@ -149,8 +149,8 @@ struct Work {
         counters(args, arena) {}
 };
 
-Partition partition_of_all(const GroupNormBackwardArgs& args) {
-  return partition_of(args, args.grad_normalized, args.grad_maps);
+Partition partition_of_all(const GroupNormBackwardArgs& args, const Context& context) {
+  return partition_of(args, context, args.grad_normalized, args.grad_maps);
 }
 
 // has_grad_maps: else parameters alone are wanted, for which one step suffices.
@@ -227,7 +227,7 @@ std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args
 Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspace,
                            const Context& context) {
   return on_device(context, [&]() -> Status {
-    const norm::Partition partition = norm::partition_of_all(args);
+    const norm::Partition partition = norm::partition_of_all(args, context);
     if (norm::plane_blocks(args, partition) > kMaxBlocks) {
       return too_large("group_norm_backward: too many groups");
     }

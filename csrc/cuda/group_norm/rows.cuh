@@ -85,7 +85,7 @@ struct MapTiles {
   std::int64_t first, count;
 
   __device__ __forceinline__ MapTiles(const Tiles& tiles, const Tile& tile, std::int64_t index)
-      : first(index - tile.first / kTile), count(tiles.count(tile.level)) {}
+      : first(index - tile.first / tiles.tile_size()), count(tiles.count(tile.level)) {}
 };
 
 // How threads share the tiles of a map when they add up what each group has of them: a thread takes
