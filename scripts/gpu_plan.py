@@ -39,6 +39,8 @@ AB: dict[str, Rows] = {
         ),
     ),
     "ASSIGN_LAST_BLOCK": Rows(("assign_targets",), ("assign_targets: *",)),
+    "NORM_TWO_LAUNCHES": Rows(("group_norm",), ("group_norm: *channels_last*",)),
+    "NORM_LATER": Rows(("group_norm",), ("group_norm: *channels_last*",)),
 }
 
 

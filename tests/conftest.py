@@ -41,6 +41,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     wanted = metafunc.config.getoption("--device")
     names = [wanted] if wanted else [d for d in devices.DEVICES if not devices.missing_reason(d)]
+    if "simt" in names and metafunc.definition.get_closest_marker("cooperative") is not None:
+        names.append(devices.PLAIN_SIMT)
     metafunc.parametrize("device", names, indirect=True)
 
 

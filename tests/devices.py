@@ -18,6 +18,8 @@ from fcos_ops import _native
 from tests.repository import REPOSITORY
 
 DEVICES = ("cpu", "simt", "cuda")
+# As "simt", on a device that has no cooperative launch: for tests marked `cooperative`.
+PLAIN_SIMT = "simt without cooperative launches"
 
 
 def missing_reason(device: str) -> str | None:
@@ -56,11 +58,28 @@ def simt_module() -> ModuleType:
     return module
 
 
+def simt_program() -> Path:
+    """tests/simt/kernels.cpp, compiled."""
+    return _simt_library().parent / "simt_kernels"
+
+
 def simt_launches() -> int:
     """Kernels and memsets that were started on "simt" so far."""
     launches = ctypes.CDLL(str(_simt_library())).simt_launches
     launches.restype = ctypes.c_int64
     return launches()
+
+
+@contextmanager
+def cooperative_blocks(told: int, held: int) -> Iterator[None]:
+    """On "simt", how many blocks of a cooperative launch the device tells that it holds, 0 where it
+    has no such launch, and how many it does hold."""
+    set_blocks = ctypes.CDLL(str(_simt_library())).simt_set_cooperative_blocks
+    set_blocks(told, held)
+    try:
+        yield
+    finally:
+        set_blocks(4, 4)
 
 
 @contextmanager
@@ -71,6 +90,9 @@ def running_on(device: str) -> Iterator[None]:
             yield
     elif device == "simt":
         with _on_simt():
+            yield
+    elif device == PLAIN_SIMT:
+        with _on_simt(), cooperative_blocks(0, 0):
             yield
     else:
         yield

@@ -13,6 +13,8 @@ from tests.inputs.group_norm import (
     make_parameters,
 )
 
+pytestmark = pytest.mark.cooperative
+
 
 @pytest.mark.every_device
 @LAYOUTS
@@ -21,7 +23,8 @@ from tests.inputs.group_norm import (
 def test_every_dtype(
     dtype: torch.dtype, activation: str | None, layout: torch.memory_format
 ) -> None:
+    # Eight channels a group: 16 bytes of halves, which a GPU takes by rows in channels_last.
     maps = [x.to(dtype) for x in make_maps(layout=layout)]
     weight, bias = (p.to(dtype) for p in make_parameters())
-    assert_matches_reference(maps, weight, bias, groups=4, activation=activation)
-    assert isinstance(fcos_ops.group_norm(maps[0], weight, bias, groups=4), torch.Tensor)
+    assert_matches_reference(maps, weight, bias, groups=2, activation=activation)
+    assert isinstance(fcos_ops.group_norm(maps[0], weight, bias, groups=2), torch.Tensor)

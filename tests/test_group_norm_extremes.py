@@ -10,6 +10,8 @@ from fcos_ops import reference
 from tests.common import relative_error
 from tests.inputs.group_norm import LAYOUTS, make_maps, make_parameters, run
 
+pytestmark = pytest.mark.cooperative
+
 
 @pytest.mark.every_device
 @LAYOUTS

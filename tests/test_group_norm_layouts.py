@@ -15,6 +15,7 @@ from tests.inputs.group_norm import (
 )
 
 NHWC = torch.channels_last
+pytestmark = pytest.mark.cooperative
 
 
 @pytest.mark.every_device

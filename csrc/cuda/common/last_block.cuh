@@ -11,13 +11,14 @@ struct LastBlock {
 };
 
 // Returns true in all threads of the block, of `blocks`, that calls it last. All threads of every
-// block call it once, after thread 0 has written what that block leaves to the last one; there all
-// threads may read it. `arrivals`, one number in the caller's workspace, is 0 when the launch
-// begins: an earlier launch on the same stream or fill_zero() has made it so.
+// block call it once for each `arrivals`, with a barrier between two such calls, and after thread 0
+// has written what that block leaves to the last one, or others have and a barrier has followed;
+// there all threads may read it. `arrivals`, one number in the caller's workspace, is 0 when the
+// launch begins: an earlier launch on the same stream or fill_zero() has made it so.
 __device__ __forceinline__ bool is_last_block(std::uint32_t* arrivals, unsigned blocks) {
   auto& last = block_shared<LastBlock>();
   if (threadIdx.x == 0) {
-    // Release: without it the arrival may be seen before what this thread wrote.
+    // Release: without it the arrival may be seen before what this block wrote.
     __threadfence();
     last.is_this_one = atomicAdd(arrivals, 1u) == blocks - 1;
     // Acquire: what the other blocks wrote before they arrived is seen from here on, and no older

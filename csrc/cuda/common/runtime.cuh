@@ -26,25 +26,51 @@ __device__ __forceinline__ T& block_shared() {
 #endif
 }
 
-// Starts a kernel on the stream of `context`, whose device must be current. `name`, a string of
-// static lifetime, tells in a Status which kernel failed. An empty grid is no launch.
+// The code of a Status: the device does not hold that many blocks at once.
+inline constexpr std::int32_t kCooperativeTooLarge = cudaErrorCooperativeLaunchTooLarge;
+
+// What launch() and launch_cooperative() do.
 template <class... Parameters, class... Arguments>
-Status launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-              const Context& context, const Arguments&... arguments) {
+Status start(const char* name, bool cooperative, void (*kernel)(Parameters...), dim3 grid,
+             dim3 block, const Context& context, const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return {};
 #if defined(FCOS_OPS_SIMT)
   static_cast<void>(context);
-  constexpr std::int32_t kLaunchFailure = 719;  // cudaErrorLaunchFailure
-  const char* const error = simt::start(name, kernel, grid, block, arguments...);
-  return error == nullptr ? Status{} : Status{kLaunchFailure, error};
+  const simt::Result result = simt::start(name, cooperative, kernel, grid, block, arguments...);
+  return result.error == cudaSuccess ? Status{} : Status{result.error, result.message};
 #else
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.stream = static_cast<cudaStream_t>(context.stream);
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeCooperative;
+  attribute.val.cooperative = 1;
+  config.attrs = &attribute;
+  config.numAttrs = cooperative ? 1 : 0;
   const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
   return error == cudaSuccess ? Status{} : Status{static_cast<std::int32_t>(error), name};
 #endif
+}
+
+// Starts a kernel on the stream of `context`, whose device must be current. `name`, a string of
+// static lifetime, tells in a Status which kernel failed. An empty grid is no launch.
+template <class... Parameters, class... Arguments>
+Status launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+              const Context& context, const Arguments&... arguments) {
+  return start(name, false, kernel, grid, block, context, arguments...);
+}
+
+// A cooperative launch: all blocks are on the device at once, and may wait for each other. Its
+// Status has the code kCooperativeTooLarge where the device, or the share of it that this process
+// is given, holds fewer.
+template <class... Parameters, class... Arguments>
+Status launch_cooperative(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                          const Context& context, const Arguments&... arguments) {
+  const Status status = start(name, true, kernel, grid, block, context, arguments...);
+  // The caller goes on without: nobody shall find the error and take it for that of another call.
+  if (status.code == kCooperativeTooLarge) cudaGetLastError();
+  return status;
 }
 
 // Sets bytes to 0 on the stream of `context`.
@@ -61,6 +87,20 @@ inline std::int64_t count_multiprocessors(const Context& context) {
   const cudaError_t error =
       cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, context.device);
   return error == cudaSuccess ? count : 1;
+}
+
+// Blocks of a kernel that the device of `context` holds at once, as launch_cooperative() needs
+// them; 0 where it has no such launch.
+template <class... Parameters>
+std::int64_t count_cooperative_blocks(void (*kernel)(Parameters...), unsigned threads,
+                                      const Context& context) {
+  int is_possible = 0, blocks = 0;
+  cudaError_t error =
+      cudaDeviceGetAttribute(&is_possible, cudaDevAttrCooperativeLaunch, context.device);
+  if (error != cudaSuccess || !is_possible) return 0;
+  error =
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, static_cast<int>(threads), 0);
+  return error == cudaSuccess ? blocks * count_multiprocessors(context) : 0;
 }
 
 // Makes a device current, and at the end the one that was before.

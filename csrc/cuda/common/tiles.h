@@ -44,7 +44,21 @@ class Tiles {
   }
 
   FCOS_HD std::int64_t count() const { return per_image_ * batch_; }
-  FCOS_HD std::int64_t rows() const { return rows_; }  // locations of an image
+  FCOS_HD std::int64_t rows() const { return rows_; }            // locations of an image
+  FCOS_HD std::int64_t tile_size() const { return locations_; }  // of one that is not cut off
+  FCOS_HD std::int64_t locations(std::int32_t level) const { return size_[level]; }
+  FCOS_HD std::int64_t count(std::int32_t level) const {  // of one image
+    return (size_[level] + locations_ - 1) / locations_;
+  }
+  FCOS_HD std::int64_t largest_count() const {  // of a level of one image
+    std::int64_t largest = 0;
+    for (std::int32_t i = 0; i < num_levels_; ++i)
+      largest = count(i) > largest ? count(i) : largest;
+    return largest;
+  }
+  FCOS_HD std::int64_t map(const Tile& tile) const {  // its number among those of the batch
+    return tile.image * num_levels_ + tile.level;
+  }
 
   FCOS_HD Tile operator[](std::int64_t index) const {
     const auto [image, tile] = math::divide(index, per_image_);

@@ -176,6 +176,18 @@ __device__ __forceinline__ Vector<T> load_read_only(const T* from) {
   return {{words.x, words.y, words.z, words.w}};
 }
 
+// The same of what nobody reads again soon: the cache gives its lines up first.
+template <class T>
+__device__ __forceinline__ Vector<T> load_streaming(const T* from) {
+  const uint4 words = __ldcs(reinterpret_cast<const uint4*>(from));
+  return {{words.x, words.y, words.z, words.w}};
+}
+template <class T>
+__device__ __forceinline__ void store_streaming(const Vector<T>& vector, T* to) {
+  const auto& word = vector.word;
+  __stcs(reinterpret_cast<uint4*>(to), uint4{word[0], word[1], word[2], word[3]});
+}
+
 // Stores a vector at a multiple of 16 bytes of global memory, which the compiler can not know of an
 // address that was read from memory.
 template <class T>
@@ -184,18 +196,24 @@ __device__ __forceinline__ void store_global(const Vector<T>& vector, T* to) {
   *reinterpret_cast<Vector<T>*>(to) = vector;
 }
 
+// The vector of kVector<T> values from `first` on.
+template <class T, class Real, int kCount>
+__device__ __forceinline__ Vector<T> vector_of(const Real (&values)[kCount], int first = 0) {
+  static_assert(kCount % kVector<T> == 0 && kVector<T> % 2 == 0);
+  Vector<T> vector = {};
+#pragma unroll
+  for (int i = 0; i < kVector<T>; i += 2) {
+    set_pair(vector, i, values[first + i], values[first + i + 1]);
+  }
+  return vector;
+}
+
 // Stores kCount values, a multiple of kVector<T>, as elements of type T.
 template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to) {
-  static_assert(kCount % kVector<T> == 0 && kVector<T> % 2 == 0);
 #pragma unroll
   for (int first = 0; first < kCount; first += kVector<T>) {
-    Vector<T> vector = {};
-#pragma unroll
-    for (int i = 0; i < kVector<T>; i += 2) {
-      set_pair(vector, i, values[first + i], values[first + i + 1]);
-    }
-    store_vector(vector, to + first);
+    store_vector(vector_of<T>(values, first), to + first);
   }
 }
 

@@ -1,179 +1,38 @@
 // Group normalization on a GPU. See include/fcos_ops/group_norm.h for what it computes.
 //
-// Levels by rows (rows.cuh), all in two launches: in the first a block takes a tile of 128
-// locations and writes the moments of each group over it; in the second it adds up those of the
-// tiles of a map, in their order, and normalizes its tiles. Each reads the maps once, the second
-// much of them from the cache. Other levels (planes.cuh) in one launch: a block takes a group,
-// moments and result.
-#include <algorithm>
-
+// Levels by rows (rows.cuh), all in one pass of two steps: a block takes a tile of neighbouring
+// locations and writes the moments of each group over it; those of the tiles of a map are added up,
+// in their order, and the tiles are normalized. Each step reads the maps once, the second much of
+// them from the cache. They run as one cooperative launch, or where the device has none as two
+// (forms.cuh). Other levels (planes.cuh) in one launch: a block takes a group, moments and result.
+#include "common/workspace.h"
 #include "cuda/drivers.h"
+#include "cuda/group_norm/forms.cuh"
+#include "cuda/group_norm/forward_rows.cuh"
 #include "cuda/group_norm/planes.cuh"
-#include "cuda/group_norm/rows.cuh"
 
 namespace fcos_ops::cuda::norm {
 namespace {
 
-template <class Real>
-struct ThreadMoments {
-  math::Moments<Real> thread[kThreads];
-};
-
-// Moments of this thread's elements of a tile; its base is the first of them.
-template <class T, class View>
-__device__ __forceinline__ math::Moments<math::Real<T>> tile_moments(const TileColumn<View>& from,
-                                                                     const RowThread<T>& thread,
-                                                                     std::int32_t count) {
-  using Real = math::Real<T>;
-  Real base = 0, sum = 0, squares = 0;
-  for (std::int32_t i = thread.row; i < count; i += thread.rows * kInFlight) {
-    Vector<T> vectors[kInFlight];
-#pragma unroll
-    for (int k = 0; k < kInFlight; ++k) {
-      if (i + k * thread.rows < count) vectors[k] = from.template load<T>(i + k * thread.rows);
-    }
-    if (i == thread.row) base = read(vectors[0].element(0));
-#pragma unroll
-    for (int k = 0; k < kInFlight; ++k) {
-      if (i + k * thread.rows >= count) break;
-#pragma unroll
-      for (int j = 0; j < kVector<T>; ++j) {
-        const Real difference = read(vectors[k].element(j)) - base;
-        sum += difference;
-        squares += difference * difference;
-      }
-    }
-  }
-  const std::int32_t locations = thread.locations(thread.row, count);
-  if (locations == 0) return {};
-  return math::moments_of_sums(base, sum, squares, static_cast<Real>(locations * kVector<T>));
-}
-
-// moments: [tile, group].
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3)
-    group_norm_moments_kernel(Tiles tiles, Views<LevelView> maps, NormArguments<math::Real<T>> args,
-                              math::Moments<math::Real<T>>* moments) {
-  using Real = math::Real<T>;
-  auto& shared = block_shared<ThreadMoments<Real>>();
-  const RowThread<T> thread(args.channels);
-  const std::int32_t columns = args.channels / kVector<T>, group_columns = columns / args.groups;
-  for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    const Tile tile = tiles[i];
-    const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    if (thread.is_active) {
-      const TileColumn<LevelView> from(maps.level[tile.level], tile, thread.channel());
-      shared.thread[threadIdx.x] = tile_moments(from, thread, count);
-    }
-    __syncthreads();
-    const std::int32_t group = threadIdx.x;
-    if (group < args.groups) {
-      const math::Moments<Real>* first = shared.thread + group * group_columns;
-      math::MergedMoments<Real> merged(first->base, first->offset);
-      for (std::int32_t row = 0; row < thread.rows; ++row) {
-        const auto elements = static_cast<Real>(thread.locations(row, count) * kVector<T>);
-        if (elements == Real(0)) break;
-        for (std::int32_t k = 0; k < group_columns; ++k) {
-          merged.add(first[row * columns + k], elements);
-        }
-      }
-      moments[i * args.groups + group] = merged.moments();
-    }
-    __syncthreads();
-  }
-}
-
-struct MergedGroups {
-  math::MomentSums<double> part[kThreads];
-  math::GroupStatistics group[kThreads];
-};
-
-// The statistics of the groups of the map of a tile, in shared.group. All threads call it.
-template <class Real>
-__device__ __forceinline__ void merge_moments(const math::Moments<Real>* moments,
-                                              const MapTiles& map, std::int64_t locations,
-                                              const NormArguments<Real>& args, double eps,
-                                              MergedGroups& shared) {
-  const MergeThread merge(args.groups);
-  const math::Moments<Real>* const own = moments + map.first * args.groups + merge.group;
-  math::MergedMoments<double> merged(own->base, own->offset);
-  if (merge.part < merge.parts) {
-    for (std::int64_t i = merge.part; i < map.count; i += merge.parts) {
-      const std::int64_t left = locations - i * kTile, length = left < kTile ? left : kTile;
-      merged.add(own[i * args.groups], static_cast<double>(length * args.per_group));
-    }
-    shared.part[threadIdx.x] = merged.sums();
-  }
-  __syncthreads();
-  if (merge.part == 0) {
-    for (std::int32_t part = 1; part < merge.parts; ++part) {
-      merged.add(shared.part[part * args.groups + merge.group]);
-    }
-    shared.group[merge.group] = math::group_statistics(
-        merged.moments(), static_cast<double>(locations * args.per_group), eps);
-  }
-  __syncthreads();
+__global__ void __launch_bounds__(kThreads, kMomentsBlocks)
+    group_norm_moments_kernel(ForwardArguments<T> in) {
+  ForwardRows<T, false> rows(in);
+  reduce_tiles(rows, in.tiles);
 }
 
 template <class T, bool kRelu>
-__device__ __forceinline__ void normalize_tile(const TileColumn<LevelView>& from,
-                                               const TileColumn<MutableLevelView>& to,
-                                               const RowThread<T>& thread, std::int32_t count,
-                                               const VectorNorm<T>& norm) {
-  for (std::int32_t i = thread.row; i < count; i += thread.rows * kInFlight) {
-    Vector<T> vectors[kInFlight];
-#pragma unroll
-    for (int k = 0; k < kInFlight; ++k) {
-      if (i + k * thread.rows < count) vectors[k] = from.template load<T>(i + k * thread.rows);
-    }
-#pragma unroll
-    for (int k = 0; k < kInFlight; ++k) {
-      if (i + k * thread.rows >= count) break;
-      math::Real<T> values[kVector<T>];
-#pragma unroll
-      for (int j = 0; j < kVector<T>; ++j) {
-        values[j] = math::normalized<kRelu>(norm.centered(read(vectors[k].element(j))),
-                                            norm.scale[j], norm.bias[j]);
-      }
-      to.template store<T>(values, i + k * thread.rows);
-    }
-  }
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    group_norm_normalize_kernel(ForwardArguments<T> in) {
+  ForwardRows<T, kRelu> rows(in);
+  finish_tiles(rows, in.tiles);
 }
 
 template <class T, bool kRelu>
-__global__ void __launch_bounds__(kThreads, 2)
-    group_norm_normalize_kernel(Tiles tiles, Views<LevelView> maps,
-                                Views<MutableLevelView> normalized,
-                                NormArguments<math::Real<T>> args, double eps,
-                                const math::Moments<math::Real<T>>* moments,
-                                math::GroupStatistics* statistics) {
-  auto& shared = block_shared<MergedGroups>();
-  const RowThread<T> thread(args.channels);
-  const TileRange range(tiles.count());
-  VectorNorm<T> norm = {};
-  std::int64_t map_first = -1;  // of the map that `norm` is of
-  for (std::int64_t i = range.end - 1; i >= range.first; --i) {
-    const Tile tile = tiles[i];
-    const LevelView& view = maps.level[tile.level];
-    const MapTiles map(i, tile, view.height * view.width);
-    if (map.first != map_first) {
-      map_first = map.first;
-      __syncthreads();  // the statistics of the map before have been read
-      merge_moments(moments, map, view.height * view.width, args, eps, shared);
-      if (thread.is_active) {
-        norm.set(args, shared.group[thread.channel() / args.per_group], thread.channel());
-      }
-    }
-    const std::int32_t group = threadIdx.x;
-    if (tile.first == 0 && group < args.groups) {
-      statistics[args.index(tile.level, tile.image, group)] = shared.group[group];
-    }
-    if (!thread.is_active) continue;
-    const TileColumn<LevelView> from(view, tile, thread.channel());
-    const TileColumn<MutableLevelView> to(normalized.level[tile.level], tile, thread.channel());
-    normalize_tile<T, kRelu>(from, to, thread, static_cast<std::int32_t>(tile.end - tile.first),
-                             norm);
-  }
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    group_norm_cooperative_kernel(ForwardArguments<T> in, Waiting waiting) {
+  ForwardRows<T, kRelu> rows(in);
+  run_cooperative(rows, in.tiles, waiting);
 }
 
 template <class T, bool kRelu>
@@ -221,28 +80,54 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
+// What the workspace holds.
+template <class Real>
+struct Work {
+  math::Moments<Real>* moments;  // [tile, group]
+  Counters counters;
+
+  Work(const GroupNormArgs& args, const Context& context, DeviceArena& arena)
+      : moments(
+            arena.take<math::Moments<Real>>(tiles_at_most(args, context).count() * args.groups)),
+        counters(args, arena) {}
+};
+
+template <class T, bool kRelu>
+Status run_rows(const ForwardArguments<T>& in, const Counters& counters, const Context& context) {
+  if (in.tiles.count() == 0) return {};
+  const std::int64_t blocks = row_blocks(in.tiles, kBlocks, context);
+  Status status =
+      launch_in_one("group_norm_cooperative_kernel", group_norm_cooperative_kernel<T, kRelu>,
+                    blocks, context, counters, in.tiles, in);
+  if (status.code != kCooperativeTooLarge) return status;
+  status = launch("group_norm_moments_kernel", group_norm_moments_kernel<T>,
+                  static_cast<unsigned>(row_blocks(in.tiles, kMomentsBlocks, context)), kThreads,
+                  context, in);
+  if (!status.ok()) return status;
+  return launch("group_norm_normalize_kernel", group_norm_normalize_kernel<T, kRelu>,
+                static_cast<unsigned>(blocks), kThreads, context, in);
+}
+
 template <class T, bool kRelu>
 Status run(const GroupNormArgs& args, const Partition& partition, Workspace workspace,
            const Context& context) {
   using Real = math::Real<T>;
-  const auto arguments = NormArguments<Real>::of(args);
-  const auto maps = views_of(args.maps, args.num_levels);
-  const auto normalized = views_of(args.normalized, args.num_levels);
-  auto* const statistics = reinterpret_cast<math::GroupStatistics*>(args.statistics);
-  auto* const moments = static_cast<math::Moments<Real>*>(workspace.data);
-  const std::int64_t tiles = partition.tiles.count();
-  Status status = launch("group_norm_moments_kernel", group_norm_moments_kernel<T>,
-                         static_cast<unsigned>(std::min(tiles, kMomentsBlocks)), kThreads, context,
-                         partition.tiles, maps, arguments, moments);
-  if (!status.ok()) return status;
-  status = launch("group_norm_normalize_kernel", group_norm_normalize_kernel<T, kRelu>,
-                  static_cast<unsigned>(std::min(tiles, kBlocks)), kThreads, context,
-                  partition.tiles, maps, normalized, arguments, args.eps,
-                  static_cast<const math::Moments<Real>*>(moments), statistics);
+  DeviceArena arena(workspace.data);
+  const Work<Real> work(args, context, arena);
+  const ForwardArguments<T> in = {
+      partition.tiles,
+      views_of(args.maps, args.num_levels),
+      views_of(args.normalized, args.num_levels),
+      NormArguments<Real>::of(args),
+      args.eps,
+      work.moments,
+      reinterpret_cast<math::GroupStatistics*>(args.statistics),
+  };
+  const Status status = run_rows<T, kRelu>(in, work.counters, context);
   if (!status.ok()) return status;
   return launch("group_norm_planes_kernel", group_norm_planes_kernel<T, kRelu>,
                 static_cast<unsigned>(plane_blocks(args, partition)), kThreads, context, partition,
-                maps, normalized, arguments, args.eps, statistics);
+                in.maps, in.normalized, in.norm, in.eps, in.statistics);
 }
 
 }  // namespace
@@ -250,16 +135,18 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
 
 namespace fcos_ops::cuda {
 
-std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&) {
-  const norm::Partition partition = norm::partition_of(args, args.normalized);
-  const auto count = static_cast<std::size_t>(partition.tiles.count() * args.groups);
-  return count * (args.dtype == DType::kFloat64 ? sizeof(math::Moments<double>)
-                                                : sizeof(math::Moments<float>));
+std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context& context) {
+  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
+    DeviceArena arena(nullptr);
+    const norm::Work<typename decltype(real)::type> work(args, context, arena);
+    static_cast<void>(work);
+    return arena.size();
+  });
 }
 
 Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
-    const norm::Partition partition = norm::partition_of(args, args.normalized);
+    const norm::Partition partition = norm::partition_of(args, context, args.normalized);
     if (norm::plane_blocks(args, partition) > kMaxBlocks) {
       return too_large("group_norm: too many groups");
     }

@@ -1,4 +1,5 @@
-// Levels whose channels are neighbours in memory (channels_last). A thread takes a vector of 16
+// Levels whose channels are neighbours in memory, and whose locations follow each other at one
+// stride (channels_last). A thread takes a vector of 16
 // bytes, channels of one group, of every so many-th location of a tile, so that a block reads whole
 // lines; of 256 channels of two bytes a warp takes a location.
 #pragma once
@@ -30,34 +31,32 @@ struct RowThread {
 };
 
 // The vectors of one column in a tile.
-template <class View>
-struct TileColumn {
-  const View& view;
-  std::int64_t image, first;
-  std::int32_t channel;
-  bool is_line;
-
+template <class T, class View>
+class TileColumn {
+ public:
   __device__ __forceinline__ TileColumn(const View& view, const Tile& tile, std::int32_t channel)
-      : view(view),
-        image(tile.image),
-        first(tile.first),
-        channel(channel),
-        is_line(view.stride_y == view.width * view.stride_x) {}
+      : stride_(static_cast<std::int32_t>(location_stride(view))),
+        first_(static_cast<Element*>(view.data) + channel + tile.image * view.stride_batch +
+               tile.first * stride_) {}
 
-  __device__ __forceinline__ std::int64_t offset(std::int32_t location) const {
-    const std::int64_t index = first + location;
-    return channel + (is_line ? image * view.stride_batch + index * view.stride_x
-                              : element_offset(view, image, index));
-  }
-  template <class T>
   __device__ __forceinline__ Vector<T> load(std::int32_t location) const {
-    return load_vector(static_cast<const T*>(view.data) + offset(location));
+    return load_read_only(first_ + location * stride_);
   }
-  template <class T, class Real>
+  // For the last time: what other tiles are read for again may stay in the cache.
+  __device__ __forceinline__ Vector<T> load_last(std::int32_t location) const {
+    return load_streaming(first_ + location * stride_);
+  }
+  template <class Real>
   __device__ __forceinline__ void store(const Real (&values)[kVector<T>],
                                         std::int32_t location) const {
-    store_values<T>(values, static_cast<T*>(view.data) + offset(location));
+    store_streaming(vector_of<T>(values), first_ + location * stride_);
   }
+
+ private:
+  using Element = std::conditional_t<std::is_same_v<View, LevelView>, const T, T>;
+
+  std::int32_t stride_;
+  Element* first_;
 };
 
 // What normalizes the channels of a thread's vector.
@@ -81,24 +80,12 @@ struct VectorNorm {
   __device__ __forceinline__ Real centered(Real x) const { return (x - mean_high) - mean_low; }
 };
 
-// The tiles of a kernel that goes over the maps for the second time: a run of neighbours, so that a
-// block rarely meets more than two maps, from the last on, which the cache still holds.
-struct TileRange {
-  std::int64_t first, end;
-
-  __device__ __forceinline__ explicit TileRange(std::int64_t count) {
-    const std::int64_t per_block = (count + gridDim.x - 1) / gridDim.x;
-    end = count - blockIdx.x * per_block;
-    first = end > per_block ? end - per_block : 0;
-  }
-};
-
 // The tiles of the map of tile `index`: their first, and how many.
 struct MapTiles {
   std::int64_t first, count;
 
-  __device__ __forceinline__ MapTiles(std::int64_t index, const Tile& tile, std::int64_t locations)
-      : first(index - tile.first / kTile), count((locations + kTile - 1) / kTile) {}
+  __device__ __forceinline__ MapTiles(const Tiles& tiles, const Tile& tile, std::int64_t index)
+      : first(index - tile.first / tiles.tile_size()), count(tiles.count(tile.level)) {}
 };
 
 // How threads share the tiles of a map when they add up what each group has of them: a thread takes

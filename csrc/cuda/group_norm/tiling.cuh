@@ -1,6 +1,8 @@
 // How the levels of a group norm are shared out over blocks, and what a thread needs of them.
 #pragma once
 
+#include <algorithm>
+
 #include "common/dtypes.h"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
@@ -10,13 +12,17 @@
 namespace fcos_ops::cuda::norm {
 
 inline constexpr unsigned kThreads = 256;
-inline constexpr std::int64_t kTile = 128;  // locations
 
-// Blocks of a kernel over tiles of rows, beyond which each takes several: what 132 SMs run at once,
-// 3 each of the kernel of moments, whose threads need few registers, 2 of the others.
-inline constexpr std::int64_t kMomentsBlocks = 396, kBlocks = 264;
+// Locations of a tile; and of one where there would be fewer tiles than blocks have room. A
+// prototype, on an H200, took 157 us for batch 16 with 128, 183 with 64; for batch 1 18 with 64.
+inline constexpr std::int64_t kTile = 128, kSmallTile = 64;
 
-// Vectors that a thread has on their way at a time, forward and backward.
+// Blocks of a multiprocessor, beyond which each takes several tiles: of the kernel of moments,
+// whose threads need few registers, and of the others.
+inline constexpr std::int64_t kMomentsBlocks = 3, kBlocks = 2;
+
+// Vectors that a thread has on their way at a time, forward and, of maps and gradients each,
+// backward: twice as many do not fit into the registers of two blocks.
 inline constexpr int kInFlight = 4, kBackwardInFlight = 2;
 
 // Sizes and parameters, whatever the direction.
@@ -43,6 +49,12 @@ struct NormArguments {
   }
 };
 
+// Blocks for tiles by rows, `per_multiprocessor` of them at a time.
+inline std::int64_t row_blocks(const Tiles& tiles, std::int64_t per_multiprocessor,
+                               const Context& context) {
+  return std::min(tiles.count(), per_multiprocessor * count_multiprocessors(context));
+}
+
 // Which levels are taken by rows, in tiles of locations, and which group by group (see rows.cuh and
 // planes.cuh). Those of the other kind have no locations in `tiles`.
 struct Partition {
@@ -51,28 +63,65 @@ struct Partition {
   std::int32_t num_planes;
 };
 
-// By rows: where the channels of a location are neighbours in all tensors and fall into vectors of
-// 16 bytes, each of one group, no more than there are threads.
+// From a location to the next, where the rows of a level join to one line.
+template <class View>
+FCOS_HD std::int64_t location_stride(const View& view) {
+  return view.width == 1 ? view.stride_y : view.stride_x;
+}
+
+// Elements, at most, between locations that are taken by rows: 32 bits then count those of a tile.
+inline constexpr std::int64_t kMaxLocationStride = 0x7fffffff / kTile;
+
+// True if the channels of a location are neighbours, rows join to one line, and every location
+// starts at a multiple of 16 bytes.
+template <class View>
+bool is_by_rows(const View& view, std::int64_t batch, std::int64_t element_size) {
+  const std::int64_t locations = view.height * view.width;
+  const bool is_line =
+      view.height == 1 || view.width == 1 || view.stride_y == view.width * view.stride_x;
+  const auto is_aligned = [&](std::int64_t stride) {
+    return stride * element_size % static_cast<std::int64_t>(kVectorBytes) == 0;
+  };
+  return locations > 0 && view.stride_channel == 1 && is_line &&
+         reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0 &&
+         (locations == 1 || (is_aligned(location_stride(view)) && location_stride(view) >= 0 &&
+                             location_stride(view) <= kMaxLocationStride)) &&
+         (batch == 1 || is_aligned(view.stride_batch));
+}
+
+// Tiles as if all levels were taken by rows. Of these the workspace has its size, so that a query
+// needs sizes alone, not where the maps lie.
+template <class Args>
+Tiles tiles_at_most(const Args& args, const Context& context) {
+  const Tiles tiles(args.maps, args.num_levels, args.batch, kTile);
+  if (tiles.count() >= kBlocks * count_multiprocessors(context)) return tiles;
+  return Tiles(args.maps, args.num_levels, args.batch, kSmallTile);
+}
+
+// By rows: where all tensors are, and their channels fall into vectors of 16 bytes, each of one
+// group, no more than there are threads. What is any other view goes the way of planes: rows need
+// no division a vector, and no access but one of 16 bytes, nor the registers for either.
 template <class Args, class... Views>
-Partition partition_of(const Args& args, const Views*... views) {
-  const std::int64_t vector = 16 / (args.dtype == DType::kFloat64   ? 8
-                                    : args.dtype == DType::kFloat32 ? 4
-                                                                    : 2);
+Partition partition_of(const Args& args, const Context& context, const Views*... views) {
+  const std::int64_t element_size = math::dispatch(math::Floating{}, args.dtype, [](auto type) {
+    return static_cast<std::int64_t>(sizeof(typename decltype(type)::type));
+  });
+  const std::int64_t vector = static_cast<std::int64_t>(kVectorBytes) / element_size;
   const bool fits = args.channels > 0 && args.channels / args.groups % vector == 0 &&
                     args.channels / vector <= kThreads;
   LevelView by_rows[kMaxLevels] = {};
-  Partition result = {Tiles(by_rows, 0, 0, kTile), {}, 0};
+  Partition result = {tiles_at_most(args, context), {}, 0};
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    const bool are_rows = fits && args.maps[i].height * args.maps[i].width > 0 &&
-                          args.maps[i].stride_channel == 1 &&
-                          ((views == nullptr || views[i].stride_channel == 1) && ...);
+    const bool are_rows =
+        fits && is_by_rows(args.maps[i], args.batch, element_size) &&
+        ((views == nullptr || is_by_rows(views[i], args.batch, element_size)) && ...);
     if (are_rows) {
       by_rows[i] = args.maps[i];
     } else {
       result.plane_level[result.num_planes++] = i;
     }
   }
-  result.tiles = Tiles(by_rows, args.num_levels, args.batch, kTile);
+  result.tiles = Tiles(by_rows, args.num_levels, args.batch, result.tiles.tile_size());
   return result;
 }
 

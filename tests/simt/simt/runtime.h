@@ -4,9 +4,12 @@
 // The threads of a block are fibers. Which of those that can go on does so is drawn at random (from
 // FCOS_OPS_SIMT_SEED, so a failure repeats), and it runs until it waits for others or does
 // something atomic: what only works while threads happen to advance in step, fails here. Blocks run
-// one after the other, in random order. A launch fails, with a message, when
+// one after the other, in random order; those of a cooperative launch all at once, and of all their
+// threads one is drawn: a device that holds few of them, so that each has several shares in small
+// tests. A launch fails, with a message, when
 //   - the threads of a block wait at different barriers, or some for one that others never reach;
-//   - a warp primitive is called with a mask whose lanes do not all call it.
+//   - a warp primitive is called with a mask whose lanes do not all call it;
+//   - threads wait for flags that no thread is left to set.
 // Shared memory is filled with NaN (huge integers) when a block starts, and is allocated to its
 // exact size, so that AddressSanitizer sees an access out of range.
 //
@@ -40,21 +43,24 @@ inline thread_local dim3 blockDim, gridDim;
 
 using cudaError_t = int;
 using cudaStream_t = void*;
-inline constexpr cudaError_t cudaSuccess = 0;
+inline constexpr cudaError_t cudaSuccess = 0, cudaErrorLaunchFailure = 719,
+                             cudaErrorCooperativeLaunchTooLarge = 720;
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-// One, so that the blocks of a grid that fills the device have several shares in small tests.
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  return *value = 1, cudaSuccess;
-}
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrCooperativeLaunch };
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t size, cudaStream_t);
 
 // For tests, which find them by name: sets the seed; kernels and memsets started so far.
 extern "C" [[gnu::visibility("default")]] void simt_set_seed(std::uint64_t seed);
 extern "C" [[gnu::visibility("default")]] std::int64_t simt_launches();
+// Blocks of a cooperative launch: as many as the query tells (0: the device has no such launch),
+// and as a launch is given, which fails if it asks for more.
+extern "C" [[gnu::visibility("default")]] void simt_set_cooperative_blocks(int told, int held);
 
 namespace simt {
+
+inline constexpr int kCooperativeBlocks = 4;  // unless a test sets another number
 
 // What a warp primitive does once all of its lanes have called it.
 enum class WarpOp { kSync, kShuffle, kBallot };
@@ -62,28 +68,36 @@ enum class WarpOp { kSync, kShuffle, kBallot };
 // For kernels, through the names below.
 bool sync_threads(int line, bool predicate = false);  // returns whether one of them is true
 std::uint64_t warp_op(WarpOp op, unsigned mask, std::uint64_t value, unsigned source, int line);
+void wait_for(const std::uint32_t* flag, int line);  // until another thread has set it
 void maybe_yield();
 void* shared_memory(const void* key, std::size_t size);
 unsigned lane();
+int blocks_per_multiprocessor();
 
-// For the launcher. Returns null, or what went wrong (until the next launch of this thread).
-const char* run(const char* name, dim3 grid, dim3 block, void (*thread)(const void*),
-                const void* arguments);
+// What comes of a launch. The message lasts until the next one of this thread.
+struct Result {
+  cudaError_t error;
+  const char* message;
+};
+
+// For the launcher.
+Result run(const char* name, dim3 grid, dim3 block, bool cooperative, void (*thread)(const void*),
+           const void* arguments);
 
 template <class T>
 inline constexpr char kSharedKey = 0;
 
 // Calls kernel(arguments...) in every thread of the grid.
 template <class... Parameters, class... Arguments>
-const char* start(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-                  const Arguments&... arguments) {
+Result start(const char* name, bool cooperative, void (*kernel)(Parameters...), dim3 grid,
+             dim3 block, const Arguments&... arguments) {
   using Call = std::tuple<void (*)(Parameters...), std::decay_t<Parameters>...>;
   const Call call(kernel, arguments...);
   const auto thread = [](const void* data) {
     std::apply([](auto function, const auto&... a) { function(a...); },
                *static_cast<const Call*>(data));
   };
-  return run(name, grid, block, thread, &call);
+  return run(name, grid, block, cooperative, thread, &call);
 }
 
 template <class T>
@@ -116,7 +130,19 @@ T atomic(T* address, const Update& update) {
 
 }  // namespace simt
 
-// The names of CUDA. `line` tells barriers apart.
+// The names of CUDA. One multiprocessor, so that the blocks of a grid that fills the device have
+// several shares in small tests.
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  const bool is_cooperative = simt::blocks_per_multiprocessor() > 0;
+  *value = attribute == cudaDevAttrCooperativeLaunch ? is_cooperative : 1;
+  return cudaSuccess;
+}
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, int, std::size_t) {
+  return *blocks = simt::blocks_per_multiprocessor(), cudaSuccess;
+}
+
+// `line` tells barriers apart.
 inline void __syncthreads(int line = __builtin_LINE()) { simt::sync_threads(line); }
 inline int __syncthreads_or(int predicate, int line = __builtin_LINE()) {
   return simt::sync_threads(line, predicate != 0);
@@ -155,6 +181,14 @@ inline void __threadfence() { simt::maybe_yield(); }
 template <class T>
 T __ldg(const T* address) {
   return *address;
+}
+template <class T>
+T __ldcs(const T* address) {
+  return *address;
+}
+template <class T>
+void __stcs(T* address, T value) {
+  *address = value;
 }
 #define __builtin_assume(condition) static_cast<void>(condition)
 inline unsigned __isGlobal(const void*) { return 1; }

@@ -1,0 +1,94 @@
+"""group_norm on a GPU, channels_last: one cooperative launch, or two plain ones."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import fcos_ops
+from tests import devices
+from tests.inputs.group_norm import assert_matches_reference, make_maps, make_parameters, run
+
+NHWC = torch.channels_last
+# Maps of 5, 1, 2 and 1 tiles: the first two larger than what the simulated device holds at once.
+SIZES = ((20, 29), (2, 2), (13, 11), (1, 1))
+
+
+def make(dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor, Tensor]:
+    maps = [x.to(dtype) for x in make_maps(SIZES, batch=3, layout=NHWC)]
+    weight, bias = (p.to(dtype) for p in make_parameters())
+    return maps, weight, bias
+
+
+@pytest.mark.every_device
+@pytest.mark.cooperative
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_maps_larger_than_what_a_device_holds_at_once(dtype: torch.dtype) -> None:
+    assert_matches_reference(*make(dtype), groups=2, activation="relu")
+
+
+@pytest.mark.every_device
+@pytest.mark.cooperative
+def test_few_locations() -> None:
+    """Tiles are smaller, so that every multiprocessor has some."""
+    maps = [x.float() for x in make_maps(((9, 11),), batch=1, layout=NHWC)]
+    weight, bias = (p.float() for p in make_parameters())
+    assert_matches_reference(maps, weight, bias, groups=2, activation="relu")
+
+
+@pytest.mark.every_device
+@pytest.mark.cooperative
+@pytest.mark.parametrize("maps_need_it, parameters_need_it", [(True, False), (False, True)])
+def test_frozen(maps_need_it: bool, parameters_need_it: bool) -> None:
+    """Without gradients of maps one step of two is left."""
+    maps, weight, bias = make()
+    _, expected = run(fcos_ops.group_norm, maps, weight, bias, groups=2)
+    for leaf in maps:
+        leaf.requires_grad_(maps_need_it)
+    for leaf in (weight, bias):
+        leaf.requires_grad_(parameters_need_it)
+    results = fcos_ops.group_norm(maps, weight, bias, groups=2)
+    generator = torch.Generator(weight.device).manual_seed(1)
+    upstream = [
+        torch.empty_like(y).copy_(
+            torch.randn(y.shape, generator=generator, dtype=torch.float64, device=y.device)
+        )
+        for y in results
+    ]
+    leaves = [leaf for leaf in (*maps, weight, bias) if leaf.requires_grad]
+    wanted = [e for e, x in zip(expected, (*maps, weight, bias), strict=True) if x.requires_grad]
+    for actual, right in zip(torch.autograd.grad(results, leaves, upstream), wanted, strict=True):
+        assert torch.equal(actual, right)
+
+
+# Blocks that a device tells and holds, and the launches of a call forward and backward: a memset
+# and the cooperative kernel each; two kernels; a memset that was in vain, then two kernels. The
+# last of each is that of the parameters.
+FORMS = {"cooperative": (4, 4, 5), "plain": (0, 0, 5), "refused": (4, 1, 7)}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_forms_give_the_same_bits(dtype: torch.dtype) -> None:
+    maps, weight, bias = make(dtype)
+    results = {}
+    with devices.running_on("simt"):
+        for form, (told, held, launches) in FORMS.items():
+            with devices.cooperative_blocks(told, held):
+                before = devices.simt_launches()
+                outputs, gradients = run(
+                    fcos_ops.group_norm, maps, weight, bias, groups=2, activation="relu"
+                )
+                assert devices.simt_launches() - before == launches
+                results[form] = [*outputs, *gradients]
+    for form in ("plain", "refused"):
+        for a, b in zip(results[form], results["cooperative"], strict=True):
+            assert torch.equal(a, b)
+
+
+def test_no_flags_without_rows() -> None:
+    """Planes have a kernel of their own: no memset, no cooperative launch."""
+    maps = [x.float() for x in make_maps(((4, 6), (2, 3)))]
+    weight, bias = (p.float() for p in make_parameters())
+    with devices.running_on("simt"):
+        before = devices.simt_launches()
+        fcos_ops.group_norm(maps, weight, bias, groups=2)
+        assert devices.simt_launches() - before == 1
