@@ -21,6 +21,7 @@ import fcos_ops.reference
 _IMAGE = 512  # pixels, square
 _CLASSES = 80
 _BATCH = 2
+_CHANNELS, _GROUPS = 256, 32  # of the pyramid and its group norms
 _SECONDS_PER_TIMING = 0.5
 
 
@@ -67,7 +68,7 @@ def _with_gradient(
 
 
 def op_cases(seed: int = 0) -> list[OpCase]:
-    """Every op, on a batch of two 512 x 512 images with 80 classes."""
+    """Every op, on a batch of two 512 x 512 images with 80 classes and 256 channels."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -93,6 +94,17 @@ def op_cases(seed: int = 0) -> list[OpCase]:
         [normal(_BATCH, 1, side, side) for side in sides],
     )
     sizes = torch.full((_BATCH, 2), _IMAGE)
+    features = [normal(_BATCH, _CHANNELS, side, side) for side in sides]
+    affine = [1 + 0.1 * normal(_CHANNELS), 0.1 * normal(_CHANNELS)]
+
+    def norm_and_relu(ops: ModuleType) -> list[Tensor]:
+        maps = [x.detach().requires_grad_() for x in features]
+        weight, bias = [x.detach().requires_grad_() for x in affine]
+        normalized = ops.group_norm(maps, weight, bias, groups=_GROUPS, activation="relu")
+        # of the squares: their gradient is continuous where the ReLU of a rounding error begins
+        total = torch.stack([x.square().sum() for x in normalized]).sum()
+        gradients = torch.autograd.grad(total, [*maps, weight, bias])
+        return [*(x.detach() for x in normalized), *gradients]
 
     def whole_loss(ops: ModuleType) -> list[Tensor]:
         maps = [[x.detach().requires_grad_() for x in group] for group in head]
@@ -152,6 +164,7 @@ def op_cases(seed: int = 0) -> list[OpCase]:
             "postprocess", lambda ops: list(ops.postprocess(*head, sizes, levels=levels)), False
         ),
         OpCase("fcos_loss", whole_loss, False),
+        OpCase("group_norm", norm_and_relu, False),
     ]
 
 
@@ -218,7 +231,7 @@ def print_report() -> float:
             flush=True,
         )
     print(
-        f"batch {_BATCH}, {_IMAGE} x {_IMAGE}, {_CLASSES} classes; losses with their backward "
-        "pass; eager and compiled: the reference in plain PyTorch"
+        f"batch {_BATCH}, {_IMAGE} x {_IMAGE}, {_CLASSES} classes; losses and group_norm with "
+        "their backward pass; eager and compiled: the reference in plain PyTorch"
     )
     return worst

@@ -110,7 +110,7 @@ def test_only_inputs_of_blocks_are_kept() -> None:
     plain, sparing = _pair("resnet50", "gn")
     others, runs = _kept_beside_inputs(plain)
     assert others > 100 and runs == 16
-    # the image and, of the stem, convolution, ReLU, mean and deviation of the norm, pooled indices
+    # the image and, of the stem, convolution, ReLU, statistics and link of the norm, pooled indices
     assert _kept_beside_inputs(sparing) == (6, 2 * 16)
 
 

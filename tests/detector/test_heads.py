@@ -106,7 +106,7 @@ def test_what_the_variant_switches(preset: str) -> None:
     assert hasattr(head.regression_head, "scales") == variant.scale
     nn.init.normal_(head.regression_head.bbox_reg.weight)
     before = head(pyramid)
-    raw = head.regression_head.bbox_reg(head.regression_head.conv(pyramid[1], 1))
+    raw = head.regression_head.bbox_reg(head.regression_head.conv(pyramid)[1])
     factor = 1.0
     if variant.scale:
         factor = 0.5

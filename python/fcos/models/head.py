@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .norm import HeadNormName, make_head_norm
+from .norm import GroupNorm, HeadNormName, make_head_norm
 from .variant import Variant
 
 PRIOR_PROBABILITY = 0.01  # of any class at the start: the focal loss paper's pi, bias -4.595
@@ -43,7 +43,12 @@ class Scale(nn.Module):
 
 
 class Tower(nn.ModuleList):
-    """Convolutions 3x3, each with its norm and ReLU: [B, channels, H, W] -> the same shape."""
+    """Convolutions 3x3, each with its norm and ReLU: maps [B, channels, H, W], one a level -> maps
+    of the same shapes.
+
+    A group norm takes all levels and its ReLU in one pass; an Identity then keeps the place of the
+    ReLU, so that the names of the weights are the same with every norm.
+    """
 
     def __init__(
         self, channels: int, depth: int, levels: int, norm: HeadNormName, conv_bias: bool
@@ -53,14 +58,20 @@ class Tower(nn.ModuleList):
             layers += [
                 nn.Conv2d(channels, channels, 3, padding=1, bias=conv_bias),
                 make_head_norm(norm, channels, levels),
-                nn.ReLU(inplace=True),
+                nn.Identity() if norm == "gn" else nn.ReLU(inplace=True),
             ]
         super().__init__(layers)
 
-    def forward(self, x: Tensor, level: int) -> Tensor:
+    def forward(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
+        maps = list(pyramid)
         for layer in self:
-            x = layer[level](x) if isinstance(layer, nn.ModuleList) else layer(x)
-        return x
+            if isinstance(layer, GroupNorm):
+                maps = layer(maps, activation="relu")
+            elif isinstance(layer, nn.ModuleList):
+                maps = [norm(x) for norm, x in zip(layer, maps, strict=True)]
+            else:
+                maps = [layer(x) for x in maps]
+        return maps
 
 
 class ClassificationHead(nn.Module):
@@ -122,19 +133,18 @@ class Head(nn.Module):
         nn.init.constant_(cls_bias, prior_bias)
 
     def forward(self, pyramid: Sequence[Tensor]) -> HeadOutput:
-        output = HeadOutput([], [], [])
-        regression = self.regression_head
-        for level, feature in enumerate(pyramid):
-            cls_feature = self.classification_head.conv(feature, level)
-            reg_feature = regression.conv(feature, level)
-            center_feature = cls_feature if self.center_on_classification else reg_feature
-            raw = regression.bbox_reg(reg_feature)
-            if self.variant.scale:
-                raw = regression.scales[level](raw)
-            output.classification.append(self.classification_head.cls_logits(cls_feature))
-            output.ltrb.append(self._distances(raw))
-            output.centerness.append(regression.bbox_ctrness(center_feature))
-        return output
+        classification, regression = self.classification_head, self.regression_head
+        cls_features = classification.conv(pyramid)
+        reg_features = regression.conv(pyramid)
+        center_features = cls_features if self.center_on_classification else reg_features
+        raw = [regression.bbox_reg(x) for x in reg_features]
+        if self.variant.scale:
+            raw = [scale(x) for scale, x in zip(regression.scales, raw, strict=True)]
+        return HeadOutput(
+            classification=[classification.cls_logits(x) for x in cls_features],
+            ltrb=[self._distances(x) for x in raw],
+            centerness=[regression.bbox_ctrness(x) for x in center_features],
+        )
 
     def _distances(self, raw: Tensor) -> Tensor:
         if self.variant.activation == "relu":

@@ -1,11 +1,15 @@
-"""Normalisation layers of the backbone and of the heads."""
+"""Normalisation layers of the backbone and of the heads, and the ReLU behind them."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+import fcos_ops
 
 NormName = Literal["bn", "sync_bn", "gn", "frozen_bn"]
 HeadNormName = Literal["gn", "bn", "sync_bn", "none"]
@@ -43,12 +47,38 @@ class FrozenBatchNorm2d(nn.Module):
         return x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
 
 
-def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """nn.GroupNorm by `fcos_ops.group_norm`: of one map [B, C, H, W] or of a list of maps, with
+    activation "relu" in the same pass.
+
+    Results have the dtype and layout of their maps, also under autocast, where nn.GroupNorm's are
+    float32.
+    """
+
+    def forward(self, input: Tensor | Sequence[Tensor], activation: str | None = None) -> Any:
+        return fcos_ops.group_norm(
+            input,
+            self.weight,
+            self.bias,
+            groups=self.num_groups,
+            eps=self.eps,
+            activation=activation,
+        )
+
+
+def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
+    """The ReLU of norm(x), in one pass with it where `norm` can do that."""
+    if isinstance(norm, GroupNorm):
+        return norm(x, activation="relu")
+    return F.relu(norm(x), inplace=True)
+
+
+def group_norm(channels: int, eps: float = 1e-5) -> GroupNorm:
     """GroupNorm with the published 32 groups, fewer where a group would hold under 4 channels."""
     groups = min(32, max(1, channels // 4))
     while channels % groups:
         groups -= 1
-    return nn.GroupNorm(groups, channels, eps)
+    return GroupNorm(groups, channels, eps)
 
 
 def make_norm(name: NormName, channels: int, eps: float = 1e-5) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from torch import Tensor, nn
 
 from .activation_checkpointing import checkpointed
-from .norm import NormName, frozen, make_norm
+from .norm import NormName, frozen, make_norm, norm_relu
 
 BackboneName = Literal[
     "resnet18",
@@ -55,7 +55,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = norm_relu(self.bn1, self.conv1(x))
         x = self.bn2(self.conv2(x))
         return self.relu(x + shortcut)
 
@@ -95,8 +95,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
+        x = norm_relu(self.bn1, self.conv1(x))
+        x = norm_relu(self.bn2, self.conv2(x))
         x = self.bn3(self.conv3(x))
         return self.relu(x + shortcut)
 
@@ -189,7 +189,6 @@ class ResNet(nn.Module):
         ]
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = norms[0](width)
-        self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = width
         layers = []
@@ -218,7 +217,7 @@ class ResNet(nn.Module):
             stage.requires_grad_(False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(norm_relu(self.bn1, self.conv1(x)))
         c3 = self._layer(self.layer2, self._layer(self.layer1, x))
         c4 = self._layer(self.layer3, c3)
         return c3, c4, self._layer(self.layer4, c4)
