@@ -176,18 +176,6 @@ __device__ __forceinline__ Vector<T> load_read_only(const T* from) {
   return {{words.x, words.y, words.z, words.w}};
 }
 
-// The same of what nobody reads again soon: the cache gives its lines up first.
-template <class T>
-__device__ __forceinline__ Vector<T> load_streaming(const T* from) {
-  const uint4 words = __ldcs(reinterpret_cast<const uint4*>(from));
-  return {{words.x, words.y, words.z, words.w}};
-}
-template <class T>
-__device__ __forceinline__ void store_streaming(const Vector<T>& vector, T* to) {
-  const auto& word = vector.word;
-  __stcs(reinterpret_cast<uint4*>(to), uint4{word[0], word[1], word[2], word[3]});
-}
-
 // Stores a vector at a multiple of 16 bytes of global memory, which the compiler can not know of an
 // address that was read from memory.
 template <class T>

@@ -55,8 +55,7 @@ __device__ __forceinline__ void finish_tiles(Rows& rows, const Tiles& tiles) {
     if (tile.level != level || tile.image != image) {
       level = tile.level;
       image = tile.image;
-      __syncthreads();  // what was merged for the map before has been read
-      rows.merge(tile, i);
+      rows.merge(tile, i);  // a barrier within: what was merged before has been read by all
       rows.prepare(tile, rows.merged());
     }
     if (tile.first == 0) rows.keep(tile);

@@ -42,14 +42,18 @@ class TileColumn {
   __device__ __forceinline__ Vector<T> load(std::int32_t location) const {
     return load_read_only(first_ + location * stride_);
   }
-  // For the last time: what other tiles are read for again may stay in the cache.
+  // For the last time: the cache may give these lines up first, not those of other tiles.
   __device__ __forceinline__ Vector<T> load_last(std::int32_t location) const {
-    return load_streaming(first_ + location * stride_);
+    const uint4 words = __ldcs(reinterpret_cast<const uint4*>(first_ + location * stride_));
+    return {{words.x, words.y, words.z, words.w}};
   }
   template <class Real>
   __device__ __forceinline__ void store(const Real (&values)[kVector<T>],
                                         std::int32_t location) const {
-    store_streaming(vector_of<T>(values), first_ + location * stride_);
+    const Vector<T> vector = vector_of<T>(values);
+    const auto& word = vector.word;
+    __stcs(reinterpret_cast<uint4*>(first_ + location * stride_),
+           uint4{word[0], word[1], word[2], word[3]});
   }
 
  private:
