@@ -11,7 +11,8 @@
 // and is called by all threads. Two plain launches: reduce_tiles(), then finish_tiles(). Or one
 // cooperative launch of blocks that wait for each other, run_cooperative(): while the tiles of one
 // map are reduced, those of the maps before are finished, which the cache still holds. Both forms
-// give the same bits: the same blocks reduce the same tiles, and sums are added in the same order.
+// give the same bits: the same blocks add up the sums of parameters over the same tiles, and all
+// sums are added in the same order.
 #pragma once
 
 #include "common/workspace.h"
@@ -47,14 +48,12 @@ __device__ __forceinline__ void finish_tiles(Rows& rows, const Tiles& tiles) {
   const std::int64_t per_block = (tiles.count() + gridDim.x - 1) / gridDim.x;
   const std::int64_t end = tiles.count() - blockIdx.x * per_block;
   const std::int64_t first = end > per_block ? end - per_block : 0;
-  std::int32_t level = -1;
-  std::int64_t image = -1;  // of the map that `rows` is prepared for
+  std::int64_t map = -1;  // that `rows` is prepared for
   for (std::int64_t i = end - 1; i >= first; --i) {
     const Tile tile = tiles[i];
     rows.fetch(tile);
-    if (tile.level != level || tile.image != image) {
-      level = tile.level;
-      image = tile.image;
+    if (tiles.map(tile) != map) {
+      map = tiles.map(tile);
       rows.merge(tile, i);  // a barrier within: what was merged before has been read by all
       rows.prepare(tile, rows.merged());
     }
