@@ -11,8 +11,8 @@
 #include <iterator>
 
 #include "common/dtypes.h"
-#include "cpu/common/isa.h"
 #include "cpu/common/huge_pages.h"
+#include "cpu/common/isa.h"
 #include "cpu/common/levels.h"
 #include "cpu/common/parallel.h"
 #include "cpu/common/sums.h"

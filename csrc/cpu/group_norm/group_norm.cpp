@@ -83,8 +83,9 @@ class GroupNorm {
       Real next_base = group_base;
       for (std::int64_t c = 0; c < piece; ++c) {
         if ((first + c) % per_group == 0) {
-          next_base = math::median(math::to_real(rows[0][c]), math::to_real(rows[rows.count / 2][c]),
-                                   math::to_real(rows[rows.count - 1][c]));
+          next_base =
+              math::median(math::to_real(rows[0][c]), math::to_real(rows[rows.count / 2][c]),
+                           math::to_real(rows[rows.count - 1][c]));
         }
         base[c] = next_base;
       }
