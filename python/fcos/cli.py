@@ -20,6 +20,7 @@ from .options import (
     add_device,
     add_model,
     add_recipe,
+    add_validation,
     add_workers,
 )
 
@@ -42,7 +43,8 @@ def _add_train(subparsers: _Subparsers) -> None:
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data(parser, "train", default=LEFT_OUT)
+    add_data(parser, "train")
+    add_validation(parser)
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
         "--resume",

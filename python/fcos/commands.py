@@ -11,8 +11,9 @@ import torch
 
 from . import demo as demo_module
 from . import recipe
-from .data import CocoDataset, find_split
+from .data import CocoDataset
 from .data.annotations import read_categories
+from .data_options import DataFiles, training_files, validation_files
 from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .detectors import convert_file, read_model
 from .errors import UserError
@@ -38,13 +39,11 @@ def train(options: argparse.Namespace) -> None:
     start = read_start(options, folder)
     values = recipe.merge(recipe.given_values(options), start.values)
     preprocessing = start.preprocessing(values)
-    split = find_split(options.data, values["split"])
-    dataset = CocoDataset(*split, preprocessing, limit=values["limit"])
-    print(f"{values['split']}: {dataset.contents}", flush=True)
+    files = training_files(options, values["split"])
+    dataset = _dataset(files, preprocessing, values["limit"])
     validation = None
-    if values["eval_every"]:
-        validation = CocoDataset(*find_split(options.data, "val"), preprocessing)
-        print(f"val: {validation.contents}", flush=True)
+    if held_out := validation_files(options, values["eval_every"]):
+        validation = _dataset(held_out, preprocessing)
     values = recipe.complete(values, len(dataset))
     settings = {f.name: values[f.name] for f in fields(TrainingSettings) if f.name in values}
     torch.manual_seed(values["seed"])
@@ -100,9 +99,8 @@ def evaluate(options: argparse.Namespace) -> None:
     """`fcos eval`."""
     model = _model(options)
     preprocessing = _preprocessing(options, model)
-    split = find_split(options.data, options.split)
-    dataset = CocoDataset(*split, preprocessing, limit=options.limit)
-    print(f"{options.split}: {dataset.contents}", flush=True)
+    files = training_files(options, getattr(options, "split", "val"))
+    dataset = _dataset(files, preprocessing, getattr(options, "limit", None))
     if unused := describe_unused(model.config, match_categories(model.config, dataset)):
         print(f"left out of the results: {unused}", flush=True)
     pictures: list[Path] = []
@@ -179,6 +177,15 @@ def scenes(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> None:
     """`fcos demo`."""
     demo_module.run(options.output, seed=options.seed)
+
+
+def _dataset(
+    files: DataFiles, preprocessing: Preprocessing, limit: int | None = None
+) -> CocoDataset:
+    """Says what it holds."""
+    dataset = CocoDataset(files.annotations, files.images, preprocessing, limit=limit)
+    print(f"{files.name}: {dataset.contents}", flush=True)
+    return dataset
 
 
 def _model(options: argparse.Namespace) -> FCOS:

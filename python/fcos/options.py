@@ -59,12 +59,23 @@ def _default(name: str) -> str:
     return f"(default {recipe.DEFAULTS[name]})"
 
 
-def add_data(parser: argparse.ArgumentParser, split: str, **options: Any) -> None:
-    parser.add_argument("--data", required=True, metavar="DIR", help="data set in COCO format")
-    help_text = f"part of the data set (default {split})"
-    parser.add_argument("--split", help=help_text, **({"default": split} | options))
-    help_text = "use only the first N images of the split"
-    parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, **options)
+def add_data(parser: argparse.ArgumentParser, split: str) -> None:
+    """The options that `data_options` reads; those left out have no attribute but `data`."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", metavar="DIR", help="folder of a data set, see below")
+    help_text = "annotation file in COCO format, instead of --data"
+    source.add_argument("--annotations", metavar="FILE", help=help_text)
+    parser.add_argument("--images", metavar="DIR", help="images of --annotations")
+    help_text = f"part of --data (default {split})"
+    parser.add_argument("--split", metavar="NAME", help=help_text, default=LEFT_OUT)
+    help_text = "use only the first N images"
+    parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, default=LEFT_OUT)
+
+
+def add_validation(parser: argparse.ArgumentParser) -> None:
+    help_text = "annotation file for --eval-every, instead of the part val of --data"
+    parser.add_argument("--val-annotations", metavar="FILE", help=help_text)
+    parser.add_argument("--val-images", metavar="DIR", help="images of --val-annotations")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
