@@ -10,6 +10,7 @@ from typing import TypeAlias
 from .errors import TrainingError, UserError
 from .interrupts import Interrupted, ignore_signals
 from .memory import ADVICE, is_out_of_memory
+from .names import LAYOUT_NAMES, PRESETS
 from .options import (
     LEFT_OUT,
     POSITIVE,
@@ -25,9 +26,14 @@ from .options import (
 )
 
 _LAYOUT = """\
---data DIR holds a data set in COCO format, in either layout:
-  DIR/annotations/instances_train2017.json  DIR/train2017/*.jpg   (and val2017)
-  DIR/annotations/instances_train.json      DIR/train/*.jpg       (and val)
+--data DIR holds a data set in one of these forms:
+  COCO          DIR/annotations/instances_train2017.json  DIR/train2017/   (and val2017)
+                DIR/annotations/instances_train.json      DIR/train/       (and val)
+  CVAT, datumaro  the same, with the images in DIR/images/train/ or DIR/images/
+  Roboflow      DIR/train/_annotations.coco.json beside the images         (and valid)
+  Label Studio  DIR/result.json                           DIR/images/
+  LVIS          DIR/lvis_v1_train.json                    DIR/train2017/
+Any other place: --annotations FILE --images DIR, for a file in COCO format.
 """
 # those of the extra `detector`, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm")
@@ -110,9 +116,6 @@ def _add_detect(subparsers: _Subparsers) -> None:
 
 
 def _add_convert(subparsers: _Subparsers) -> None:
-    from .models import VARIANTS
-    from .weights.layouts import LAYOUTS
-
     parser = subparsers.add_parser(
         "convert",
         help="make a checkpoint of another program's FCOS",
@@ -122,9 +125,9 @@ def _add_convert(subparsers: _Subparsers) -> None:
     )
     parser.add_argument("input", metavar="IN", help="file of weights")
     parser.add_argument("output", metavar="OUT", help="checkpoint to write")
-    parser.add_argument("--layout", choices=list(LAYOUTS), help="default: recognised")
+    parser.add_argument("--layout", choices=LAYOUT_NAMES, help="default: recognised")
     help_text = "published variant, where the layout has several"
-    parser.add_argument("--preset", choices=sorted(VARIANTS), help=help_text)
+    parser.add_argument("--preset", choices=PRESETS, help=help_text)
     help_text = "annotation file that it was trained with (default COCO's 80)"
     parser.add_argument("--categories", metavar="FILE", help=help_text)
     help_text = "replace a file OUT"
@@ -169,6 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = make_parser().parse_args(arguments)
+        if options.command in ("train", "evaluate"):
+            from . import data_options  # needs no torch: an error of the data is said in a second
+
+            data_options.read_early(options)
         from . import commands  # here, so that --help needs none of the extra packages
 
         return getattr(commands, options.command)(options) or 0

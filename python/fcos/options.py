@@ -7,6 +7,14 @@ import math
 from typing import Any, get_args
 
 from . import recipe
+from .names import (
+    NUM_STAGES,
+    PRESETS,
+    BackboneName,
+    ExtraLevels,
+    HeadNormName,
+    NormName,
+)
 
 
 class Number:
@@ -68,6 +76,8 @@ def add_data(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--images", metavar="DIR", help="images of --annotations")
     help_text = f"part of --data (default {split})"
     parser.add_argument("--split", metavar="NAME", help=help_text, default=LEFT_OUT)
+    help_text = "keep the category 0 that Roboflow writes and never uses"
+    parser.add_argument("--keep-root-category", action="store_true", help=help_text)
     help_text = "use only the first N images"
     parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, default=LEFT_OUT)
 
@@ -79,13 +89,8 @@ def add_validation(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    import torch  # here, so that `main` can say that it is missing
-
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cpu, cuda or cuda:N (default %(default)s)",
-    )
+    help_text = "cpu, cuda or cuda:N (default cuda where PyTorch sees it, else cpu)"
+    parser.add_argument("--device", help=help_text)
 
 
 def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
@@ -94,11 +99,6 @@ def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
-    from .models import VARIANTS
-    from .models.fpn import ExtraLevels
-    from .models.norm import HeadNormName, NormName
-    from .models.resnet import NUM_STAGES, BackboneName
-
     def add(name: str, help_text: str, **options: Any) -> None:
         group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
 
@@ -107,7 +107,7 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     start.add_argument("--weights", metavar="FILE", help=help_text)
     help_text = "start from an ImageNet ResNet of torchvision, detectron2 or Caffe2"
     start.add_argument("--backbone-weights", metavar="FILE", help=help_text)
-    add("preset", f"published variant {_default('preset')}", choices=sorted(VARIANTS))
+    add("preset", f"published variant {_default('preset')}", choices=PRESETS)
     add("backbone", _default("backbone"), choices=get_args(BackboneName))
     add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=CHANNELS)
     add("norm", f"of the backbone {_default('norm')}", choices=get_args(NormName))

@@ -125,7 +125,7 @@ def test_an_evaluation_replaces_its_own_files_only(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--data", "nowhere"], "instances_train2017.json"),
+        (["--data", "nowhere"], "--data must be a folder, got nowhere, which is not there"),
         (["--device", "tpu9"], "--device must be cpu, cuda or cuda:N, got 'tpu9'"),
         (["--device", "meta"], "--device must be cpu, cuda or cuda:N, got 'meta'"),
         (["--backbone-weights", "none.pth"], "file of backbone weights not found: none.pth"),
@@ -164,7 +164,10 @@ def test_eval_errors_are_one_line(
     assert expected in capsys.readouterr().err
     assert main(["eval", "--data", str(data), "--weights", str(path)]) == 2
     assert "not a file of weights" in capsys.readouterr().err
-    for command in (["eval", "--data", str(data)], ["detect", str(data), "--output", "out"]):
+    for command in (
+        ["eval", "--data", str(data), "--split", "train"],
+        ["detect", str(data), "--output", "out"],
+    ):
         assert main([*command, "--weights", weights, "--max-size", "60"]) == 2
         assert "--max-size must be at least the short side" in capsys.readouterr().err
     picture = str(tmp_path / "none.jpg")

@@ -58,7 +58,7 @@ def test_validation_by_name(
         ("--annotations a.json --images .", "annotation file not found: a.json"),
         ("--annotations a.json --images . --split val", "--split must come with --data"),
         ("--data . --images .", "--images must come with --annotations, got --data"),
-        ("--data DATA --val-images .", "--val-images must come with --eval-every EPOCHS"),
+        ("--data DATA --val-images .", "--val-images must come with --val-annotations"),
         ("--data DATA --val-annotations a", "--val-annotations must come with --eval-every EPOCHS"),
         ("--data DATA --eval-every 1 --val-images .", "--val-images must come with --val-annota"),
         (
@@ -66,7 +66,7 @@ def test_validation_by_name(
             "--val-annotations must come with --val-images DIR, got none",
         ),
         (
-            "--annotations DATA/annotations/instances_train.json --images DATA --eval-every 1",
+            "--annotations DATA/annotations/instances_train.json --images . --eval-every 1",
             "--eval-every must come with --val-annotations FILE where --data is not",
         ),
     ],
