@@ -62,3 +62,16 @@ except ModuleNotFoundError as error:
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("torch\n", "")
+
+
+@pytest.mark.parametrize("command", ["train --output out", "eval"])
+def test_what_is_wrong_with_data_is_said_without_torch(command: str) -> None:
+    """torch takes seconds to import."""
+    result = _run(["torch"], *command.split(), "--data", "nowhere", *_weights(command))
+    assert result.returncode == 2
+    message = "fcos: error: --data must be a folder, got nowhere, which is not there\n"
+    assert result.stderr == message
+
+
+def _weights(command: str) -> list[str]:
+    return ["--weights", __file__] if command == "eval" else []
