@@ -1,10 +1,11 @@
-"""The command line: fcos train | eval | detect | convert | scenes | demo."""
+"""The command line: fcos train | eval | data | detect | convert | scenes | demo."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TypeAlias
 
 from .errors import TrainingError, UserError
@@ -33,7 +34,11 @@ _LAYOUT = """\
   Roboflow      DIR/train/_annotations.coco.json beside the images         (and valid)
   Label Studio  DIR/result.json                           DIR/images/
   LVIS          DIR/lvis_v1_train.json                    DIR/train2017/
-Any other place: --annotations FILE --images DIR, for a file in COCO format.
+  Pascal VOC    DIR/Annotations/*.xml  DIR/JPEGImages/  DIR/ImageSets/Main/train.txt
+                or DIR/train/*.xml beside the images                       (and valid)
+  YOLO          DIR/data.yaml, or DIR/images/train/ and DIR/labels/train/  (and val)
+  CrowdHuman    DIR/annotation_train.odgt, images below DIR                (and val)
+Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
 # those of the extra `detector`, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm")
@@ -135,6 +140,23 @@ def _add_convert(subparsers: _Subparsers) -> None:
     parser.set_defaults(command="convert")
 
 
+def _add_census(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "data",
+        help="say what a data set holds, and draw some of it",
+        description="Print images, sizes, boxes of each class and odd values of every part of a "
+        "data set, and draw annotated images of each.",
+        epilog=_LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data(parser, "all", positional=True)
+    parser.add_argument("--output", metavar="FILE", help="PNG to draw annotated images into")
+    help_text = "drawn of each part (default %(default)s)"
+    parser.add_argument("--pictures", type=POSITIVE, default=12, metavar="N", help=help_text)
+    parser.add_argument("--overwrite", action="store_true", help="replace a file of --output")
+    parser.set_defaults(command="census", module="census")
+
+
 def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("scenes", help="write a small data set of shapes")
     parser.add_argument("--output", required=True, metavar="DIR")
@@ -154,9 +176,11 @@ def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fcos", description="FCOS detector on fcos_ops.")
+    parser.set_defaults(module="commands")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(subparsers)
     _add_eval(subparsers)
+    _add_census(subparsers)
     _add_detect(subparsers)
     _add_convert(subparsers)
     _add_scenes_and_demo(subparsers)
@@ -176,9 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from . import data_options  # needs no torch: an error of the data is said in a second
 
             data_options.read_early(options)
-        from . import commands  # here, so that --help needs none of the extra packages
-
-        return getattr(commands, options.command)(options) or 0
+        # here, so that --help needs none of the extra packages
+        module = import_module(f".{options.module}", __package__)
+        return getattr(module, options.command)(options) or 0
     except (UserError, TrainingError, OSError) as error:
         return _fail(f"error: {error}", 2)
     except ModuleNotFoundError as error:

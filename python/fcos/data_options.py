@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from . import recipe
 from .data.annotated import AnnotatedImages
 from .data.coco import without_root_category
-from .data.forms import read_file, read_part
+from .data.forms import find_parts, read_file, read_part
 from .data.part import Part
 from .errors import UserError
 from .names import CHECKPOINT_NAME
@@ -63,6 +64,16 @@ def read_training(options: argparse.Namespace, values: recipe.Values) -> Trainin
     else:
         part = read_part(options.data, "val")._replace(name="val")
     return TrainingData(train, _announced(options, part))
+
+
+def read_all(options: argparse.Namespace) -> Iterator[AnnotatedImages]:
+    """Every part of --data, or that of --split; or what --annotations and --images name."""
+    _check(options)
+    if options.annotations is not None or hasattr(options, "split"):
+        yield _read(options, getattr(options, "split", ""), _limit(options))
+        return
+    for name, read in find_parts(options.data).items():
+        yield _announced(options, read()._replace(name=name), _limit(options))
 
 
 def _read(options: argparse.Namespace, split: str, limit: int | None) -> AnnotatedImages:

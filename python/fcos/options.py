@@ -67,10 +67,14 @@ def _default(name: str) -> str:
     return f"(default {recipe.DEFAULTS[name]})"
 
 
-def add_data(parser: argparse.ArgumentParser, split: str) -> None:
-    """The options that `data_options` reads; those left out have no attribute but `data`."""
+def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = False) -> None:
+    """The options that `data_options` reads; --split and --limit have no attribute if left out."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", metavar="DIR", help="folder of a data set, see below")
+    help_text = "folder of a data set, see below"
+    if positional:
+        source.add_argument("data", metavar="DIR", nargs="?", help=help_text)
+    else:
+        source.add_argument("--data", metavar="DIR", help=help_text)
     help_text = "annotation file in COCO format, instead of --data"
     source.add_argument("--annotations", metavar="FILE", help=help_text)
     parser.add_argument("--images", metavar="DIR", help="images of --annotations")

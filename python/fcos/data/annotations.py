@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError, brief
-from .values import is_text, number, whole
+from .values import FOUR_NUMBERS, four_numbers, is_text, number, whole
 
 Entry = dict[str, Any]
 
@@ -35,6 +35,19 @@ class Annotations(NamedTuple):
     images: list[Entry]
     categories: list[Entry]
     annotations: list[Entry]
+
+
+def plain_annotation(
+    image_id: str, category_id: int, box: list[float], *, crowd: bool = False
+) -> Entry:
+    """An entry of `Annotations.annotations` from a form that states no more than this."""
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": int(crowd),
+    }
 
 
 class _Refused(Exception):
@@ -161,14 +174,12 @@ def _annotation(entry: Entry, categories: set[int]) -> Entry:
     category = whole(entry.get("category_id"))
     if category not in categories:
         raise _Refused("category_id", "one of the ids in `categories`")
-    box = entry.get("bbox")
-    numbers = [number(value) for value in box] if isinstance(box, list) else []
-    x, y, width, height = numbers if len(numbers) == 4 else [None] * 4
-    if x is None or y is None or width is None or height is None or width < 0 or height < 0:
-        raise _Refused("bbox", "four finite numbers x, y, width >= 0, height >= 0")
+    box = four_numbers(entry.get("bbox"))
+    if box is None:
+        raise _Refused("bbox", FOUR_NUMBERS)
     area = entry.get("area")
     if area in (None, ""):
-        area = width * height
+        area = box[2] * box[3]
         if area > MAX_AREA:
             raise _Refused("bbox", f"of at most {MAX_AREA:g} square pixels, or have an `area`")
     area = number(area)
@@ -182,7 +193,7 @@ def _annotation(entry: Entry, categories: set[int]) -> Entry:
         **entry,
         "image_id": _id(entry, "image_id"),
         "category_id": category,
-        "bbox": [x, y, width, height],
+        "bbox": box,
         "area": area,
         "iscrowd": crowd,
     }

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from .annotations import Annotations, Entry, read_annotations
-from .part import Part
+from .part import Part, Parts
 from .part_names import usual_name
-
-Parts = dict[str, Callable[[], Part]]
 
 _INSTANCES = "instances_"
 _LVIS = re.compile(r"lvis_v\d+(?:\.\d+)?_(.+)")

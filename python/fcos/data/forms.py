@@ -8,22 +8,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError, a_few
-from .coco import Parts, coco_parts, one_file_parts, read_coco, roboflow_parts
-from .part import Part
+from .coco import coco_parts, one_file_parts, read_coco, roboflow_parts
+from .crowdhuman import crowdhuman_parts, read_crowdhuman
+from .part import Part, Parts
 from .part_names import choose, usual_name
+from .voc import voc_parts
+from .yolo import yolo_parts
 
 # asked in this order: the first that finds its files has them
 _FORMS: tuple[Callable[[Path], Parts], ...] = (
     coco_parts,
     roboflow_parts,
+    voc_parts,
+    yolo_parts,
+    crowdhuman_parts,
     one_file_parts,
 )
-_EXPECTED = "annotations/instances_train.json, train/_annotations.coco.json or result.json"
+_EXPECTED = (
+    "annotations/instances_train.json (COCO, CVAT, datumaro), train/_annotations.coco.json "
+    "(Roboflow), result.json (Label Studio), lvis_v1_train.json, Annotations/*.xml (Pascal VOC), "
+    "data.yaml or images/ and labels/ (YOLO), or annotation_train.odgt (CrowdHuman)"
+)
 
 
 def read_file(file: str | os.PathLike[str], images: str | os.PathLike[str]) -> Part:
     """The part that an annotation file and a folder of images make. Errors: of its form."""
-    return read_coco(Path(file), Path(images))
+    read = read_crowdhuman if Path(file).suffix.lower() == ".odgt" else read_coco
+    return read(Path(file), Path(images))
 
 
 def read_part(data: str | os.PathLike[str], wanted: str) -> Part:

@@ -33,8 +33,8 @@ def find_files(
     for position, image in enumerate(images):
         path = folder / image["file_name"]
         if not os.path.isfile(path):
-            tail = _by_its_tail(image["file_name"], folder)
-            if tail is None:
+            tail = by_its_tail(image["file_name"], folder)
+            if tail is None or not os.path.isfile(tail):
                 missing.append(path)
             else:
                 path = tail
@@ -55,11 +55,14 @@ def find_files(
     )
 
 
-def _by_its_tail(name: str, folder: Path) -> Path | None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    for start in range(len(parts)):  # the whole name, too: it may have had backslashes
-        path = folder.joinpath(*(part for part in parts[start:] if part != "/"))
-        if os.path.isfile(path):
+def by_its_tail(name: str, folder: Path) -> Path | None:
+    """The file or folder below `folder` whose path a foreign path ends with, the longest first."""
+    parts = [
+        part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")
+    ]
+    for start in range(len(parts)):
+        path = folder.joinpath(*parts[start:])
+        if os.path.exists(path):
             return path
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,3 +30,7 @@ class Part(NamedTuple):
 
     def noted(self, *notes: str) -> Part:
         return self._replace(notes=(*self.notes, *notes))
+
+
+# of a folder: its parts by name, each read when it is called
+Parts = dict[str, Callable[[], Part]]

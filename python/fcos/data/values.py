@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+FOUR_NUMBERS = "four finite numbers x, y, width >= 0, height >= 0"
+
 
 def whole(value: object) -> int | None:
     """A whole number: 3, 3.0 or "3"; None for anything else."""
@@ -27,6 +29,14 @@ def number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return parsed if math.isfinite(parsed) else None
+
+
+def four_numbers(value: object) -> list[float] | None:
+    """A box as FOUR_NUMBERS says; None for anything else."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    numbers = [parsed for parsed in map(number, value) if parsed is not None]
+    return numbers if len(numbers) == 4 and min(numbers[2:]) >= 0 else None
 
 
 def is_text(value: str) -> bool:
