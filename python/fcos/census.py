@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from .coco_checks import check_ground_truth
 from .data.annotated import AnnotatedImages
 from .data.images import image_size
-from .data_options import read_all
+from .data_options import all_parts
 from .drawing import DrawnBox, caption, draw_boxes, grid
 from .errors import UserError, a_few, shorten
 from .files import atomic_path, check_replaceable
@@ -23,22 +24,34 @@ _SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
 _MOST_CLASSES = 100
 
 
-def census(options: argparse.Namespace) -> None:
-    """Print what every part holds, and draw some images of each into --output."""
+def census(options: argparse.Namespace) -> int:
+    """Print what every part holds, and draw some images of each into --output.
+
+    Returns:
+        2 where a part could not be read, whose error is on stderr.
+    """
     if options.output:
         check_replaceable(options.output)
         if Path(options.output).exists() and not options.overwrite:
             raise UserError(f"{options.output} exists: add --overwrite or choose another name")
     pictures = []
-    for annotated in read_all(options):
+    failed = 0
+    for read in all_parts(options):
+        try:
+            annotated = read()
+        except (UserError, OSError) as error:
+            print(f"fcos: error: {error}", file=sys.stderr)
+            failed = 2
+            continue
         for line in describe(annotated):
             print(f"  {line}", flush=True)
         if options.output:
             pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
-    if options.output:
+    if pictures:
         with atomic_path(options.output) as temporary:
             grid(pictures, COLUMNS).save(temporary, format="PNG")
         print(f"drew {len(pictures)} images into {options.output}")
+    return failed
 
 
 def describe(annotated: AnnotatedImages) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,14 +67,17 @@ def read_training(options: argparse.Namespace, values: recipe.Values) -> Trainin
     return TrainingData(train, _announced(options, part))
 
 
-def read_all(options: argparse.Namespace) -> Iterator[AnnotatedImages]:
-    """Every part of --data, or that of --split; or what --annotations and --images name."""
+def all_parts(options: argparse.Namespace) -> list[Callable[[], AnnotatedImages]]:
+    """Every part of --data, or that of --split; or what --annotations and --images name; each is
+    read when it is called."""
     _check(options)
     if options.annotations is not None or hasattr(options, "split"):
-        yield _read(options, getattr(options, "split", ""), _limit(options))
-        return
-    for name, read in find_parts(options.data).items():
-        yield _announced(options, read()._replace(name=name), _limit(options))
+        return [partial(_read, options, getattr(options, "split", ""), _limit(options))]
+
+    def announced(name: str, read: Callable[[], Part]) -> AnnotatedImages:
+        return _announced(options, read()._replace(name=name), _limit(options))
+
+    return [partial(announced, name, read) for name, read in find_parts(options.data).items()]
 
 
 def _read(options: argparse.Namespace, split: str, limit: int | None) -> AnnotatedImages:

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from ..errors import UserError, brief
+from ..errors import UserError, a_few, brief
 from .annotations import Annotations, plain_annotation
 from .images import image_size
 from .part import Part, Parts
 from .values import number, whole
-from .yolo_folders import YoloFolders, describe, find_yolo, images_of
+from .yolo_folders import YoloFolders, find_yolo, images_of
 
 _SLACK = 0.01  # shares that tools round beyond an image
 _FIELDS = ("x_center", "y_center", "width", "height")
@@ -103,7 +103,8 @@ def _read_labels(file: Path, found: YoloFolders) -> list[_Line]:
 def _parse(where: str, fields: list[str], found: YoloFolders) -> _Line:
     category = whole(fields[0])
     if category is None or category < 0 or (found.names and category not in found.names):
-        expected = f"one of {describe(found.names)}" if found.names else "a whole number from 0 on"
+        known = a_few([f"{number} {name}" for number, name in found.names.items()])
+        expected = f"one of {known}" if found.names else "a whole number from 0 on"
         raise UserError(f"{where}: class must be {expected}, got {brief(fields[0])}")
     values = [_share(where, position, text) for position, text in enumerate(fields[1:])]
     outline = len(values) >= 6 and len(values) % 2 == 0
