@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fcos.cli import main
+from fcos.data import progress
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts, read_part
 
@@ -110,6 +111,27 @@ def test_a_root_category_with_boxes_is_a_class(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"category_id": 1', '"category_id": 0'))
     assert main(["data", str(data), "--split", "train"]) == 0
     assert len(read_part(data, "train").annotations.categories) == 3
+
+
+def test_evaluation_during_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On what Roboflow calls valid, and again where the run is resumed."""
+    data = _copied("roboflow", tmp_path)
+    arguments = ["train", "--data", str(data), "--output", str(tmp_path / "run")]
+    assert main([*arguments, *SMALL, "--epochs", "1", "--eval-every", "1"]) == 0
+    assert "val: 1 images, 1 without boxes" in capsys.readouterr().out
+    assert main([*arguments, "--resume", "--epochs", "2", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "val: 1 images" in out and "epoch 2: nothing to measure" in out
+
+
+def test_a_word_before_a_long_reading(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_LARGE_FILE", 10)
+    monkeypatch.setattr(progress, "_MANY_FILES", 1)
+    for form in ("roboflow", "crowdhuman", "voc", "yolo_folders"):
+        read_part(_copied(form, tmp_path), "train")
+        assert capsys.readouterr().err.startswith("fcos: reading "), form
 
 
 @pytest.mark.parametrize(

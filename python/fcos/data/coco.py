@@ -11,6 +11,7 @@ from pathlib import Path
 from .annotations import Annotations, Entry, read_annotations
 from .part import Part, Parts
 from .part_names import usual_name
+from .progress import say_large
 
 _INSTANCES = "instances_"
 _LVIS = re.compile(r"lvis_v\d+(?:\.\d+)?_(.+)")
@@ -45,6 +46,7 @@ def read_coco(file: Path, *folders: Path, form: str = "COCO", name: str = "") ->
         FileNotFoundError: no such file, or none of the folders.
         UserError: of `read_annotations`.
     """
+    say_large(file)
     annotations = read_annotations(file)
     images = _image_folder(folders, annotations.images)
     return Part(name or file.name, form, file, annotations, images, _notes(annotations))

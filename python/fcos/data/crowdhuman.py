@@ -10,6 +10,7 @@ from ..errors import UserError, brief
 from .annotations import Annotations, Entry, plain_annotation
 from .folders import images_by_stem
 from .part import Part, Parts
+from .progress import say_large
 from .values import FOUR_NUMBERS, four_numbers
 
 _PERSON = 1
@@ -31,6 +32,7 @@ def read_crowdhuman(file: Path, images: Path, name: str = "") -> Part:
     """
     if not file.is_file():
         raise FileNotFoundError(f"annotation file not found: {file}")
+    say_large(file)
     # the images of train come in three archives, so that the folder says nothing
     found = {PurePosixPath(stem).name: path for stem, path in images_by_stem(images).items()}
     content = Annotations([], [{"id": _PERSON, "name": "person"}], [])

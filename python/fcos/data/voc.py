@@ -10,6 +10,7 @@ from .annotations import Annotations, Entry, plain_annotation
 from .folders import images_by_stem
 from .part import Part, Parts
 from .part_names import usual_name
+from .progress import say_many
 from .voc_xml import VocImage, read_xml
 
 _EVERY_SET = "trainval"  # a list of VOC besides those of a usual name
@@ -41,10 +42,9 @@ def voc_parts(root: Path) -> Parts:
 
 def _read(root: Path, name: str, labels: Path, images: Path, listed: Path | None = None) -> Part:
     """The images of a list, or of all XML files in a folder; the classes are those of all parts."""
-    files = {
-        file.relative_to(labels).with_suffix("").as_posix(): read_xml(file)
-        for file in sorted(labels.rglob("*.xml"))
-    }
+    paths = sorted(labels.rglob("*.xml"))
+    say_many(len(paths), "XML files", labels)
+    files = {path.relative_to(labels).with_suffix("").as_posix(): read_xml(path) for path in paths}
     others = [read_xml(file) for file in root.rglob("*.xml") if labels not in file.parents]
     names = sorted({item.name for image in [*files.values(), *others] for item in image.objects})
     if not names:

@@ -10,6 +10,7 @@ from ..errors import UserError, a_few, brief
 from .annotations import Annotations, plain_annotation
 from .images import image_size
 from .part import Part, Parts
+from .progress import say_many
 from .values import number, whole
 from .yolo_folders import YoloFolders, find_yolo, images_of
 
@@ -35,6 +36,7 @@ def yolo_parts(root: Path) -> Parts:
 
 def _read(root: Path, found: YoloFolders, name: str) -> Part:
     images = images_of(root, found.places[name])
+    say_many(len(images), "label files of the images", root)
     files = {path: _label_file(path) for path in images}
     if images and not any(file.is_file() for file in files.values()):
         raise FileNotFoundError(
