@@ -218,9 +218,22 @@ def test_a_part_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert f"no part 'val' in {data}, which has 'default': choose one by --split" in err
 
 
-def test_a_file_in_the_place_of_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_the_place_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", __file__]) == 2
-    assert "--data must be a folder, got" in capsys.readouterr().err
+    message = f"--data must be a folder, got the file {__file__}: try --annotations {__file__}"
+    assert message in capsys.readouterr().err
+    (tmp_path / "data.zip").touch()
+    assert main(["data", str(tmp_path / "data.zip")]) == 2
+    assert capsys.readouterr().err.endswith("data.zip: unpack it\n")
+
+
+def test_a_folder_around_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a file").touch()
+    data = _copied("voc", tmp_path)
+    assert main(["data", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"try --data {data}\n")
 
 
 def test_two_names_never_lead_to_one_file(

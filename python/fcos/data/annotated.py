@@ -58,7 +58,6 @@ class AnnotatedImages:
     def __init__(self, part: Part, *, limit: int | None = None) -> None:
         if limit is not None and limit < 1:
             raise UserError(f"limit must be a positive number of images, got {limit}")
-        self.part = part
         content = part.annotations
         self.categories, self.images = content.categories, content.images[:limit]
         if not self.images:
