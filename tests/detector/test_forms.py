@@ -10,6 +10,7 @@ from fcos.cli import main
 from fcos.data import progress
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts, read_part
+from fcos.evaluation import coco_metrics
 
 from .forms_by_hand import FORMS, coco, photos, write
 from .helpers import SMALL
@@ -74,6 +75,18 @@ def test_boxes_of_forms_by_hand(tmp_path: Path, form: str) -> None:
     assert set(found) == set(expected)
     for key, box in found.items():
         assert box == pytest.approx(expected[key], abs=1e-9), key
+
+
+@pytest.mark.parametrize("form", [*FORMS, *BY_TOOLS])
+def test_the_boxes_themselves_are_perfect_results(tmp_path: Path, form: str) -> None:
+    """Whatever the ids of images and categories are."""
+    annotated = AnnotatedImages(read_part(_copied(form, tmp_path), "train"))
+    truth = annotated.ground_truth()
+    results = [
+        {**{key: a[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.5}
+        for a in truth["annotations"]
+    ]
+    assert coco_metrics(truth, results)["AP"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("form", [*FORMS, *BY_TOOLS])
