@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from .coco_checks import check_ground_truth, check_results, plain_boxes
-from .data import Batch, CocoDataset, evaluation_loader
+from .data import Batch, DetectionDataset, evaluation_loader
 from .errors import UserError, a_few, brief
 from .files import check_replaceable
 from .inference import detect_batch
@@ -49,8 +49,8 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
     """COCO's twelve box metrics under the names of `METRIC_NAMES`.
 
     Args:
-        ground_truth: as from `CocoDataset.ground_truth`: every annotation with `iscrowd`, `area`
-            and an id of its own, of at least 1.
+        ground_truth: as from `AnnotatedImages.ground_truth`: every annotation with `iscrowd`,
+            `area` and an id of its own, of at least 1.
         results: as from `predict`. May be empty: pycocotools fails there, the metrics are 0.
 
     Returns:
@@ -78,7 +78,12 @@ def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
 
 
 def evaluate(
-    model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
+    model: FCOS,
+    dataset: DetectionDataset,
+    *,
+    batch: int = 8,
+    workers: int = 0,
+    progress: bool = False,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Metrics of a model on a data set, and its detections of the categories in the data.
 
@@ -91,7 +96,7 @@ def evaluate(
     return coco_metrics(dataset.ground_truth(), results), results
 
 
-def match_categories(config: ModelConfig, dataset: CocoDataset) -> tuple[int | None, ...]:
+def match_categories(config: ModelConfig, dataset: DetectionDataset) -> tuple[int | None, ...]:
     """The category of each channel in the data: None where it stands for none of them.
 
     Raises:

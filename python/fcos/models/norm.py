@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 import fcos_ops
 
-NormName = Literal["bn", "sync_bn", "gn", "frozen_bn"]
-HeadNormName = Literal["gn", "bn", "sync_bn", "none"]
+from ..names import HeadNormName, NormName
 
 
 class FrozenBatchNorm2d(nn.Module):
