@@ -18,6 +18,7 @@ from .detectors import convert_file, read_model
 from .errors import UserError
 from .evaluation import check_results_file, describe_unused, format_metrics, match_categories
 from .evaluation import evaluate as evaluate_model
+from .evaluators import choose_evaluator
 from .files import check_replaceable, check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
@@ -43,6 +44,7 @@ def train(options: argparse.Namespace) -> None:
     print(f"{values['split']}: {dataset.contents}", flush=True)
     validation = None
     if values["eval_every"]:
+        choose_evaluator()
         validation = CocoDataset(*find_split(options.data, "val"), preprocessing)
         print(f"val: {validation.contents}", flush=True)
     values = recipe.complete(values, len(dataset))
@@ -98,6 +100,7 @@ def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) ->
 
 def evaluate(options: argparse.Namespace) -> None:
     """`fcos eval`."""
+    choose_evaluator()
     model = _model(options)
     preprocessing = _preprocessing(options, model)
     split = find_split(options.data, options.split)

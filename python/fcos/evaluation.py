@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from .coco_checks import check_ground_truth, check_results, plain_boxes
+from .average_precision import DEFAULT_LIMIT, METRIC_NAMES, Evaluation
 from .data import Batch, CocoDataset, evaluation_loader
 from .errors import UserError, a_few, brief
 from .files import check_replaceable
@@ -22,10 +17,6 @@ from .inference import detect_batch
 from .models import FCOS, ModelConfig
 
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
-METRIC_NAMES = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
-    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-)
 
 
 def predict(
@@ -45,49 +36,38 @@ def predict(
     return results
 
 
-def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    """COCO's twelve box metrics under the names of `METRIC_NAMES`.
-
-    Args:
-        ground_truth: as from `CocoDataset.ground_truth`: every annotation with `iscrowd`, `area`
-            and an id of its own, of at least 1.
-        results: as from `predict`. May be empty: pycocotools fails there, the metrics are 0.
-
-    Returns:
-        Values in [0, 1]; -1 where there is nothing to measure (no ground truth of that size).
-
-    Raises:
-        UserError: pycocotools would take a value for another than it is, such as a NaN box for a
-            perfect match, or pass over it; the message names it.
-    """
-    check_ground_truth(ground_truth)
-    check_results(ground_truth, results)
-    if not results:
-        measurable = any(not a["iscrowd"] for a in ground_truth["annotations"])
-        return dict.fromkeys(METRIC_NAMES, 0.0 if measurable else -1.0)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress by print
-        truth = COCO()
-        truth.dataset = copy.deepcopy(ground_truth)  # evaluation writes into it
-        truth.dataset["annotations"] = plain_boxes(ground_truth["annotations"])
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(plain_boxes(results)), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return dict(zip(METRIC_NAMES, map(float, evaluation.stats), strict=True))
+def coco_metrics(
+    ground_truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    *,
+    max_detections: int = DEFAULT_LIMIT,
+    evaluator: str | None = None,
+) -> dict[str, float]:
+    """COCO's twelve box metrics: see `Evaluation` and its `metrics`."""
+    evaluation = Evaluation(
+        ground_truth, results, max_detections=max_detections, evaluator=evaluator
+    )
+    return evaluation.metrics()
 
 
-def evaluate(
+def detect_dataset(
     model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Metrics of a model on a data set, and its detections of the categories in the data.
+) -> list[dict[str, Any]]:
+    """Detections of a model on a data set, of the categories in the data.
 
     Raises: as `match_categories`.
     """
     matched = set(match_categories(model.config, dataset))
     loader = evaluation_loader(dataset, batch=batch, workers=workers)
     found = predict(model, loader, progress=progress)
-    results = [result for result in found if result["category_id"] in matched]
+    return [result for result in found if result["category_id"] in matched]
+
+
+def evaluate(
+    model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Metrics of a model on a data set, and its detections. Raises: as `match_categories`."""
+    results = detect_dataset(model, dataset, batch=batch, workers=workers, progress=progress)
     return coco_metrics(dataset.ground_truth(), results), results
 
 

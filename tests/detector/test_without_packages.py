@@ -20,11 +20,19 @@ def _run(missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("missing", ["PIL", "pycocotools", "tqdm"])
+@pytest.mark.parametrize("missing", ["PIL", "tqdm"])
 def test_one_line_says_what_to_install(missing: str) -> None:
     result = _run([missing], "detect", "a.jpg", "--weights", "b", "--output", "c")
     assert result.returncode == 2
     message = f"fcos: error: {missing} is missing: pip install 'fcos_ops[detector]'\n"
+    assert result.stderr == message
+
+
+def test_an_evaluator_is_needed_before_anything_is_read() -> None:
+    missing = ["hotcoco", "faster_coco_eval", "pycocotools"]
+    result = _run(missing, "eval", "--data", "a", "--weights", "b")
+    assert result.returncode == 2
+    message = "fcos: error: pycocotools is missing: pip install 'fcos_ops[detector]'\n"
     assert result.stderr == message
 
 
