@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from .data.annotations import Entry
 from .evaluators import Accumulated, accumulate, choose_evaluator, describe_evaluator
 
 DEFAULT_LIMIT = 100  # detections an image that COCO's metrics count
-MOST_DETECTIONS = 1000
 RECALLS = np.linspace(0, 1, 101)
 METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
@@ -60,7 +58,7 @@ class Evaluation:
     def __init__(
         self,
         ground_truth: dict[str, Any],
-        results: Sequence[Entry],
+        results: list[Entry],
         *,
         max_detections: int = DEFAULT_LIMIT,
         evaluator: str | None = None,

@@ -73,7 +73,7 @@ def truth_table(ground_truth: dict[str, Any]) -> TruthTable:
     )
 
 
-def result_table(ground_truth: dict[str, Any], results: Sequence[Entry]) -> ResultTable:
+def result_table(ground_truth: dict[str, Any], results: list[Entry]) -> ResultTable:
     """UserError where a result would not be evaluated as it says.
 
     ground_truth: that `truth_table` has taken.
@@ -92,7 +92,7 @@ def result_table(ground_truth: dict[str, Any], results: Sequence[Entry]) -> Resu
     return found
 
 
-def _results(ground_truth: dict[str, Any], results: Sequence[Entry]) -> ResultTable:
+def _results(ground_truth: dict[str, Any], results: list[Entry]) -> ResultTable:
     images = sorted(image["id"] for image in ground_truth["images"])
     categories = sorted(category["id"] for category in ground_truth["categories"])
     return ResultTable(
@@ -103,7 +103,7 @@ def _results(ground_truth: dict[str, Any], results: Sequence[Entry]) -> ResultTa
     )
 
 
-def _are_plain(results: Sequence[Entry]) -> bool:
+def _are_plain(results: list[Entry]) -> bool:
     """Whether all values are of the types that `predict` gives them, so that arrays of them can be
     checked: a tenth of the time that `check_results` takes."""
     try:

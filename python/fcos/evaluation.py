@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .average_precision import DEFAULT_LIMIT, METRIC_NAMES, Evaluation
+from .average_precision import DEFAULT_LIMIT, Evaluation
 from .data import Batch, CocoDataset, evaluation_loader
 from .errors import UserError, a_few, brief
 from .files import check_replaceable
@@ -20,9 +20,10 @@ _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 
 
 def predict(
-    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
+    model: FCOS, loader: Iterable[Batch], *, min_score: float = 0.0, progress: bool = False
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
+    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score;
+    from `min_score` on.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
     the model into evaluation mode.
@@ -30,7 +31,7 @@ def predict(
     model.eval()
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        found = detect_batch(model, batch.images, batch.original_sizes)
+        found = detect_batch(model, batch.images, batch.original_sizes, min_score=min_score)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
@@ -38,7 +39,7 @@ def predict(
 
 def coco_metrics(
     ground_truth: dict[str, Any],
-    results: Sequence[dict[str, Any]],
+    results: list[dict[str, Any]],
     *,
     max_detections: int = DEFAULT_LIMIT,
     evaluator: str | None = None,
@@ -51,15 +52,21 @@ def coco_metrics(
 
 
 def detect_dataset(
-    model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
+    model: FCOS,
+    dataset: CocoDataset,
+    *,
+    batch: int = 8,
+    workers: int = 0,
+    min_score: float = 0.0,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """Detections of a model on a data set, of the categories in the data.
+    """Detections of a model on a data set, of the categories in the data: see `predict`.
 
     Raises: as `match_categories`.
     """
     matched = set(match_categories(model.config, dataset))
     loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    found = predict(model, loader, progress=progress)
+    found = predict(model, loader, min_score=min_score, progress=progress)
     return [result for result in found if result["category_id"] in matched]
 
 
@@ -69,6 +76,21 @@ def evaluate(
     """Metrics of a model on a data set, and its detections. Raises: as `match_categories`."""
     results = detect_dataset(model, dataset, batch=batch, workers=workers, progress=progress)
     return coco_metrics(dataset.ground_truth(), results), results
+
+
+def of_categories(ground_truth: dict[str, Any], ids: Iterable[int]) -> dict[str, Any]:
+    """The ground truth of some of its categories alone.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    kept = set(ids)
+    categories = [category for category in ground_truth["categories"] if category["id"] in kept]
+    if not categories:
+        names = [category["name"] for category in ground_truth["categories"]]
+        raise UserError(f"--classes must be categories of the data, {a_few(names)}, got no such")
+    annotations = [a for a in ground_truth["annotations"] if a["category_id"] in kept]
+    return {**ground_truth, "categories": categories, "annotations": annotations}
 
 
 def match_categories(config: ModelConfig, dataset: CocoDataset) -> tuple[int | None, ...]:
