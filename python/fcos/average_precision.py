@@ -41,8 +41,8 @@ class Evaluation:
     """COCO's box metrics of detections.
 
     Args:
-        ground_truth: as from `CocoDataset.ground_truth`: every annotation with `iscrowd`, `area`
-            and an id of its own, of at least 1.
+        ground_truth: as from `AnnotatedImages.ground_truth`: every annotation with `iscrowd`,
+            `area` and an id of its own, of at least 1.
         results: as from `predict`; may be empty.
         max_detections: how many of an image count, the best by score.
         evaluator: one of `EVALUATORS`; None: the fastest that is installed.

@@ -1,15 +1,17 @@
-"""The command line: fcos train | eval | detect | convert | scenes | demo."""
+"""The command line: fcos train | eval | data | detect | convert | scenes | demo."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TypeAlias
 
 from .errors import TrainingError, UserError
 from .interrupts import Interrupted, ignore_signals
 from .memory import ADVICE, is_out_of_memory
+from .names import LAYOUT_NAMES, PRESETS
 from .options import (
     LEFT_OUT,
     POSITIVE,
@@ -21,13 +23,23 @@ from .options import (
     add_device,
     add_model,
     add_recipe,
+    add_validation,
     add_workers,
 )
 
 _LAYOUT = """\
---data DIR holds a data set in COCO format, in either layout:
-  DIR/annotations/instances_train2017.json  DIR/train2017/*.jpg   (and val2017)
-  DIR/annotations/instances_train.json      DIR/train/*.jpg       (and val)
+--data DIR holds a data set in one of these forms:
+  COCO          DIR/annotations/instances_train2017.json  DIR/train2017/   (and val2017)
+                DIR/annotations/instances_train.json      DIR/train/       (and val)
+  CVAT, datumaro  the same, with the images in DIR/images/train/ or DIR/images/
+  Roboflow      DIR/train/_annotations.coco.json beside the images         (and valid)
+  Label Studio  DIR/result.json                           DIR/images/
+  LVIS          DIR/lvis_v1_train.json                    DIR/train2017/
+  Pascal VOC    DIR/Annotations/*.xml  DIR/JPEGImages/  DIR/ImageSets/Main/train.txt
+                or DIR/train/*.xml beside the images                       (and valid)
+  YOLO          DIR/data.yaml, or DIR/images/train/ and DIR/labels/train/  (and val)
+  CrowdHuman    DIR/annotation_train.odgt, images below DIR                (and val)
+Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
 # those of the extra `detector`, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib")
@@ -44,7 +56,8 @@ def _add_train(subparsers: _Subparsers) -> None:
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data(parser, "train", default=LEFT_OUT)
+    add_data(parser, "train")
+    add_validation(parser)
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument(
         "--resume",
@@ -130,9 +143,6 @@ def _add_detect(subparsers: _Subparsers) -> None:
 
 
 def _add_convert(subparsers: _Subparsers) -> None:
-    from .models import VARIANTS
-    from .weights.layouts import LAYOUTS
-
     parser = subparsers.add_parser(
         "convert",
         help="make a checkpoint of another program's FCOS",
@@ -142,14 +152,31 @@ def _add_convert(subparsers: _Subparsers) -> None:
     )
     parser.add_argument("input", metavar="IN", help="file of weights")
     parser.add_argument("output", metavar="OUT", help="checkpoint to write")
-    parser.add_argument("--layout", choices=list(LAYOUTS), help="default: recognised")
+    parser.add_argument("--layout", choices=LAYOUT_NAMES, help="default: recognised")
     help_text = "published variant, where the layout has several"
-    parser.add_argument("--preset", choices=sorted(VARIANTS), help=help_text)
+    parser.add_argument("--preset", choices=PRESETS, help=help_text)
     help_text = "annotation file that it was trained with (default COCO's 80)"
     parser.add_argument("--categories", metavar="FILE", help=help_text)
     help_text = "replace a file OUT"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
     parser.set_defaults(command="convert")
+
+
+def _add_census(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "data",
+        help="say what a data set holds, and draw some of it",
+        description="Print images, sizes, boxes of each class and odd values of every part of a "
+        "data set, and draw annotated images of each.",
+        epilog=_LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data(parser, "all", positional=True)
+    parser.add_argument("--output", metavar="FILE", help="PNG to draw annotated images into")
+    help_text = "drawn of each part (default %(default)s)"
+    parser.add_argument("--pictures", type=POSITIVE, default=12, metavar="N", help=help_text)
+    parser.add_argument("--overwrite", action="store_true", help="replace a file of --output")
+    parser.set_defaults(command="census", module="census")
 
 
 def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
@@ -171,9 +198,11 @@ def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fcos", description="FCOS detector on fcos_ops.")
+    parser.set_defaults(module="commands")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(subparsers)
     _add_eval(subparsers)
+    _add_census(subparsers)
     _add_detect(subparsers)
     _add_convert(subparsers)
     _add_scenes_and_demo(subparsers)
@@ -189,9 +218,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = make_parser().parse_args(arguments)
-        from . import commands  # here, so that --help needs none of the extra packages
+        if options.command in ("train", "evaluate"):
+            from . import data_options  # needs no torch: an error of the data is said in a second
 
-        return getattr(commands, options.command)(options) or 0
+            data_options.read_early(options)
+        # here, so that --help needs none of the extra packages
+        module = import_module(f".{options.module}", __package__)
+        return getattr(module, options.command)(options) or 0
     except (UserError, TrainingError, OSError) as error:
         return _fail(f"error: {error}", 2)
     except ModuleNotFoundError as error:

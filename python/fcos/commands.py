@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
+from . import data_options, recipe
 from . import demo as demo_module
-from . import recipe
 from .average_precision import DEFAULT_LIMIT, Evaluation
-from .data import CocoDataset, find_split
+from .data import DetectionDataset
 from .data.annotations import read_categories
 from .detection import check_unused, detect_files, draw_dataset, plan_pictures
 from .detection_rule import apply_options
@@ -50,14 +50,12 @@ def train(options: argparse.Namespace) -> None:
     start = read_start(options, folder)
     values = recipe.merge(recipe.given_values(options), start.values)
     preprocessing = start.preprocessing(values)
-    split = find_split(options.data, values["split"])
-    dataset = CocoDataset(*split, preprocessing, limit=values["limit"])
-    print(f"{values['split']}: {dataset.contents}", flush=True)
+    found = options.found or data_options.read_training(options, values)
+    dataset = DetectionDataset(found.train, preprocessing)
     validation = None
-    if values["eval_every"]:
+    if found.val is not None:
         choose_evaluator()
-        validation = CocoDataset(*find_split(options.data, "val"), preprocessing)
-        print(f"val: {validation.contents}", flush=True)
+        validation = DetectionDataset(found.val, preprocessing)
     values = recipe.complete(values, len(dataset))
     settings = {f.name: values[f.name] for f in fields(TrainingSettings) if f.name in values}
     torch.manual_seed(values["seed"])
@@ -89,7 +87,7 @@ def train(options: argparse.Namespace) -> None:
         print(f"wrote {folder.checkpoint}")
 
 
-def _run(trainer: Trainer, validation: CocoDataset | None, eval_every: float) -> None:
+def _run(trainer: Trainer, validation: DetectionDataset | None, eval_every: float) -> None:
     """Train to the end, and evaluate when that is due."""
     if validation is None:
         for _ in trainer.run():
@@ -115,9 +113,7 @@ def evaluate(options: argparse.Namespace) -> None:
     model = _model(options)
     chosen = apply_options(model, options)
     preprocessing = _preprocessing(options, model)
-    split = find_split(options.data, options.split)
-    dataset = CocoDataset(*split, preprocessing, limit=options.limit)
-    print(f"{options.split}: {dataset.contents}", flush=True)
+    dataset = DetectionDataset(options.found, preprocessing)
     if unused := describe_unused(model.config, match_categories(model.config, dataset)):
         print(f"left out of the results: {unused}", flush=True)
     truth = of_categories(dataset.ground_truth(), chosen)
@@ -126,7 +122,7 @@ def evaluate(options: argparse.Namespace) -> None:
         raise UserError("the data has no objects to find: --output FILE writes the detections")
     pictures: list[Path] = []
     if options.draw:
-        pictures = plan_pictures([dataset.path(i) for i in range(len(dataset))], options.draw)
+        pictures = plan_pictures(dataset.annotated.paths, options.draw)
     plots = []
     if options.plots:
         importlib.import_module("matplotlib")  # that it is missing is said now, not after hours
@@ -240,7 +236,9 @@ def _preprocessing(options: argparse.Namespace, model: FCOS) -> Preprocessing:
     return trained._replace(size=size, max_size=options.max_size or max(size, trained.max_size))
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -18,10 +18,10 @@ from .errors import UserError
 from .evaluation import evaluate, format_metrics
 from .files import atomic_path
 from .models import FCOS, ModelConfig
+from .names import CHECKPOINT_NAME
 from .preprocessing import Preprocessing
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
-from .training.folder import CHECKPOINT_NAME
 from .training.processes import require_one_process
 
 SIZE = 128  # pixels; scenes and training

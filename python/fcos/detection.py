@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from .data import CocoDataset
+from .data import DetectionDataset
 from .data.images import load_image
 from .drawing import DrawnBox, caption, draw_boxes, side_by_side
 from .errors import UserError
@@ -67,7 +67,7 @@ def draw_results(
 
 def draw_beside_truth(
     model: FCOS,
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     index: int,
     results: Sequence[dict[str, Any]],
     min_score: float,
@@ -76,7 +76,7 @@ def draw_beside_truth(
 
     results: COCO results of the whole data set, as from `evaluate`.
     """
-    info = dataset.images[index]
+    info = dataset.annotated.images[index]
     image = dataset.load(index)
     boxes, labels = dataset.boxes(index, image.height, image.width)
     truth = []
@@ -93,7 +93,7 @@ def draw_beside_truth(
 
 def draw_dataset(
     model: FCOS,
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     results: Sequence[dict[str, Any]],
     pictures: Sequence[Path],
     *,

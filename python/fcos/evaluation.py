@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .average_precision import DEFAULT_LIMIT, Evaluation
-from .data import Batch, CocoDataset, evaluation_loader
+from .data import Batch, DetectionDataset, evaluation_loader
 from .errors import UserError, a_few, brief
 from .files import check_replaceable
 from .inference import detect_batch
@@ -53,7 +53,7 @@ def coco_metrics(
 
 def detect_dataset(
     model: FCOS,
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     *,
     batch: int = 8,
     workers: int = 0,
@@ -71,7 +71,12 @@ def detect_dataset(
 
 
 def evaluate(
-    model: FCOS, dataset: CocoDataset, *, batch: int = 8, workers: int = 0, progress: bool = False
+    model: FCOS,
+    dataset: DetectionDataset,
+    *,
+    batch: int = 8,
+    workers: int = 0,
+    progress: bool = False,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Metrics of a model on a data set, and its detections. Raises: as `match_categories`."""
     results = detect_dataset(model, dataset, batch=batch, workers=workers, progress=progress)
@@ -93,7 +98,7 @@ def of_categories(ground_truth: dict[str, Any], ids: Iterable[int]) -> dict[str,
     return {**ground_truth, "categories": categories, "annotations": annotations}
 
 
-def match_categories(config: ModelConfig, dataset: CocoDataset) -> tuple[int | None, ...]:
+def match_categories(config: ModelConfig, dataset: DetectionDataset) -> tuple[int | None, ...]:
     """The category of each channel in the data: None where it stands for none of them.
 
     Raises:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .errors import UserError
 
 
@@ -83,6 +81,8 @@ def save_torch_file(path: str | os.PathLike[str], content: Any) -> None:
     Raises:
         OSError: it cannot be written; the old file, if there was one, is still there.
     """
+    import torch  # here, so that the others need none
+
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)

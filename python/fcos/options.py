@@ -7,6 +7,14 @@ import math
 from typing import Any, get_args
 
 from . import recipe
+from .names import (
+    NUM_STAGES,
+    PRESETS,
+    BackboneName,
+    ExtraLevels,
+    HeadNormName,
+    NormName,
+)
 
 
 class Number:
@@ -60,22 +68,34 @@ def _default(name: str) -> str:
     return f"(default {recipe.DEFAULTS[name]})"
 
 
-def add_data(parser: argparse.ArgumentParser, split: str, **options: Any) -> None:
-    parser.add_argument("--data", required=True, metavar="DIR", help="data set in COCO format")
-    help_text = f"part of the data set (default {split})"
-    parser.add_argument("--split", help=help_text, **({"default": split} | options))
-    help_text = "use only the first N images of the split"
-    parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, **options)
+def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = False) -> None:
+    """The options that `data_options` reads; --split and --limit have no attribute if left out."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    help_text = "folder of a data set, see below"
+    if positional:
+        source.add_argument("data", metavar="DIR", nargs="?", help=help_text)
+    else:
+        source.add_argument("--data", metavar="DIR", help=help_text)
+    help_text = "annotation file in COCO format, instead of --data"
+    source.add_argument("--annotations", metavar="FILE", help=help_text)
+    parser.add_argument("--images", metavar="DIR", help="images of --annotations")
+    help_text = f"part of --data (default {split})"
+    parser.add_argument("--split", metavar="NAME", help=help_text, default=LEFT_OUT)
+    help_text = "keep the category 0 that Roboflow writes and never uses"
+    parser.add_argument("--keep-root-category", action="store_true", help=help_text)
+    help_text = "use only the first N images"
+    parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, default=LEFT_OUT)
+
+
+def add_validation(parser: argparse.ArgumentParser) -> None:
+    help_text = "annotation file for --eval-every, instead of the part val of --data"
+    parser.add_argument("--val-annotations", metavar="FILE", help=help_text)
+    parser.add_argument("--val-images", metavar="DIR", help="images of --val-annotations")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    import torch  # here, so that `main` can say that it is missing
-
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cpu, cuda or cuda:N (default %(default)s)",
-    )
+    help_text = "cpu, cuda or cuda:N (default cuda where PyTorch sees it, else cpu)"
+    parser.add_argument("--device", help=help_text)
 
 
 def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
@@ -96,11 +116,6 @@ def add_detection_rule(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
-    from .models import VARIANTS
-    from .models.fpn import ExtraLevels
-    from .models.norm import HeadNormName, NormName
-    from .models.resnet import NUM_STAGES, BackboneName
-
     def add(name: str, help_text: str, **options: Any) -> None:
         group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
 
@@ -109,7 +124,7 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     start.add_argument("--weights", metavar="FILE", help=help_text)
     help_text = "start from an ImageNet ResNet of torchvision, detectron2 or Caffe2"
     start.add_argument("--backbone-weights", metavar="FILE", help=help_text)
-    add("preset", f"published variant {_default('preset')}", choices=sorted(VARIANTS))
+    add("preset", f"published variant {_default('preset')}", choices=PRESETS)
     add("backbone", _default("backbone"), choices=get_args(BackboneName))
     add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=CHANNELS)
     add("norm", f"of the backbone {_default('norm')}", choices=get_args(NormName))

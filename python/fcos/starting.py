@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import recipe
-from .data import CocoDataset
+from .data import DetectionDataset
 from .detectors import read_model
 from .errors import UserError
 from .models import FCOS, ModelConfig
@@ -46,7 +46,7 @@ class Start:
         """How the run reads images."""
         return _config(self, values, ("",), (0,)).preprocessing
 
-    def model(self, values: recipe.Values, dataset: CocoDataset) -> FCOS:
+    def model(self, values: recipe.Values, dataset: DetectionDataset) -> FCOS:
         """The network of a run on this data set; prints what it takes of the weights."""
         if values["freeze_at"] and self.config is None and self.backbone is None:
             raise UserError(
@@ -84,10 +84,6 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
         content = load_checkpoint(folder.checkpoint, to_resume=True)
         config = ModelConfig.from_dict(content["config"])
         return Start(_stored(content, config), checkpoint=content, config=config)
-    if folder.checkpoint.exists():
-        raise UserError(
-            f"{folder.checkpoint} exists: add --resume to go on, or choose another --output"
-        )
     if options.weights is not None:
         detector, notes = read_model(options.weights)
         for note in notes:

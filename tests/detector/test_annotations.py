@@ -200,7 +200,11 @@ def test_no_value_of_any_field_ends_otherwise(tmp_path: Path, key: str, field: s
         else:
             outcomes.add("read")
             assert len(boxes) == dataset.contents.boxes and boxes.isfinite().all()
-            result = {"image_id": dataset.images[0]["id"], "bbox": [0, 0, 9, 9], "score": 0.5}
+            result = {
+                "image_id": dataset.annotated.images[0]["id"],
+                "bbox": [0, 0, 9, 9],
+                "score": 0.5,
+            }
             metrics = coco_metrics(dataset.ground_truth(), [{**result, "category_id": 7}])
             assert all(-1 <= metric <= 1 for metric in metrics.values())
     assert outcomes  # nothing else was raised

@@ -8,7 +8,8 @@ import pytest
 import torch
 from fcos.models import FCOS, ModelConfig
 from fcos.models.norm import FrozenBatchNorm2d
-from fcos.models.resnet import BackboneName, ResNet
+from fcos.models.resnet import ResNet
+from fcos.names import BackboneName
 from torch import nn
 
 from .helpers import count_multiply_adds

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from fcos.cli import main
+from fcos.models import VARIANTS
+from fcos.names import LAYOUT_NAMES, PRESETS
+from fcos.weights.layouts import LAYOUTS
 
 from .helpers import SMALL, annotation, image_entry, write_dataset
 
@@ -125,7 +128,7 @@ def test_an_evaluation_replaces_its_own_files_only(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--data", "nowhere"], "instances_train2017.json"),
+        (["--data", "nowhere"], "--data must be a folder, got nowhere, which is not there"),
         (["--device", "tpu9"], "--device must be cpu, cuda or cuda:N, got 'tpu9'"),
         (["--device", "meta"], "--device must be cpu, cuda or cuda:N, got 'meta'"),
         (["--backbone-weights", "none.pth"], "file of backbone weights not found: none.pth"),
@@ -162,9 +165,13 @@ def test_eval_errors_are_one_line(
         "the data has 4, 'ball', 'cup', 'hat' and 1 more: none against"
     )
     assert expected in capsys.readouterr().err
-    assert main(["eval", "--data", str(data), "--weights", str(path)]) == 2
+    train = ["--data", str(data), "--split", "train"]
+    assert main(["eval", *train, "--weights", str(path)]) == 2
     assert "not a file of weights" in capsys.readouterr().err
-    for command in (["eval", "--data", str(data)], ["detect", str(data), "--output", "out"]):
+    for command in (
+        ["eval", *train],
+        ["detect", str(data), "--output", "out"],
+    ):
         assert main([*command, "--weights", weights, "--max-size", "60"]) == 2
         assert "--max-size must be at least the short side" in capsys.readouterr().err
     picture = str(tmp_path / "none.jpg")
@@ -217,6 +224,10 @@ def test_values_out_of_range_are_refused(
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert f"argument {option}: must be {expected}" in err and f"got {value!r}" in err
+
+
+def test_names_that_options_know_are_those_of_the_modules() -> None:
+    assert sorted(VARIANTS) == list(PRESETS) and tuple(LAYOUTS) == LAYOUT_NAMES
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "detect", "scenes", "demo"])

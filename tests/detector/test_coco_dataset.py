@@ -12,6 +12,7 @@ from fcos.data import CocoDataset, collate, evaluation_loader, find_split, train
 from fcos.data.transforms import flip_boxes
 from fcos.errors import UserError
 from fcos.preprocessing import Preprocessing
+from PIL import ExifTags, Image
 
 from .helpers import annotation, image_entry, write_dataset
 
@@ -172,3 +173,18 @@ def test_annotation_file_is_not_changed_by_use(data: Path, dataset: CocoDataset)
     content = json.loads((data / "annotations" / "instances_train.json").read_text())
     dataset.ground_truth()["annotations"][0]["bbox"] = "spoilt"
     assert dataset.ground_truth()["annotations"][0]["bbox"] == content["annotations"][0]["bbox"]
+
+
+def test_a_size_that_is_not_stated_is_that_of_the_upright_image(tmp_path: Path) -> None:
+    """A photo upside down has one size both ways: only EXIF tells how it stands."""
+    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], [annotation(1, 3, [0, 0, 9, 9])])
+    file, folder = find_split(tmp_path, "train")
+    image = Image.new("RGB", (32, 32))
+    image.paste("white", (0, 0, 9, 9))
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = 3
+    image.save(folder / "1.png", exif=exif)
+    content = json.loads(file.read_text())
+    del content["images"][0]["width"], content["images"][0]["height"]
+    file.write_text(json.dumps(content))
+    assert CocoDataset(file, folder).load(0).getpixel((31, 31)) == (255, 255, 255)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fcos.errors import UserError
 from fcos.models import FCOS, VARIANTS, ModelConfig
-from fcos.models.resnet import BackboneName
+from fcos.names import BackboneName
 from fcos.weights.architecture import architecture
 from fcos.weights.conversion import with_levels
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_eval(data: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert {result["category_id"] for result in _read(output)} == {7, 40}
     (start,) = (i for i, line in enumerate(lines) if line.startswith("class "))
     assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["cup", "hat", "drew"]
+
+
+def test_an_evaluator_is_needed_before_anything_is_detected(
+    data: Path,
+    weights: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("hotcoco", "faster_coco_eval", "pycocotools", "pycocotools.coco"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert _eval(data, weights) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("fcos: error: pycocotools is missing: pip install")
+    assert "detections" not in captured.out
 
 
 def test_eval_of_categories_that_the_data_lacks(

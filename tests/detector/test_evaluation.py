@@ -50,7 +50,9 @@ def test_ground_truth_as_results_is_perfect(split: str, crowds: int) -> None:
 
 
 def test_ground_truth_with_a_missing_and_a_false_box(dataset: CocoDataset) -> None:
-    dataset.images = dataset.images[:2]  # ball, cup and hat once each, and a crowd of balls
+    dataset.annotated.images = dataset.annotated.images[
+        :2
+    ]  # ball, cup and hat once each, and a crowd of balls
     results = _truth_as_results(dataset)
     assert coco_metrics(dataset.ground_truth(), results)["AP"] == pytest.approx(1.0)
     only_two = [r for r in results if r["category_id"] != 40]
@@ -68,7 +70,7 @@ def test_no_results_give_zeros(dataset: CocoDataset) -> None:
 
 
 def test_no_ground_truth_gives_nothing_to_measure(dataset: CocoDataset) -> None:
-    dataset.images = dataset.images[2:3]
+    dataset.annotated.images = dataset.annotated.images[2:3]
     assert coco_metrics(dataset.ground_truth(), []) == dict.fromkeys(METRIC_NAMES, -1.0)
 
 
@@ -198,7 +200,7 @@ def test_predictions_are_coco_results(dataset: CocoDataset) -> None:
     assert {r["image_id"] for r in results} == {11, 12, 13, 14}
     assert {r["category_id"] for r in results} <= {3, 7, 40}
     for result in results:
-        info = next(i for i in dataset.images if i["id"] == result["image_id"])
+        info = next(i for i in dataset.annotated.images if i["id"] == result["image_id"])
         x, y, width, height = result["bbox"]
         assert x >= 0 and y >= 0 and width > 0 and height > 0
         assert x + width <= info["width"] + 1e-3 and y + height <= info["height"] + 1e-3

@@ -12,7 +12,7 @@ from fcos.models import VARIANTS, ModelConfig
 from fcos.models.batch_size import check_batch
 from fcos.models.fpn import FPN
 from fcos.models.head import Head
-from fcos.models.norm import HeadNormName
+from fcos.names import HeadNormName
 from torch import Tensor, nn
 
 from fcos_ops import ASSIGNMENT_RULES

@@ -38,7 +38,7 @@ def _finish(trainer: Trainer) -> list[Any]:
 
 
 def test_loss_falls_on_one_image(dataset: CocoDataset, tmp_path: Path) -> None:
-    dataset.images = dataset.images[:1]
+    dataset.annotated.images = dataset.annotated.images[:1]
     trainer = _trainer(dataset, tmp_path, steps=30, batch=1, lr=0.02, log_every=1, flip=0)
     losses = [record.loss for record in _finish(trainer)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from fcos.models.resnet import BackboneName, ResNet
+from fcos.models.resnet import ResNet
+from fcos.names import BackboneName
 from torch import nn
 
 from ..detector.helpers import count_multiply_adds

@@ -174,6 +174,6 @@ def test_channels_without_a_category_are_left_out(theirs: Any, file: Path) -> No
     assert {number for number in matched if number is not None} == expected
     assert matched[1] == 1 and matched[90] == 90 and matched[0] is matched[12] is None
     assert describe_unused(ours.config, matched).startswith(f"{91 - len(expected)} of 91 channels")
-    dataset.images = dataset.images[:4]
+    dataset.annotated.images = dataset.annotated.images[:4]
     _, results = evaluate(ours, dataset)
     assert results and {result["category_id"] for result in results} <= expected

@@ -7,7 +7,6 @@ read; for the rest a `UserError` names the entry, the field, and what it must be
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -15,14 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError, brief
+from .values import FOUR_NUMBERS, four_numbers, is_text, number, whole
 
 Entry = dict[str, Any]
 
 MAX_AREA = 1e10  # COCO's evaluation passes over what is larger
 
 
-class CocoFile(NamedTuple):
-    """The lists of an annotation file; other fields of the entries are kept as they were.
+class Annotations(NamedTuple):
+    """What an annotation file holds; other fields of the entries are kept as they were.
 
     Attributes:
         images: sorted by `id`, an int or a str; `file_name` is a str; `width` and `height` are
@@ -37,12 +37,25 @@ class CocoFile(NamedTuple):
     annotations: list[Entry]
 
 
+def plain_annotation(
+    image_id: str, category_id: int, box: list[float], *, crowd: bool = False
+) -> Entry:
+    """An entry of `Annotations.annotations` from a form that states no more than this."""
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": int(crowd),
+    }
+
+
 class _Refused(Exception):
     def __init__(self, field: str, expected: str) -> None:
         self.field, self.expected = field, expected
 
 
-def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
+def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     """Read an annotation file. `annotations` may be missing, as in COCO's test sets.
 
     Raises:
@@ -56,7 +69,7 @@ def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
     annotations = _each(path, content, "annotations", lambda entry: _annotation(entry, ids))
     _check_categories(path, categories)
     _check_ids(path, "images", images)
-    return CocoFile(_sorted(images), _sorted(categories), annotations)
+    return Annotations(_sorted(images), _sorted(categories), annotations)
 
 
 def read_categories(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
@@ -125,25 +138,25 @@ def _sorted(entries: list[Entry]) -> list[Entry]:
 
 
 def _category(entry: Entry) -> Entry:
-    number = _whole(entry.get("id"))
-    if number is None:
+    own_id = whole(entry.get("id"))
+    if own_id is None:
         raise _Refused("id", "a whole number")
     name = entry.get("name")
-    name = number if name is None else name
-    if not isinstance(name, str | int | float) or not _is_text(str(name)):
+    name = own_id if name is None else name
+    if not isinstance(name, str | int | float) or not is_text(str(name)):
         raise _Refused("name", "text")
-    return {**entry, "id": number, "name": str(name)}
+    return {**entry, "id": own_id, "name": str(name)}
 
 
 def _image(entry: Entry) -> Entry:
-    name = entry.get("file_name")
-    if not isinstance(name, str) or not _is_text(name) or not name or "\0" in name:
+    name = entry.get("file_name", _name_of_url(entry.get("coco_url")))
+    if not isinstance(name, str) or not is_text(name) or not name or "\0" in name:
         raise _Refused("file_name", "the name of a file")
-    checked = {**entry, "id": _id(entry, "id")}
+    checked = {**entry, "id": _id(entry, "id"), "file_name": name}
     for field in ("width", "height"):
         side = checked.pop(field, None)
         if side not in (None, ""):
-            checked[field] = _whole(side)
+            checked[field] = whole(side)
             if checked[field] is None or checked[field] < 1:
                 raise _Refused(field, "a positive whole number, or null")
     if ("width" in checked) != ("height" in checked):
@@ -152,32 +165,35 @@ def _image(entry: Entry) -> Entry:
     return checked
 
 
+def _name_of_url(url: object) -> object:
+    """LVIS has no file names: .../train2017/000000391895.jpg is in the folder train2017."""
+    return "/".join(url.split("/")[-2:]) if isinstance(url, str) else None
+
+
 def _annotation(entry: Entry, categories: set[int]) -> Entry:
-    category = _whole(entry.get("category_id"))
+    category = whole(entry.get("category_id"))
     if category not in categories:
         raise _Refused("category_id", "one of the ids in `categories`")
-    box = entry.get("bbox")
-    numbers = [_number(value) for value in box] if isinstance(box, list) else []
-    x, y, width, height = numbers if len(numbers) == 4 else [None] * 4
-    if x is None or y is None or width is None or height is None or width < 0 or height < 0:
-        raise _Refused("bbox", "four finite numbers x, y, width >= 0, height >= 0")
+    box = four_numbers(entry.get("bbox"))
+    if box is None:
+        raise _Refused("bbox", FOUR_NUMBERS)
     area = entry.get("area")
     if area in (None, ""):
-        area = width * height
+        area = box[2] * box[3]
         if area > MAX_AREA:
             raise _Refused("bbox", f"of at most {MAX_AREA:g} square pixels, or have an `area`")
-    area = _number(area)
+    area = number(area)
     if area is None or not 0 <= area <= MAX_AREA:
         raise _Refused("area", f"a number from 0 to {MAX_AREA:g}, or null")
     crowd = entry.get("iscrowd")
-    crowd = 0 if crowd in (None, "", False) else 1 if crowd is True else _whole(crowd)
+    crowd = 0 if crowd in (None, "", False) else 1 if crowd is True else whole(crowd)
     if crowd not in (0, 1):
         raise _Refused("iscrowd", "0 or 1, or null")
     return {
         **entry,
         "image_id": _id(entry, "image_id"),
         "category_id": category,
-        "bbox": [x, y, width, height],
+        "bbox": box,
         "area": area,
         "iscrowd": crowd,
     }
@@ -185,42 +201,9 @@ def _annotation(entry: Entry, categories: set[int]) -> Entry:
 
 def _id(entry: Entry, field: str) -> int | str:
     value = entry.get(field)
-    if isinstance(value, str) and value and _is_text(value):
+    if isinstance(value, str) and value and is_text(value):
         return value
-    number = None if isinstance(value, str) else _whole(value)
-    if number is None:
+    parsed = None if isinstance(value, str) else whole(value)
+    if parsed is None:
         raise _Refused(field, "a whole number or a string")
-    return number
-
-
-def _whole(value: object) -> int | None:
-    """A whole number: 3, 3.0 or "3"; None for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    number = _number(value)
-    return None if number is None or not number.is_integer() else int(number)
-
-
-def _number(value: object) -> float | None:
-    """A finite number: 2.5 or "2.5"; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _is_text(value: str) -> bool:
-    """False for half a surrogate pair, which JSON can spell and no file name or terminal can."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return parsed

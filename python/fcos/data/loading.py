@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import TrainingError, UserError
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
-from .coco import CocoDataset, Sample
+from .dataset import DetectionDataset, Sample
 
 _WORKER_DIED = (
     "a process that loads images was killed, as where memory or /dev/shm is full: "
@@ -74,7 +74,7 @@ class TrainingStream(Dataset[Sample]):
     which of them loads the image.
     """
 
-    def __init__(self, dataset: CocoDataset, seed: int, flip_probability: float = 0.5) -> None:
+    def __init__(self, dataset: DetectionDataset, seed: int, flip_probability: float = 0.5) -> None:
         self.dataset, self.seed, self.flip_probability = dataset, seed, flip_probability
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
@@ -173,7 +173,7 @@ def _leave_signals_to_the_main_process(_worker: int) -> None:
 
 
 def training_loader(
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     *,
     batch: int,
     seed: int,
@@ -192,6 +192,6 @@ def training_loader(
     )
 
 
-def evaluation_loader(dataset: CocoDataset, *, batch: int, workers: int = 0) -> Batches:
+def evaluation_loader(dataset: DetectionDataset, *, batch: int, workers: int = 0) -> Batches:
     """`Batch`es over the dataset once, in order."""
     return Batches(dataset, workers, batch_size=batch)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..names import NUM_STAGES
 from ..structures import PAD_MULTIPLE
 from .config import ModelConfig
 from .detector import STRIDES
-from .resnet import NUM_STAGES
 
 
 def check_batch(config: ModelConfig, images: Tensor) -> None:

@@ -19,10 +19,9 @@ from fcos_ops.presets import (
 )
 
 from ..errors import brief
+from ..names import NUM_STAGES, BackboneName, ExtraLevels, HeadNormName, NormName
 from ..preprocessing import PREPROCESSING, Preprocessing
-from .fpn import ExtraLevels
-from .norm import HeadNormName, NormName
-from .resnet import NUM_STAGES, BackboneName, check_backbone
+from .resnet import check_backbone
 from .variant import VARIANTS, Variant
 
 MAX_CHANNELS = 1 << 16

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ExtraLevels = Literal["p5", "c5"]
+from ..names import ExtraLevels
 
 
 class LastLevels(nn.Module):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .norm import HeadNormName, make_head_norm
+from ..names import HeadNormName
+from .norm import make_head_norm
 from .variant import Variant
 
 PRIOR_PROBABILITY = 0.01  # of any class at the start: the focal loss paper's pi, bias -4.595

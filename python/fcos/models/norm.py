@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-NormName = Literal["bn", "sync_bn", "gn", "frozen_bn"]
-HeadNormName = Literal["gn", "bn", "sync_bn", "none"]
+from ..names import HeadNormName, NormName
 
 
 class FrozenBatchNorm2d(nn.Module):

@@ -8,24 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from torch import Tensor, nn
 
+from ..names import NUM_STAGES, BackboneName, NormName
 from .activation_checkpointing import checkpointed
-from .norm import NormName, frozen, make_norm
+from .norm import frozen, make_norm
 
-BackboneName = Literal[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-]
-NUM_STAGES = 5  # the stem and layer1 to layer4
 _MakeNorm = Callable[[int], nn.Module]
 
 

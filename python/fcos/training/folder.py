@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import check_writable
+from ..names import CHECKPOINT_NAME
 from .metrics import cut_metrics
 
-CHECKPOINT_NAME = "last.pth"
 METRICS_NAME = "metrics.jsonl"
 _LOCK_NAME = ".lock"
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..data import Batch, CocoDataset, training_loader
+from ..data import Batch, DetectionDataset, training_loader
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS, LOSS_NAMES
@@ -57,7 +57,7 @@ class Trainer:
     def __init__(
         self,
         model: FCOS,
-        dataset: CocoDataset,
+        dataset: DetectionDataset,
         settings: TrainingSettings,
         output: str | os.PathLike[str],
         notes: Mapping[str, Any] | None = None,

@@ -9,8 +9,8 @@ from typing import NamedTuple, NoReturn
 from torch import Tensor
 
 from ..errors import UserError, a_few
-from ..models.fpn import ExtraLevels
 from ..models.resnet import ARCHITECTURES, Bottleneck
+from ..names import ExtraLevels
 
 _BACKBONES: dict[tuple[object, ...], str] = {
     (a.depths, a.block is Bottleneck, a.groups, a.width_per_group): name

@@ -1,0 +1,166 @@
+"""`fcos data`: what a data set holds, and a picture of it. Needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from .coco_checks import check_ground_truth
+from .data.annotated import AnnotatedImages
+from .data.images import image_size
+from .data_options import all_parts
+from .drawing import DrawnBox, caption, draw_boxes, grid
+from .errors import UserError, a_few, shorten
+from .files import atomic_path, check_replaceable
+
+COLUMNS = 4
+_CELL = 480  # pixels of the longer side of an image in the picture
+_SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
+_MOST_CLASSES = 100
+
+
+def census(options: argparse.Namespace) -> int:
+    """Print what every part holds, and draw some images of each into --output.
+
+    Returns:
+        2 where a part could not be read, whose error is on stderr.
+    """
+    if options.output:
+        check_replaceable(options.output)
+        if Path(options.output).exists() and not options.overwrite:
+            raise UserError(f"{options.output} exists: add --overwrite or choose another name")
+    pictures = []
+    failed = 0
+    for read in all_parts(options):
+        try:
+            annotated = read()
+        except (UserError, OSError) as error:
+            print(f"fcos: error: {error}", file=sys.stderr)
+            failed = 2
+            continue
+        for line in describe(annotated):
+            print(f"  {line}", flush=True)
+        if options.output:
+            pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
+    if pictures:
+        with atomic_path(options.output) as temporary:
+            grid(pictures, COLUMNS).save(temporary, format="PNG")
+        print(f"drew {len(pictures)} images into {options.output}")
+    return failed
+
+
+def describe(annotated: AnnotatedImages) -> Iterator[str]:
+    """Lines: sizes of the images, boxes of each class, and what is odd."""
+    sizes, odd = _sizes(annotated)
+    if sizes:
+        smallest, largest = min(sizes, key=_area), max(sizes, key=_area)
+        (usual, count), *_ = Counter(sizes).most_common(1)
+        yield (
+            f"sizes: {_size(smallest)} to {_size(largest)}, most of them {_size(usual)} ({count})"
+        )
+    yield from _classes(annotated)
+    yield from odd
+    duplicates = _duplicates(annotated)
+    if duplicates:
+        yield f"odd: {duplicates} boxes are there twice, with the same class and corners"
+    try:
+        check_ground_truth(annotated.ground_truth())
+    except UserError as error:
+        yield f"odd: {error}"
+
+
+def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
+    """Image `index` with its boxes."""
+    image = annotated.load(index)
+    factor = _CELL / max(image.size)
+    corners, labels = annotated.boxes(index, image.height, image.width)
+    drawn = [
+        DrawnBox(
+            (x1 * factor, y1 * factor, x2 * factor, y2 * factor),
+            label,
+            caption(annotated.class_names[label]),
+        )
+        for (x1, y1, x2, y2), label in zip(corners, labels, strict=True)
+    ]
+    size = tuple(max(1, round(side * factor)) for side in image.size)
+    return draw_boxes(image.resize((size[0], size[1])), drawn)
+
+
+def _chosen(annotated: AnnotatedImages, count: int) -> list[int]:
+    """Images from all over the part, those with boxes before those without."""
+    with_boxes = [i for i in range(len(annotated)) if annotated.annotations(i)]
+    source = with_boxes or list(range(len(annotated)))
+    step = max(1, len(source) / count)
+    return [source[int(i * step)] for i in range(min(count, len(source)))]
+
+
+def _sizes(annotated: AnnotatedImages) -> tuple[list[tuple[int, int]], list[str]]:
+    """(width, height) of every image file, and a line for those that cannot be used."""
+    sizes, unreadable, different = [], [], []
+    for index, path in enumerate(annotated.paths):
+        try:
+            size = image_size(path)
+        except UserError as error:
+            unreadable.append(error)
+            continue
+        stated = annotated.stated_size(index)
+        if stated is not None and sorted(stated) != sorted(size):
+            different.append(f"{path}: {_size(size)}, stated {_size(stated)}")
+        sizes.append(size)
+    odd = []
+    if unreadable:
+        odd.append(f"odd: {len(unreadable)} images cannot be read: {unreadable[0]}")
+    if different:
+        odd.append(f"odd: {len(different)} images have another size: {shorten(different[0])}")
+    return sizes, odd
+
+
+def _classes(annotated: AnnotatedImages) -> Iterator[str]:
+    boxes: Counter[int] = Counter()
+    small: Counter[int] = Counter()
+    large: Counter[int] = Counter()
+    images: Counter[int] = Counter()
+    for index in range(len(annotated)):
+        own = [a for a in annotated.annotations(index) if not a["iscrowd"]]
+        images.update({a["category_id"] for a in own})
+        for annotation in own:
+            category = annotation["category_id"]
+            boxes[category] += 1
+            small[category] += annotation["area"] < _SMALL
+            large[category] += annotation["area"] >= _LARGE
+    names = list(zip(annotated.category_ids, annotated.class_names, strict=True))
+    width = max(len(name) for _, name in names)
+    for category, name in names[:_MOST_CLASSES]:
+        count = boxes[category]
+        if count:
+            yield (
+                f"{name:{width}} {count} boxes in {images[category]} images: "
+                f"{small[category]} small, {count - small[category] - large[category]} medium, "
+                f"{large[category]} large"
+            )
+    if len(names) > _MOST_CLASSES:
+        yield f"and {len(names) - _MOST_CLASSES} more classes"
+    unused = [name for category, name in names if not boxes[category]]
+    if unused:
+        yield f"odd: {len(unused)} classes without a box: {a_few(unused)}"
+
+
+def _duplicates(annotated: AnnotatedImages) -> int:
+    count = 0
+    for index in range(len(annotated)):
+        keys = [(a["category_id"], *a["bbox"]) for a in annotated.annotations(index)]
+        count += len(keys) - len(set(keys))
+    return count
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

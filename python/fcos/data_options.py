@@ -1,0 +1,133 @@
+"""Which data --data, --annotations and their companions mean: read before torch is imported."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from . import recipe
+from .data.annotated import AnnotatedImages
+from .data.coco import without_root_category
+from .data.forms import find_parts, read_file, read_part
+from .data.part import Part
+from .errors import UserError
+from .names import CHECKPOINT_NAME
+
+
+class TrainingData(NamedTuple):
+    """What `fcos train` trains on, and what --eval-every evaluates on: None where it is 0."""
+
+    train: AnnotatedImages
+    val: AnnotatedImages | None
+
+
+def read_early(options: argparse.Namespace) -> None:
+    """Sets `options.found` to the data of a command, and says what they hold.
+
+    For `fcos train` a `TrainingData`, or None with --resume, as the checkpoint knows which part it
+    is. For the others `AnnotatedImages`.
+
+    Raises:
+        FileNotFoundError, UserError: options that do not go together; data that are not there, or
+            not what they should be.
+    """
+    _check(options)
+    options.found = None
+    resumes = options.command == "train" and options.resume
+    for name in ("weights", "backbone_weights"):
+        path = getattr(options, name, None)
+        if path is not None and not resumes and not os.path.exists(path):
+            raise FileNotFoundError(f"file of {name.replace('_', ' ')} not found: {path}")
+    if options.command != "train":
+        options.found = _read(options, getattr(options, "split", "val"), _limit(options))
+    elif not resumes:
+        checkpoint = Path(options.output, CHECKPOINT_NAME)
+        if checkpoint.exists():
+            raise UserError(
+                f"{checkpoint} exists: add --resume to go on, or choose another --output"
+            )
+        options.found = read_training(options, {**recipe.DEFAULTS, **recipe.given_values(options)})
+
+
+def read_training(options: argparse.Namespace, values: recipe.Values) -> TrainingData:
+    """The data of a training with these values of split, limit and eval_every."""
+    _check_validation(options, values["eval_every"])
+    train = _read(options, values["split"], values["limit"])
+    if not values["eval_every"]:
+        return TrainingData(train, None)
+    if options.val_annotations is not None:
+        part = read_file(options.val_annotations, options.val_images)
+    else:
+        part = read_part(options.data, "val")._replace(name="val")
+    return TrainingData(train, _announced(options, part))
+
+
+def all_parts(options: argparse.Namespace) -> list[Callable[[], AnnotatedImages]]:
+    """Every part of --data, or that of --split; or what --annotations and --images name; each is
+    read when it is called."""
+    _check(options)
+    if options.annotations is not None or hasattr(options, "split"):
+        return [partial(_read, options, getattr(options, "split", ""), _limit(options))]
+
+    def announced(name: str, read: Callable[[], Part]) -> AnnotatedImages:
+        return _announced(options, read()._replace(name=name), _limit(options))
+
+    return [partial(announced, name, read) for name, read in find_parts(options.data).items()]
+
+
+def _read(options: argparse.Namespace, split: str, limit: int | None) -> AnnotatedImages:
+    if options.annotations is not None:
+        part = read_file(options.annotations, options.images)
+    else:
+        part = read_part(options.data, split)._replace(name=split)
+    return _announced(options, part, limit)
+
+
+def _announced(
+    options: argparse.Namespace, part: Part, limit: int | None = None
+) -> AnnotatedImages:
+    if not options.keep_root_category:
+        part = without_root_category(part)
+    annotated = AnnotatedImages(part, limit=limit)
+    print(f"{part.name}: {annotated.contents}", flush=True)
+    if part.form != "COCO":
+        print(f"fcos: {part.name} is in the form of {part.form}: {part.source}", file=sys.stderr)
+    for note in annotated.notes:
+        print(f"fcos: {part.name}: {note}", file=sys.stderr)
+    return annotated
+
+
+def _limit(options: argparse.Namespace) -> int | None:
+    return getattr(options, "limit", None)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.annotations is not None:
+        _check_folder("", options.images)
+        if hasattr(options, "split"):
+            raise UserError("--split must come with --data, got --annotations")
+    elif options.images is not None:
+        raise UserError("--images must come with --annotations, got --data")
+
+
+def _check_validation(options: argparse.Namespace, eval_every: float) -> None:
+    if options.val_annotations is not None:
+        if not eval_every:
+            raise UserError("--val-annotations must come with --eval-every EPOCHS, got none")
+        _check_folder("val-", options.val_images)
+    elif options.val_images is not None:
+        raise UserError("--val-images must come with --val-annotations, got none")
+    elif options.data is None and eval_every:
+        raise UserError("--eval-every must come with --val-annotations FILE where --data is not")
+
+
+def _check_folder(prefix: str, folder: str | None) -> None:
+    if folder is None:
+        raise UserError(f"--{prefix}annotations must come with --{prefix}images DIR, got none")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"--{prefix}images must be a folder, got {folder}")
