@@ -20,6 +20,7 @@ from .detection_rule import apply_options
 from .detectors import convert_file, read_model
 from .errors import UserError
 from .evaluation import (
+    NOTHING_TO_MEASURE,
     check_results_file,
     describe_unused,
     detect_dataset,
@@ -119,7 +120,8 @@ def evaluate(options: argparse.Namespace) -> None:
     truth = of_categories(dataset.ground_truth(), chosen)
     measurable = any(not annotation["iscrowd"] for annotation in truth["annotations"])
     if not (measurable or options.output or options.draw):
-        raise UserError("the data has no objects to find: --output FILE writes the detections")
+        print(f"{NOTHING_TO_MEASURE}; --output FILE writes the detections")
+        return
     pictures: list[Path] = []
     if options.draw:
         pictures = plan_pictures(dataset.annotated.paths, options.draw)

@@ -16,6 +16,7 @@ from .files import check_replaceable
 from .inference import detect_batch
 from .models import FCOS, ModelConfig
 
+NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 
 
@@ -143,6 +144,6 @@ def check_results_file(path: str | os.PathLike[str]) -> None:
 def format_metrics(metrics: dict[str, float]) -> str:
     """The twelve numbers in two lines, or why there are none in one."""
     if metrics["AP"] == -1:
-        return "nothing to measure: the data set has no objects to find (crowds do not count)"
+        return NOTHING_TO_MEASURE
     cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
     return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])

@@ -150,8 +150,9 @@ def test_data_without_annotations(
     content = json.loads(path.read_text())
     del content["annotations"]
     path.write_text(json.dumps(content))
-    assert _eval(tmp_path, weights) == 2
-    assert "no objects to find: --output FILE writes the detections" in capsys.readouterr().err
+    assert _eval(tmp_path, weights) == 0
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert line.startswith("nothing to measure: ") and line.endswith("writes the detections")
     output = tmp_path / "found.json"
     assert _eval(tmp_path, weights, "--output", str(output)) == 0
     assert "nothing to measure" in capsys.readouterr().out
