@@ -42,7 +42,7 @@ _LAYOUT = """\
 Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
 # those of the extra `detector`, and what fcos_ops needs itself
-PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib")
+PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
 EVALUATOR_NAMES = ("hotcoco", "faster-coco-eval", "pycocotools")
 _Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
