@@ -45,8 +45,15 @@ def read_early(options: argparse.Namespace) -> None:
             raise FileNotFoundError(f"file of {name.replace('_', ' ')} not found: {path}")
     if options.command != "train":
         options.found = _read(options, getattr(options, "split", "val"), _limit(options))
-    elif not resumes:
-        checkpoint = Path(options.output, CHECKPOINT_NAME)
+        return
+    checkpoint = Path(options.output, CHECKPOINT_NAME)
+    if options.resume:
+        if not checkpoint.exists():
+            raise FileNotFoundError(f"checkpoint not found: {checkpoint}")
+        if options.data is not None:
+            find_parts(options.data)
+        print(f"going on from {checkpoint}", flush=True)
+    else:
         if checkpoint.exists():
             raise UserError(
                 f"{checkpoint} exists: add --resume to go on, or choose another --output"

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fcos.census import draw
 from fcos.cli import main
+from fcos.data.annotated import AnnotatedImages
+from fcos.data.forms import read_file
 from PIL import Image
 
 from .forms_by_hand import coco, cvat, photos, roboflow, write
@@ -55,6 +58,16 @@ def test_every_part_and_a_picture_of_each(
     assert "drew 2 images" in capsys.readouterr().out
 
 
+def test_a_large_image_is_drawn_smaller(tmp_path: Path) -> None:
+    Image.new("RGB", (1200, 900)).save(tmp_path / "a.png")
+    content = coco(["a"])
+    content["images"][0].update(width=1200, height=900)
+    content["annotations"][0]["bbox"] = [300, 100, 600, 600]
+    write(tmp_path / "labels.json", content)
+    drawn = draw(AnnotatedImages(read_file(tmp_path / "labels.json", tmp_path)), 0)
+    assert drawn.size == (480, 360) and drawn.getpixel((120, 200)) == (255, 63, 63)
+
+
 def test_one_part_and_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     roboflow(tmp_path)
     assert main(["data", str(tmp_path), "--split", "val"]) == 0
@@ -83,6 +96,8 @@ def test_a_part_that_cannot_be_read_does_not_hide_the_others(
             "2 of 2 boxes reach beyond their image: bbox must be",
         ),
         ([[20, 12, 10, 10], [25, 20, 40, 30]], ""),
+        ([[20, 12, 30, 10], [25, 20, 40, 30]], ""),  # the first would be no corners
+        ([[4, 3, 30, 20], [2, 2, 20, 15]], ""),  # inside, whatever they mean
         ([[20, 12, 20.5, 18], [25, 20, 15, 10]], ""),
     ],
 )

@@ -177,7 +177,8 @@ def test_annotation_file_is_not_changed_by_use(data: Path, dataset: CocoDataset)
 
 def test_a_size_that_is_not_stated_is_that_of_the_upright_image(tmp_path: Path) -> None:
     """A photo upside down has one size both ways: only EXIF tells how it stands."""
-    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], [annotation(1, 3, [0, 0, 9, 9])])
+    boxes = [annotation(1, 3, [0, 0, 9, 9]), annotation(1, 3, [40, 0, 9, 9])]
+    write_dataset(tmp_path, "train", [image_entry(1, 32, 32)], boxes)
     file, folder = find_split(tmp_path, "train")
     image = Image.new("RGB", (32, 32))
     image.paste("white", (0, 0, 9, 9))
@@ -187,4 +188,6 @@ def test_a_size_that_is_not_stated_is_that_of_the_upright_image(tmp_path: Path) 
     content = json.loads(file.read_text())
     del content["images"][0]["width"], content["images"][0]["height"]
     file.write_text(json.dumps(content))
-    assert CocoDataset(file, folder).load(0).getpixel((31, 31)) == (255, 255, 255)
+    dataset = CocoDataset(file, folder)
+    assert dataset.load(0).getpixel((31, 31)) == (255, 255, 255)
+    assert dataset.contents.left_out == {"outside": 1}

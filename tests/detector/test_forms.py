@@ -11,7 +11,7 @@ from fcos.data import progress
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts, read_part
 
-from .forms_by_hand import FORMS
+from .forms_by_hand import FORMS, coco, photos, write
 from .helpers import SMALL
 
 EXPORTED = Path(__file__).parent / "forms"
@@ -93,6 +93,33 @@ def test_train_and_evaluate(tmp_path: Path, form: str, capsys: pytest.CaptureFix
         assert "nothing to measure" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("annotations", "images"),
+    [
+        ("annotations/instances_default.json", "images"),
+        ("annotations/instances_default.json", "default"),
+        ("annotations/instances_train.json", "images/train"),
+        ("annotations/train.json", "train"),
+        ("annotations/train.json", "images"),
+        ("annotations/lvis_v1_train.json", "train"),
+        ("annotations/instances_train_2014.json", "train_2014"),
+        ("_annotations.coco.json", "."),
+        ("anything.json", "images"),
+        ("anything.json", "."),
+    ],
+)
+def test_places_of_coco_files(tmp_path: Path, annotations: str, images: str) -> None:
+    photos(tmp_path / images, ["a", "b"])
+    write(tmp_path / annotations, coco(["a", "b"]))
+    assert AnnotatedImages(read_part(tmp_path, "train")).contents.boxes == 3
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    write(tmp_path / "annotations" / "instances_train.json", coco(["a"]))
+    with pytest.raises(FileNotFoundError, match="image folder not found: no .*train and no .*imag"):
+        read_part(tmp_path, "train")
+
+
 def test_the_root_category_of_roboflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = _copied("roboflow", tmp_path)
     arguments = ["train", "--data", str(data), *SMALL, "--steps", "1"]
@@ -105,12 +132,15 @@ def test_the_root_category_of_roboflow(tmp_path: Path, capsys: pytest.CaptureFix
     assert "3 classes" in captured.out and "left out the category" not in captured.err
 
 
-def test_a_root_category_with_boxes_is_a_class(tmp_path: Path) -> None:
+def test_a_root_category_with_boxes_is_a_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = _copied("roboflow", tmp_path)
     file = data / "train" / "_annotations.coco.json"
     file.write_text(file.read_text().replace('"category_id": 1', '"category_id": 0'))
     assert main(["data", str(data), "--split", "train"]) == 0
-    assert len(read_part(data, "train").annotations.categories) == 3
+    captured = capsys.readouterr()
+    assert "things 1 boxes" in captured.out and "left out the category" not in captured.err
 
 
 def test_evaluation_during_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,8 @@ def test_alone_it_takes_everything_stored(run: Path, capsys: pytest.CaptureFixtu
     before = (run / "last.pth").read_bytes()
     assert _resume(run) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("train: 3 images")
+    assert lines[0] == f"going on from {run / 'last.pth'}"
+    assert lines[1].startswith("train: 3 images")
     assert lines[-1] == "already at step 2 of 2" and (run / "last.pth").read_bytes() == before
 
 
