@@ -37,12 +37,8 @@ def read_early(options: argparse.Namespace) -> None:
             not what they should be.
     """
     _check(options)
+    _check_weights(options)
     options.found = None
-    resumes = options.command == "train" and options.resume
-    for name in ("weights", "backbone_weights"):
-        path = getattr(options, name, None)
-        if path is not None and not resumes and not os.path.exists(path):
-            raise FileNotFoundError(f"file of {name.replace('_', ' ')} not found: {path}")
     if options.command != "train":
         options.found = _read(options, getattr(options, "split", "val"), _limit(options))
         return
@@ -107,6 +103,17 @@ def _announced(
     for note in annotated.notes:
         print(f"fcos: {part.name}: {note}", file=sys.stderr)
     return annotated
+
+
+def _check_weights(options: argparse.Namespace) -> None:
+    resumes = options.command == "train" and options.resume
+    for name in ("weights", "backbone_weights"):
+        path = getattr(options, name, None)
+        if resumes and path is not None:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} must not be given with --resume, which has weights")
+        if path and not os.path.exists(path):
+            raise FileNotFoundError(f"file of {name.replace('_', ' ')} not found: {path}")
 
 
 def _limit(options: argparse.Namespace) -> int | None:

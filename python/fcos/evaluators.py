@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import io
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def choose_evaluator(name: str | None = None) -> str:
     """
     for candidate, package in EVALUATORS.items():
         if name in (None, candidate):
-            with contextlib.suppress(ModuleNotFoundError):
+            with contextlib.suppress(ImportError):  # also of a build for another NumPy
                 importlib.import_module(package.coco[0])
                 return candidate
     if name is not None:
@@ -66,8 +66,10 @@ def choose_evaluator(name: str | None = None) -> str:
 
 
 def describe_evaluator(name: str) -> str:
-    """Its name and version."""
-    return f"{name} {version(name)}"
+    """Its name and, where it was installed with that, its version."""
+    with contextlib.suppress(PackageNotFoundError):
+        return f"{name} {version(name)}"
+    return name
 
 
 def accumulate(

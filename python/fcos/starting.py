@@ -77,10 +77,6 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
         FileNotFoundError, UserError: it is not there, or not what it should be.
     """
     if options.resume:
-        for name in ("weights", "backbone_weights"):
-            if getattr(options, name) is not None:
-                option = name.replace("_", "-")
-                raise UserError(f"--{option} must not be given with --resume, which has weights")
         content = load_checkpoint(folder.checkpoint, to_resume=True)
         config = ModelConfig.from_dict(content["config"])
         return Start(_stored(content, config), checkpoint=content, config=config)

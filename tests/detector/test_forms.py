@@ -10,6 +10,7 @@ from fcos.cli import main
 from fcos.data import progress
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts, read_part
+from fcos.evaluation import coco_metrics
 
 from .forms_by_hand import FORMS, coco, photos, write
 from .helpers import SMALL
@@ -74,6 +75,18 @@ def test_boxes_of_forms_by_hand(tmp_path: Path, form: str) -> None:
     assert set(found) == set(expected)
     for key, box in found.items():
         assert box == pytest.approx(expected[key], abs=1e-9), key
+
+
+@pytest.mark.parametrize("form", [*FORMS, *BY_TOOLS])
+def test_the_boxes_themselves_are_perfect_results(tmp_path: Path, form: str) -> None:
+    """Whatever the ids of images and categories are."""
+    annotated = AnnotatedImages(read_part(_copied(form, tmp_path), "train"))
+    truth = annotated.ground_truth()
+    results = [
+        {**{key: a[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.5}
+        for a in truth["annotations"]
+    ]
+    assert coco_metrics(truth, results)["AP"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("form", [*FORMS, *BY_TOOLS])
@@ -218,9 +231,22 @@ def test_a_part_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert f"no part 'val' in {data}, which has 'default': choose one by --split" in err
 
 
-def test_a_file_in_the_place_of_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_the_place_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", __file__]) == 2
-    assert "--data must be a folder, got" in capsys.readouterr().err
+    message = f"--data must be a folder, got the file {__file__}: try --annotations {__file__}"
+    assert message in capsys.readouterr().err
+    (tmp_path / "data.zip").touch()
+    assert main(["data", str(tmp_path / "data.zip")]) == 2
+    assert capsys.readouterr().err.endswith("data.zip: unpack it\n")
+
+
+def test_a_folder_around_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a file").touch()
+    data = _copied("voc", tmp_path)
+    assert main(["data", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"try --data {data}\n")
 
 
 def test_two_names_never_lead_to_one_file(

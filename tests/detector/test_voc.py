@@ -114,6 +114,12 @@ def test_lists(root: Path) -> None:
         read_part(root, "val")
 
 
+def test_a_list_that_is_no_text(root: Path) -> None:
+    (root / "ImageSets" / "Main" / "val.txt").write_bytes(b"c\n\xff")
+    with pytest.raises(UserError, match="val.txt must be text in UTF-8"):
+        read_part(root, "val")
+
+
 def test_without_lists_or_objects(root: Path) -> None:
     for file in (root / "ImageSets" / "Main").iterdir():
         file.unlink()

@@ -117,5 +117,7 @@ class CocoDataset(DetectionDataset):
         *,
         limit: int | None = None,
     ) -> None:
+        preprocessing = preprocessing or Preprocessing()
+        preprocessing.check()  # before reading, which may take long
         part = read_coco(Path(annotation_file), Path(image_folder))
         super().__init__(AnnotatedImages(part, limit=limit), preprocessing)

@@ -1,10 +1,11 @@
-"""Image files below a folder."""
+"""Files of a data set: images below a folder, and text."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from ..errors import UserError
 from ..inputs import SUFFIXES
 
 
@@ -23,3 +24,16 @@ def images_by_stem(folder: Path) -> dict[str, str]:
     """The name of each image relative to a folder, by that name without its suffix."""
     names = (path.relative_to(folder) for path in list_images(folder))
     return {name.with_suffix("").as_posix(): name.as_posix() for name in names}
+
+
+def read_text(file: Path) -> str:
+    """Raises UserError where a file is not text."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} must be text in UTF-8: {error}") from error
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file that are not blank. Errors: `read_text`"""
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]

@@ -30,6 +30,8 @@ _EXPECTED = (
     "data.yaml or images/ and labels/ (YOLO), or annotation_train.odgt (CrowdHuman)"
 )
 
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+
 
 def read_file(file: str | os.PathLike[str], images: str | os.PathLike[str]) -> Part:
     """The part that an annotation file and a folder of images make. Errors: of its form."""
@@ -66,19 +68,28 @@ def find_parts(data: str | os.PathLike[str]) -> Parts:
         UserError: a folder of no known form.
     """
     root = Path(data)
+    if root.is_file():
+        advice = "unpack it" if root.suffix in _ARCHIVES else f"try --annotations {root}"
+        raise UserError(f"--data must be a folder, got the file {root}: {advice}")
     if not root.is_dir():
-        if root.is_file():
-            raise UserError(
-                f"--data must be a folder, got the file {root}: try --annotations {root}"
-            )
         raise FileNotFoundError(f"--data must be a folder, got {root}, which is not there")
-    for form in _FORMS:
-        if parts := form(root):
-            return parts
-    raise UserError(
-        f"{root} must hold {_EXPECTED}, got {_contents(root)}: "
-        "give --annotations FILE --images DIR instead of --data"
-    )
+    if parts := _recognised(root):
+        return parts
+    advice = "give --annotations FILE --images DIR instead of --data"
+    if inner := next(filter(_is_recognised, sorted(root.iterdir())), None):
+        advice = f"try --data {inner}"  # archives hold one more folder than some expect
+    raise UserError(f"{root} must hold {_EXPECTED}, got {_contents(root)}: {advice}")
+
+
+def _recognised(root: Path) -> Parts:
+    return next((parts for form in _FORMS if (parts := form(root))), {})
+
+
+def _is_recognised(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and bool(_recognised(folder))
+    except (UserError, OSError):
+        return False
 
 
 def _contents(root: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError, brief
 from .annotations import Annotations, Entry, plain_annotation
-from .folders import images_by_stem
+from .folders import images_by_stem, read_lines
 from .part import Part, Parts
 from .part_names import usual_name
 from .progress import say_many
@@ -71,9 +71,8 @@ def _read(root: Path, name: str, labels: Path, images: Path, listed: Path | None
 def _listed(file: Path, known: dict[str, VocImage]) -> list[str]:
     """The images that a list names; some lists have a second column."""
     stems = set()
-    for line in map(str.strip, file.read_text(encoding="utf-8-sig").splitlines()):
-        if line:
-            stems.add(line if line in known else line.split()[0])
+    for line in read_lines(file):
+        stems.add(line if line in known else line.split()[0])
     return sorted(stems)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..errors import UserError, a_few, brief
 from .annotations import Annotations, Entry, plain_annotation
+from .folders import read_text
 from .images import image_size
 from .part import Part, Parts
 from .progress import say_many
@@ -96,11 +97,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _read_labels(file: Path, found: YoloFolders) -> list[_Line]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} must be text in UTF-8: {error}") from error
-    lines = enumerate(text.splitlines(), start=1)
+    lines = enumerate(read_text(file).splitlines(), start=1)
     return [_parse(f"{file}:{n}", line.split(), found) for n, line in lines if line.strip()]
 
 

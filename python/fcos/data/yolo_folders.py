@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError, brief
-from .folders import list_images
+from .folders import list_images, read_lines
 from .image_files import by_its_tail
 from .part_names import usual_name
 from .values import whole
@@ -64,15 +64,6 @@ def images_of(root: Path, places: list[Path]) -> list[Path]:
                 raise FileNotFoundError(f"image not found: {name}, as {place} has it, in {root}")
             found.add(path)
     return sorted(found)
-
-
-def read_lines(file: Path) -> list[str]:
-    """The lines of a text file that are not blank. Raises UserError where it is not text."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} must be text in UTF-8: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _of_yaml(root: Path, file: Path, content: dict[str, Value]) -> YoloFolders:
