@@ -14,6 +14,7 @@ from fcos.data.annotated import AnnotatedImages
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import read_coco
 from fcos.data.columns import Boxes, Images, Integers, Paths, Texts
+from fcos.errors import UserError
 from PIL import Image
 
 CATEGORIES = [{"id": 3, "name": "ball"}, {"id": 7, "name": "cup"}]
@@ -155,3 +156,34 @@ def test_memory_is_that_of_the_numbers(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert kept < 58 * boxes + 150_000 and peak < 1.6 * size
     assert len(pickle.dumps(annotated)) < 58 * boxes + 150_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [1, 2, -3, 4]}, r"annotations\[1\].bbox must be four finite numbers"),
+        ({"bbox": [1, 2, 3, -4]}, r"annotations\[1\].bbox must be four finite numbers"),
+        ({"image_id": ""}, r"annotations\[1\].image_id must be .*, got ''"),
+        ({"category_id": 8}, r"annotations\[1\].category_id must be one of the ids"),
+        ({"area": -0.5}, r"annotations\[1\].area must be a number from 0 to 1e\+10"),
+        ({"iscrowd": 2}, r"annotations\[1\].iscrowd must be 0 or 1"),
+    ],
+)
+def test_values_of_the_right_type_are_looked_at(
+    tmp_path: Path, change: Content, message: str
+) -> None:
+    content = _content(9, 3)
+    content["annotations"][1].update(change)
+    with pytest.raises(UserError, match=message):
+        read_annotations(_written(tmp_path, content))
+
+
+def test_a_crowd_is_counted_as_one_wherever_it_lies(tmp_path: Path) -> None:
+    content = _content(1, 6)
+    content["annotations"][5]["bbox"] = [100, 100, 9, 9]  # of the second crowd
+    content["annotations"][4]["bbox"] = [-9, 0, 9, 9]
+    annotated = AnnotatedImages(read_coco(_with_images(tmp_path, content), tmp_path))
+    assert str(annotated.contents).endswith("left out: 2 crowd, 1 outside")
+    content["annotations"].insert(0, content["annotations"].pop(4))
+    annotated = AnnotatedImages(read_coco(_written(tmp_path, content), tmp_path))
+    assert str(annotated.contents).endswith("left out: 1 outside, 2 crowd")
