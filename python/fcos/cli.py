@@ -19,6 +19,7 @@ from .options import (
     SEED,
     SIDE,
     add_data,
+    add_detection_rule,
     add_device,
     add_model,
     add_recipe,
@@ -41,7 +42,8 @@ _LAYOUT = """\
 Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
 # those of the extra `detector`, and what fcos_ops needs itself
-PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm")
+PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
+EVALUATOR_NAMES = ("hotcoco", "faster-coco-eval", "pycocotools")
 _Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -70,15 +72,17 @@ def _add_train(subparsers: _Subparsers) -> None:
     parser.set_defaults(command="train")
 
 
-def _add_min_score(parser: argparse.ArgumentParser) -> None:
-    help_text = "shown from this score on (default %(default)s)"
-    parser.add_argument("--min-score", type=PROBABILITY, default=0.3, help=help_text)
+def _add_min_score(parser: argparse.ArgumentParser, shown: str) -> None:
+    help_text = f"{shown} from this score on (default %(default)s)"
+    parser.add_argument(
+        "--min-score", type=PROBABILITY, default=0.3, metavar="SCORE", help=help_text
+    )
 
 
 def _add_eval(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "eval",
-        help="COCO average precision of a checkpoint",
+        help="COCO average precision of a checkpoint, of each class and of all",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,7 +97,14 @@ def _add_eval(subparsers: _Subparsers) -> None:
     )
     help_text = "draw into a folder that holds such pictures"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
-    _add_min_score(parser)
+    help_text = "also draw precision-recall curves and confusions of classes"
+    parser.add_argument("--plots", metavar="DIR", help=help_text)
+    _add_min_score(parser, "drawn")
+    help_text = "evaluate detections from this score on (default: as trained)"
+    parser.add_argument("--score-threshold", type=PROBABILITY, metavar="SCORE", help=help_text)
+    add_detection_rule(parser)
+    help_text = "which package evaluates; all agree (default: the fastest that is installed)"
+    parser.add_argument("--evaluator", choices=EVALUATOR_NAMES, help=help_text)
     add_device(parser)
     add_workers(parser)
     parser.set_defaults(command="evaluate")
@@ -113,7 +124,18 @@ def _add_detect(subparsers: _Subparsers) -> None:
     parser.add_argument("--output", required=True, metavar="DIR")
     help_text = "write into a folder that holds another run"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
-    _add_min_score(parser)
+    _add_min_score(parser, "detections")
+    help_text = "another name of --min-score"
+    parser.add_argument(
+        "--score-threshold",
+        dest="min_score",
+        type=PROBABILITY,
+        metavar="SCORE",
+        default=LEFT_OUT,
+        help=help_text,
+    )
+    parser.set_defaults(score_threshold=None)
+    add_detection_rule(parser)
     parser.add_argument("--size", type=SIDE, help="default: as trained")
     parser.add_argument("--max-size", type=SIDE, help="default: as trained")
     add_device(parser)

@@ -57,11 +57,6 @@ def check_results(ground_truth: Entry, results: list[Entry]) -> None:
         _check(f"results[{position}]", result, rules)
 
 
-def plain_boxes(entries: list[Entry]) -> list[Entry]:
-    """Copies of entries that were checked, with lists for arrays, which pycocotools stumbles on."""
-    return [{**entry, "bbox": [float(value) for value in entry["bbox"]]} for entry in entries]
-
-
 def _common_rules(ground_truth: Entry) -> _Rules:
     images = {image["id"] for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -11,13 +12,25 @@ import torch
 
 from . import data_options, recipe
 from . import demo as demo_module
+from .average_precision import DEFAULT_LIMIT, Evaluation
 from .data import DetectionDataset
 from .data.annotations import read_categories
 from .detection import check_unused, detect_files, draw_dataset, plan_pictures
+from .detection_rule import apply_options
 from .detectors import convert_file, read_model
 from .errors import UserError
-from .evaluation import check_results_file, describe_unused, format_metrics, match_categories
+from .evaluation import (
+    NOTHING_TO_MEASURE,
+    check_results_file,
+    describe_unused,
+    detect_dataset,
+    format_metrics,
+    match_categories,
+    of_categories,
+)
 from .evaluation import evaluate as evaluate_model
+from .evaluation_report import PLOT_NAMES, class_table, write_plots
+from .evaluators import choose_evaluator
 from .files import check_replaceable, check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
@@ -42,6 +55,7 @@ def train(options: argparse.Namespace) -> None:
     dataset = DetectionDataset(found.train, preprocessing)
     validation = None
     if found.val is not None:
+        choose_evaluator()
         validation = DetectionDataset(found.val, preprocessing)
     values = recipe.complete(values, len(dataset))
     settings = {f.name: values[f.name] for f in fields(TrainingSettings) if f.name in values}
@@ -96,27 +110,56 @@ def _run(trainer: Trainer, validation: DetectionDataset | None, eval_every: floa
 
 def evaluate(options: argparse.Namespace) -> None:
     """`fcos eval`."""
+    evaluator = choose_evaluator(options.evaluator)
     model = _model(options)
+    chosen = apply_options(model, options)
     preprocessing = _preprocessing(options, model)
     dataset = DetectionDataset(options.found, preprocessing)
     if unused := describe_unused(model.config, match_categories(model.config, dataset)):
         print(f"left out of the results: {unused}", flush=True)
+    truth = of_categories(dataset.ground_truth(), chosen)
+    measurable = any(not annotation["iscrowd"] for annotation in truth["annotations"])
+    if not (measurable or options.output or options.draw):
+        print(f"{NOTHING_TO_MEASURE}; --output FILE writes the detections")
+        return
     pictures: list[Path] = []
     if options.draw:
         pictures = plan_pictures(dataset.annotated.paths, options.draw)
-        check_unused(pictures, overwrite=options.overwrite)
+    plots = []
+    if options.plots:
+        importlib.import_module("matplotlib")  # that it is missing is said now, not after hours
+        plots = [Path(options.plots, name) for name in PLOT_NAMES]
+    check_unused([*pictures, *plots], overwrite=options.overwrite)
     if options.output:
         check_results_file(options.output)
-    for folder in filter(None, [options.output and Path(options.output).parent, options.draw]):
+    folders = [options.output and Path(options.output).parent, options.draw, options.plots]
+    for folder in filter(None, folders):
         check_writable(folder)
-    metrics, results = evaluate_model(
-        model, dataset, batch=options.batch, workers=options.workers, progress=True
+    results = detect_dataset(
+        model,
+        dataset,
+        batch=options.batch,
+        workers=options.workers,
+        min_score=options.score_threshold or 0.0,
+        progress=True,
     )
     print(f"{len(dataset)} images, {len(results)} detections")
-    print(format_metrics(metrics))
     if options.output:
         write_json(options.output, results)
         print(f"wrote {options.output}")
+    evaluation = Evaluation(
+        truth,
+        results,
+        max_detections=options.max_detections or DEFAULT_LIMIT,
+        evaluator=evaluator,
+    )
+    print(format_metrics(evaluation.metrics()))
+    if measurable:
+        names = [category["name"] for category in truth["categories"]]
+        print(f"evaluated by {evaluation.evaluator}\n{class_table(evaluation.classes(), names)}")
+        if options.plots:
+            write_plots(evaluation, names, Path(options.plots), min_score=options.min_score)
+            print(f"drew {' and '.join(PLOT_NAMES)} into {options.plots}")
     if options.draw:
         draw_dataset(model, dataset, results, pictures, min_score=options.min_score)
         print(f"drew {len(dataset)} pictures into {options.draw}")
@@ -128,6 +171,7 @@ def detect(options: argparse.Namespace) -> int:
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
     model = _model(options)
+    apply_options(model, options)
     found = detect_files(
         model,
         paths,

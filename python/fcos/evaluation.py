@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from .coco_checks import check_ground_truth, check_results, plain_boxes
+from .average_precision import DEFAULT_LIMIT, Evaluation
 from .data import Batch, DetectionDataset, evaluation_loader
 from .errors import UserError, a_few, brief
 from .files import check_replaceable
 from .inference import detect_batch
 from .models import FCOS, ModelConfig
 
+NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
-METRIC_NAMES = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
-    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-)
 
 
 def predict(
-    model: FCOS, loader: Iterable[Batch], *, progress: bool = False
+    model: FCOS, loader: Iterable[Batch], *, min_score: float = 0.0, progress: bool = False
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score.
+    """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score;
+    from `min_score` on.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
     the model into evaluation mode.
@@ -39,42 +32,43 @@ def predict(
     model.eval()
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        found = detect_batch(model, batch.images, batch.original_sizes)
+        found = detect_batch(model, batch.images, batch.original_sizes, min_score=min_score)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
 
 
-def coco_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    """COCO's twelve box metrics under the names of `METRIC_NAMES`.
+def coco_metrics(
+    ground_truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    *,
+    max_detections: int = DEFAULT_LIMIT,
+    evaluator: str | None = None,
+) -> dict[str, float]:
+    """COCO's twelve box metrics: see `Evaluation` and its `metrics`."""
+    evaluation = Evaluation(
+        ground_truth, results, max_detections=max_detections, evaluator=evaluator
+    )
+    return evaluation.metrics()
 
-    Args:
-        ground_truth: as from `AnnotatedImages.ground_truth`: every annotation with `iscrowd`,
-            `area` and an id of its own, of at least 1.
-        results: as from `predict`. May be empty: pycocotools fails there, the metrics are 0.
 
-    Returns:
-        Values in [0, 1]; -1 where there is nothing to measure (no ground truth of that size).
+def detect_dataset(
+    model: FCOS,
+    dataset: DetectionDataset,
+    *,
+    batch: int = 8,
+    workers: int = 0,
+    min_score: float = 0.0,
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """Detections of a model on a data set, of the categories in the data: see `predict`.
 
-    Raises:
-        UserError: pycocotools would take a value for another than it is, such as a NaN box for a
-            perfect match, or pass over it; the message names it.
+    Raises: as `match_categories`.
     """
-    check_ground_truth(ground_truth)
-    check_results(ground_truth, results)
-    if not results:
-        measurable = any(not a["iscrowd"] for a in ground_truth["annotations"])
-        return dict.fromkeys(METRIC_NAMES, 0.0 if measurable else -1.0)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress by print
-        truth = COCO()
-        truth.dataset = copy.deepcopy(ground_truth)  # evaluation writes into it
-        truth.dataset["annotations"] = plain_boxes(ground_truth["annotations"])
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(plain_boxes(results)), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return dict(zip(METRIC_NAMES, map(float, evaluation.stats), strict=True))
+    matched = set(match_categories(model.config, dataset))
+    loader = evaluation_loader(dataset, batch=batch, workers=workers)
+    found = predict(model, loader, min_score=min_score, progress=progress)
+    return [result for result in found if result["category_id"] in matched]
 
 
 def evaluate(
@@ -85,15 +79,24 @@ def evaluate(
     workers: int = 0,
     progress: bool = False,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Metrics of a model on a data set, and its detections of the categories in the data.
-
-    Raises: as `match_categories`.
-    """
-    matched = set(match_categories(model.config, dataset))
-    loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    found = predict(model, loader, progress=progress)
-    results = [result for result in found if result["category_id"] in matched]
+    """Metrics of a model on a data set, and its detections. Raises: as `match_categories`."""
+    results = detect_dataset(model, dataset, batch=batch, workers=workers, progress=progress)
     return coco_metrics(dataset.ground_truth(), results), results
+
+
+def of_categories(ground_truth: dict[str, Any], ids: Iterable[int]) -> dict[str, Any]:
+    """The ground truth of some of its categories alone.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    kept = set(ids)
+    categories = [category for category in ground_truth["categories"] if category["id"] in kept]
+    if not categories:
+        names = [category["name"] for category in ground_truth["categories"]]
+        raise UserError(f"--classes must be categories of the data, {a_few(names)}, got no such")
+    annotations = [a for a in ground_truth["annotations"] if a["category_id"] in kept]
+    return {**ground_truth, "categories": categories, "annotations": annotations}
 
 
 def match_categories(config: ModelConfig, dataset: DetectionDataset) -> tuple[int | None, ...]:
@@ -141,6 +144,6 @@ def check_results_file(path: str | os.PathLike[str]) -> None:
 def format_metrics(metrics: dict[str, float]) -> str:
     """The twelve numbers in two lines, or why there are none in one."""
     if metrics["AP"] == -1:
-        return "nothing to measure: the data set has no objects to find (crowds do not count)"
+        return NOTHING_TO_MEASURE
     cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
     return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])

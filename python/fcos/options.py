@@ -60,6 +60,7 @@ RATE = Number(float, 0, 1e6, open_ends=True)
 AMOUNT = Number(float, 0, 1e6)
 EPOCHS = Number(float, 1e-3, 1e6, or_zero=True)
 PROBABILITY = Number(float, 0, 1)
+DETECTIONS = Number(int, 1, 1000)
 LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
 
 
@@ -100,6 +101,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
     help_text = "processes that load images (default 0)"
     parser.add_argument("--workers", type=WORKERS, help=help_text, **({"default": 0} | options))
+
+
+def add_detection_rule(parser: argparse.ArgumentParser) -> None:
+    """What `detection_rule` applies beside thresholds of scores."""
+    help_text = "of NMS: a box suppresses those that overlap it more (default: the model's)"
+    parser.add_argument("--iou-threshold", type=PROBABILITY, metavar="IOU", help=help_text)
+    help_text = "of an image (default: the model's, usually 100)"
+    parser.add_argument("--max-detections", type=DETECTIONS, metavar="N", help=help_text)
+    help_text = "only these, by name or id, such as 'dog,traffic light' (default: all)"
+    parser.add_argument("--classes", metavar="NAME,...", help=help_text)
+    help_text = "a box suppresses those of other classes, too"
+    parser.add_argument("--class-agnostic", action="store_true", help=help_text)
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fcos.average_precision import METRIC_NAMES
 from fcos.data import CocoDataset, collate, find_split
 from fcos.errors import UserError
 from fcos.evaluation import (
-    METRIC_NAMES,
     coco_metrics,
     describe_unused,
     evaluate,

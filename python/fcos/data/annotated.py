@@ -5,20 +5,23 @@ Nothing here imports torch, so that what is wrong with data is said in a second.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError, brief
-from .annotations import Annotations, Entry
+from .columns import BoxColumns, Boxes, Entry, Images, Paths
 from .image_files import find_files
 from .images import image_size, load_image
 from .part import Part
-from .suspicions import Suspicions
+from .suspicions import suspicions
 
 MIN_BOX_SIDE = 1.0  # pixels; COCO holds a few boxes without any area
+LEFT_OUT = ("", "crowd", "outside", "under a pixel")  # why no one trains on a box: "" is used
 NOT_LISTED = "of images not listed"
+_FAR = 2.0**53  # pixels, where no image ends: a side that a file states may be any whole number
 Corners = tuple[float, float, float, float]
 
 
@@ -43,7 +46,8 @@ class AnnotatedImages:
     """A part of a data set whose images are there.
 
     Classes are the `categories` in the order of their ids. `contents` says what there is to train
-    on, `notes` what was read in a way that not everybody would, or looks amiss.
+    on, `notes` what was read in a way that not everybody would, or looks amiss. Images and boxes
+    are columns, which processes that load images share.
 
     Args:
         part: as a form of annotations was read. `width` and `height` of an image say whether boxes
@@ -58,35 +62,32 @@ class AnnotatedImages:
     def __init__(self, part: Part, *, limit: int | None = None) -> None:
         if limit is not None and limit < 1:
             raise UserError(f"limit must be a positive number of images, got {limit}")
-        content = part.annotations
-        self.categories, self.images = content.categories, content.images[:limit]
+        listed, annotations = part.annotations.columns()
+        self.categories, self.images = part.annotations.categories, listed[:limit]
         if not self.images:
             raise UserError(f"{part.source} must hold at least one image, got none")
         self.category_ids = tuple(category["id"] for category in self.categories)
         self.class_names = tuple(category["name"] for category in self.categories)
         self._channel = {category: i for i, category in enumerate(self.category_ids)}
-        stray = _stray_annotations(content)
-        if stray and limit is None:
-            raise UserError(f"{part.source}: {_describe(stray, content)}")
-        self._annotations: dict[int | str, list[Entry]] = defaultdict(list)
-        for annotation in content.annotations:
-            self._annotations[annotation["image_id"]].append(annotation)
-        self.paths, guesses = find_files(self.images, part.images, part.source)
-        suspicions = Suspicions()
-        self.contents = self._count(len(stray), suspicions)
-        self.notes = (*part.notes, *guesses, *suspicions.sentences())
+        if annotations.unlisted and limit is None:
+            raise UserError(f"{part.source}: {_describe(annotations, listed)}")
+        self._boxes, self._starts = annotations.by_image()
+        paths, guesses = find_files(self.images, part.images, part.source)
+        self.paths = Paths(paths)
+        self.contents, odd = self._count(len(annotations.unlisted))
+        self.notes = (*part.notes, *guesses, *odd)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def annotations(self, index: int) -> list[Entry]:
         """Of image `index`, those too that no one trains on."""
-        return self._annotations.get(self.images[index]["id"], [])
+        return self._boxes[self._rows(index)]
 
     def stated_size(self, index: int) -> tuple[int, int] | None:
         """(width, height) that the annotation file states for image `index`."""
-        info = self.images[index]
-        return (info["width"], info["height"]) if "width" in info else None
+        size = self.images.widths[index], self.images.heights[index]
+        return size if all(size) else None
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, turned as its boxes are.
@@ -98,12 +99,16 @@ class AnnotatedImages:
 
     def boxes(self, index: int, height: int, width: int) -> tuple[list[Corners], list[int]]:
         """Boxes to train on as x1 y1 x2 y2 in pixels, not clipped, and their class channels."""
-        used = [a for a in self.annotations(index) if not why_left_out(a, height, width)]
-        corners = []
-        for annotation in used:
-            x, y, box_width, box_height = annotation["bbox"]
-            corners.append((x, y, x + box_width, y + box_height))
-        return corners, [self._channel[a["category_id"]] for a in used]
+        own = self._boxes.columns.of(self._rows(index))
+        used = own.of(np.flatnonzero(why_left_out(own, height, width) == 0))
+        corners = [(x1, y1, x2, y2) for x1, y1, x2, y2 in used.corners().T.tolist()]
+        ids = self._boxes.category_ids
+        return corners, [self._channel[ids[place]] for place in used.categories.tolist()]
+
+    def _rows(self, index: int) -> slice:
+        """Of the boxes of image `index`."""
+        place = self.images.places[index]
+        return slice(self._starts[place], self._starts[place + 1])
 
     def ground_truth(self) -> dict[str, Any]:
         """The part as a COCO dictionary for evaluation, crowd regions included.
@@ -118,50 +123,51 @@ class AnnotatedImages:
             "annotations": [dict(a, id=i) for i, a in enumerate(annotations, start=1)],
         }
 
-    def _count(self, stray: int, suspicions: Suspicions) -> Contents:
-        """Counts boxes; where the file has no size for them to be clipped to, the image has it."""
-        left_out: Counter[str] = Counter()
-        boxes = without = 0
-        for index, path in enumerate(self.paths):
-            own = self.annotations(index)
-            used = 0
-            if own:
-                width, height = self.stated_size(index) or image_size(path)
-                reasons = [why_left_out(a, height, width) for a in own]
-                used = reasons.count("")
-                left_out.update(filter(None, reasons))
-                for annotation in own:
-                    suspicions.look_at(annotation, width, height)
-            boxes += used
-            without += not used
+    def _count(self, stray: int) -> tuple[Contents, list[str]]:
+        """Counts boxes, and says what is odd about them; where the file has no size for them to be
+        clipped to, the image has it."""
+        images = len(self)
+        counts = np.diff(self._starts)[self.images.places]
+        own = self._boxes.columns.of(slice(0, counts.sum()))  # those of the first images
+        sizes = np.zeros((2, images))
+        for index in np.flatnonzero(counts).tolist():
+            width, height = self.stated_size(index) or image_size(self.paths[index])
+            sizes[:, index] = min(width, _FAR), min(height, _FAR)
+        widths, heights = np.repeat(sizes, counts, axis=1)
+        reasons = why_left_out(own, heights, widths)
+        used = np.bincount(own.images[reasons == 0], minlength=images)[:images]
+        left_out = {}
+        kinds, first, numbers = np.unique(reasons, return_index=True, return_counts=True)
+        for place in np.argsort(first):
+            if kinds[place]:
+                left_out[LEFT_OUT[kinds[place]]] = int(numbers[place])
         if stray:
             left_out[NOT_LISTED] = stray
-        return Contents(len(self), without, boxes, dict(left_out))
+        contents = Contents(images, int((used == 0).sum()), int(used.sum()), left_out)
+        return contents, suspicions(own, widths, heights)
 
 
-def why_left_out(annotation: Entry, height: int, width: int) -> str:
-    """Why no one trains on an annotation: "" where it is used."""
-    if annotation["iscrowd"]:
-        return "crowd"
-    x, y, box_width, box_height = annotation["bbox"]
-    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
-        return "outside"
-    across = min(x + box_width, width) - max(x, 0)
-    down = min(y + box_height, height) - max(y, 0)
-    return "under a pixel" if min(across, down) < MIN_BOX_SIDE else ""
+def why_left_out(
+    boxes: BoxColumns, height: float | NDArray[Any], width: float | NDArray[Any]
+) -> NDArray[np.int64]:
+    """Why no one trains on each of N boxes, places in `LEFT_OUT` [N].
+
+    height, width: of the image, or of the image of each [N].
+    """
+    x, y, right, bottom = boxes.corners()
+    outside = (x >= width) | (y >= height) | (right <= 0) | (bottom <= 0)
+    across = np.minimum(right, width) - np.maximum(x, 0)
+    down = np.minimum(bottom, height) - np.maximum(y, 0)
+    sliver = np.minimum(across, down) < MIN_BOX_SIDE
+    return np.select([boxes.crowds, outside, sliver], [1, 2, 3], 0)
 
 
-def _stray_annotations(content: Annotations) -> list[int]:
-    """Positions of the annotations whose image is not listed."""
-    listed = {image["id"] for image in content.images}
-    return [i for i, a in enumerate(content.annotations) if a["image_id"] not in listed]
-
-
-def _describe(stray: list[int], content: Annotations) -> str:
+def _describe(boxes: Boxes, images: Images) -> str:
     """Names the types, as "1" and 1 look alike in many a viewer."""
-    wrong, listed = content.annotations[stray[0]]["image_id"], content.images[0]["id"]
+    position, wrong = next(iter(boxes.unlisted.items()))
+    listed = images.ids[0]
     return (
-        f"annotations[{stray[0]}].image_id must be the id of one of the images, whose ids are "
+        f"annotations[{position}].image_id must be the id of one of the images, whose ids are "
         f"{type(listed).__name__}s such as {brief(listed)}, got the {type(wrong).__name__} "
-        f"{brief(wrong)}; so do {len(stray)} of {len(content.annotations)} annotations"
+        f"{brief(wrong)}; so do {len(boxes.unlisted)} of {len(boxes)} annotations"
     )

@@ -6,23 +6,24 @@ read; for the rest a `UserError` names the entry, the field, and what it must be
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError, brief
+from .box_builder import BoxBuilder
+from .columns import Boxes, Entry, Images
+from .decoding import plain_annotation as decoded_annotation
+from .decoding import read_json, value_of
 from .values import FOUR_NUMBERS, four_numbers, is_text, number, whole
-
-Entry = dict[str, Any]
 
 MAX_AREA = 1e10  # COCO's evaluation passes over what is larger
 
 
 class Annotations(NamedTuple):
-    """What an annotation file holds; other fields of the entries are kept as they were.
+    """What an annotation file holds.
 
     Attributes:
         images: sorted by `id`, an int or a str; `file_name` is a str; `width` and `height` are
@@ -30,11 +31,26 @@ class Annotations(NamedTuple):
         categories: sorted by `id`, an int; `name` is a str.
         annotations: `image_id` as it was (no image may have it); `category_id` of a category;
             `bbox` four floats x y width height; `area` a float; `iscrowd` 0 or 1.
+        image_fields: names of all fields that the file's images have.
     """
 
-    images: list[Entry]
+    images: Sequence[Entry]
     categories: list[Entry]
-    annotations: list[Entry]
+    annotations: Sequence[Entry]
+    image_fields: frozenset[str] = frozenset()
+
+    def columns(self) -> tuple[Images, Boxes]:
+        """Images and annotations as columns."""
+        images, boxes = self.images, self.annotations
+        if not isinstance(images, Images):
+            images = Images.of(images)
+        if not isinstance(boxes, Boxes):
+            category_ids = [category["id"] for category in self.categories]
+            builder = BoxBuilder(images.ids, category_ids)
+            for entry in boxes:
+                builder.add_entry(entry)
+            boxes = builder.build(images.ids, category_ids)
+        return images, boxes
 
 
 def plain_annotation(
@@ -63,18 +79,29 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
         UserError: not such a file, or an entry that makes no sense.
     """
     content = _read_json(Path(path))
-    categories = _each(path, content, "categories", _category)
-    ids = {category["id"] for category in categories}
-    images = _each(path, content, "images", _image)
-    annotations = _each(path, content, "annotations", lambda entry: _annotation(entry, ids))
+    categories = list(_each(path, content, "categories", _category))
+    image_fields: set[str] = set()
+
+    def image(entry: Entry) -> Entry:
+        image_fields.update(entry)
+        return _image(entry)
+
+    images = list(_each(path, content, "images", image))
+    builder = BoxBuilder(
+        [image["id"] for image in images], [category["id"] for category in categories]
+    )
+    _add_boxes(builder, path, content, {category["id"] for category in categories})
     _check_categories(path, categories)
     _check_ids(path, "images", images)
-    return Annotations(_sorted(images), _sorted(categories), annotations)
+    categories = _sorted(categories)
+    listed = Images.of(_sorted(images))
+    boxes = builder.build(listed.ids, [category["id"] for category in categories])
+    return Annotations(listed, categories, boxes, frozenset(image_fields))
 
 
 def read_categories(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """(id, name) of each category in the order of an annotation file. Errors: `read_annotations`"""
-    categories = _each(path, _read_json(Path(path)), "categories", _category)
+    categories = list(_each(path, _read_json(Path(path)), "categories", _category))
     _check_categories(path, categories)
     return [(category["id"], category["name"]) for category in categories]
 
@@ -88,10 +115,7 @@ def _check_categories(path: str | os.PathLike[str], categories: list[Entry]) -> 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"annotation file not found: {path}")
-    try:
-        content = json.loads(path.read_bytes())  # bytes: a byte order mark tells the encoding
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a JSON file: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must be a COCO detection file, got {brief(content)}")
     if content.get("annotations") is None:
@@ -99,24 +123,60 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _add_boxes(
+    builder: BoxBuilder, path: str | os.PathLike[str], content: Entry, categories: set[int]
+) -> None:
+    """The annotations: most of them at once, and odd ones value by value."""
+    for position, entry in enumerate(_list(path, content, "annotations")):
+        plain = decoded_annotation(entry, categories, MAX_AREA)
+        if plain is None:
+            builder.add_entry(
+                _checked(
+                    path, "annotations", position, entry, lambda odd: _annotation(odd, categories)
+                )
+            )
+        else:
+            builder.add(
+                plain.image_id,
+                plain.category_id,
+                plain.bbox,
+                plain.area,
+                plain.iscrowd,
+                plain.attributes,
+            )
+
+
 def _each(
     path: str | os.PathLike[str], content: Entry, key: str, check: Callable[[Entry], Entry]
-) -> list[Entry]:
+) -> Iterator[Entry]:
+    for position, entry in enumerate(_list(path, content, key)):
+        yield _checked(path, key, position, entry, check)
+
+
+def _list(path: str | os.PathLike[str], content: Entry, key: str) -> list[object]:
     entries = content.get(key)
     if not isinstance(entries, list):
         raise UserError(f"{path} must be a COCO detection file: it has no list {key!r}")
-    checked = []
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise UserError(f"{path}: {key}[{position}] must be an object, got {brief(entry)}")
-        try:
-            checked.append(check(entry))
-        except _Refused as refused:
-            got = brief(entry[refused.field]) if refused.field in entry else "nothing"
-            raise UserError(
-                f"{path}: {key}[{position}].{refused.field} must be {refused.expected}, got {got}"
-            ) from None
-    return checked
+    return entries
+
+
+def _checked(
+    path: str | os.PathLike[str],
+    key: str,
+    position: int,
+    stored: object,
+    check: Callable[[Entry], Entry],
+) -> Entry:
+    entry = value_of(path, stored)
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: {key}[{position}] must be an object, got {brief(entry)}")
+    try:
+        return check(entry)
+    except _Refused as refused:
+        got = brief(entry[refused.field]) if refused.field in entry else "nothing"
+        raise UserError(
+            f"{path}: {key}[{position}].{refused.field} must be {refused.expected}, got {got}"
+        ) from None
 
 
 def _check_ids(path: str | os.PathLike[str], key: str, entries: list[Entry]) -> None:
@@ -152,9 +212,9 @@ def _image(entry: Entry) -> Entry:
     name = entry.get("file_name", _name_of_url(entry.get("coco_url")))
     if not isinstance(name, str) or not is_text(name) or not name or "\0" in name:
         raise _Refused("file_name", "the name of a file")
-    checked = {**entry, "id": _id(entry, "id"), "file_name": name}
+    checked: Entry = {"id": _id(entry, "id"), "file_name": name}
     for field in ("width", "height"):
-        side = checked.pop(field, None)
+        side = entry.get(field)
         if side not in (None, ""):
             checked[field] = whole(side)
             if checked[field] is None or checked[field] < 1:

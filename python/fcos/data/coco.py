@@ -101,8 +101,9 @@ def without_root_category(part: Part) -> Part:
     named_by_others = bool(others) and all(
         category.get("supercategory") == first["name"] for category in others
     )
-    used = any(a["category_id"] == first["id"] for a in part.annotations.annotations)
-    if first["id"] != 0 or first.get("supercategory") != "none" or not named_by_others or used:
+    if first["id"] != 0 or first.get("supercategory") != "none" or not named_by_others:
+        return part
+    if any(annotation["category_id"] == first["id"] for annotation in part.annotations.annotations):
         return part
     return part._replace(annotations=part.annotations._replace(categories=others)).noted(
         f"left out the category 0, {first['name']!r}, which has no box and is above all others: "
@@ -122,7 +123,7 @@ def _image_folder(folders: Sequence[Path], images: Sequence[Entry]) -> Path:
 
 
 def _notes(annotations: Annotations) -> tuple[str, ...]:
-    if any("neg_category_ids" in image for image in annotations.images):
+    if "neg_category_ids" in annotations.image_fields:
         return (
             "LVIS labels no object of most categories in most images: training takes them for "
             "background, and COCO's evaluation counts detections of them as wrong",

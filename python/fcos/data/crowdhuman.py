@@ -35,7 +35,8 @@ def read_crowdhuman(file: Path, images: Path, name: str = "") -> Part:
     say_large(file)
     # the images of train come in three archives, so that the folder says nothing
     found = {PurePosixPath(stem).name: path for stem, path in images_by_stem(images).items()}
-    content = Annotations([], [{"id": _PERSON, "name": "person"}], [])
+    entries: list[Entry] = []
+    boxes: list[Entry] = []
     seen: set[str] = set()
     for position, line in enumerate(file.read_bytes().splitlines(), start=1):
         if not line.strip():
@@ -46,11 +47,12 @@ def read_crowdhuman(file: Path, images: Path, name: str = "") -> Part:
         if not isinstance(own_id, str) or not own_id or own_id in seen:
             raise UserError(f"{where}: ID must be text, each once, got {brief(own_id)}")
         seen.add(own_id)
-        content.images.append({"id": own_id, "file_name": found.get(own_id, f"{own_id}.jpg")})
-        content.annotations.extend(_boxes(where, entry, own_id))
-    content.images.sort(key=lambda image: image["id"])
+        entries.append({"id": own_id, "file_name": found.get(own_id, f"{own_id}.jpg")})
+        boxes.extend(_boxes(where, entry, own_id))
+    entries.sort(key=lambda image: image["id"])
+    content = Annotations(entries, [{"id": _PERSON, "name": "person"}], boxes)
     part = Part(name or file.name, "CrowdHuman", file, content, images)
-    crowds = sum(annotation["iscrowd"] for annotation in content.annotations)
+    crowds = sum(annotation["iscrowd"] for annotation in boxes)
     if crowds:
         part = part.noted(
             f"{crowds} boxes to ignore and masks are read as crowd: not trained on, and detections "

@@ -52,15 +52,18 @@ def _read(root: Path, name: str, labels: Path, images: Path, listed: Path | None
     category_ids = {category: number for number, category in enumerate(names, start=1)}
     found = images_by_stem(images)
     stems = sorted(files) if listed is None else _listed(listed, files)
-    content = Annotations([], [{"id": i, "name": n} for n, i in category_ids.items()], [])
+    entries: list[Entry] = []
+    boxes: list[Entry] = []
     for stem in stems:
         own = files.get(stem)
         if own is None and stem not in found:
             raise FileNotFoundError(f"{listed}: {brief(stem)} has neither an XML file nor an image")
-        content.images.append(_image(stem, own, found))
+        entries.append(_image(stem, own, found))
         for item in own.objects if own else ():
             entry = plain_annotation(stem, category_ids[item.name], item.box, crowd=item.difficult)
-            content.annotations.append({**entry, "attributes": {"rotation": item.rotation}})
+            boxes.append({**entry, "attributes": {"rotation": item.rotation}})
+    categories = [{"id": i, "name": n} for n, i in category_ids.items()]
+    content = Annotations(entries, categories, boxes)
     part = Part(name, "Pascal VOC", listed or labels, content, images)
     return part.noted(*_notes(content, stems, set(files), set(found), listed))
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from ..errors import UserError, a_few, brief
-from .annotations import Annotations, plain_annotation
+from .annotations import Annotations, Entry, plain_annotation
 from .folders import read_text
 from .images import image_size
 from .part import Part, Parts
@@ -44,11 +44,12 @@ def _read(root: Path, found: YoloFolders, name: str) -> Part:
             f"no label file for any of {len(images)} images: {files[images[0]]} and so on"
         )
     categories = [{"id": index, "name": text} for index, text in sorted(found.names.items())]
-    content = Annotations([], categories, [])
+    entries: list[Entry] = []
+    boxes: list[Entry] = []
     outlines = without = 0
     for path, file in files.items():
         own_id = _relative(path, root)
-        content.images.append({"id": own_id, "file_name": own_id})
+        entries.append({"id": own_id, "file_name": own_id})
         lines = _read_labels(file, found) if file.is_file() else []
         without += not file.is_file()
         if not lines:
@@ -57,9 +58,10 @@ def _read(root: Path, found: YoloFolders, name: str) -> Part:
         for line in lines:
             x1, y1, x2, y2 = line.corners
             box = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
-            content.annotations.append(plain_annotation(own_id, line.category, box))
+            boxes.append(plain_annotation(own_id, line.category, box))
             outlines += line.outline
-    content.images.sort(key=lambda image: image["id"])
+    entries.sort(key=lambda image: image["id"])
+    content = Annotations(entries, categories, boxes)
     part = Part(name, "YOLO", found.source, content, root)
     if outlines:
         part = part.noted(f"{outlines} outlines are read as the upright boxes around them")

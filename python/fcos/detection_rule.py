@@ -1,0 +1,78 @@
+"""How a command changes what a detector gives: thresholds, limits, classes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from .errors import UserError, a_few, brief
+from .models import FCOS, ModelConfig
+
+_NEVER = -1e4  # a logit that half precision has, and whose sigmoid is 0
+
+
+def apply_options(model: FCOS, options: argparse.Namespace) -> list[int]:
+    """Change the model's rule as the options of `fcos eval` and `detect` have it.
+
+    Returns:
+        The ids of the categories that --classes names; of all that the model knows without it.
+
+    Raises:
+        UserError: --classes names one that it does not know.
+    """
+    config = model.config
+    given = {
+        "iou_threshold": options.iou_threshold,
+        "max_detections": options.max_detections,
+        "class_agnostic": options.class_agnostic or None,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    rule = config.postprocess._replace(**changes)
+    if options.score_threshold is not None:
+        # of the class alone where the model has it so: the final score is looked at afterwards
+        lowered = min(rule.score_threshold, options.score_threshold)
+        rule = rule._replace(score_threshold=lowered)
+    model.config = dataclasses.replace(config, postprocess=rule)
+    if options.classes is None:
+        return [number for number in config.category_ids if number is not None]
+    channels = find_channels(config, options.classes)
+    keep_channels(model, channels)
+    return [number for c in channels if (number := config.category_ids[c]) is not None]
+
+
+def find_channels(config: ModelConfig, classes: str) -> list[int]:
+    """The channels of categories given by name or id, with commas between them.
+
+    Raises:
+        UserError: there is none of that name or id.
+    """
+    known = {
+        channel: number for channel, number in enumerate(config.category_ids) if number is not None
+    }
+    texts = [classes] if classes in config.class_names else classes.split(",")
+    found = set()
+    for text in map(str.strip, texts):
+        own = [c for c in known if text == config.category_name(c)]
+        own = own or [c for c, number in known.items() if text == str(number)]
+        if not own:
+            names = [config.category_name(channel) for channel in known]
+            raise UserError(
+                f"--classes must be names or ids of categories, of {a_few(names)}, "
+                f"got {brief(text)}"
+            )
+        found.update(own)
+    return sorted(found)
+
+
+def keep_channels(model: FCOS, channels: Sequence[int]) -> None:
+    """Silence all others before NMS, so that they take no place among the detections."""
+    layer = model.head.classification_head.cls_logits
+    others = torch.ones(layer.out_channels, dtype=torch.bool)
+    others[list(channels)] = False
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.weight[others] = 0.0
+        layer.bias[others] = _NEVER
