@@ -23,7 +23,7 @@ def _allocate(inputs: Sequence[Tensor], groups: int) -> tuple[list[Tensor], Tens
     """The normalized maps, and the statistics: [maps, B, groups, 2]."""
     maps, *_ = _split(inputs)
     batch, channels = maps[0].shape[:2]
-    if groups < 1 or channels % groups != 0:
+    if groups < 1 or channels % groups != 0 or groups > max(channels, 1):
         raise ValueError(f"groups must be at least 1 and divide {channels} channels, got {groups}")
     sizes = (len(maps), batch, groups, 2)
     statistics = torch.empty(sizes, dtype=torch.float64, device=maps[0].device)
@@ -75,10 +75,13 @@ def _allocate_gradients(
 
 def _in_layout_of(map_: Tensor, gradient: Tensor) -> Tensor:
     """`gradient`, or a copy where it has its channels, but not the map, side by side, or the other
-    way round: to read both side by side would take longer."""
-    if gradient.shape != map_.shape or gradient.dim() != 4:
+    way round, or where its rows are apart: to read both as they lie would take longer."""
+    if gradient.shape != map_.shape or gradient.dim() != 4 or gradient.device != map_.device:
         return gradient  # which the native call refuses
-    if (gradient.stride(1) == 1) == (map_.stride(1) == 1):
+    by_rows = map_.stride(1) == 1
+    if (gradient.stride(1) == 1) == by_rows and (
+        not by_rows or gradient.is_contiguous(memory_format=torch.channels_last)
+    ):
         return gradient
     return torch.empty_like(map_, dtype=gradient.dtype).copy_(
         _views.readable("grad_normalized", gradient)

@@ -46,7 +46,7 @@ def group_norm(
     the biased variance of a group over its channels and locations, an element x becomes
     (x - mean) / sqrt(variance + eps) * weight + bias, then max(0, .) with activation "relu". The
     maths is float32 (float64 for float64 maps), and sound however large the mean is beside the
-    deviations from it, which may be up to 1e18 in float32. Where a group holds a NaN or an infinity
+    deviations from it, which may be up to 1e16 in float32. Where a group holds a NaN or an infinity
     all of it becomes NaN.
 
     Results are in the dtype and layout of their maps (NCHW or channels_last, which levels may mix),
@@ -77,7 +77,7 @@ def group_norm(
     _check(tensors, is_one, weight, bias)
     groups = _checks.integer("groups", groups, 1)
     channels = tensors[0].shape[1]
-    if channels % groups != 0:
+    if channels % groups != 0 or groups > max(channels, 1):
         raise ValueError(f"groups must divide the {channels} channels of maps, got {groups}")
     eps = _checks.number("eps", eps, 0.0, _constants.MAX_NORM_EPS)
     if activation is not None:

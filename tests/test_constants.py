@@ -27,7 +27,8 @@ def test_words(name: str) -> None:
         (_constants.CPU_DEVICE, "include/fcos_ops/types.h", r"kCpuDevice = (-\d+);"),
         (_constants.MAX_LEVELS, "include/fcos_ops/types.h", r"kMaxLevels = (\d+);"),
         (_constants.MAX_GAMMA, "ops/checks.h", r"gamma <= (\S+);"),
-        (_constants.MAX_IOU_EPS, "ops/checks.h", r"eps <= (\S+);"),
+        (_constants.MAX_IOU_EPS, "ops/checks.h", r"is_iou_eps.*eps <= (\S+);"),
+        (_constants.MAX_NORM_EPS, "ops/checks.h", r"is_norm_eps.*eps <= (\S+);"),
     ],
 )
 def test_limits(value: float, name: str, statement: str) -> None:

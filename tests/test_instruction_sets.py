@@ -16,6 +16,8 @@ TESTS = (
     "tests/test_fcos_loss.py::test_numbers_of_classes",
     "tests/test_fcos_loss.py::test_presets",
     "tests/test_focal_loss.py::test_every_dtype_and_reduction",
+    "tests/test_group_norm.py",
+    "tests/test_group_norm_layouts.py",
     "tests/test_iou_loss.py::test_every_dtype_and_reduction",
     "tests/test_iou_loss_extremes.py::test_ties_and_degenerate_boxes",
     "tests/test_nms.py::test_equals_the_reference",

@@ -1,6 +1,8 @@
 // Group normalization: checks, then the driver of the device.
 #include "fcos_ops/group_norm.h"
 
+#include <algorithm>
+
 #include "ops/op.h"
 
 namespace fcos_ops {
@@ -17,13 +19,17 @@ bool has_elements(const Args& args) {
   return count_rows(args.maps, args.num_levels) * args.batch * args.channels > 0;
 }
 
+bool is_group_count(std::int64_t groups, std::int64_t channels) {
+  return groups >= 1 && channels % groups == 0 && groups <= std::max<std::int64_t>(channels, 1);
+}
+
 Status check_sizes(const GroupNormArgs& args) {
   return require({
       {is_level_count(args.num_levels), "group_norm: num_levels must be in [0, kMaxLevels]"},
       {is_class_count(args.channels), "group_norm: channels must be in [0, kMaxClasses]"},
       {are_levels(args.maps, args.num_levels, args.batch, args.channels),
        "group_norm: maps must be given; batch and sizes must be >= 0, at most kMaxElements in all"},
-      {args.groups >= 1 && args.channels % args.groups == 0,
+      {is_group_count(args.groups, args.channels),
        "group_norm: groups must be at least 1 and divide channels"},
       {are_sizes({args.num_levels, args.batch, args.groups, 2}),
        "group_norm: groups must be at most kMaxElements in all"},
@@ -54,7 +60,7 @@ Status check_backward_sizes(const GroupNormBackwardArgs& args) {
       {are_levels(args.maps, args.num_levels, args.batch, args.channels),
        "group_norm_backward: maps must be given; batch and sizes must be >= 0, at most "
        "kMaxElements in all"},
-      {args.groups >= 1 && args.channels % args.groups == 0,
+      {is_group_count(args.groups, args.channels),
        "group_norm_backward: groups must be at least 1 and divide channels"},
       {are_sizes({args.num_levels, args.batch, args.groups, 2}),
        "group_norm_backward: groups must be at most kMaxElements in all"},

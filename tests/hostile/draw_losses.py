@@ -114,4 +114,8 @@ def group_norm(rng: Random) -> Call:
         "groups": groups,
         "eps": rng.choice([1e-5, 1e-5, 1e-3, 1]),
     }
+    if draw.often(rng, 0.3):
+        # No result may lie at 0, where the gradient of a ReLU jumps.
+        arguments["bias"] = draw.laid_out(rng, torch.full((channels,), 99.0).to(draw.dtype(rng)))
+        arguments["activation"] = "relu"
     return _finished(rng, Call("group_norm", arguments))

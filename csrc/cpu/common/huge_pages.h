@@ -1,7 +1,8 @@
 // Memory of large outputs in pages of 2 MB. Such memory comes fresh from the system at every call
 // where the allocator hands large blocks back (glibc's does above 32 MB), and each page of 4 kB
-// that is written first costs a fault of half a microsecond and more: several times what an op
-// takes to fill it.
+// that is written first costs a fault: 40 MB take 17 ms to write, in huge pages 6 ms. The advice
+// stays with the addresses until the allocator gives them back; where the system's setting of
+// transparent huge pages is "never" it does nothing, where it is "always" it changes nothing.
 #pragma once
 
 #include <cstddef>
@@ -19,9 +20,8 @@ namespace fcos_ops::cpu {
 inline constexpr std::uintptr_t kHugePage = std::uintptr_t{2} << 20;
 inline constexpr std::size_t kLeastAdvised = 2 * kHugePage;
 
-// Asks for huge pages under an array that is about to be written. Pages that exist already, and
-// those that the array shares with others, stay as they are; where the system gives none, nothing
-// happens.
+// Asks for huge pages under an array that is about to be written, but not at its two ends, whose
+// pages it may share with others.
 inline void advise_huge_pages(void* data, std::size_t size) {
 #if defined(__linux__)
   if (data == nullptr || size < kLeastAdvised) return;

@@ -21,16 +21,6 @@ Plan plan_of(const GroupNormArgs& args) {
   return Plan(args.maps, args.num_levels, args.batch, args.channels, args.normalized);
 }
 
-std::size_t workspace_size(const GroupNormArgs& args, const Plan& plan) {
-  CacheLineArena arena(nullptr);
-  if (args.dtype == DType::kFloat64) {
-    arena.take<math::Moments<double>>(plan.runs() * args.groups);
-  } else {
-    arena.take<math::Moments<float>>(plan.runs() * args.groups);
-  }
-  return plan.runs() == 0 ? 0 : arena.used();
-}
-
 template <class T>
 class GroupNorm {
   using Real = math::Real<T>;
@@ -184,7 +174,13 @@ class GroupNorm {
 namespace fcos_ops::cpu {
 
 std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&) {
-  return norm::workspace_size(args, norm::plan_of(args));
+  return math::dispatch(math::Reals{}, args.dtype, [&](auto real) -> std::size_t {
+    using Moments = math::Moments<typename decltype(real)::type>;
+    CacheLineArena arena(nullptr);
+    const std::int64_t runs = norm::runs_at_most(args.maps, args.num_levels, args.batch);
+    arena.take<Moments>(runs * args.groups);
+    return runs == 0 ? 0 : arena.used();
+  });
 }
 
 Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {

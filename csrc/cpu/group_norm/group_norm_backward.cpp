@@ -28,9 +28,10 @@ struct Sums {
   ChannelSums* channels;  // [level, image, channel]
   Real* runs;             // [run, 2, channel]: of the gradient, of its product with x
 
-  Sums(const GroupNormBackwardArgs& args, const Plan& plan, CacheLineArena& arena)
-      : channels(arena.take<ChannelSums>(plan.pairs() * args.channels)),
-        runs(arena.take<Real>(plan.runs() * 2 * args.channels)) {}
+  Sums(const GroupNormBackwardArgs& args, CacheLineArena& arena)
+      : channels(arena.take<ChannelSums>(args.num_levels * args.batch * args.channels)),
+        runs(arena.take<Real>(runs_at_most(args.maps, args.num_levels, args.batch) * 2 *
+                              args.channels)) {}
 };
 
 template <class T>
@@ -205,10 +206,9 @@ class GroupNormBackward {
 namespace fcos_ops::cpu {
 
 std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args, const Context&) {
-  const norm::Plan plan = norm::plan_of(args);
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     CacheLineArena arena(nullptr);
-    const norm::Sums<typename decltype(real)::type> sums(args, plan, arena);
+    const norm::Sums<typename decltype(real)::type> sums(args, arena);
     static_cast<void>(sums);
     return arena.size() == 0 ? 0 : arena.used();
   });
@@ -221,7 +221,7 @@ Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspac
   math::dispatch(math::Floating{}, args.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     CacheLineArena arena(workspace.data);
-    const norm::Sums<math::Real<T>> sums(args, plan, arena);
+    const norm::Sums<math::Real<T>> sums(args, arena);
     norm::GroupNormBackward<T>(args, plan, sums).run(context.num_threads);
   });
   return {};

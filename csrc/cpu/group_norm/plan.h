@@ -33,6 +33,16 @@ struct LevelImage {
   std::int64_t image;
 };
 
+// The most runs that maps of these sizes can have, whatever the layout of any tensor.
+inline std::int64_t runs_at_most(const LevelView* maps, std::int32_t num_levels,
+                                 std::int64_t batch) {
+  std::int64_t runs = 0;
+  for (std::int32_t i = 0; i < num_levels; ++i) {
+    runs += batch * maps[i].height * ((maps[i].width + kRunLocations - 1) / kRunLocations);
+  }
+  return runs;
+}
+
 class Plan {
  public:
   // `views` are those of all tensors, or null.

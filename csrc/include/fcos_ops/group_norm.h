@@ -16,7 +16,7 @@ enum class Activation : std::int32_t {
   kRelu = 1,  // max(y, 0); NaN stays NaN
 };
 
-// The maths is float64 for kFloat64, else float32; the mean is exact to float64.
+// The maths is float64 for kFloat64, else float32; statistics are kept as float64.
 struct GroupNormArgs {
   const LevelView* maps = nullptr;  // [num_levels], `channels` channels, in any layout
   std::int32_t num_levels = 0;
