@@ -274,6 +274,8 @@ def test_every_native_call_goes_through_the_module_and_names_the_device(
     fcos_ops.sigmoid_focal_loss(half, labels).backward()
     fcos_ops.iou_loss(boxes, boxes.detach()).backward()
     fcos_ops.centerness_loss(half[0], scores).backward()
+    map_ = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    fcos_ops.group_norm(map_, torch.ones(2), torch.ones(2), groups=1).sum().backward()
     boxes = boxes.detach()
     fcos_ops.centerness_target(boxes)
     fcos_ops.assign_targets([level], boxes, labels, offsets)

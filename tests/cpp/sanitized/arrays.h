@@ -12,10 +12,6 @@ namespace fuzz {
 
 using fcos_ops::DType;
 
-inline DType maths_of(DType dtype) {
-  return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-}
-
 inline DType floating(Random& random) { return static_cast<DType>(random.integer(0, 3)); }
 
 inline DType integer(Random& random) { return random.chance(0.5) ? DType::kInt32 : DType::kInt64; }
