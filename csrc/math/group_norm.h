@@ -124,9 +124,8 @@ struct GradientOffsets {
 
 // The derivative by x; `gradient` is that by what goes into the activation.
 template <class Real>
-FCOS_HD Real gradient_by_x(Real gradient, Real centered, Real scale,
-                           const GradientOffsets<Real>& offsets) {
-  return scale * gradient - (offsets.constant + offsets.slope * centered);
+FCOS_HD Real gradient_by_x(Real gradient, Real centered, Real scale, Real constant, Real slope) {
+  return scale * gradient - (constant + slope * centered);
 }
 
 // Of a group of `count` elements: `sum` is the sum of weight * gradient, `product_sum` that of

@@ -170,7 +170,8 @@ class BackwardRows {
           const Real gradient = read(fetched_.gradient[k].element(j));
           const Real g =
               math::before_activation<kRelu>(gradient, centered, norm_.scale[j], norm_.bias[j]);
-          values[j] = math::gradient_by_x(g, centered, norm_.scale[j], offsets_);
+          values[j] =
+              math::gradient_by_x(g, centered, norm_.scale[j], offsets_.constant, offsets_.slope);
         }
         to.store(values, i + k * thread_.rows);
       }

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       const Real centered = norm.centered(read(from[i]));
       const Real g =
           math::before_activation<kRelu>(read(gradient[i]), centered, norm.scale, norm.bias);
-      write(math::gradient_by_x(g, centered, norm.scale, offsets), to[i]);
+      write(math::gradient_by_x(g, centered, norm.scale, offsets.constant, offsets.slope), to[i]);
     }
   }
 }
