@@ -151,6 +151,7 @@ def cases(shape: Shape) -> dict[str, GpuCase]:
         torch.manual_seed(seed)
         sizes = [(shape.batch, 64, level.height, level.width) for level in shape.levels]
         maps = [torch.randn(size).to(memory_format=torch.channels_last) for size in sizes]
+        maps[1] = maps[1].contiguous()  # in planes, between levels by rows
         return maps, torch.rand(64) + 0.5, torch.randn(64)
 
     def assign(ops: Any, *truth: Tensor) -> Any:

@@ -33,13 +33,18 @@ def test_a_mean_far_beyond_the_deviation(mean: float, layout: torch.memory_forma
     assert all(relative_error(actual, expected) <= 1e-4 for actual, expected in pairs)
 
 
+# Of the last two a thread of a GPU has hundreds of elements: in planes, and by rows.
+@pytest.mark.every_device
 @LAYOUTS
-def test_an_outlier_first(layout: torch.memory_format) -> None:
+@pytest.mark.parametrize("channels, size", [(8, (50, 40)), (8, (200, 160)), (1024, (16, 9))])
+def test_an_outlier_first(
+    channels: int, size: tuple[int, int], layout: torch.memory_format
+) -> None:
     """An element is the base that differences are taken to: it must not be one that is far off."""
-    x = torch.randn(1, 8, 50, 40, dtype=torch.float64)
+    x = torch.randn(1, channels, *size, dtype=torch.float64)
     x[:, :, 0, 0] = 1e4
     x = x.to(memory_format=layout)
-    weight, bias = torch.ones(8).double(), torch.zeros(8).double()
+    weight, bias = torch.ones(channels).double(), torch.zeros(channels).double()
     exact = reference.group_norm(x, weight, bias, groups=2)
     ours = fcos_ops.group_norm(x.float(), weight.float(), bias.float(), groups=2)
     assert relative_error(ours, exact) <= 2e-6

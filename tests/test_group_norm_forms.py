@@ -9,21 +9,38 @@ from tests import devices
 from tests.inputs.group_norm import assert_matches_reference, make_maps, make_parameters, run
 
 NHWC = torch.channels_last
-# Maps of 5, 1, 2 and 1 tiles: the first two larger than what the simulated device holds at once.
+# Maps of 5, 1, 2 and 1 tiles: the first is more than what the simulated device holds at once.
 SIZES = ((20, 29), (2, 2), (13, 11), (1, 1))
+# Vectors of 16 bytes; and of 8, as groups of halves are no multiple of 16: such as of the stem.
+VECTORS = pytest.mark.parametrize(
+    "dtype, channels, groups",
+    [
+        (torch.bfloat16, 16, 2),
+        (torch.float32, 16, 2),
+        (torch.float64, 16, 2),
+        (torch.bfloat16, 64, 16),
+        (torch.float16, 64, 16),
+        (torch.float16, 12, 1),
+    ],
+    ids=str,
+)
 
 
-def make(dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor, Tensor]:
-    maps = [x.to(dtype) for x in make_maps(SIZES, batch=3, layout=NHWC)]
-    weight, bias = (p.to(dtype) for p in make_parameters())
+def make(
+    dtype: torch.dtype = torch.float32, channels: int = 16
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    maps = [x.to(dtype) for x in make_maps(SIZES, channels, batch=3, layout=NHWC)]
+    weight, bias = (p.to(dtype) for p in make_parameters(channels))
     return maps, weight, bias
 
 
 @pytest.mark.every_device
 @pytest.mark.cooperative
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
-def test_maps_larger_than_what_a_device_holds_at_once(dtype: torch.dtype) -> None:
-    assert_matches_reference(*make(dtype), groups=2, activation="relu")
+@VECTORS
+def test_maps_larger_than_what_a_device_holds_at_once(
+    dtype: torch.dtype, channels: int, groups: int
+) -> None:
+    assert_matches_reference(*make(dtype, channels), groups=groups, activation="relu")
 
 
 @pytest.mark.every_device
@@ -66,16 +83,16 @@ def test_frozen(maps_need_it: bool, parameters_need_it: bool) -> None:
 FORMS = {"cooperative": (4, 4, 5), "plain": (0, 0, 5), "refused": (4, 1, 7)}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
-def test_forms_give_the_same_bits(dtype: torch.dtype) -> None:
-    maps, weight, bias = make(dtype)
+@VECTORS
+def test_forms_give_the_same_bits(dtype: torch.dtype, channels: int, groups: int) -> None:
+    maps, weight, bias = make(dtype, channels)
     results = {}
     with devices.running_on("simt"):
         for form, (told, held, launches) in FORMS.items():
             with devices.cooperative_blocks(told, held):
                 before = devices.simt_launches()
                 outputs, gradients = run(
-                    fcos_ops.group_norm, maps, weight, bias, groups=2, activation="relu"
+                    fcos_ops.group_norm, maps, weight, bias, groups=groups, activation="relu"
                 )
                 assert devices.simt_launches() - before == launches
                 results[form] = [*outputs, *gradients]

@@ -80,13 +80,19 @@ FCOS_HD GroupStatistics group_statistics(const Moments<Real>& moments, double co
           1.0 / std::sqrt(variance + eps)};
 }
 
-// What normalizes the elements of a channel. The mean in two parts, of which the first is near
-// enough to x for an exact difference where it matters.
+// x without the mean, which comes in two parts: the first is near enough to x for an exact
+// difference where it matters.
+template <class Real>
+FCOS_HD Real centered(Real x, Real mean_high, Real mean_low) {
+  return (x - mean_high) - mean_low;
+}
+
+// What normalizes the elements of a channel.
 template <class Real>
 struct ChannelNorm {
   Real mean_high, mean_low, scale, bias;
 
-  FCOS_HD Real centered(Real x) const { return (x - mean_high) - mean_low; }
+  FCOS_HD Real centered(Real x) const { return math::centered(x, mean_high, mean_low); }
 };
 template <class Real>
 FCOS_HD ChannelNorm<Real> channel_norm(const GroupStatistics& group, Real weight, Real bias) {
@@ -110,14 +116,20 @@ FCOS_HD Real before_activation(Real gradient, Real centered, Real scale, Real bi
   return kRelu && y <= Real(0) ? Real(0) : gradient;
 }
 
-// The derivative by x, of a group of `count` elements, is
-//   scale * gradient - constant - slope * centered,
-// with the gradient by what goes into the activation. Of the group `sum` is the sum of weight *
-// gradient, `product_sum` that of weight * gradient * centered.
+// What the derivatives by the elements of a group have in common.
 template <class Real>
 struct GradientOffsets {
   Real constant, slope;
 };
+
+// The derivative by x; `gradient` is that by what goes into the activation.
+template <class Real>
+FCOS_HD Real gradient_by_x(Real gradient, Real centered, Real scale, Real constant, Real slope) {
+  return scale * gradient - (constant + slope * centered);
+}
+
+// Of a group of `count` elements: `sum` is the sum of weight * gradient, `product_sum` that of
+// weight * gradient * centered.
 template <class Real>
 FCOS_HD GradientOffsets<Real> gradient_offsets(double inverse_deviation, double sum,
                                                double product_sum, double count) {

@@ -67,7 +67,7 @@ struct LineSumsLoop {
     const Real high = norm.mean_high, low = norm.mean_low, scale = norm.scale, bias = norm.bias;
     Real sum, product_sum;
     const auto add = [&](std::int32_t i, Real& s, Real& t) __attribute__((always_inline)) {
-      const Real centered = (x[i] - high) - low;
+      const Real centered = math::centered(x[i], high, low);
       const Real g = math::before_activation<kRelu>(gradient[i], centered, scale, bias);
       s += g;
       t += g * centered;
@@ -88,7 +88,7 @@ struct LineGradientLoop {
     for (std::int32_t i = 0; i < count; ++i) {
       const Real centered = norm.centered(x[i]);
       const Real g = math::before_activation<kRelu>(gradient[i], centered, scale, bias);
-      grad_x[i] = scale * g - (constant + slope * centered);
+      grad_x[i] = math::gradient_by_x(g, centered, scale, constant, slope);
     }
     return 0;
   }

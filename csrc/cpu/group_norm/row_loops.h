@@ -74,7 +74,7 @@ struct RowNormLoop {
       T* __restrict__ to = y[row];
 #pragma omp simd
       for (std::int32_t c = 0; c < channels; ++c) {
-        const Real centered = (math::to_real(from[c]) - high[c]) - low[c];
+        const Real centered = math::centered(math::to_real(from[c]), high[c], low[c]);
         math::from_real(math::normalized<kRelu>(centered, scale[c], bias[c]), to[c]);
       }
     }
@@ -101,8 +101,8 @@ struct RowSumsLoop {
       const T* __restrict__ gradient1 = gradient[row + 1];
 #pragma omp simd
       for (std::int32_t c = 0; c < channels; ++c) {
-        const Real c0 = (math::to_real(x0[c]) - high[c]) - low[c];
-        const Real c1 = (math::to_real(x1[c]) - high[c]) - low[c];
+        const Real c0 = math::centered(math::to_real(x0[c]), high[c], low[c]);
+        const Real c1 = math::centered(math::to_real(x1[c]), high[c], low[c]);
         const Real g0 =
             math::before_activation<kRelu>(math::to_real(gradient0[c]), c0, scale[c], bias[c]);
         const Real g1 =
@@ -115,7 +115,7 @@ struct RowSumsLoop {
       const T* __restrict__ x0 = x[row];
       const T* __restrict__ gradient0 = gradient[row];
       for (std::int32_t c = 0; c < channels; ++c) {
-        const Real c0 = (math::to_real(x0[c]) - high[c]) - low[c];
+        const Real c0 = math::centered(math::to_real(x0[c]), high[c], low[c]);
         const Real g0 =
             math::before_activation<kRelu>(math::to_real(gradient0[c]), c0, scale[c], bias[c]);
         sums[c] += g0;
@@ -143,10 +143,10 @@ struct RowGradientLoop {
       T* __restrict__ to = grad_x[row];
 #pragma omp simd
       for (std::int32_t c = 0; c < channels; ++c) {
-        const Real centered = (math::to_real(from[c]) - high[c]) - low[c];
+        const Real centered = math::centered(math::to_real(from[c]), high[c], low[c]);
         const Real g = math::before_activation<kRelu>(math::to_real(gradient0[c]), centered,
                                                       scale[c], bias[c]);
-        math::from_real(scale[c] * g - (constants[c] + slopes[c] * centered), to[c]);
+        math::from_real(math::gradient_by_x(g, centered, scale[c], constants[c], slopes[c]), to[c]);
       }
     }
     return 0;

@@ -22,8 +22,8 @@ struct WarpSums {
   T sum[kThreads / kWarp];
 };
 
-// The sum over all kThreads threads of the block, in thread 0. A kernel calls it once for each type
-// and slot, which have memory of their own.
+// The sum over all kThreads threads of the block, in thread 0. Each type and slot has memory of its
+// own, which is free again behind the next barrier: before that, a kernel calls it once for each.
 template <unsigned kThreads, int kSlot = 0, class T>
 __device__ __forceinline__ T block_sum(T value) {
   static_assert(kThreads % kWarp == 0 && kThreads <= kWarp * kWarp);

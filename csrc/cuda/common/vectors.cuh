@@ -1,5 +1,5 @@
-// Sixteen bytes of neighbouring elements in registers: one access where the address allows it. And
-// four elements of any stride, such as a box.
+// Sixteen bytes of neighbouring elements in registers, or eight: one access where the address
+// allows it. And four elements of any stride, such as a box.
 #pragma once
 
 #include <type_traits>
@@ -16,14 +16,19 @@ namespace fcos_ops::cuda {
 
 inline constexpr std::uintptr_t kVectorBytes = 16;
 
-// Elements of type T in a vector.
+// Elements of type T in a vector of 16 bytes.
 template <class T>
 inline constexpr int kVector = static_cast<int>(kVectorBytes / sizeof(T));
 
-// A vector is four words, which stay in registers where an array of two-byte elements does not.
-template <class T>
-struct alignas(kVectorBytes) Vector {
-  std::uint32_t word[4];
+// A vector is four words or two, which stay in registers where an array of two-byte elements does
+// not.
+template <class T, int kWords = 4>
+struct alignas(4 * kWords) Vector {
+  using Element = T;
+  using Access = std::conditional_t<kWords == 4, uint4, uint2>;
+  static constexpr int kCount = static_cast<int>(4 * kWords / sizeof(T));
+
+  std::uint32_t word[kWords];
 
   __device__ __forceinline__ T element(int i) const {
     if constexpr (sizeof(T) == 2) {
@@ -130,8 +135,8 @@ __device__ __forceinline__ void store_four(const Real (&values)[4], T* to, std::
 
 // Sets elements i and i + 1, which must still be 0; for bfloat16 (from compute capability 8.0 on)
 // and float16 by one instruction.
-template <class T, class Real>
-__device__ __forceinline__ void set_pair(Vector<T>& vector, int i, Real low, Real high) {
+template <class T, int kWords, class Real>
+__device__ __forceinline__ void set_pair(Vector<T, kWords>& vector, int i, Real low, Real high) {
   T first, second;
   write(low, first);
   write(high, second);
@@ -139,12 +144,15 @@ __device__ __forceinline__ void set_pair(Vector<T>& vector, int i, Real low, Rea
   vector.set(i + 1, second);
 }
 #if !defined(FCOS_OPS_SIMT)
-__device__ __forceinline__ void set_pair(Vector<math::BFloat16>& vector, int i, float low,
+template <int kWords>
+__device__ __forceinline__ void set_pair(Vector<math::BFloat16, kWords>& vector, int i, float low,
                                          float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   vector.word[i / 2] = math::bit_cast<std::uint32_t>(pair);
 }
-__device__ __forceinline__ void set_pair(Vector<math::Half>& vector, int i, float low, float high) {
+template <int kWords>
+__device__ __forceinline__ void set_pair(Vector<math::Half, kWords>& vector, int i, float low,
+                                         float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   vector.word[i / 2] = math::bit_cast<std::uint32_t>(pair);
 }
@@ -184,13 +192,13 @@ __device__ __forceinline__ void store_global(const Vector<T>& vector, T* to) {
   *reinterpret_cast<Vector<T>*>(to) = vector;
 }
 
-// The vector of kVector<T> values from `first` on.
-template <class T, class Real, int kCount>
-__device__ __forceinline__ Vector<T> vector_of(const Real (&values)[kCount], int first = 0) {
-  static_assert(kCount % kVector<T> == 0 && kVector<T> % 2 == 0);
-  Vector<T> vector = {};
+// The vector, a V, of the values from `first` on.
+template <class V, class Real, int kCount>
+__device__ __forceinline__ V vector_of(const Real (&values)[kCount], int first = 0) {
+  static_assert(kCount % V::kCount == 0 && V::kCount % 2 == 0);
+  V vector = {};
 #pragma unroll
-  for (int i = 0; i < kVector<T>; i += 2) {
+  for (int i = 0; i < V::kCount; i += 2) {
     set_pair(vector, i, values[first + i], values[first + i + 1]);
   }
   return vector;
@@ -201,7 +209,7 @@ template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to) {
 #pragma unroll
   for (int first = 0; first < kCount; first += kVector<T>) {
-    store_vector(vector_of<T>(values, first), to + first);
+    store_vector(vector_of<Vector<T>>(values, first), to + first);
   }
 }
 

@@ -30,10 +30,11 @@ struct BackwardArguments {
   ParameterSums<Real>* parameters;          // [block, channel]
 };
 
-template <class T>
+template <class V>
 struct SharedSums {
-  GroupSums<math::Real<T>> thread[kThreads];
-  ParameterSums<math::Real<T>> parameter[kVector<T>][kThreads];  // of all tiles of the block
+  using Real = math::Real<typename V::Element>;
+  GroupSums<Real> thread[kThreads];
+  ParameterSums<Real> parameter[V::kCount][kThreads];  // of all tiles of the block
 };
 
 template <class Real>
@@ -42,9 +43,10 @@ struct MergedOffsets {
   math::GradientOffsets<Real> group[kThreads];
 };
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 class BackwardRows {
  public:
+  using T = typename V::Element;
   using Real = math::Real<T>;
 
   __device__ __forceinline__ explicit BackwardRows(const BackwardArguments<T>& in)
@@ -52,17 +54,17 @@ class BackwardRows {
 
   // Before the first tile is reduced. A thread adds to places of its own.
   __device__ __forceinline__ void clear_parameters() {
-    auto& shared = block_shared<SharedSums<T>>();
+    auto& shared = block_shared<SharedSums<V>>();
 #pragma unroll
-    for (int j = 0; j < kVector<T>; ++j) shared.parameter[j][threadIdx.x] = {0, 0};
+    for (int j = 0; j < V::kCount; ++j) shared.parameter[j][threadIdx.x] = {0, 0};
   }
 
   // Writes the sums of each group over the tile, and adds to those of the channels.
   __device__ __forceinline__ void reduce(const Tile& tile, std::int64_t index) {
-    auto& shared = block_shared<SharedSums<T>>();
+    auto& shared = block_shared<SharedSums<V>>();
     if (thread_.is_active) shared.thread[threadIdx.x] = sums_of_thread(tile, shared);
     __syncthreads();
-    const std::int32_t columns = in_.norm.channels / kVector<T>;
+    const std::int32_t columns = in_.norm.channels / V::kCount;
     const std::int32_t group = threadIdx.x, group_columns = columns / in_.norm.groups;
     if (group < in_.norm.groups) {
       GroupSums<Real> total = {0, 0};
@@ -80,11 +82,11 @@ class BackwardRows {
 
   // Behind the last tile, of one or more: reduce() ends with a barrier.
   __device__ __forceinline__ void write_parameters() const {
-    const auto& shared = block_shared<SharedSums<T>>();
+    const auto& shared = block_shared<SharedSums<V>>();
     if (thread_.row != 0) return;
-    const std::int32_t columns = in_.norm.channels / kVector<T>;
+    const std::int32_t columns = in_.norm.channels / V::kCount;
 #pragma unroll
-    for (int j = 0; j < kVector<T>; ++j) {
+    for (int j = 0; j < V::kCount; ++j) {
       ParameterSums<Real> total = {0, 0};
       for (std::int32_t row = 0; row < thread_.rows; ++row) {
         const auto& part = shared.parameter[j][row * columns + thread_.column];
@@ -153,22 +155,23 @@ class BackwardRows {
   __device__ __forceinline__ void finish(const Tile& tile) {
     if (!thread_.is_active) return;
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    const TileColumn<T, LevelView> maps = column(in_.maps, tile);
-    const TileColumn<T, LevelView> gradients = column(in_.gradients, tile);
-    const TileColumn<T, MutableLevelView> to = column(in_.grad_maps, tile);
-    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight) {
+    const TileColumn<V, LevelView> maps = column(in_.maps, tile);
+    const TileColumn<V, LevelView> gradients = column(in_.gradients, tile);
+    const TileColumn<V, MutableLevelView> to = column(in_.grad_maps, tile);
+    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight<V>) {
       if (i != thread_.row) fetched_.load_last(maps, gradients, thread_, i, count);
 #pragma unroll
-      for (int k = 0; k < kBackwardInFlight; ++k) {
+      for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;
-        Real values[kVector<T>];
+        Real values[V::kCount];
 #pragma unroll
-        for (int j = 0; j < kVector<T>; ++j) {
+        for (int j = 0; j < V::kCount; ++j) {
           const Real centered = norm_.centered(read(fetched_.x[k].element(j)));
           const Real gradient = read(fetched_.gradient[k].element(j));
           const Real g =
               math::before_activation<kRelu>(gradient, centered, norm_.scale[j], norm_.bias[j]);
-          values[j] = norm_.scale[j] * g - (offsets_.constant + offsets_.slope * centered);
+          values[j] =
+              math::gradient_by_x(g, centered, norm_.scale[j], offsets_.constant, offsets_.slope);
         }
         to.store(values, i + k * thread_.rows);
       }
@@ -176,27 +179,27 @@ class BackwardRows {
   }
 
  private:
-  // Vectors of kBackwardInFlight rows.
+  // Vectors of kBackwardInFlight<V> rows.
   struct Vectors {
-    Vector<T> x[kBackwardInFlight], gradient[kBackwardInFlight];
+    V x[kBackwardInFlight<V>], gradient[kBackwardInFlight<V>];
 
-    __device__ __forceinline__ void load(const TileColumn<T, LevelView>& maps,
-                                         const TileColumn<T, LevelView>& gradients,
-                                         const RowThread<T>& thread, std::int32_t i,
+    __device__ __forceinline__ void load(const TileColumn<V, LevelView>& maps,
+                                         const TileColumn<V, LevelView>& gradients,
+                                         const RowThread<V>& thread, std::int32_t i,
                                          std::int32_t count) {
 #pragma unroll
-      for (int k = 0; k < kBackwardInFlight; ++k) {
+      for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread.rows >= count) break;
         x[k] = maps.load(i + k * thread.rows);
         gradient[k] = gradients.load(i + k * thread.rows);
       }
     }
-    __device__ __forceinline__ void load_last(const TileColumn<T, LevelView>& maps,
-                                              const TileColumn<T, LevelView>& gradients,
-                                              const RowThread<T>& thread, std::int32_t i,
+    __device__ __forceinline__ void load_last(const TileColumn<V, LevelView>& maps,
+                                              const TileColumn<V, LevelView>& gradients,
+                                              const RowThread<V>& thread, std::int32_t i,
                                               std::int32_t count) {
 #pragma unroll
-      for (int k = 0; k < kBackwardInFlight; ++k) {
+      for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread.rows >= count) break;
         x[k] = maps.load_last(i + k * thread.rows);
         gradient[k] = gradients.load_last(i + k * thread.rows);
@@ -205,7 +208,7 @@ class BackwardRows {
   };
 
   template <class View>
-  __device__ __forceinline__ TileColumn<T, View> column(const Views<View>& views,
+  __device__ __forceinline__ TileColumn<V, View> column(const Views<View>& views,
                                                         const Tile& tile) const {
     return {views.level[tile.level], tile, thread_.channel()};
   }
@@ -217,23 +220,23 @@ class BackwardRows {
 
   // What this thread's elements of a tile add to their group; and, in `shared`, to their channels.
   __device__ __forceinline__ GroupSums<Real> sums_of_thread(const Tile& tile,
-                                                            SharedSums<T>& shared) const {
+                                                            SharedSums<V>& shared) const {
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    const TileColumn<T, LevelView> maps = column(in_.maps, tile);
-    const TileColumn<T, LevelView> gradients = column(in_.gradients, tile);
+    const TileColumn<V, LevelView> maps = column(in_.maps, tile);
+    const TileColumn<V, LevelView> gradients = column(in_.gradients, tile);
     const std::int32_t channel = thread_.channel();
     const math::GroupStatistics group = statistics(tile)[channel / in_.norm.per_group];
-    VectorNorm<T> norm = {};
+    VectorNorm<V> norm = {};
     norm.set(in_.norm, group, channel);
-    Real sums[kVector<T>] = {}, products[kVector<T>] = {};
-    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight) {
+    Real sums[V::kCount] = {}, products[V::kCount] = {};
+    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight<V>) {
       Vectors vectors;
       vectors.load(maps, gradients, thread_, i, count);
 #pragma unroll
-      for (int k = 0; k < kBackwardInFlight; ++k) {
+      for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;
 #pragma unroll
-        for (int j = 0; j < kVector<T>; ++j) {
+        for (int j = 0; j < V::kCount; ++j) {
           const Real centered = norm.centered(read(vectors.x[k].element(j)));
           const Real gradient = read(vectors.gradient[k].element(j));
           const Real g =
@@ -246,7 +249,7 @@ class BackwardRows {
     GroupSums<Real> own = {0, 0};
     const auto inverse_deviation = static_cast<Real>(group.inverse_deviation);
 #pragma unroll
-    for (int j = 0; j < kVector<T>; ++j) {
+    for (int j = 0; j < V::kCount; ++j) {
       const Real weight = in_.norm.weight[channel + j];
       own.gradient += weight * sums[j];
       own.product += weight * products[j];
@@ -258,8 +261,8 @@ class BackwardRows {
   }
 
   const BackwardArguments<T>& in_;
-  RowThread<T> thread_;
-  VectorNorm<T> norm_;
+  RowThread<V> thread_;
+  VectorNorm<V> norm_;
   math::GradientOffsets<Real> offsets_;
   Vectors fetched_;
 };

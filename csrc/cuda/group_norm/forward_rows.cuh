@@ -26,9 +26,10 @@ struct MergedGroups {
   math::GroupStatistics group[kThreads];
 };
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 class ForwardRows {
  public:
+  using T = typename V::Element;
   using Real = math::Real<T>;
 
   __device__ __forceinline__ explicit ForwardRows(const ForwardArguments<T>& in)
@@ -40,14 +41,17 @@ class ForwardRows {
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
     if (thread_.is_active) shared.thread[threadIdx.x] = moments_of_thread(tile, count);
     __syncthreads();
-    const std::int32_t columns = in_.norm.channels / kVector<T>;
+    const std::int32_t columns = in_.norm.channels / V::kCount;
     const std::int32_t group = threadIdx.x, group_columns = columns / in_.norm.groups;
     if (group < in_.norm.groups) {
       const math::Moments<Real>* first = shared.thread + group * group_columns;
-      math::MergedMoments<Real> merged(first->base, first->offset);
-      for (std::int32_t row = 0; row < thread_.rows; ++row) {
-        const auto elements = static_cast<Real>(thread_.locations(row, count) * kVector<T>);
-        if (elements == Real(0)) break;
+      const std::int32_t rows = count < thread_.rows ? count : thread_.rows;
+      const std::int32_t middle = rows / 2 * columns + group_columns / 2;
+      const std::int32_t last = (rows - 1) * columns + group_columns - 1;
+      math::MergedMoments<Real> merged(
+          math::median(first->base, first[middle].base, first[last].base), 0);
+      for (std::int32_t row = 0; row < rows; ++row) {
+        const auto elements = static_cast<Real>(thread_.locations(row, count) * V::kCount);
         for (std::int32_t k = 0; k < group_columns; ++k) {
           merged.add(first[row * columns + k], elements);
         }
@@ -107,16 +111,16 @@ class ForwardRows {
   __device__ __forceinline__ void finish(const Tile& tile) {
     if (!thread_.is_active) return;
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    const TileColumn<T, MutableLevelView> to(in_.normalized.level[tile.level], tile,
+    const TileColumn<V, MutableLevelView> to(in_.normalized.level[tile.level], tile,
                                              thread_.channel());
-    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight) {
+    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight<V>) {
       if (i != thread_.row) fetch(from(tile), i, count);
 #pragma unroll
-      for (int k = 0; k < kInFlight; ++k) {
+      for (int k = 0; k < kInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;
-        Real values[kVector<T>];
+        Real values[V::kCount];
 #pragma unroll
-        for (int j = 0; j < kVector<T>; ++j) {
+        for (int j = 0; j < V::kCount; ++j) {
           values[j] = math::normalized<kRelu>(norm_.centered(read(fetched_[k].element(j))),
                                               norm_.scale[j], norm_.bias[j]);
         }
@@ -126,29 +130,41 @@ class ForwardRows {
   }
 
  private:
-  __device__ __forceinline__ TileColumn<T, LevelView> from(const Tile& tile) const {
+  __device__ __forceinline__ TileColumn<V, LevelView> from(const Tile& tile) const {
     return {in_.maps.level[tile.level], tile, thread_.channel()};
   }
 
-  // Moments of this thread's elements of a tile; their base is the first of them.
+  // The base for the moments of a thread that has taken the first of `locations` vectors: of
+  // several locations, as an outlier is often one in all channels.
+  static __device__ __forceinline__ Real base_of(const V (&vectors)[kInFlight<V>],
+                                                 std::int32_t locations) {
+    const V &first = vectors[0], &second = vectors[1], &third = vectors[2];
+    constexpr int kMiddle = V::kCount / 2, kLast = V::kCount - 1;
+    return math::median(
+        read(first.element(0)),
+        locations > 1 ? read(second.element(kMiddle)) : read(first.element(kMiddle)),
+        locations > 2 ? read(third.element(kLast)) : read(first.element(kLast)));
+  }
+
+  // Moments of this thread's elements of a tile.
   __device__ __forceinline__ math::Moments<Real> moments_of_thread(const Tile& tile,
                                                                    std::int32_t count) const {
-    const TileColumn<T, LevelView> column = from(tile);
+    const TileColumn<V, LevelView> column = from(tile);
     Real base = 0, sum = 0, squares = 0;
-    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight) {
-      Vector<T> vectors[kInFlight];
+    for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight<V>) {
+      V vectors[kInFlight<V>];
 #pragma unroll
-      for (int k = 0; k < kInFlight; ++k) {
+      for (int k = 0; k < kInFlight<V>; ++k) {
         if (i + k * thread_.rows < count) {
           vectors[k] = column.load(i + k * thread_.rows);
         }
       }
-      if (i == thread_.row) base = read(vectors[0].element(0));
+      if (i == thread_.row) base = base_of(vectors, thread_.locations(i, count));
 #pragma unroll
-      for (int k = 0; k < kInFlight; ++k) {
+      for (int k = 0; k < kInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;
 #pragma unroll
-        for (int j = 0; j < kVector<T>; ++j) {
+        for (int j = 0; j < V::kCount; ++j) {
           const Real difference = read(vectors[k].element(j)) - base;
           sum += difference;
           squares += difference * difference;
@@ -157,14 +173,14 @@ class ForwardRows {
     }
     const std::int32_t locations = thread_.locations(thread_.row, count);
     if (locations == 0) return {};
-    return math::moments_of_sums(base, sum, squares, static_cast<Real>(locations * kVector<T>));
+    return math::moments_of_sums(base, sum, squares, static_cast<Real>(locations * V::kCount));
   }
 
-  // Reads the vectors of kInFlight rows from location i on.
-  __device__ __forceinline__ void fetch(const TileColumn<T, LevelView>& column, std::int32_t i,
+  // Reads the vectors of kInFlight<V> rows from location i on.
+  __device__ __forceinline__ void fetch(const TileColumn<V, LevelView>& column, std::int32_t i,
                                         std::int32_t count) {
 #pragma unroll
-    for (int k = 0; k < kInFlight; ++k) {
+    for (int k = 0; k < kInFlight<V>; ++k) {
       if (i + k * thread_.rows < count) {
         fetched_[k] = column.load_last(i + k * thread_.rows);
       }
@@ -172,9 +188,9 @@ class ForwardRows {
   }
 
   const ForwardArguments<T>& in_;
-  RowThread<T> thread_;
-  VectorNorm<T> norm_;
-  Vector<T> fetched_[kInFlight];
+  RowThread<V> thread_;
+  VectorNorm<V> norm_;
+  V fetched_[kInFlight<V>];
 };
 
 }  // namespace fcos_ops::cuda::norm

@@ -14,24 +14,24 @@
 namespace fcos_ops::cuda::norm {
 namespace {
 
-template <class T>
+template <class V>
 __global__ void __launch_bounds__(kThreads, kMomentsBlocks)
-    group_norm_moments_kernel(ForwardArguments<T> in) {
-  ForwardRows<T, false> rows(in);
+    group_norm_moments_kernel(ForwardArguments<typename V::Element> in) {
+  ForwardRows<V, false> rows(in);
   reduce_tiles(rows, in.tiles);
 }
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    group_norm_normalize_kernel(ForwardArguments<T> in) {
-  ForwardRows<T, kRelu> rows(in);
+    group_norm_normalize_kernel(ForwardArguments<typename V::Element> in) {
+  ForwardRows<V, kRelu> rows(in);
   finish_tiles(rows, in.tiles);
 }
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    group_norm_cooperative_kernel(ForwardArguments<T> in, Waiting waiting) {
-  ForwardRows<T, kRelu> rows(in);
+    group_norm_cooperative_kernel(ForwardArguments<typename V::Element> in, Waiting waiting) {
+  ForwardRows<V, kRelu> rows(in);
   run_cooperative(rows, in.tiles, waiting);
 }
 
@@ -46,28 +46,30 @@ __global__ void __launch_bounds__(kThreads, 1)
   const std::int64_t locations = view.height * view.width;
   math::GroupStatistics group = {0, 0};
   if (locations > 0 && args.per_group > 0) {
-    const auto group_base = read(Plane<T, LevelView>(view, own.image, own.first_channel)[0]);
-    Real base = 0, sum = 0, squares = 0;
-    std::int64_t count = 0;
-    for (std::int32_t c = 0; c < args.per_group; ++c) {
-      const Plane<T, LevelView> plane(view, own.image, own.first_channel + c);
-      for (std::int64_t i = threadIdx.x; i < locations; i += kThreads) {
-        const Real x = read(plane[i]);
-        if (count == 0) base = x;
-        ++count;
-        sum += x - base;
-        squares += (x - base) * (x - base);
+    const auto element = [&](std::int32_t c, std::int64_t location) {
+      return read(Plane<T, LevelView>(view, own.image, own.first_channel + c)[location]);
+    };
+    const Real base = math::median(element(0, 0), element(args.per_group / 2, locations / 2),
+                                   element(args.per_group - 1, locations - 1));
+    double sum = 0, squares = 0;
+    for (std::int32_t c = own.first_channel; c < own.first_channel + args.per_group; ++c) {
+      const Plane<T, LevelView> plane(view, own.image, c);
+      for (std::int64_t first = threadIdx.x; first < locations; first += kPlaneRun) {
+        const std::int64_t end = first + kPlaneRun < locations ? first + kPlaneRun : locations;
+        Real run_sum = 0, run_squares = 0;
+        for (std::int64_t i = first; i < end; i += kThreads) {
+          const Real difference = read(plane[i]) - base;
+          run_sum += difference;
+          run_squares += difference * difference;
+        }
+        sum += run_sum;
+        squares += run_squares;
       }
     }
-    math::MergedMoments<double> merged(group_base, 0);
-    if (count > 0) {
-      merged.add(math::moments_of_sums(base, sum, squares, static_cast<Real>(count)),
-                 static_cast<double>(count));
-    }
     const auto elements = static_cast<double>(locations * args.per_group);
-    math::MergedMoments<double> all(group_base, 0);
-    all.add({sum_for_all<0>(merged.sums().sum), sum_for_all<1>(merged.sums().squares), elements});
-    group = math::group_statistics(all.moments(), elements, eps);
+    const auto moments = math::moments_of_sums(static_cast<double>(base), sum_for_all<0>(sum),
+                                               sum_for_all<1>(squares), elements);
+    group = math::group_statistics(moments, elements, eps);
   }
   if (threadIdx.x == 0) statistics[args.index(own.level, own.image, own.group)] = group;
   for (std::int32_t c = own.first_channel; c < own.first_channel + args.per_group; ++c) {
@@ -92,19 +94,20 @@ struct Work {
         counters(args, arena) {}
 };
 
-template <class T, bool kRelu>
-Status run_rows(const ForwardArguments<T>& in, const Counters& counters, const Context& context) {
+template <class V, bool kRelu>
+Status run_rows(const ForwardArguments<typename V::Element>& in, const Counters& counters,
+                const Context& context) {
   if (in.tiles.count() == 0) return {};
   const std::int64_t blocks = row_blocks(in.tiles, kBlocks, context);
   Status status =
-      launch_in_one("group_norm_cooperative_kernel", group_norm_cooperative_kernel<T, kRelu>,
+      launch_in_one("group_norm_cooperative_kernel", group_norm_cooperative_kernel<V, kRelu>,
                     blocks, context, counters, in.tiles, in);
   if (status.code != kCooperativeTooLarge) return status;
-  status = launch("group_norm_moments_kernel", group_norm_moments_kernel<T>,
+  status = launch("group_norm_moments_kernel", group_norm_moments_kernel<V>,
                   static_cast<unsigned>(row_blocks(in.tiles, kMomentsBlocks, context)), kThreads,
                   context, in);
   if (!status.ok()) return status;
-  return launch("group_norm_normalize_kernel", group_norm_normalize_kernel<T, kRelu>,
+  return launch("group_norm_normalize_kernel", group_norm_normalize_kernel<V, kRelu>,
                 static_cast<unsigned>(blocks), kThreads, context, in);
 }
 
@@ -123,7 +126,9 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
       work.moments,
       reinterpret_cast<math::GroupStatistics*>(args.statistics),
   };
-  const Status status = run_rows<T, kRelu>(in, work.counters, context);
+  const Status status = with_vectors<T>(partition, [&](auto vector) {
+    return run_rows<decltype(vector), kRelu>(in, work.counters, context);
+  });
   if (!status.ok()) return status;
   return launch("group_norm_planes_kernel", group_norm_planes_kernel<T, kRelu>,
                 static_cast<unsigned>(plane_blocks(args, partition)), kThreads, context, partition,

@@ -15,32 +15,33 @@
 namespace fcos_ops::cuda::norm {
 namespace {
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    group_norm_sums_kernel(BackwardArguments<T> in) {
-  BackwardRows<T, kRelu> rows(in);
+    group_norm_sums_kernel(BackwardArguments<typename V::Element> in) {
+  BackwardRows<V, kRelu> rows(in);
   rows.clear_parameters();
   reduce_tiles(rows, in.tiles);
   rows.write_parameters();
 }
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    group_norm_gradient_kernel(BackwardArguments<T> in) {
-  BackwardRows<T, kRelu> rows(in);
+    group_norm_gradient_kernel(BackwardArguments<typename V::Element> in) {
+  BackwardRows<V, kRelu> rows(in);
   finish_tiles(rows, in.tiles);
 }
 
-template <class T, bool kRelu>
+template <class V, bool kRelu>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    group_norm_cooperative_gradient_kernel(BackwardArguments<T> in, Waiting waiting) {
-  BackwardRows<T, kRelu> rows(in);
+    group_norm_cooperative_gradient_kernel(BackwardArguments<typename V::Element> in,
+                                           Waiting waiting) {
+  BackwardRows<V, kRelu> rows(in);
   rows.clear_parameters();
   run_cooperative(rows, in.tiles, waiting);
   rows.write_parameters();
 }
 
-// parameters: [level and image, channel].
+// parameters: [pair, channel].
 template <class T, bool kRelu>
 __global__ void __launch_bounds__(kThreads, 1)
     group_norm_planes_gradient_kernel(Partition partition, Views<LevelView> maps,
@@ -55,7 +56,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   const std::int64_t locations = view.height * view.width;
   const std::int32_t end = own.first_channel + args.per_group;
   const math::GroupStatistics group = statistics[args.index(own.level, own.image, own.group)];
-  const std::int64_t pair = blockIdx.x / static_cast<unsigned>(args.groups);
   double sum = 0, product_sum = 0;  // of weight * gradient, over the group
   for (std::int32_t c = own.first_channel; c < end; ++c) {
     const auto norm = math::channel_norm(group, args.weight[c], args.bias[c]);
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     sum += static_cast<double>(args.weight[c]) * channel_sum;
     product_sum += static_cast<double>(args.weight[c]) * channel_product;
     if (threadIdx.x == 0) {
-      parameters[pair * args.channels + c] = {
+      parameters[own.pair * args.channels + c] = {
           static_cast<Real>(group.inverse_deviation * channel_product),
           static_cast<Real>(channel_sum)};
     }
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       const Real centered = norm.centered(read(from[i]));
       const Real g =
           math::before_activation<kRelu>(read(gradient[i]), centered, norm.scale, norm.bias);
-      write(norm.scale * g - (offsets.constant + offsets.slope * centered), to[i]);
+      write(math::gradient_by_x(g, centered, norm.scale, offsets.constant, offsets.slope), to[i]);
     }
   }
 }
@@ -154,22 +154,22 @@ Partition partition_of_all(const GroupNormBackwardArgs& args, const Context& con
 }
 
 // has_grad_maps: else parameters alone are wanted, for which one step suffices.
-template <class T, bool kRelu>
-Status run_rows(const BackwardArguments<T>& in, bool has_grad_maps, std::int64_t blocks,
-                const Counters& counters, const Context& context) {
+template <class V, bool kRelu>
+Status run_rows(const BackwardArguments<typename V::Element>& in, bool has_grad_maps,
+                std::int64_t blocks, const Counters& counters, const Context& context) {
   if (blocks == 0) return {};
   const auto grid = static_cast<unsigned>(blocks);
   Status status = {kCooperativeTooLarge, ""};
   if (has_grad_maps) {
     status = launch_in_one("group_norm_cooperative_gradient_kernel",
-                           group_norm_cooperative_gradient_kernel<T, kRelu>, blocks, context,
+                           group_norm_cooperative_gradient_kernel<V, kRelu>, blocks, context,
                            counters, in.tiles, in);
   }
   if (status.code != kCooperativeTooLarge) return status;
-  status = launch("group_norm_sums_kernel", group_norm_sums_kernel<T, kRelu>, grid, kThreads,
+  status = launch("group_norm_sums_kernel", group_norm_sums_kernel<V, kRelu>, grid, kThreads,
                   context, in);
   if (!status.ok() || !has_grad_maps) return status;
-  return launch("group_norm_gradient_kernel", group_norm_gradient_kernel<T, kRelu>, grid, kThreads,
+  return launch("group_norm_gradient_kernel", group_norm_gradient_kernel<V, kRelu>, grid, kThreads,
                 context, in);
 }
 
@@ -192,7 +192,9 @@ Status run(const GroupNormBackwardArgs& args, const Partition& partition, Worksp
       work.parameters,
   };
   const bool has_grad_maps = args.grad_maps != nullptr;
-  Status status = run_rows<T, kRelu>(in, has_grad_maps, blocks, work.counters, context);
+  Status status = with_vectors<T>(partition, [&](auto vector) {
+    return run_rows<decltype(vector), kRelu>(in, has_grad_maps, blocks, work.counters, context);
+  });
   if (status.ok()) {
     status =
         launch("group_norm_planes_gradient_kernel", group_norm_planes_gradient_kernel<T, kRelu>,

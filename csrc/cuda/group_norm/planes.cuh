@@ -7,19 +7,25 @@
 
 namespace fcos_ops::cuda::norm {
 
+// Locations of a plane of which a thread adds up its 256 in the type of the maths, before that goes
+// to a sum of float64: the error does not grow with the map.
+inline constexpr std::int64_t kPlaneRun = 256 * kThreads;
+
 // The group of this block.
 struct PlaneGroup {
-  std::int32_t level, group, first_channel;
+  std::int64_t pair;  // of level and image, counted over the levels in planes
   std::int64_t image;
+  std::int32_t level, group, first_channel;
 
   template <class Real>
   __device__ __forceinline__ PlaneGroup(const Partition& partition,
                                         const NormArguments<Real>& args) {
-    const auto [pair, index] = math::divide(blockIdx.x, args.groups);
-    const auto [plane, image_index] = math::divide(pair, args.batch);
-    level = partition.plane_level[plane];
-    image = image_index;
-    group = static_cast<std::int32_t>(index);
+    const auto of_groups = math::divide(blockIdx.x, args.groups);
+    pair = of_groups.quotient;
+    const auto of_images = math::divide(pair, args.batch);
+    level = partition.plane_level[of_images.quotient];
+    image = of_images.remainder;
+    group = static_cast<std::int32_t>(of_groups.remainder);
     first_channel = group * args.per_group;
   }
 };
@@ -47,7 +53,9 @@ struct Plane {
   }
 };
 
-// The sum over the threads of the block, in all of them.
+// The sum over the threads of the block, in all of them. It can be called again, for the same slot,
+// too: its own barriers lie between what one call reads and the next writes. The last, behind which
+// thread 0 has read the sums of the warps; the first, before which all have read the last value.
 template <int kSlot>
 struct Broadcast {
   double value;

@@ -22,8 +22,11 @@ inline constexpr std::int64_t kTile = 128, kSmallTile = 64;
 inline constexpr std::int64_t kMomentsBlocks = 3, kBlocks = 2;
 
 // Vectors that a thread has on their way at a time, forward and, of maps and gradients each,
-// backward: twice as many do not fit into the registers of two blocks.
-inline constexpr int kInFlight = 4, kBackwardInFlight = 2;
+// backward: 64 bytes. Twice as many do not fit into the registers of two blocks.
+template <class V>
+inline constexpr int kInFlight = static_cast<int>(64 / sizeof(V));
+template <class V>
+inline constexpr int kBackwardInFlight = static_cast<int>(32 / sizeof(V));
 
 // Sizes and parameters, whatever the direction.
 template <class Real>
@@ -59,6 +62,7 @@ inline std::int64_t row_blocks(const Tiles& tiles, std::int64_t per_multiprocess
 // planes.cuh). Those of the other kind have no locations in `tiles`.
 struct Partition {
   Tiles tiles;
+  std::int64_t vector_bytes;  // of rows
   std::int32_t plane_level[kMaxLevels];
   std::int32_t num_planes;
 };
@@ -73,17 +77,18 @@ FCOS_HD std::int64_t location_stride(const View& view) {
 inline constexpr std::int64_t kMaxLocationStride = 0x7fffffff / kTile;
 
 // True if the channels of a location are neighbours, rows join to one line, and every location
-// starts at a multiple of 16 bytes.
+// starts at a multiple of `vector_bytes`.
 template <class View>
-bool is_by_rows(const View& view, std::int64_t batch, std::int64_t element_size) {
+bool is_by_rows(const View& view, std::int64_t batch, std::int64_t element_size,
+                std::int64_t vector_bytes) {
   const std::int64_t locations = view.height * view.width;
   const bool is_line =
       view.height == 1 || view.width == 1 || view.stride_y == view.width * view.stride_x;
   const auto is_aligned = [&](std::int64_t stride) {
-    return stride * element_size % static_cast<std::int64_t>(kVectorBytes) == 0;
+    return stride * element_size % vector_bytes == 0;
   };
   return locations > 0 && view.stride_channel == 1 && is_line &&
-         reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0 &&
+         reinterpret_cast<std::uintptr_t>(view.data) % vector_bytes == 0 &&
          (locations == 1 || (is_aligned(location_stride(view)) && location_stride(view) >= 0 &&
                              location_stride(view) <= kMaxLocationStride)) &&
          (batch == 1 || is_aligned(view.stride_batch));
@@ -98,23 +103,32 @@ Tiles tiles_at_most(const Args& args, const Context& context) {
   return Tiles(args.maps, args.num_levels, args.batch, kSmallTile);
 }
 
-// By rows: where all tensors are, and their channels fall into vectors of 16 bytes, each of one
-// group, no more than there are threads. What is any other view goes the way of planes: rows need
-// no division a vector, and no access but one of 16 bytes, nor the registers for either.
+// Bytes of the vectors of rows: 8 where groups of two-byte elements do not fall into 16.
+template <class Args>
+std::int64_t vector_bytes_of(const Args& args, std::int64_t element_size) {
+  constexpr auto kWhole = static_cast<std::int64_t>(kVectorBytes);
+  const bool is_whole = args.channels / args.groups * element_size % kWhole == 0;
+  return element_size > 2 || is_whole ? kWhole : kWhole / 2;
+}
+
+// By rows: where all tensors are, and their channels fall into vectors, each of one group, no more
+// than there are threads. What is any other view goes the way of planes: rows need no division a
+// vector, and no access but that of a whole one, nor the registers for either.
 template <class Args, class... Views>
 Partition partition_of(const Args& args, const Context& context, const Views*... views) {
   const std::int64_t element_size = math::dispatch(math::Floating{}, args.dtype, [](auto type) {
     return static_cast<std::int64_t>(sizeof(typename decltype(type)::type));
   });
-  const std::int64_t vector = static_cast<std::int64_t>(kVectorBytes) / element_size;
+  const std::int64_t vector_bytes = vector_bytes_of(args, element_size);
+  const std::int64_t vector = vector_bytes / element_size;
   const bool fits = args.channels > 0 && args.channels / args.groups % vector == 0 &&
                     args.channels / vector <= kThreads;
   LevelView by_rows[kMaxLevels] = {};
-  Partition result = {tiles_at_most(args, context), {}, 0};
+  Partition result = {tiles_at_most(args, context), vector_bytes, {}, 0};
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     const bool are_rows =
-        fits && is_by_rows(args.maps[i], args.batch, element_size) &&
-        ((views == nullptr || is_by_rows(views[i], args.batch, element_size)) && ...);
+        fits && is_by_rows(args.maps[i], args.batch, element_size, vector_bytes) &&
+        ((views == nullptr || is_by_rows(views[i], args.batch, element_size, vector_bytes)) && ...);
     if (are_rows) {
       by_rows[i] = args.maps[i];
     } else {
@@ -129,6 +143,17 @@ Partition partition_of(const Args& args, const Context& context, const Views*...
 template <class Args>
 std::int64_t plane_blocks(const Args& args, const Partition& partition) {
   return partition.num_planes * args.batch * args.groups;
+}
+
+// Calls body(V()), the type of vectors by rows of an op on elements of type T.
+template <class T, class Body>
+Status with_vectors(const Partition& partition, const Body& body) {
+  if constexpr (sizeof(T) == 2) {
+    if (partition.vector_bytes < static_cast<std::int64_t>(kVectorBytes)) {
+      return body(Vector<T, 2>());
+    }
+  }
+  return body(Vector<T>());
 }
 
 // Calls body(relu), an integral constant.
