@@ -46,7 +46,8 @@ def group_norm(
     the biased variance of a group over its channels and locations, an element x becomes
     (x - mean) / sqrt(variance + eps) * weight + bias, then max(0, .) with activation "relu". The
     maths is float32 (float64 for float64 maps), and sound however large the mean is beside the
-    deviations from it, which may be up to 1e16 in float32. Where a group holds a NaN or an infinity
+    deviations from it. Those may be up to 1e16 in float32, and with an eps of next to nothing down
+    to 1e-17 (below 1e-76 an eps may make NaN of a group of equal elements). Where a group holds a NaN or an infinity
     all of it becomes NaN.
 
     Results are in the dtype and layout of their maps (NCHW or channels_last, which levels may mix),

@@ -51,6 +51,27 @@ def test_an_outlier_first(
     assert relative_error(ours[..., 1:], exact[..., 1:]) <= 1e-4
 
 
+@LAYOUTS
+@pytest.mark.parametrize("channels", [64, 2048])
+def test_a_channel_that_is_far_off(channels: int, layout: torch.memory_format) -> None:
+    """Of wide groups too, where roundings of a sum over channels would add up."""
+    x = torch.randn(1, channels, 13, 19, dtype=torch.float64)
+    x[:, 0] += 1e4
+    x[:, channels // 2] = 1 / 3
+    x = x.float().to(memory_format=layout)
+    weight, bias = torch.ones(channels), torch.zeros(channels)
+    exact = reference.group_norm(x.double(), weight.double(), bias.double(), groups=1)
+    assert relative_error(fcos_ops.group_norm(x, weight, bias, groups=1), exact) <= 2e-6
+
+
+def test_outliers_wherever_a_base_is_taken() -> None:
+    x = torch.randn(1, 8, 32, 64, dtype=torch.float64).float()
+    x[:, :, 0, 0] = x[:, :, 16, 0] = x[:, :, -1, -1] = 1e3 / 3
+    weight, bias = torch.ones(8), torch.zeros(8)
+    exact = reference.group_norm(x.double(), weight.double(), bias.double(), groups=2)
+    assert relative_error(fcos_ops.group_norm(x, weight, bias, groups=2), exact) <= 2e-6
+
+
 @pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

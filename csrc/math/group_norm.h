@@ -9,14 +9,14 @@
 namespace fcos_ops::math {
 
 // Mean (base + offset) and sum of squared deviations from it of some values. The base is one of
-// them: where the mean is large beside the deviations, the differences to it are exact.
+// them, or near their mean: where that is large beside the deviations, differences to it are exact.
 template <class Real>
 struct Moments {
   Real base, offset, squares;
 };
 
-// The moments of `count` values from the sums of their differences to `base`, which must be one of
-// them, and of the squares: what cancels is then at most `count` times as large as the result.
+// The moments of `count` values from the sums of their differences to `base`, and of the squares.
+// If the base is one of them, what cancels is at most `count` times as large as the result.
 template <class Real>
 FCOS_HD Moments<Real> moments_of_sums(Real base, Real sum, Real sum_of_squares, Real count) {
   const Real offset = sum / count, squares = sum_of_squares - sum * offset;

@@ -63,34 +63,31 @@ class GroupNorm {
   void take_moments(std::int64_t index) const {
     const RowRun run = plan_.run(index);
     const std::int64_t per_group = channels_.per_group();
-    const auto count = static_cast<Real>(run.length * per_group);
+    const auto length = static_cast<Real>(run.length);
     math::Moments<Real>* const moments = moments_ + index * args_.groups;
     alignas(64) Real base[kChannels], sums[kChannels], squares[kChannels];
     std::int64_t group = 0, left = 0;  // the channels that the group still has
-    Real group_base = 0, sum = 0, sum_of_squares = 0;
+    math::MergedMoments<double> merged(0, 0);
     for_pieces(args_.channels, [&](std::int64_t first, std::int64_t piece) {
       const auto rows = rows_of<T>(args_.maps[run.level], run, first);
-      Real next_base = group_base;
+      // Of each channel its own: the others of the group may be far off.
       for (std::int64_t c = 0; c < piece; ++c) {
-        if ((first + c) % per_group == 0) {
-          next_base =
-              math::median(math::to_real(rows[0][c]), math::to_real(rows[rows.count / 2][c]),
-                           math::to_real(rows[rows.count - 1][c]));
-        }
-        base[c] = next_base;
+        base[c] = math::median(math::to_real(rows[0][c]), math::to_real(rows[rows.count / 2][c]),
+                               math::to_real(rows[rows.count - 1][c]));
       }
       run_best<RowMomentsLoop>(rows, static_cast<std::int32_t>(piece), &base[0], &sums[0],
                                &squares[0]);
       for (std::int64_t c = 0; c < piece; ++c) {
+        const auto channel = math::moments_of_sums(base[c], sums[c], squares[c], length);
         if (left == 0) {
           left = per_group;
-          group_base = base[c];
-          sum = sum_of_squares = 0;
+          merged = math::MergedMoments<double>(channel.base, channel.offset);
         }
-        sum += sums[c];
-        sum_of_squares += squares[c];
+        merged.add(channel, static_cast<double>(length));
         if (--left == 0) {
-          moments[group++] = math::moments_of_sums(group_base, sum, sum_of_squares, count);
+          const math::Moments<double> all = merged.moments();
+          moments[group++] = {static_cast<Real>(all.base), static_cast<Real>(all.offset),
+                              static_cast<Real>(all.squares)};
         }
       }
     });
