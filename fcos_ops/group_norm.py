@@ -47,8 +47,8 @@ def group_norm(
     (x - mean) / sqrt(variance + eps) * weight + bias, then max(0, .) with activation "relu". The
     maths is float32 (float64 for float64 maps), and sound however large the mean is beside the
     deviations from it. Those may be up to 1e16 in float32, and with an eps of next to nothing down
-    to 1e-17 (below 1e-76 an eps may make NaN of a group of equal elements). Where a group holds a NaN or an infinity
-    all of it becomes NaN.
+    to 1e-17 (below 1e-76 an eps may make NaN of a group of equal elements). Where a group
+    holds a NaN or an infinity all of it becomes NaN.
 
     Results are in the dtype and layout of their maps (NCHW or channels_last, which levels may mix),
     also under autocast. Kept for the backward pass are the maps and two numbers a group: where the
