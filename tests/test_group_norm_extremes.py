@@ -51,6 +51,7 @@ def test_an_outlier_first(
     assert relative_error(ours[..., 1:], exact[..., 1:]) <= 1e-4
 
 
+@pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("channels", [64, 2048])
 def test_a_channel_that_is_far_off(channels: int, layout: torch.memory_format) -> None:
@@ -64,9 +65,12 @@ def test_a_channel_that_is_far_off(channels: int, layout: torch.memory_format) -
     assert relative_error(fcos_ops.group_norm(x, weight, bias, groups=1), exact) <= 2e-6
 
 
-def test_outliers_wherever_a_base_is_taken() -> None:
+@pytest.mark.every_device
+@LAYOUTS
+def test_outliers_wherever_a_base_is_taken(layout: torch.memory_format) -> None:
     x = torch.randn(1, 8, 32, 64, dtype=torch.float64).float()
     x[:, :, 0, 0] = x[:, :, 16, 0] = x[:, :, -1, -1] = 1e3 / 3
+    x = x.to(memory_format=layout)
     weight, bias = torch.ones(8), torch.zeros(8)
     exact = reference.group_norm(x.double(), weight.double(), bias.double(), groups=2)
     assert relative_error(fcos_ops.group_norm(x, weight, bias, groups=2), exact) <= 2e-6

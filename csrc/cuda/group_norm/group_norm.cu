@@ -46,30 +46,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   const std::int64_t locations = view.height * view.width;
   math::GroupStatistics group = {0, 0};
   if (locations > 0 && args.per_group > 0) {
-    const auto element = [&](std::int32_t c, std::int64_t location) {
-      return read(Plane<T, LevelView>(view, own.image, own.first_channel + c)[location]);
-    };
-    const Real base = math::median(element(0, 0), element(args.per_group / 2, locations / 2),
-                                   element(args.per_group - 1, locations - 1));
-    double sum = 0, squares = 0;
-    for (std::int32_t c = own.first_channel; c < own.first_channel + args.per_group; ++c) {
-      const Plane<T, LevelView> plane(view, own.image, c);
-      for (std::int64_t first = threadIdx.x; first < locations; first += kPlaneRun) {
-        const std::int64_t end = first + kPlaneRun < locations ? first + kPlaneRun : locations;
-        Real run_sum = 0, run_squares = 0;
-        for (std::int64_t i = first; i < end; i += kThreads) {
-          const Real difference = read(plane[i]) - base;
-          run_sum += difference;
-          run_squares += difference * difference;
-        }
-        sum += run_sum;
-        squares += run_squares;
-      }
+    const Plane<T, LevelView> first(view, own.image, own.first_channel);
+    math::MergedMoments<double> merged(read(first[0]), 0), all = merged;
+    if (threadIdx.x < locations) {
+      const std::int64_t count = (locations - 1 - threadIdx.x) / kThreads + 1;
+      const math::Moments<double> moments = moments_of_thread<T>(view, own, args.per_group, count);
+      merged.add(moments, static_cast<double>(count * args.per_group));
     }
     const auto elements = static_cast<double>(locations * args.per_group);
-    const auto moments = math::moments_of_sums(static_cast<double>(base), sum_for_all<0>(sum),
-                                               sum_for_all<1>(squares), elements);
-    group = math::group_statistics(moments, elements, eps);
+    all.add({sum_for_all<0>(merged.sums().sum), sum_for_all<1>(merged.sums().squares), elements});
+    group = math::group_statistics(all.moments(), elements, eps);
   }
   if (threadIdx.x == 0) statistics[args.index(own.level, own.image, own.group)] = group;
   for (std::int32_t c = own.first_channel; c < own.first_channel + args.per_group; ++c) {

@@ -7,10 +7,6 @@
 
 namespace fcos_ops::cuda::norm {
 
-// Locations of a plane of which a thread adds up its 256 in the type of the maths, before that goes
-// to a sum of float64: the error does not grow with the map.
-inline constexpr std::int64_t kPlaneRun = 256 * kThreads;
-
 // The group of this block.
 struct PlaneGroup {
   std::int64_t pair;  // of level and image, counted over the levels in planes
@@ -52,6 +48,42 @@ struct Plane {
     }
   }
 };
+
+// The moments of this thread's elements of a group: of `count` locations, at least one.
+template <class T>
+__device__ __forceinline__ math::Moments<double> moments_of_thread(const LevelView& view,
+                                                                   const PlaneGroup& group,
+                                                                   std::int32_t channels,
+                                                                   std::int64_t count) {
+  using Real = math::Real<T>;
+  const std::int64_t locations = view.height * view.width;
+  // After so many locations sums of the type of the maths, then of 256 elements, go on in float64:
+  // their error does not grow with the map.
+  constexpr std::int64_t kRun = 256 * kThreads;
+  const auto element = [&](std::int32_t channel, std::int64_t location) {
+    const Plane<T, LevelView> plane(view, group.image, group.first_channel + channel);
+    return read(plane[location]);
+  };
+  const Real base = math::median(element(0, threadIdx.x),
+                                 element(channels / 2, threadIdx.x + count / 2 * kThreads),
+                                 element(channels - 1, threadIdx.x + (count - 1) * kThreads));
+  double sum = 0, squares = 0;
+  for (std::int32_t channel = 0; channel < channels; ++channel) {
+    for (std::int64_t first = threadIdx.x; first < locations; first += kRun) {
+      const std::int64_t end = first + kRun < locations ? first + kRun : locations;
+      Real run_sum = 0, run_squares = 0;
+      for (std::int64_t i = first; i < end; i += kThreads) {
+        const Real difference = element(channel, i) - base;
+        run_sum += difference;
+        run_squares += difference * difference;
+      }
+      sum += run_sum;
+      squares += run_squares;
+    }
+  }
+  return math::moments_of_sums(static_cast<double>(base), sum, squares,
+                               static_cast<double>(count * channels));
+}
 
 // The sum over the threads of the block, in all of them. It can be called again, for the same slot,
 // too: its own barriers lie between what one call reads and the next writes. The last, behind which
