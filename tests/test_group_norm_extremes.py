@@ -77,6 +77,17 @@ def test_outliers_wherever_a_base_is_taken(layout: torch.memory_format) -> None:
 
 
 @pytest.mark.every_device
+def test_the_error_does_not_grow_with_the_map() -> None:
+    """Thousands of equal elements a thread, whose sums round the same way every time."""
+    x = torch.zeros(1, 1, 1024, 1024)
+    x[:, :, :512] = 1 / 3
+    weight, bias = torch.ones(1), torch.zeros(1)
+    exact = reference.group_norm(x.double(), weight.double(), bias.double(), groups=1)
+    ours = fcos_ops.group_norm(x, weight, bias, groups=1)
+    assert relative_error(ours, exact) <= 1e-5
+
+
+@pytest.mark.every_device
 @LAYOUTS
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("activation", [None, "relu"])
