@@ -31,11 +31,6 @@ def of_torch(maps: Maps, weight: Tensor, bias: Tensor) -> Maps:
     return [F.relu_(F.group_norm(x, GROUPS, weight, bias)) for x in maps]
 
 
-def agree(ours: Any, theirs: Any) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).float().norm() <= 1e-2 * b.float().norm()
-
-
 def cases() -> Iterator[Case]:
     for batch, dtype in problem.variants():
         for layout_name in LAYOUTS:
@@ -72,6 +67,13 @@ def _of_layout(batch: int, dtype: torch.dtype, layout_name: str) -> Iterator[Cas
         "eager": of_torch,
         "torch.compile": compiled(of_torch),
     }
+
+    def agree(ours: Any, theirs: Any) -> None:
+        # torch's float32 sums are good to 1e-5. Both round halves, torch a ReLU's input, too.
+        bound = 2e-5 + 2 * problem.rounding(dtype)
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a.float() - b.float()).norm() <= bound * b.float().norm()
+
     size = sum(x.numel() * x.element_size() for x in maps)
     where = problem.with_dtype(f"{layout_name}, batch {batch}, 800x1344", dtype)
     # Each pass reads its maps twice, but for what the cache holds; a plain copy moves two of them.

@@ -121,7 +121,7 @@ def group_norm(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def group_norm_backward(
@@ -138,7 +138,7 @@ def group_norm_backward(
     device: int,
     stream: int,
     num_threads: int,
-    workspace: Tensor | None,
+    workspace: Workspace,
     /,
 ) -> int: ...
 def iou_loss(

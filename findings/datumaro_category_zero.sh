@@ -6,17 +6,18 @@
 # which the list no longer has, so that readers refuse the file or drop them. On reading it warns that
 # 0 is reserved and such annotations have no label; on writing it says nothing.
 #
-# PYTHON=path takes an interpreter that has the package.
+# PYTHON=path takes an interpreter that has the packages.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/env"
   PYTHON=$folder/env/bin/python
-  "$PYTHON" -m pip install -q datumaro==1.13.12
+  "$PYTHON" -m pip install -q datumaro==1.13.12 numpy==2.4.6 pillow==12.3.0
 fi
 "$PYTHON" - "$folder" <<'PY'
 import json
+import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,10 @@ from PIL import Image
 
 assert version("datumaro") == "1.13.12", "another version"
 print("datumaro 1.13.12")
+said = []
+handler = logging.Handler()
+handler.emit = lambda record: said.append(record.getMessage())
+logging.getLogger().addHandler(handler)
 
 
 def through(name, first):
@@ -46,7 +51,14 @@ def through(name, first):
     }
     file = "annotations/instances_train.json"
     (root / file).write_text(json.dumps(content))
-    Dataset.import_from(str(root), "coco_instances").export(str(root / "out"), "coco_instances")
+    said.clear()
+    data = Dataset.import_from(str(root), "coco_instances")
+    data.init_cache()  # reads the annotations
+    print(f"said on reading: {said or 'nothing'}")
+    assert any("reserved" in text for text in said) == (first == 0), "changed"
+    said.clear()
+    data.export(str(root / "out"), "coco_instances")
+    assert not said, "changed"
     written = json.loads((root / "out" / file).read_text())
     called = {category["id"]: category["name"] for category in written["categories"]}
     by_width = sorted(written["annotations"], key=lambda annotation: annotation["bbox"][2])

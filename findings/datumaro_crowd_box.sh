@@ -2,18 +2,17 @@
 # datumaro 1.13.12: its COCO exporter writes a box marked as crowd as an ordinary object.
 #
 # The attribute is_crowd says that detections on a region count neither way, COCO's iscrowd. The
-# exporters to YOLO and VOC say that they drop it, as those formats have no such thing. COCO has, but
-# its exporter keeps the mark of masks only: a box with is_crowd gets iscrowd 0, and nothing is said.
-# It is then trained on, and counted as missed.
+# exporter keeps the mark of masks only: a box with is_crowd gets iscrowd 0, and nothing is said. It
+# is then trained on, and counted as missed.
 #
-# PYTHON=path takes an interpreter that has the package.
+# PYTHON=path takes an interpreter that has the packages.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/env"
   PYTHON=$folder/env/bin/python
-  "$PYTHON" -m pip install -q datumaro==1.13.12
+  "$PYTHON" -m pip install -q datumaro==1.13.12 numpy==2.4.6 pillow==12.3.0
 fi
 "$PYTHON" - "$folder/data" <<'PY'
 import json

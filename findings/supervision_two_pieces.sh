@@ -5,7 +5,7 @@
 # writes two lines and as_pascal_voc two objects, so that there is one box for each piece and none
 # around the object. as_coco writes one annotation with the right box but iscrowd 1: COCO's
 # evaluation then ignores the object, and many a trainer leaves it out. The docstring of a helper in
-# formats/coco.py says so, that of as_coco does not, and nothing is said at run time.
+# formats/coco.py says so, that of as_coco does not.
 #
 # PYTHON=path takes an interpreter that has the package.
 set -euo pipefail

@@ -1,5 +1,8 @@
-"""What the op tests share: tolerances and comparisons by norm."""
+"""What the op tests share: tolerances, comparisons by norm, and what an op refuses."""
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -39,3 +42,13 @@ def assert_near(
     for mask in masks:
         error = relative_error(actual[mask], expected[mask])
         assert error <= TOLERANCE[dtype], f"relative error {error:.3g} > {TOLERANCE[dtype]:g}"
+
+
+def assert_refuses(
+    op: Any, arguments: tuple[Any, ...], index: int, wrong: Any, message: str
+) -> None:
+    """That a torch op takes the arguments, and refuses them with the one at `index` changed."""
+    op(*arguments)
+    changed = (*arguments[:index], wrong, *arguments[index + 1 :])
+    with pytest.raises((ValueError, TypeError), match=message):
+        op(*changed)

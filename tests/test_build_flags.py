@@ -108,7 +108,7 @@ def test_sources_round_as_the_table_says(tmp_path: Path) -> None:
     assert configured_flags(tmp_path, "OFF") == in_order({**FLAGS, **WITHOUT_CUDA})
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc: kernels cannot be configured")
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc: CMake cannot configure kernels")
 def test_kernels_round_as_the_table_says(tmp_path: Path) -> None:
     assert configured_flags(tmp_path, "ON") == in_order({**FLAGS, **KERNEL_FLAGS})
 

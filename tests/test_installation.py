@@ -16,7 +16,8 @@ PACKAGE = Path(fcos_ops.__file__).parent
 NMS = "import torch, fcos_ops; fcos_ops.nms(torch.zeros(0, 4), torch.zeros(0), 0.5)"
 
 needs_library = pytest.mark.skipif(
-    not fcos_ops.build_info()["native"], reason="the native library was not built"
+    not fcos_ops.build_info()["native"],
+    reason="the native library was not built, and this tests how it is found",
 )
 
 

@@ -112,6 +112,24 @@ struct HeadLevels {
   std::int32_t num_levels;
 };
 
+// One tensor for each of `like`, which an error calls `items`, of its sizes and dtype; null where
+// there are none.
+template <class View>
+const View* read_like(Arguments& in, const char* name, const Tensors& like, const char* items,
+                      std::array<View, kMaxLevels>& views) {
+  const Tensors tensors = in.tensors(name);
+  if (tensors.count != 0 && tensors.count != like.count) {
+    raise(PyExc_ValueError, std::string(name) + " must hold one tensor for each of " +
+                                std::to_string(like.count) + " " + items + ", got " +
+                                std::to_string(tensors.count));
+  }
+  for (std::int32_t i = 0; i < tensors.count; ++i) {
+    tensors.levels[i].expect_sizes_of(like.levels[i]);
+    tensors.levels[i].expect_dtype(only(like.levels[i].dtype()));
+  }
+  return map_views(tensors, views);
+}
+
 // Sets the arguments that an op takes of a head.
 template <class Args>
 void set_heads(HeadLevels& heads, Args& args) {

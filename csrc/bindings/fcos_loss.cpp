@@ -6,25 +6,6 @@
 #include "bindings/words.h"
 
 namespace fcos_ops::bindings {
-namespace {
-
-// The gradients of a head, of its sizes and dtype; null where there are none.
-const MutableLevelView* read_gradients(Arguments& in, const char* name, const Tensors& head,
-                                       std::array<MutableLevelView, kMaxLevels>& views) {
-  const Tensors gradients = in.tensors(name);
-  if (gradients.count != 0 && gradients.count != head.count) {
-    raise(PyExc_ValueError, std::string(name) + " must hold one tensor for each of " +
-                                std::to_string(head.count) + " levels, got " +
-                                std::to_string(gradients.count));
-  }
-  for (std::int32_t i = 0; i < gradients.count; ++i) {
-    gradients.levels[i].expect_sizes_of(head.levels[i]);
-    gradients.levels[i].expect_dtype(only(head.levels[i].dtype()));
-  }
-  return map_views(gradients, views);
-}
-
-}  // namespace
 
 std::size_t bound_fcos_loss(Arguments& in) {
   FcosLossArgs args;
@@ -57,10 +38,11 @@ std::size_t bound_fcos_loss(Arguments& in) {
   args.class_loss = in.optional_values("classification", maths, 1);
   args.ltrb_loss = in.optional_values("bbox_regression", maths, 1);
   args.centerness_loss = in.optional_values("centerness_loss", maths, 1);
-  args.class_gradient = read_gradients(in, "cls_logits_gradient", heads.class_logits, class_views);
-  args.ltrb_gradient = read_gradients(in, "ltrb_gradient", heads.ltrb, ltrb_views);
+  args.class_gradient =
+      read_like(in, "cls_logits_gradient", heads.class_logits, "levels", class_views);
+  args.ltrb_gradient = read_like(in, "ltrb_gradient", heads.ltrb, "levels", ltrb_views);
   args.centerness_gradient =
-      read_gradients(in, "centerness_gradient", heads.centerness, centerness_views);
+      read_like(in, "centerness_gradient", heads.centerness, "levels", centerness_views);
   return run(in, args, fcos_loss_workspace_size, fcos_loss);
 }
 

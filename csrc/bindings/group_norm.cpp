@@ -1,5 +1,7 @@
 #include "fcos_ops/group_norm.h"
 
+#include <array>
+
 #include "bindings/arguments.h"
 #include "bindings/words.h"
 
@@ -33,24 +35,6 @@ Tensors read_maps(Arguments& in, std::array<LevelView, kMaxLevels>& views, Args&
   return maps;
 }
 
-// One tensor for each of the maps, of its sizes and dtype; null where there are none.
-template <class View>
-const View* read_like(Arguments& in, const char* name, const Tensors& maps,
-                      std::array<View, kMaxLevels>& views) {
-  const Tensors tensors = in.tensors(name);
-  if (tensors.count == 0) return nullptr;
-  if (tensors.count != maps.count) {
-    raise(PyExc_ValueError, std::string(name) + " must hold one tensor for each of " +
-                                std::to_string(maps.count) + " maps, got " +
-                                std::to_string(tensors.count));
-  }
-  for (std::int32_t i = 0; i < tensors.count; ++i) {
-    tensors.levels[i].expect_sizes_of(maps.levels[i]);
-    tensors.levels[i].expect_dtype(only(maps.levels[i].dtype()));
-  }
-  return map_views(tensors, views);
-}
-
 // [num_levels, batch, groups, 2], or too many to count.
 template <class Args>
 double* read_statistics(Arguments& in, const Args& args) {
@@ -71,7 +55,7 @@ std::size_t bound_group_norm(Arguments& in) {
   const Tensors maps = read_maps(in, views, args);
   args.eps = in.number("eps");
   args.activation = static_cast<Activation>(in.word("activation", kActivations));
-  args.normalized = read_like(in, "normalized", maps, normalized_views);
+  args.normalized = read_like(in, "normalized", maps, "maps", normalized_views);
   args.statistics = read_statistics(in, args);
   return run(in, args, group_norm_workspace_size, group_norm);
 }
@@ -84,8 +68,8 @@ std::size_t bound_group_norm_backward(Arguments& in) {
   const DType maths = maths_of(args.dtype);
   args.activation = static_cast<Activation>(in.word("activation", kActivations));
   args.statistics = read_statistics(in, args);
-  args.grad_normalized = read_like(in, "grad_normalized", maps, gradient_views);
-  args.grad_maps = read_like(in, "grad_maps", maps, grad_map_views);
+  args.grad_normalized = read_like(in, "grad_normalized", maps, "maps", gradient_views);
+  args.grad_maps = read_like(in, "grad_maps", maps, "maps", grad_map_views);
   args.grad_weight = in.optional_values("grad_weight", maths, args.channels);
   args.grad_bias = in.optional_values("grad_bias", maths, args.channels);
   return run(in, args, group_norm_backward_workspace_size, group_norm_backward);

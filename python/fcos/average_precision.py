@@ -78,8 +78,6 @@ class Evaluation:
         """The twelve under the names of `METRIC_NAMES`; AR100 is AR<max_detections>. Values in
         [0, 1]; -1 where there is nothing to measure (no ground truth of that size)."""
         precision, recall, _ = self._accumulated
-        if not len(self.found.scores) and self.truth.measurable:
-            return dict.fromkeys(self._names(), 0.0)
         values = [_mean(part[:, :, :, 0, -1]) for part in (precision, precision[:1])]
         values.append(_mean(precision[_IOU_75, :, :, 0, -1]))
         values += [_mean(precision[:, :, :, area, -1]) for area in (1, 2, 3)]

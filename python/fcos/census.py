@@ -6,19 +6,19 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from PIL import Image
 
 from .coco_checks import check_ground_truth
 from .data.annotated import AnnotatedImages
+from .data.annotations import Entry
 from .data.images import image_size
 from .data_options import all_parts
 from .drawing import DrawnBox, caption, draw_boxes, grid
 from .errors import UserError, a_few, shorten
-from .files import atomic_path, check_replaceable
+from .files import atomic_path, check_new
 
-COLUMNS = 4
+_COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image in the picture
 _SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
 _MOST_CLASSES = 100
@@ -31,9 +31,7 @@ def census(options: argparse.Namespace) -> int:
         2 where a part could not be read, whose error is on stderr.
     """
     if options.output:
-        check_replaceable(options.output)
-        if Path(options.output).exists() and not options.overwrite:
-            raise UserError(f"{options.output} exists: add --overwrite or choose another name")
+        check_new(options.output, overwrite=options.overwrite)
     pictures = []
     failed = 0
     for read in all_parts(options):
@@ -49,7 +47,7 @@ def census(options: argparse.Namespace) -> int:
             pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
     if pictures:
         with atomic_path(options.output) as temporary:
-            grid(pictures, COLUMNS).save(temporary, format="PNG")
+            grid(pictures, _COLUMNS).save(temporary, format="PNG")
         print(f"drew {len(pictures)} images into {options.output}")
     return failed
 
@@ -63,13 +61,14 @@ def describe(annotated: AnnotatedImages) -> Iterator[str]:
         yield (
             f"sizes: {_size(smallest)} to {_size(largest)}, most of them {_size(usual)} ({count})"
         )
-    yield from _classes(annotated)
+    truth = annotated.ground_truth()
+    yield from _classes(annotated, truth["annotations"])
     yield from odd
-    duplicates = _duplicates(annotated)
-    if duplicates:
+    keys = [(a["image_id"], a["category_id"], *a["bbox"]) for a in truth["annotations"]]
+    if duplicates := len(keys) - len(set(keys)):
         yield f"odd: {duplicates} boxes are there twice, with the same class and corners"
     try:
-        check_ground_truth(annotated.ground_truth())
+        check_ground_truth(truth)
     except UserError as error:
         yield f"odd: {error}"
 
@@ -120,19 +119,12 @@ def _sizes(annotated: AnnotatedImages) -> tuple[list[tuple[int, int]], list[str]
     return sizes, odd
 
 
-def _classes(annotated: AnnotatedImages) -> Iterator[str]:
-    boxes: Counter[int] = Counter()
-    small: Counter[int] = Counter()
-    large: Counter[int] = Counter()
-    images: Counter[int] = Counter()
-    for index in range(len(annotated)):
-        own = [a for a in annotated.annotations(index) if not a["iscrowd"]]
-        images.update({a["category_id"] for a in own})
-        for annotation in own:
-            category = annotation["category_id"]
-            boxes[category] += 1
-            small[category] += annotation["area"] < _SMALL
-            large[category] += annotation["area"] >= _LARGE
+def _classes(annotated: AnnotatedImages, annotations: list[Entry]) -> Iterator[str]:
+    own = [a for a in annotations if not a["iscrowd"]]
+    boxes = Counter(a["category_id"] for a in own)
+    small = Counter(a["category_id"] for a in own if a["area"] < _SMALL)
+    large = Counter(a["category_id"] for a in own if a["area"] >= _LARGE)
+    images = Counter(category for _, category in {(a["image_id"], a["category_id"]) for a in own})
     names = list(zip(annotated.category_ids, annotated.class_names, strict=True))
     width = max(len(name) for _, name in names)
     for category, name in names[:_MOST_CLASSES]:
@@ -148,14 +140,6 @@ def _classes(annotated: AnnotatedImages) -> Iterator[str]:
     unused = [name for category, name in names if not boxes[category]]
     if unused:
         yield f"odd: {len(unused)} classes without a box: {a_few(unused)}"
-
-
-def _duplicates(annotated: AnnotatedImages) -> int:
-    count = 0
-    for index in range(len(annotated)):
-        keys = [(a["category_id"], *a["bbox"]) for a in annotated.annotations(index)]
-        count += len(keys) - len(set(keys))
-    return count
 
 
 def _area(size: tuple[int, int]) -> int:

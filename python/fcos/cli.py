@@ -11,7 +11,7 @@ from typing import TypeAlias
 from .errors import TrainingError, UserError
 from .interrupts import Interrupted, ignore_signals
 from .memory import ADVICE, is_out_of_memory
-from .names import LAYOUT_NAMES, PRESETS
+from .names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
 from .options import (
     LEFT_OUT,
     POSITIVE,
@@ -41,9 +41,8 @@ _LAYOUT = """\
   CrowdHuman    DIR/annotation_train.odgt, images below DIR                (and val)
 Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
-# those of the extra `detector`, and what fcos_ops needs itself
+# what the extra `detector` has and nothing can replace, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
-EVALUATOR_NAMES = ("hotcoco", "faster-coco-eval", "pycocotools")
 _Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from .data.annotations import MAX_AREA, Entry
+from .data.values import FOUR_NUMBERS
 from .errors import UserError, brief
 
 _Rules = tuple[tuple[str, str, Callable[[Any], bool]], ...]
-_BOX = "four finite numbers x, y, width >= 0, height >= 0"
 
 
 def check_ground_truth(ground_truth: Entry) -> None:
@@ -31,7 +31,7 @@ def check_ground_truth(ground_truth: Entry) -> None:
     seen: set[object] = set()
     rules = (
         *_common_rules(ground_truth),
-        ("bbox", _BOX, _is_box),
+        ("bbox", FOUR_NUMBERS, _is_box),
         ("area", f"a finite number from 0 to {MAX_AREA:g}", _is_area),
         ("iscrowd", "0 or 1", lambda value: _is_finite(value) and value in (0, 1)),
         ("id", "a number of at least 1", lambda value: _is_finite(value) and value >= 1),
@@ -48,7 +48,7 @@ def check_results(ground_truth: Entry, results: list[Entry]) -> None:
         *_common_rules(ground_truth),
         (
             "bbox",
-            f"{_BOX}, of at most {MAX_AREA:g} square pixels",
+            f"{FOUR_NUMBERS}, of at most {MAX_AREA:g} square pixels",
             lambda value: _is_box(value) and _is_area(float(value[2]) * float(value[3])),
         ),
         ("score", "a finite number", _is_finite),

@@ -31,7 +31,7 @@ from .evaluation import (
 from .evaluation import evaluate as evaluate_model
 from .evaluation_report import PLOT_NAMES, class_table, write_plots
 from .evaluators import choose_evaluator
-from .files import check_replaceable, check_writable, write_json
+from .files import check_new, check_replaceable, check_writable, write_json
 from .inputs import describe, find_images
 from .interrupts import Interrupted
 from .models import FCOS
@@ -196,8 +196,7 @@ def convert(options: argparse.Namespace) -> None:
         for path in map(Path, filter(None, [options.input, options.categories])):
             if path.exists() and output.samefile(path):
                 raise UserError(f"OUT must be another file than {path}, which would be lost")
-        if not options.overwrite:
-            raise UserError(f"{output} exists: add --overwrite or choose another name")
+    check_new(output, overwrite=options.overwrite)
     categories = None if options.categories is None else read_categories(options.categories)
     model, notes = convert_file(
         options.input, layout=options.layout, preset=options.preset, categories=categories

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from .coco_tables import Floats, Indices, ResultTable, TruthTable
 
+MIN_IOU = 0.5  # of a detection with its object
 
-def confusion(
-    truth: TruthTable, found: ResultTable, *, min_score: float, min_iou: float = 0.5
-) -> NDArray[np.int64]:
+
+def confusion(truth: TruthTable, found: ResultTable, *, min_score: float) -> NDArray[np.int64]:
     """Counts [K + 1, K + 1] of objects of category (row) found as category (column).
 
     The last row counts detections of what is no object, the last column objects that were not
@@ -22,7 +22,6 @@ def confusion(
 
     Args:
         min_score: detections from this score on.
-        min_iou: of a detection with its object.
     """
     nothing = len(truth.category_ids)
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
@@ -40,7 +39,7 @@ def confusion(
             category = found.categories[detection]
             overlap = np.where(free, iou[row], -1.0)
             best = int(overlap.argmax()) if len(objects) else -1
-            if best >= 0 and overlap[best] >= min_iou:
+            if best >= 0 and overlap[best] >= MIN_IOU:
                 free[best] = False
                 counts[truth.categories[objects[best]], category] += 1
             elif not (inside[row][truth.categories[crowds] == category] >= 0.5).any():

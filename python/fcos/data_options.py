@@ -1,4 +1,5 @@
-"""Which data --data, --annotations and their companions mean: read before torch is imported."""
+"""Which data --data, --annotations and their companions mean: read before torch is imported,
+but with --resume, as the checkpoint knows which part it is."""
 
 from __future__ import annotations
 
@@ -63,10 +64,7 @@ def read_training(options: argparse.Namespace, values: recipe.Values) -> Trainin
     train = _read(options, values["split"], values["limit"])
     if not values["eval_every"]:
         return TrainingData(train, None)
-    if options.val_annotations is not None:
-        part = read_file(options.val_annotations, options.val_images)
-    else:
-        part = read_part(options.data, "val")._replace(name="val")
+    part = _part(options.data, "val", options.val_annotations, options.val_images)
     return TrainingData(train, _announced(options, part))
 
 
@@ -84,11 +82,15 @@ def all_parts(options: argparse.Namespace) -> list[Callable[[], AnnotatedImages]
 
 
 def _read(options: argparse.Namespace, split: str, limit: int | None) -> AnnotatedImages:
-    if options.annotations is not None:
-        part = read_file(options.annotations, options.images)
-    else:
-        part = read_part(options.data, split)._replace(name=split)
+    part = _part(options.data, split, options.annotations, options.images)
     return _announced(options, part, limit)
+
+
+def _part(data: str, split: str, annotations: str | None, images: str) -> Part:
+    """What a file of annotations and its images are, or else a part of `data`."""
+    if annotations is not None:
+        return read_file(annotations, images)
+    return read_part(data, split)._replace(name=split)
 
 
 def _announced(

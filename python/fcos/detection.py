@@ -74,7 +74,7 @@ def draw_beside_truth(
 ) -> Image.Image:
     """Ground truth of image `index` on the left, its detections on the right.
 
-    results: COCO results of the whole data set, as from `evaluate`.
+    results: COCO results of the whole data set, as from `detect_dataset`.
     """
     info = dataset.annotated.images[index]
     image = dataset.load(index)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .average_precision import RECALLS, ClassResult, Evaluation
 from .coco_tables import Floats
-from .confusion import confusion
+from .confusion import MIN_IOU, confusion
 from .files import atomic_path
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _draw_confusion(counts: NDArray[np.int64], names: Sequence[str], min_score: 
 
     side = min(20.0, 3 + 0.4 * len(counts))
     figure = Figure((side + 1, side), layout="constrained")
-    title = f"objects (rows) found as (columns), score >= {min_score:g}, IoU >= 0.5"
+    title = f"objects (rows) found as (columns), score >= {min_score:g}, IoU >= {MIN_IOU:g}"
     axes = figure.add_subplot(title=title, xlabel="detection", ylabel="ground truth")
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

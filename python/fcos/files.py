@@ -68,6 +68,13 @@ def check_replaceable(path: str | os.PathLike[str]) -> None:
         raise UserError(f"{path} must be an ordinary file, got {kind}")
 
 
+def check_new(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """UserError where a file has that name and must not be overwritten, or what is no file has."""
+    check_replaceable(path)
+    if os.path.exists(path) and not overwrite:
+        raise UserError(f"{path} exists: add --overwrite or choose another name")
+
+
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Make a folder if need be and a file in it: an OSError now, not after hours of work."""
     Path(folder).mkdir(parents=True, exist_ok=True)

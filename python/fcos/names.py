@@ -22,3 +22,4 @@ HeadNormName = Literal["gn", "bn", "sync_bn", "none"]
 ExtraLevels = Literal["p5", "c5"]
 PRESETS = ("detectron2", "improved", "mmdet", "paper", "torchvision")  # of models.VARIANTS
 LAYOUT_NAMES = ("torchvision", "fcos_core", "adelaidet", "detectron2", "mmdetection")
+EVALUATOR_NAMES = ("hotcoco", "faster-coco-eval", "pycocotools")  # of evaluators.EVALUATORS

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from fcos.cli import main
+from fcos.evaluators import EVALUATORS
 from fcos.models import VARIANTS
-from fcos.names import LAYOUT_NAMES, PRESETS
+from fcos.names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
 from fcos.weights.layouts import LAYOUTS
 
 from .helpers import SMALL, annotation, image_entry, write_dataset
@@ -228,6 +229,7 @@ def test_values_out_of_range_are_refused(
 
 def test_names_that_options_know_are_those_of_the_modules() -> None:
     assert sorted(VARIANTS) == list(PRESETS) and tuple(LAYOUTS) == LAYOUT_NAMES
+    assert tuple(EVALUATORS) == EVALUATOR_NAMES
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "detect", "scenes", "demo"])

@@ -15,6 +15,8 @@ from tests.hostile.compare import run
 from tests.hostile.findings import DIFFERENCE, EXCEPTION, Finding
 from tests.hostile.odd import Case
 
+# Ours; and of torch's dispatcher, in front of our kernels: RuntimeError of what does not fit the
+# schema, NotImplementedError of tensors that no kernel is for.
 ERRORS = (TypeError, ValueError, RuntimeError, NotImplementedError)
 LARGE = 1_500_000  # rows: what is read past the end of the others leaves their pages
 

@@ -95,7 +95,7 @@ def tensor(rng: Random, value: Tensor) -> Any:
         try:
             return change(value)
         except (RuntimeError, IndexError, NotImplementedError, TypeError):
-            continue  # torch cannot make it of this tensor
+            continue  # torch cannot make it of this tensor: another is drawn, none is left out
 
 
 def _cast(kind: torch.dtype) -> Callable[[Tensor], Tensor]:

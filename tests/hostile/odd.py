@@ -17,6 +17,7 @@ from tests.hostile.findings import DIFFERENCE, Finding, judged
 Case = tuple[Call, Callable[[], list[Finding]]]
 # What torch itself says of a tensor or of a mode that an op cannot know.
 TORCH_SAYS = ("fcos_ops", "Inference tensors cannot be saved for backward", "inference tensor")
+# Ours; NotImplementedError is the dispatcher's, of tensors that no kernel is for.
 REFUSALS = (TypeError, ValueError, NotImplementedError)
 
 

@@ -21,6 +21,8 @@ from tests.hostile.findings import DIFFERENCE, Finding, judged
 from tests.hostile.odd import TORCH_SAYS, Case
 
 LIMIT = 60  # elements of the tensor that is differentiated: a Hessian has its square
+# RuntimeError is ours of a second derivative, and torch's of what a transform cannot do, as is
+# NotImplementedError. Each must say one of MESSAGES, or name an argument.
 ERRORS = (TypeError, ValueError, RuntimeError, NotImplementedError)
 MESSAGES = (*TORCH_SAYS, "differentiated only once", "forward AD", "forward-mode AD")
 Function = Callable[[Tensor], Tensor]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.mmdetection
 try:
     import_mmdet()
 except ImportError as error:
-    pytest.skip(f"mmdet is not installed: {error}", allow_module_level=True)
+    pytest.skip(f"mmdet is not installed: {error} (make test-mmdetection)", allow_module_level=True)
 
 _BASE = "fcos_r50-caffe_fpn_gn-head_1x_coco.py"
 _TRICKS = "fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py"

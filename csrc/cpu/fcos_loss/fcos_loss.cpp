@@ -350,9 +350,11 @@ std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context&) {
 }
 
 Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
-  advise_huge_pages(args.class_gradient, args.num_levels, args.batch, args.num_classes,
-                    args.class_dtype);
-  advise_huge_pages(args.ltrb_gradient, args.num_levels, args.batch, 4, args.ltrb_dtype);
+  if (!args.only_unexpected) {  // else the gradients are there
+    advise_huge_pages(args.class_gradient, args.num_levels, args.batch, args.num_classes,
+                      args.class_dtype);
+    advise_huge_pages(args.ltrb_gradient, args.num_levels, args.batch, 4, args.ltrb_dtype);
+  }
   return args.class_dtype == DType::kFloat64 ? fcos::run_fcos_loss<double>(args, workspace, context)
                                              : fcos::run_fcos_loss<float>(args, workspace, context);
 }

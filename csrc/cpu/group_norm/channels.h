@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/activation.h"
 #include "cpu/common/lines.h"
 #include "cpu/group_norm/plan.h"
 #include "cpu/group_norm/row_loops.h"
@@ -22,9 +23,12 @@ struct Channels {
 
   std::int64_t per_group() const { return args.channels / args.groups; }
 
+  // Index of a group's statistics.
+  std::int64_t index(LevelImage pair, std::int64_t group) const {
+    return (pair.level * args.batch + pair.image) * args.groups + group;
+  }
   const math::GroupStatistics& statistics(LevelImage pair, std::int64_t group) const {
-    const std::int64_t index = (pair.level * args.batch + pair.image) * args.groups + group;
-    return reinterpret_cast<const math::GroupStatistics*>(args.statistics)[index];
+    return reinterpret_cast<const math::GroupStatistics*>(args.statistics)[index(pair, group)];
   }
 
   math::ChannelNorm<Real> norm(LevelImage pair, std::int64_t channel) const {
@@ -85,16 +89,6 @@ auto line_of(const View& view, std::int64_t image, std::int64_t channel, std::in
   auto* const data = element<T>(view, image, y, x) + channel * view.stride_channel;
   using Element = std::remove_pointer_t<std::remove_const_t<decltype(data)>>;
   return Line<Element>{data, view.stride_x};
-}
-
-// Calls body(std::true_type) for a ReLU, body(std::false_type) for no activation.
-template <class Body>
-void with_activation(Activation activation, const Body& body) {
-  if (activation == Activation::kRelu) {
-    body(std::true_type{});
-  } else {
-    body(std::false_type{});
-  }
 }
 
 }  // namespace fcos_ops::cpu::norm

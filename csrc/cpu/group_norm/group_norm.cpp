@@ -51,8 +51,8 @@ class GroupNorm {
 
  private:
   math::GroupStatistics& statistics(LevelImage pair, std::int64_t group) const {
-    const std::int64_t index = (pair.level * args_.batch + pair.image) * args_.groups + group;
-    return reinterpret_cast<math::GroupStatistics*>(args_.statistics)[index];
+    auto* const statistics = reinterpret_cast<math::GroupStatistics*>(args_.statistics);
+    return statistics[channels_.index(pair, group)];
   }
 
   double elements(LevelImage pair) const {

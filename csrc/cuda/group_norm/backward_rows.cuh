@@ -140,8 +140,8 @@ class BackwardRows {
   __device__ __forceinline__ void fetch(const Tile& tile) {
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
     if (!thread_.is_active) return;
-    fetched_.load_last(column(in_.maps, tile), column(in_.gradients, tile), thread_, thread_.row,
-                       count);
+    fetched_.template load<true>(column(in_.maps, tile), column(in_.gradients, tile), thread_,
+                                 thread_.row, count);
   }
 
   __device__ __forceinline__ void prepare(const Tile& tile,
@@ -159,7 +159,7 @@ class BackwardRows {
     const TileColumn<V, LevelView> gradients = column(in_.gradients, tile);
     const TileColumn<V, MutableLevelView> to = column(in_.grad_maps, tile);
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight<V>) {
-      if (i != thread_.row) fetched_.load_last(maps, gradients, thread_, i, count);
+      if (i != thread_.row) fetched_.template load<true>(maps, gradients, thread_, i, count);
 #pragma unroll
       for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;
@@ -183,6 +183,8 @@ class BackwardRows {
   struct Vectors {
     V x[kBackwardInFlight<V>], gradient[kBackwardInFlight<V>];
 
+    // kLast: for the last time.
+    template <bool kLast>
     __device__ __forceinline__ void load(const TileColumn<V, LevelView>& maps,
                                          const TileColumn<V, LevelView>& gradients,
                                          const RowThread<V>& thread, std::int32_t i,
@@ -190,19 +192,8 @@ class BackwardRows {
 #pragma unroll
       for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread.rows >= count) break;
-        x[k] = maps.load(i + k * thread.rows);
-        gradient[k] = gradients.load(i + k * thread.rows);
-      }
-    }
-    __device__ __forceinline__ void load_last(const TileColumn<V, LevelView>& maps,
-                                              const TileColumn<V, LevelView>& gradients,
-                                              const RowThread<V>& thread, std::int32_t i,
-                                              std::int32_t count) {
-#pragma unroll
-      for (int k = 0; k < kBackwardInFlight<V>; ++k) {
-        if (i + k * thread.rows >= count) break;
-        x[k] = maps.load_last(i + k * thread.rows);
-        gradient[k] = gradients.load_last(i + k * thread.rows);
+        x[k] = maps.template load<kLast>(i + k * thread.rows);
+        gradient[k] = gradients.template load<kLast>(i + k * thread.rows);
       }
     }
   };
@@ -231,7 +222,7 @@ class BackwardRows {
     Real sums[V::kCount] = {}, products[V::kCount] = {};
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kBackwardInFlight<V>) {
       Vectors vectors;
-      vectors.load(maps, gradients, thread_, i, count);
+      vectors.template load<false>(maps, gradients, thread_, i, count);
 #pragma unroll
       for (int k = 0; k < kBackwardInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;

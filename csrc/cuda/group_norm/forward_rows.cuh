@@ -156,7 +156,7 @@ class ForwardRows {
 #pragma unroll
       for (int k = 0; k < kInFlight<V>; ++k) {
         if (i + k * thread_.rows < count) {
-          vectors[k] = column.load(i + k * thread_.rows);
+          vectors[k] = column.template load<false>(i + k * thread_.rows);
         }
       }
       if (i == thread_.row) base = base_of(vectors, thread_.locations(i, count));
@@ -182,7 +182,7 @@ class ForwardRows {
 #pragma unroll
     for (int k = 0; k < kInFlight<V>; ++k) {
       if (i + k * thread_.rows < count) {
-        fetched_[k] = column.load_last(i + k * thread_.rows);
+        fetched_[k] = column.template load<true>(i + k * thread_.rows);
       }
     }
   }

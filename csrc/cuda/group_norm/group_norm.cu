@@ -142,7 +142,7 @@ Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context&
       return too_large("group_norm: too many groups");
     }
     return math::dispatch(math::Floating{}, args.dtype, [&](auto type) {
-      return norm::with_activation(args.activation, [&](auto relu) {
+      return with_activation(args.activation, [&](auto relu) {
         return norm::run<typename decltype(type)::type, decltype(relu)::value>(args, partition,
                                                                                workspace, context);
       });

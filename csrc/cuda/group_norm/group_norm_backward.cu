@@ -234,7 +234,7 @@ Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspac
       return too_large("group_norm_backward: too many groups");
     }
     return math::dispatch(math::Floating{}, args.dtype, [&](auto type) {
-      return norm::with_activation(args.activation, [&](auto relu) {
+      return with_activation(args.activation, [&](auto relu) {
         return norm::run<typename decltype(type)::type, decltype(relu)::value>(args, partition,
                                                                                workspace, context);
       });

@@ -39,12 +39,10 @@ class TileColumn {
         first_(static_cast<Element*>(view.data) + channel + tile.image * view.stride_batch +
                tile.first * stride_) {}
 
+  // kLast: for the last time; the cache may give these lines up first, not those of other tiles.
+  template <bool kLast>
   __device__ __forceinline__ V load(std::int32_t location) const {
-    return math::bit_cast<V>(__ldg(address(location)));
-  }
-  // For the last time: the cache may give these lines up first, not those of other tiles.
-  __device__ __forceinline__ V load_last(std::int32_t location) const {
-    return math::bit_cast<V>(__ldcs(address(location)));
+    return math::bit_cast<V>(kLast ? __ldcs(address(location)) : __ldg(address(location)));
   }
   template <class Real>
   __device__ __forceinline__ void store(const Real (&values)[V::kCount],

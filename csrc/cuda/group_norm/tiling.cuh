@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "common/activation.h"
 #include "common/dtypes.h"
 #include "cuda/common/tiles.h"
 #include "cuda/common/vectors.cuh"
@@ -154,12 +155,6 @@ Status with_vectors(const Partition& partition, const Body& body) {
     }
   }
   return body(Vector<T>());
-}
-
-// Calls body(relu), an integral constant.
-template <class Body>
-Status with_activation(Activation activation, const Body& body) {
-  return activation == Activation::kRelu ? body(std::true_type{}) : body(std::false_type{});
 }
 
 }  // namespace fcos_ops::cuda::norm

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import UserError, brief
 from .box_builder import BoxBuilder
 from .columns import Boxes, Entry, Images
-from .decoding import plain_annotation as decoded_annotation
-from .decoding import read_json, value_of
+from .decoding import decode_annotation, read_json, value_of
 from .values import FOUR_NUMBERS, four_numbers, is_text, number, whole
 
 MAX_AREA = 1e10  # COCO's evaluation passes over what is larger
@@ -128,7 +127,7 @@ def _add_boxes(
 ) -> None:
     """The annotations: most of them at once, and odd ones value by value."""
     for position, entry in enumerate(_list(path, content, "annotations")):
-        plain = decoded_annotation(entry, categories, MAX_AREA)
+        plain = decode_annotation(entry, categories, MAX_AREA)
         if plain is None:
             builder.add_entry(
                 _checked(

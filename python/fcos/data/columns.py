@@ -149,14 +149,7 @@ class BoxColumns(NamedTuple):
     rotated: NDArray[np.bool_]
 
     def of(self, rows: NDArray[np.int64] | slice) -> BoxColumns:
-        return BoxColumns(
-            self.images[rows],
-            self.categories[rows],
-            self.boxes[rows],
-            self.areas[rows],
-            self.crowds[rows],
-            self.rotated[rows],
-        )
+        return BoxColumns._make(column[rows] for column in self)
 
     def corners(self) -> NDArray[np.float64]:
         """x1 y1 x2 y2, [4, N]; sides that a file states may be any numbers."""

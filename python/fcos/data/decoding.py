@@ -36,7 +36,7 @@ _decode_annotation = msgspec.json.Decoder(PlainAnnotation).decode
 
 def read_json(path: Path) -> Any:
     """What a file holds. In an object, the entries of images, categories and annotations may be
-    `msgspec.Raw`, for `plain_annotation` and `value_of`; other fields may be left out.
+    `msgspec.Raw`, for `decode_annotation` and `value_of`; other fields may be left out.
 
     Raises:
         UserError: no JSON.
@@ -63,7 +63,7 @@ def value_of(path: object, entry: object) -> object:
         raise UserError(f"{path}: not a JSON file: {error}") from error
 
 
-def plain_annotation(
+def decode_annotation(
     entry: object, categories: Set[int], max_area: float
 ) -> PlainAnnotation | None:
     """The annotation, where nothing is odd about it."""

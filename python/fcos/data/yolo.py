@@ -28,7 +28,7 @@ class _Line(NamedTuple):
 
 
 def yolo_parts(root: Path) -> Parts:
-    """data.yaml, obj.data with lists, or folders images/ and labels/."""
+    """data.yaml, names beside lists of images, or folders images/ and labels/."""
     found = find_yolo(root)
     if found is None:
         return {}
