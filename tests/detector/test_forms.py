@@ -133,6 +133,16 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
         read_part(tmp_path, "train")
 
 
+def test_names_of_another_machine_beside_the_file(tmp_path: Path) -> None:
+    content = coco(["a"])
+    content["images"][0]["file_name"] = "/data/upload/1/a.png"
+    write(tmp_path / "result.json", content)
+    photos(tmp_path, ["a"])
+    part = read_part(tmp_path, "result")
+    assert part.images == tmp_path
+    assert list(AnnotatedImages(part).paths) == [tmp_path / "a.png"]
+
+
 def test_the_root_category_of_roboflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = _copied("roboflow", tmp_path)
     arguments = ["train", "--data", str(data), *SMALL, "--steps", "1"]

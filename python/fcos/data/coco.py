@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from .annotations import Annotations, Entry, read_annotations
+from .image_files import by_its_tail
 from .part import Part, Parts
 from .part_names import usual_name
 from .progress import say_large
@@ -113,9 +114,15 @@ def without_root_category(part: Part) -> Part:
 
 def _image_folder(folders: Sequence[Path], images: Sequence[Entry]) -> Path:
     there = [folder for folder in folders if folder.is_dir()]
-    for folder in there:
-        if images and os.path.isfile(folder / images[0]["file_name"]):
-            return folder
+    if images:
+        name = images[0]["file_name"]
+        for folder in there:
+            if os.path.isfile(folder / name):
+                return folder
+        for folder in there:  # a name of another machine
+            tail = by_its_tail(name, folder)
+            if tail is not None and tail.is_file():
+                return folder
     if not there or (len(folders) > 1 and there == [folders[-1]]):
         looked = " and no ".join(map(str, folders[:-1] or folders))
         raise FileNotFoundError(f"image folder not found: no {looked}")
