@@ -175,7 +175,7 @@ def _add_census(subparsers: _Subparsers) -> None:
     help_text = "drawn of each part (default %(default)s)"
     parser.add_argument("--pictures", type=POSITIVE, default=12, metavar="N", help=help_text)
     parser.add_argument("--overwrite", action="store_true", help="replace a file of --output")
-    parser.set_defaults(command="census", module="census")
+    parser.set_defaults(command="data")
 
 
 def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
@@ -197,7 +197,6 @@ def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fcos", description="FCOS detector on fcos_ops.")
-    parser.set_defaults(module="commands")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(subparsers)
     _add_eval(subparsers)
@@ -222,8 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             data_options.read_early(options)
         # here, so that --help needs none of the extra packages
-        module = import_module(f".{options.module}", __package__)
-        return getattr(module, options.command)(options) or 0
+        command = import_module(f".commands.{options.command}", __package__)
+        return command.run(options) or 0
     except (UserError, TrainingError, OSError) as error:
         return _fail(f"error: {error}", 2)
     except ModuleNotFoundError as error:

@@ -17,7 +17,7 @@ from fcos.data.loading import _leave_signals_to_the_main_process
 # The server imports torch once, and what the first step of an optimizer would; a process is then
 # there in milliseconds.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "fcos.commands", "torch._dynamo"])
+_context.set_forkserver_preload([__name__, "fcos.commands.train", "torch._dynamo"])
 
 
 def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fcos.census import draw
 from fcos.cli import main
+from fcos.commands.data import draw
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import read_file
 from PIL import Image

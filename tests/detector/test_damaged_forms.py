@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fcos.census import describe
+from fcos.commands.data import describe
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts
 from fcos.errors import UserError

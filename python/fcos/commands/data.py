@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from .coco_checks import check_ground_truth
-from .data.annotated import AnnotatedImages
-from .data.annotations import Entry
-from .data.images import image_size
-from .data_options import all_parts
-from .drawing import DrawnBox, caption, draw_boxes, grid
-from .errors import UserError, a_few, shorten
-from .files import atomic_path, check_new
+from ..coco_checks import check_ground_truth
+from ..data.annotated import AnnotatedImages
+from ..data.annotations import Entry
+from ..data.images import image_size
+from ..data_options import all_parts
+from ..drawing import DrawnBox, caption, draw_boxes, grid
+from ..errors import UserError, a_few, shorten
+from ..files import atomic_path, check_new
 
 _COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image in the picture
@@ -24,7 +24,7 @@ _SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
 _MOST_CLASSES = 100
 
 
-def census(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print what every part holds, and draw some images of each into --output.
 
     Returns:

@@ -1,0 +1,28 @@
+"""The detector that a command was given, and how it reads images."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import recipe
+from ..detectors import read_model
+from ..models import FCOS
+from ..preprocessing import Preprocessing
+from .devices import choose_device
+
+
+def model_of(options: argparse.Namespace) -> FCOS:
+    """Of --weights; prints what was assumed of the file."""
+    model, notes = read_model(options.weights, choose_device(options.device))
+    for note in notes:
+        print(note, flush=True)
+    return model
+
+
+def preprocessing_of(options: argparse.Namespace, model: FCOS) -> Preprocessing:
+    """The model's, with the sides that the options ask for."""
+    trained = model.config.preprocessing
+    size = options.size or trained.size
+    if options.max_size:
+        recipe.check_sides(size, options.max_size)
+    return trained._replace(size=size, max_size=options.max_size or max(size, trained.max_size))

@@ -1,0 +1,81 @@
+"""`fcos eval`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from ..average_precision import DEFAULT_LIMIT, Evaluation
+from ..data import DetectionDataset
+from ..detection import check_unused, draw_dataset, plan_pictures
+from ..detection_rule import apply_options
+from ..evaluation import (
+    NOTHING_TO_MEASURE,
+    check_results_file,
+    describe_unused,
+    detect_dataset,
+    format_metrics,
+    match_categories,
+    of_categories,
+)
+from ..evaluation_report import PLOT_NAMES, class_table, write_plots
+from ..evaluators import choose_evaluator
+from ..files import check_writable, write_json
+from .detectors import model_of, preprocessing_of
+
+
+def run(options: argparse.Namespace) -> None:
+    evaluator = choose_evaluator(options.evaluator)
+    model = model_of(options)
+    chosen = apply_options(model, options)
+    preprocessing = preprocessing_of(options, model)
+    dataset = DetectionDataset(options.found, preprocessing)
+    if unused := describe_unused(model.config, match_categories(model.config, dataset)):
+        print(f"left out of the results: {unused}", flush=True)
+    truth = of_categories(dataset.ground_truth(), chosen)
+    measurable = any(not annotation["iscrowd"] for annotation in truth["annotations"])
+    if not (measurable or options.output or options.draw):
+        print(f"{NOTHING_TO_MEASURE}; --output FILE writes the detections")
+        return
+    pictures: list[Path] = []
+    if options.draw:
+        pictures = plan_pictures(dataset.annotated.paths, options.draw)
+    plots = []
+    if options.plots:
+        importlib.import_module("matplotlib")  # that it is missing is said now, not after hours
+        plots = [Path(options.plots, name) for name in PLOT_NAMES]
+    check_unused([*pictures, *plots], overwrite=options.overwrite)
+    if options.output:
+        check_results_file(options.output)
+    folders = [options.output and Path(options.output).parent, options.draw, options.plots]
+    for folder in filter(None, folders):
+        check_writable(folder)
+    results = detect_dataset(
+        model,
+        dataset,
+        batch=options.batch,
+        workers=options.workers,
+        min_score=options.score_threshold or 0.0,
+        progress=True,
+    )
+    print(f"{len(dataset)} images, {len(results)} detections")
+    if options.output:
+        write_json(options.output, results)
+        print(f"wrote {options.output}")
+    evaluation = Evaluation(
+        truth,
+        results,
+        max_detections=options.max_detections or DEFAULT_LIMIT,
+        evaluator=evaluator,
+    )
+    print(format_metrics(evaluation.metrics()))
+    if measurable:
+        names = [category["name"] for category in truth["categories"]]
+        print(f"evaluated by {evaluation.evaluator}\n{class_table(evaluation.classes(), names)}")
+        if options.plots:
+            write_plots(evaluation, names, Path(options.plots), min_score=options.min_score)
+            print(f"drew {' and '.join(PLOT_NAMES)} into {options.plots}")
+    if options.draw:
+        draw_dataset(model, dataset, results, pictures, min_score=options.min_score)
+        print(f"drew {len(dataset)} pictures into {options.draw}")
