@@ -26,6 +26,7 @@ from .options import (
     add_validation,
     add_workers,
 )
+from .overrides import add_pairs, read_config
 
 _LAYOUT = """\
 --data DIR holds a data set in one of these forms:
@@ -41,6 +42,20 @@ _LAYOUT = """\
   CrowdHuman    DIR/annotation_train.odgt, images below DIR                (and val)
 Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
+_TRAIN = """\
+Train a detector. Writes into the output folder:
+  last.pth          at least once an epoch and when it is interrupted; --resume goes on from it
+  best.pth          with --eval-every: the weights with the best AP
+  config.json       every value below, for --config; the first lines print them, too
+  metrics.jsonl     losses and average precision; metrics.csv is the same as a table
+  curves.png        the same drawn
+
+Every option of the groups model and recipe can be written as KEY=VALUE, too: lr=0.02 freeze_at=2
+drop_empty=true. What is given comes before --config, that before what --resume or --weights hold,
+that before --recipe, that before the defaults. A recipe brings its own preset; with another --batch
+its rate changes in proportion, its steps and warm-up against it. All recipes want ImageNet weights:
+  fcos train --data DIR --output RUN --recipe paper-1x --preset improved --backbone-weights FILE
+"""
 # what the extra `detector` has and nothing can replace, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
 _Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -50,8 +65,9 @@ def _add_train(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a detector",
-        description="Train a detector. Writes last.pth, at least once an epoch and when it is "
-        "interrupted, and metrics.jsonl into the output folder.",
+        usage="%(prog)s (--data DIR | --annotations FILE --images DIR) --output DIR [options] "
+        "[KEY=VALUE ...]",
+        description=_TRAIN,
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -64,11 +80,13 @@ def _add_train(subparsers: _Subparsers) -> None:
         help="go on from last.pth in the output folder, with its model and recipe; "
         "options given as well change the recipe",
     )
+    help_text = "values of this file, such as config.json of another run, in place of the defaults"
+    parser.add_argument("--config", metavar="FILE", help=help_text)
     add_model(parser.add_argument_group("model"))
     add_recipe(parser.add_argument_group("recipe"))
     add_device(parser)
     add_workers(parser, default=LEFT_OUT)
-    parser.set_defaults(command="train")
+    parser.set_defaults(command="train", wrong_usage=parser.error)
 
 
 def _add_min_score(parser: argparse.ArgumentParser, shown: str) -> None:
@@ -207,6 +225,22 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; those of `fcos train` with what KEY=VALUE and --config say."""
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.command != "train":
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options
+    try:
+        add_pairs(options, rest)
+    except UserError as error:
+        options.wrong_usage(str(error))
+    options.file = read_config(options.config) if options.config is not None else {}
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: arguments, or those of this process, which is then expected to end.
 
@@ -215,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         128 + the number of the signal that interrupted it.
     """
     try:
-        options = make_parser().parse_args(arguments)
+        options = _parse(arguments)
         if options.command in ("train", "evaluate"):
             from . import data_options  # needs no torch: an error of the data is said in a second
 

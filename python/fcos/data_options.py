@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import recipe
+from .configuration import Values, given_values, merge
 from .data.annotated import AnnotatedImages
 from .data.coco import without_root_category
 from .data.forms import find_parts, read_file, read_part
 from .data.part import Part
 from .errors import UserError
-from .names import CHECKPOINT_NAME
+from .names import BEST_NAME, CHECKPOINT_NAME
 
 
 class TrainingData(NamedTuple):
@@ -55,13 +55,16 @@ def read_early(options: argparse.Namespace) -> None:
             raise UserError(
                 f"{checkpoint} exists: add --resume to go on, or choose another --output"
             )
-        options.found = read_training(options, {**recipe.DEFAULTS, **recipe.given_values(options)})
+        if (best := checkpoint.with_name(BEST_NAME)).exists():
+            raise UserError(f"{best} exists, of another training: choose another --output")
+        asked = merge(given_values(options), options.file, {})
+        options.found = read_training(options, asked.values)
 
 
-def read_training(options: argparse.Namespace, values: recipe.Values) -> TrainingData:
-    """The data of a training with these values of split, limit and eval_every."""
+def read_training(options: argparse.Namespace, values: Values) -> TrainingData:
+    """The data of a training with these values of split, limit, drop_empty and eval_every."""
     _check_validation(options, values["eval_every"])
-    train = _read(options, values["split"], values["limit"])
+    train = _read(options, values["split"], values["limit"], drop_empty=values["drop_empty"])
     if not values["eval_every"]:
         return TrainingData(train, None)
     part = _part(options.data, "val", options.val_annotations, options.val_images)
@@ -81,9 +84,11 @@ def all_parts(options: argparse.Namespace) -> list[Callable[[], AnnotatedImages]
     return [partial(announced, name, read) for name, read in find_parts(options.data).items()]
 
 
-def _read(options: argparse.Namespace, split: str, limit: int | None) -> AnnotatedImages:
+def _read(
+    options: argparse.Namespace, split: str, limit: int | None, *, drop_empty: bool = False
+) -> AnnotatedImages:
     part = _part(options.data, split, options.annotations, options.images)
-    return _announced(options, part, limit)
+    return _announced(options, part, limit, drop_empty=drop_empty)
 
 
 def _part(data: str, split: str, annotations: str | None, images: str) -> Part:
@@ -94,11 +99,11 @@ def _part(data: str, split: str, annotations: str | None, images: str) -> Part:
 
 
 def _announced(
-    options: argparse.Namespace, part: Part, limit: int | None = None
+    options: argparse.Namespace, part: Part, limit: int | None = None, *, drop_empty: bool = False
 ) -> AnnotatedImages:
     if not options.keep_root_category:
         part = without_root_category(part)
-    annotated = AnnotatedImages(part, limit=limit)
+    annotated = AnnotatedImages(part, limit=limit, drop_empty=drop_empty)
     print(f"{part.name}: {annotated.contents}", flush=True)
     if part.form != "COCO":
         print(f"fcos: {part.name} is in the form of {part.form}: {part.source}", file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 CHECKPOINT_NAME = "last.pth"
+BEST_NAME = "best.pth"
+CONFIGURATION_NAME = "config.json"
 
 BackboneName = Literal[
     "resnet18",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+from fractions import Fraction
 from typing import Any, get_args
 
-from . import recipe
+from .configuration import DEFAULTS
+from .configuration import EPOCHS as EPOCHS_BY_DEFAULT
 from .names import (
     NUM_STAGES,
     PRESETS,
@@ -15,6 +17,7 @@ from .names import (
     HeadNormName,
     NormName,
 )
+from .recipes import RECIPES
 
 
 class Number:
@@ -49,6 +52,21 @@ class Number:
         return f"{'0 or ' * self.or_zero}{noun} from {self.least:g} to {self.most:g}"
 
 
+class Milestones:
+    """The type of an option: numbers that rise, such as 2/3,8/9 or 60000,80000."""
+
+    def __call__(self, text: str) -> tuple[float, ...]:
+        try:
+            numbers = tuple(float(Fraction(item.strip())) for item in text.split(","))
+        except (ValueError, ArithmeticError):
+            numbers = ()
+        rising = all(low < high for low, high in zip(numbers, numbers[1:], strict=False))
+        if not numbers or numbers[0] <= 0 or not rising:
+            expected = "rising shares of the steps, such as 2/3,8/9, or steps, such as 60000,80000"
+            raise argparse.ArgumentTypeError(f"must be {expected}, got {text!r}")
+        return numbers
+
+
 POSITIVE = Number(int, 1, 10**9)
 COUNT = Number(int, 0, 10**9)
 WORKERS = Number(int, 0, 1000)
@@ -60,12 +78,14 @@ RATE = Number(float, 0, 1e6, open_ends=True)
 AMOUNT = Number(float, 0, 1e6)
 EPOCHS = Number(float, 1e-3, 1e6, or_zero=True)
 PROBABILITY = Number(float, 0, 1)
+FACTOR = Number(float, 0, 1000)
 DETECTIONS = Number(int, 1, 1000)
 LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
 
 
 def _default(name: str) -> str:
-    return f"(default {recipe.DEFAULTS[name]})"
+    value = DEFAULTS[name]
+    return f"(default {f'{value:g}' if isinstance(value, float) else value})"
 
 
 def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = False) -> None:
@@ -79,11 +99,15 @@ def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = 
     help_text = "annotation file in COCO format, instead of --data"
     source.add_argument("--annotations", metavar="FILE", help=help_text)
     parser.add_argument("--images", metavar="DIR", help="images of --annotations")
-    help_text = f"part of --data (default {split})"
-    parser.add_argument("--split", metavar="NAME", help=help_text, default=LEFT_OUT)
+    add_split_and_limit(parser, split)
     help_text = "keep the category 0 that Roboflow writes and never uses"
     parser.add_argument("--keep-root-category", action="store_true", help=help_text)
-    help_text = "use only the first N images"
+
+
+def add_split_and_limit(parser: argparse.ArgumentParser, split: str) -> None:
+    help_text = f"part of --data (default {split})"
+    parser.add_argument("--split", metavar="NAME", help=help_text, default=LEFT_OUT)
+    help_text = "use only the first N images (default: all)"
     parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, default=LEFT_OUT)
 
 
@@ -128,7 +152,7 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     add("backbone", _default("backbone"), choices=get_args(BackboneName))
     add("backbone-width", f"channels of the stem {_default('backbone_width')}", type=CHANNELS)
     add("norm", f"of the backbone {_default('norm')}", choices=get_args(NormName))
-    help_text = "of bottlenecks, instead of the 3x3"
+    help_text = "of bottlenecks, instead of the 3x3 (default no)"
     add("stride-in-1x1", help_text, action=argparse.BooleanOptionalAction)
     help_text = f"stages not trained: 1 the stem, 2 also layer1, ... {_default('freeze_at')}"
     add("freeze-at", help_text, type=Number(int, 0, NUM_STAGES), metavar="N")
@@ -145,24 +169,50 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
     def add(name: str, help_text: str, **options: Any) -> None:
         group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
 
+    help_text = (
+        "published schedule that takes the place of the defaults, the preset's too (default none)"
+    )
+    add("recipe", help_text, choices=tuple(RECIPES))
     length = group.add_mutually_exclusive_group()
-    help_text = f"passes over the data (default {recipe.EPOCHS:g})"
+    help_text = f"passes over the data (default {EPOCHS_BY_DEFAULT:g})"
     length.add_argument("--epochs", type=RATE, help=help_text, default=LEFT_OUT)
     length.add_argument("--steps", type=POSITIVE, help="instead of --epochs", default=LEFT_OUT)
     add("batch", f"images a step {_default('batch')}", type=POSITIVE)
     add("lr", "base learning rate (default 0.01 * batch / 16, AdamW 0.0005)", type=RATE)
-    add("optimizer", _default("optimizer"), choices=("sgd", "adamw"))
-    add("weight-decay", _default("weight_decay"), type=AMOUNT)
     add("schedule", _default("schedule"), choices=("cosine", "step"))
-    add("warmup", "steps (default 500, a tenth of a short run)", type=COUNT)
-    add("clip", f"gradient norm, 0: off {_default('clip')}", type=AMOUNT)
-    add("ema", "below 1; 0: off", type=PROBABILITY, metavar="DECAY")
+    help_text = "where --schedule step divides the rate by 10 (default 2/3,8/9 of the steps)"
+    add("milestones", help_text, type=Milestones(), metavar="N,...")
+    add("warmup", "steps (default 500, at most a tenth of the run)", type=COUNT)
+    add("warmup-kind", _default("warmup_kind"), choices=("linear", "constant"))
+    help_text = "share of the rate it begins with (default 0: 1 / (warmup + 1))"
+    add("warmup-factor", help_text, type=PROBABILITY)
+    add("ema", "decay of averaged weights, below 1 (default 0: off)", type=PROBABILITY)
     add("flip", f"probability of a flip {_default('flip')}", type=PROBABILITY)
+    help_text = "leave out images without a box to train on (default no)"
+    add("drop-empty", help_text, action=argparse.BooleanOptionalAction)
     add("amp", _default("amp"), choices=("off", "bf16"))
-    help_text = "compute the backbone's maps twice to store fewer"
+    help_text = "compute the backbone's maps twice to store fewer (default no)"
     add("activation-checkpointing", help_text, action=argparse.BooleanOptionalAction)
     add("seed", _default("seed"), type=SEED)
     add("log-every", _default("log_every"), type=POSITIVE, metavar="STEPS")
     help_text = f"besides once an epoch {_default('checkpoint_every')}"
     add("checkpoint-every", help_text, type=POSITIVE, metavar="STEPS")
-    add("eval-every", "evaluate on val; 0: never (default)", type=EPOCHS, metavar="EPOCHS")
+    add("eval-every", "evaluate on val (default 0: never)", type=EPOCHS, metavar="EPOCHS")
+    _add_optimizer(group)
+
+
+def _add_optimizer(group: argparse._ArgumentGroup) -> None:
+    def add(name: str, help_text: str, **options: Any) -> None:
+        group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
+
+    add("optimizer", _default("optimizer"), choices=("sgd", "adamw"))
+    add("momentum", f"of SGD, below 1 {_default('momentum')}", type=PROBABILITY)
+    add("weight-decay", _default("weight_decay"), type=AMOUNT)
+    for name, weights in (("norm", "norm layers"), ("bias", "biases"), ("scale", "level factors")):
+        help_text = f"times --weight-decay, of {weights} {_default(f'{name}_decay_factor')}"
+        add(f"{name}-decay-factor", help_text, type=FACTOR, metavar="FACTOR")
+    help_text = f"times --lr, of biases {_default('bias_lr_factor')}"
+    add("bias-lr-factor", help_text, type=Number(float, 1e-6, 1000), metavar="FACTOR")
+    help_text = f"which factors those of norm layers take {_default('norm_biases')}"
+    add("norm-biases", help_text, choices=("as_norms", "as_biases"))
+    add("clip", f"gradient norm, 0: off {_default('clip')}", type=AMOUNT)

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from . import recipe
+from .configuration import DEFAULTS, INPUT, MODEL, NOTES, Configuration, Values, changes
 from .data import DetectionDataset
 from .detectors import read_model
 from .errors import UserError
@@ -35,32 +35,29 @@ class Start:
         path: of the file that holds them.
     """
 
-    values: recipe.Values
+    values: Values
     checkpoint: dict[str, Any] = dataclasses.field(default_factory=dict)
     config: ModelConfig | None = None
     detector: FCOS | None = None
     backbone: BackboneWeights | None = None
     path: str = ""
 
-    def preprocessing(self, values: recipe.Values) -> Preprocessing:
+    def preprocessing(self, configuration: Configuration) -> Preprocessing:
         """How the run reads images."""
-        return _config(self, values, ("",), (0,)).preprocessing
+        return _config(self, configuration, ("",), (0,)).preprocessing
 
-    def model(self, values: recipe.Values, dataset: DetectionDataset) -> FCOS:
+    def model(self, configuration: Configuration, dataset: DetectionDataset) -> FCOS:
         """The network of a run on this data set; prints what it takes of the weights."""
-        if values["freeze_at"] and self.config is None and self.backbone is None:
-            raise UserError(
-                "--freeze-at must be 0 without --weights or --backbone-weights, as what is frozen "
-                f"stays as it was drawn at random, got {values['freeze_at']}"
-            )
-        config = _config(self, values, dataset.class_names, dataset.category_ids)
+        if configuration.freeze_at and self.config is None and self.backbone is None:
+            raise UserError(_frozen_at_random(configuration))
+        config = _config(self, configuration, dataset.class_names, dataset.category_ids)
         model = FCOS(config)
         if self.config is not None and config.norm_eps != self.config.norm_eps:
             print(
                 f"norm_eps {self.config.norm_eps:g} -> {config.norm_eps:g}, for norm {config.norm}"
             )
         if self.detector is not None:
-            options = recipe.changes(recipe.DEFAULTS, {**recipe.DEFAULTS, **self.values})
+            options = changes(DEFAULTS, {**DEFAULTS, **self.values})
             print(f"model options of {self.path}: {options or 'the defaults'}")
             print(fit_detector(model, self.detector), flush=True)
         if self.backbone is not None:
@@ -92,15 +89,25 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
     return Start({})
 
 
-def _of(config: ModelConfig) -> recipe.Values:
+def _frozen_at_random(configuration: Configuration) -> str:
+    message = (
+        "--freeze-at must be 0 without --weights or --backbone-weights, as what is frozen stays "
+        f"as it was drawn at random, got {configuration.freeze_at}"
+    )
+    if configuration.recipe is not None:
+        message += f" (--recipe {configuration.recipe} starts from --backbone-weights of ImageNet)"
+    return message
+
+
+def _of(config: ModelConfig) -> Values:
     """The options that make a model like this one."""
-    model = {name: getattr(config, name) for name in recipe.MODEL}
-    return {**model, **{name: getattr(config.preprocessing, name) for name in recipe.INPUT}}
+    model = {name: getattr(config, name) for name in MODEL}
+    return {**model, **{name: getattr(config.preprocessing, name) for name in INPUT}}
 
 
-def _asked_by(backbone: BackboneWeights) -> recipe.Values:
+def _asked_by(backbone: BackboneWeights) -> Values:
     """The options that a backbone's weights need."""
-    values: recipe.Values = {}
+    values: Values = {}
     if backbone.stride_in_1x1:
         values["stride_in_1x1"] = True
     if backbone.folded:
@@ -108,38 +115,38 @@ def _asked_by(backbone: BackboneWeights) -> recipe.Values:
     return values
 
 
-def _stored(checkpoint: Mapping[str, Any], config: ModelConfig) -> recipe.Values:
+def _stored(checkpoint: Mapping[str, Any], config: ModelConfig) -> Values:
     """What a checkpoint was trained with."""
     notes = checkpoint.get("data", {})  # not in the first checkpoints of this package
-    data = {name: notes[name] for name in recipe.NOTES if name in notes}
+    data = {name: notes[name] for name in NOTES if name in notes}
     settings = dataclasses.asdict(TrainingSettings(**checkpoint["settings"]))
-    return {**_of(config), **settings, **data}
+    return {"recipe": None, **_of(config), **settings, **data}
 
 
 def _config(
     start: Start,
-    values: recipe.Values,
+    configuration: Configuration,
     class_names: tuple[str, ...],
     category_ids: tuple[int, ...],
 ) -> ModelConfig:
-    """Of the values, and where they say nothing, of the file; another preset brings its rules.
+    """Of the configuration, and where it says nothing, of the file; another preset brings its rules.
 
     Raises:
         UserError: values that do not go together.
     """
     try:
-        return _merged(start, values, class_names, category_ids)
+        return _merged(start, configuration, class_names, category_ids)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
 def _merged(
     start: Start,
-    values: recipe.Values,
+    configuration: Configuration,
     class_names: tuple[str, ...],
     category_ids: tuple[int, ...],
 ) -> ModelConfig:
-    own: dict[str, Any] = {name: values[name] for name in recipe.MODEL}
+    own: dict[str, Any] = configuration.model
     own |= {"class_names": class_names, "category_ids": category_ids}
     if start.config is None:
         config = ModelConfig(**own)
@@ -155,5 +162,5 @@ def _merged(
     preprocessing = config.preprocessing
     if start.backbone is not None:
         preprocessing = start.backbone.applied_to(preprocessing)
-    sides = {name: values[name] for name in recipe.INPUT}
-    return dataclasses.replace(config, preprocessing=preprocessing._replace(**sides))
+    preprocessing = preprocessing._replace(**configuration.sides)
+    return dataclasses.replace(config, preprocessing=preprocessing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import recipe
+from ..configuration import check_sides
 from ..detectors import read_model
 from ..models import FCOS
 from ..preprocessing import Preprocessing
@@ -24,5 +24,5 @@ def preprocessing_of(options: argparse.Namespace, model: FCOS) -> Preprocessing:
     trained = model.config.preprocessing
     size = options.size or trained.size
     if options.max_size:
-        recipe.check_sides(size, options.max_size)
+        check_sides(size, options.max_size)
     return trained._replace(size=size, max_size=options.max_size or max(size, trained.max_size))

@@ -21,6 +21,7 @@ from .suspicions import suspicions
 MIN_BOX_SIDE = 1.0  # pixels; COCO holds a few boxes without any area
 LEFT_OUT = ("", "crowd", "outside", "under a pixel")  # why no one trains on a box: "" is used
 NOT_LISTED = "of images not listed"
+EMPTY = "images without boxes"
 _FAR = 2.0**53  # pixels, where no image ends: a side that a file states may be any whole number
 Corners = tuple[float, float, float, float]
 
@@ -53,13 +54,14 @@ class AnnotatedImages:
         part: as a form of annotations was read. `width` and `height` of an image say whether boxes
             refer to the pixels as stored or turned upright, as EXIF says; without them: upright.
         limit: use only this many images, the first by id.
+        drop_empty: of those leave out the ones without a box to train on.
 
     Raises:
         FileNotFoundError: images that are listed and not there.
         UserError: no image at all. Without a limit also: annotations of images that are not listed.
     """
 
-    def __init__(self, part: Part, *, limit: int | None = None) -> None:
+    def __init__(self, part: Part, *, limit: int | None = None, drop_empty: bool = False) -> None:
         if limit is not None and limit < 1:
             raise UserError(f"limit must be a positive number of images, got {limit}")
         listed, annotations = part.annotations.columns()
@@ -74,7 +76,9 @@ class AnnotatedImages:
         self._boxes, self._starts = annotations.by_image()
         paths, guesses = find_files(self.images, part.images, part.source)
         self.paths = Paths(paths)
-        self.contents, odd = self._count(len(annotations.unlisted))
+        self.contents, used, odd = self._count(len(annotations.unlisted))
+        if drop_empty:
+            self._keep(np.flatnonzero(used))
         self.notes = (*part.notes, *guesses, *odd)
 
     def __len__(self) -> int:
@@ -123,9 +127,19 @@ class AnnotatedImages:
             "annotations": [dict(a, id=i) for i, a in enumerate(annotations, start=1)],
         }
 
-    def _count(self, stray: int) -> tuple[Contents, list[str]]:
-        """Counts boxes, and says what is odd about them; where the file has no size for them to be
-        clipped to, the image has it."""
+    def _keep(self, rows: NDArray[np.int64]) -> None:
+        """Leave out the images that are not of these rows, all of which have boxes."""
+        dropped = len(self) - len(rows)
+        self.images = self.images.at(rows)
+        self.paths = Paths(self.paths[row] for row in rows.tolist())
+        left_out = dict(self.contents.left_out)
+        if dropped:
+            left_out[EMPTY] = dropped
+        self.contents = self.contents._replace(images=len(rows), without_boxes=0, left_out=left_out)
+
+    def _count(self, stray: int) -> tuple[Contents, NDArray[np.int64], list[str]]:
+        """Counts boxes, of each image those to train on, and says what is odd about them; where the
+        file has no size for them to be clipped to, the image has it."""
         images = len(self)
         counts = np.diff(self._starts)[self.images.places]
         own = self._boxes.columns.of(slice(0, counts.sum()))  # those of the first images
@@ -144,7 +158,7 @@ class AnnotatedImages:
         if stray:
             left_out[NOT_LISTED] = stray
         contents = Contents(images, int((used == 0).sum()), int(used.sum()), left_out)
-        return contents, suspicions(own, widths, heights)
+        return contents, used, suspicions(own, widths, heights)
 
 
 def why_left_out(

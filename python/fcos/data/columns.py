@@ -113,6 +113,17 @@ class Images(Sequence[Entry]):
             Integers([entry.get("height", 0) for entry in entries]),
         )
 
+    def at(self, rows: NDArray[np.int64]) -> Images:
+        """The entries of these rows."""
+        places = rows.tolist()
+        return Images(
+            make_ids([self.ids[place] for place in places]),
+            Texts(self.names[place] for place in places),
+            Integers(self.widths.array[rows]),
+            Integers(self.heights.array[rows]),
+            self.places[rows],
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -16,7 +16,9 @@ from ..files import save_torch_file
 from ..memory import is_out_of_memory
 from ..models import FCOS, VARIANTS, ModelConfig
 from ..preprocessing import Preprocessing
+from ..recipes import RECIPES
 from ..weights import build, read_weights_file
+from .optimizer import GROUPING
 from .records import Window
 from .settings import TrainingSettings
 
@@ -105,9 +107,10 @@ def check_same(
 ) -> None:
     """UserError where a checkpoint is of another model or optimizer than the run that is to resume
     it, or lacks the average that is asked for."""
-    ours = {**config.to_dict(), "optimizer": settings.optimizer}
     stored = TrainingSettings(**content["settings"])
-    theirs = {**content["config"], "optimizer": stored.optimizer}
+    fixed = ("optimizer", *GROUPING)
+    ours = {**config.to_dict(), **{name: getattr(settings, name) for name in fixed}}
+    theirs = {**content["config"], **{name: getattr(stored, name) for name in fixed}}
     for name, value in ours.items():
         if name != "preprocessing" and value != theirs[name]:
             raise UserError(
@@ -145,6 +148,10 @@ def _config(value: Any) -> None:
     _expect(config.keys() <= value.keys(), "whole", list(value))
 
 
+def _best(value: Any) -> None:
+    _expect(isinstance(value["AP"], float), "a number as AP", value["AP"])
+
+
 def _step(value: Any) -> None:
     _expect(isinstance(value, int) and value >= 0, "a whole number from 0 on", value)
 
@@ -157,15 +164,20 @@ def _random_state(value: Any) -> None:
 def _notes(value: Any) -> None:
     """Of `fcos train`; who uses `Trainer` may keep others."""
     split, limit, every = (value.get(name) for name in ("split", "limit", "eval_every"))
+    recipe, epochs, drop_empty = (value.get(name) for name in ("recipe", "epochs", "drop_empty"))
     _expect(split is None or isinstance(split, str), "a text as split", split)
     _expect(limit is None or (isinstance(limit, int) and limit > 0), "a count as limit", limit)
     _expect(every is None or 0 <= every < math.inf, "a number as eval_every", every)
+    _expect(recipe is None or recipe in RECIPES, "a known recipe", recipe)
+    _expect(epochs is None or 0 < epochs < math.inf, "a positive number as epochs", epochs)
+    _expect(drop_empty in (None, True, False), "True or False as drop_empty", drop_empty)
 
 
 _PARTS: dict[str, Callable[[Any], object]] = {
     "config": _config,
     "settings": lambda value: TrainingSettings(**value),
     "data": _notes,
+    "best": _best,
     "step": _step,
     "window": Window,
     "rng": _random_state,

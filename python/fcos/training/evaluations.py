@@ -1,7 +1,10 @@
-"""When a training evaluates."""
+"""When a training evaluates, and what it keeps of that."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from .checkpoint import load_checkpoint, save_checkpoint
 from .metrics import read_metrics
 from .trainer import Trainer
 
@@ -10,7 +13,10 @@ class EvaluationPlan:
     """Evaluates once every `every` epochs, at the next record, and at the end.
 
     What was done stands in the metrics file, so that a run that resumes catches up on an evaluation
-    that was interrupted or failed.
+    that was interrupted or failed. The weights with the best AP are in best.pth, and so is that AP.
+
+    Attributes:
+        best: AP, step and epoch of the weights in best.pth; None where there is none yet.
     """
 
     def __init__(self, trainer: Trainer, every: float) -> None:
@@ -19,6 +25,9 @@ class EvaluationPlan:
         done = [line for line in lines if "AP" in line]
         self._last_step = done[-1]["step"] if done else 0
         self._last_epoch = float(done[-1].get("epoch", 0)) if done else 0.0
+        self.best: dict[str, Any] | None = None
+        if trainer.step and trainer.folder.best.exists():
+            self.best = load_checkpoint(trainer.folder.best).get("best")
 
     def due(self) -> bool:
         """Whether to evaluate at the trainer's step, where a record was just made."""
@@ -28,8 +37,17 @@ class EvaluationPlan:
         passed = int(trainer.epoch / self.every) > int(self._last_epoch / self.every)
         return passed or trainer.step >= trainer.settings.steps
 
-    def write(self, metrics: dict[str, float]) -> None:
-        """Add the metrics of an evaluation at the trainer's step to the file."""
+    def write(self, metrics: dict[str, Any]) -> bool:
+        """Keep the metrics of an evaluation at the trainer's step, and the weights if no AP before
+        was as high. Returns whether it was so.
+
+        best.pth comes first: killed in between, a run that resumes evaluates once more.
+        """
         trainer = self.trainer
-        self._last_step, self._last_epoch = trainer.step, trainer.epoch
+        better = metrics["AP"] > (-1.0 if self.best is None else self.best["AP"])
+        if better:
+            self.best = {"AP": metrics["AP"], "step": trainer.step, "epoch": trainer.epoch}
+            save_checkpoint(trainer.folder.best, trainer.final_model, best=self.best)
         trainer.write_metrics({"step": trainer.step, "epoch": trainer.epoch, **metrics})
+        self._last_step, self._last_epoch = trainer.step, trainer.epoch
+        return better

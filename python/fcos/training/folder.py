@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
-from ..files import check_writable
-from ..names import CHECKPOINT_NAME
+from ..files import atomic_path, check_writable
+from ..names import BEST_NAME, CHECKPOINT_NAME, CONFIGURATION_NAME
 from .metrics import cut_metrics
 
 METRICS_NAME = "metrics.jsonl"
@@ -18,17 +20,24 @@ _LOCK_NAME = ".lock"
 
 
 class RunFolder:
-    """last.pth and metrics.jsonl of a run, which one process at a time may write."""
+    """The files of a run, which one process at a time may write.
+
+    Attributes:
+        checkpoint, best, metrics: paths of last.pth, best.pth and metrics.jsonl.
+        configuration: what config.json is to hold; None: there is to be none.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / CHECKPOINT_NAME
+        self.best = self.path / BEST_NAME
         self.metrics = self.path / METRICS_NAME
+        self.configuration: dict[str, Any] | None = None
 
     @contextlib.contextmanager
     def opened(self, step: int) -> Iterator[None]:
-        """Hold the folder for a run that is at `step`, and clear away what a run left that began
-        anew here, or was killed behind its last.pth.
+        """Hold the folder for a run that is at `step`, clear away what a run left that began anew
+        here, or was killed behind its last.pth, and write config.json.
 
         Raises:
             UserError: another training holds it.
@@ -36,12 +45,24 @@ class RunFolder:
         """
         check_writable(self.path)
         with self._locked():
-            for unfinished in self.path.glob(f".{self.checkpoint.stem}.*"):
-                unfinished.unlink()
+            for path in (self.checkpoint, self.best, self.metrics):
+                for unfinished in self.path.glob(f".{path.stem}.*"):
+                    unfinished.unlink()
             if step == 0:
                 self.metrics.unlink(missing_ok=True)
+                self.best.unlink(missing_ok=True)
             cut_metrics(self.metrics, step)
+            self._write_configuration()
             yield
+
+    def _write_configuration(self) -> None:
+        path = self.path / CONFIGURATION_NAME
+        if self.configuration is None:
+            return
+        text = json.dumps(self.configuration, indent=2) + "\n"
+        if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

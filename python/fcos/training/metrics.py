@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ def append_metrics(path: Path, values: dict[str, Any]) -> None:
         print(json.dumps(values), file=file)
 
 
-def read_metrics(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """The lines up to a step. One that a killed process left unfinished is passed over."""
+def read_metrics(path: Path, last_step: float = math.inf) -> list[dict[str, Any]]:
+    """The lines up to a step, all without one. One that a killed process left unfinished is passed over."""
     if not path.exists():
         return []
     lines = []

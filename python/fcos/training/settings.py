@@ -1,4 +1,4 @@
-"""The recipe of a training run."""
+"""How a training run learns. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-import torch
-from torch import nn
-
 from ..errors import UserError, brief
-from .schedule import ScheduleName
+from .schedule import ScheduleName, WarmupName
 
-_CHOICES = {
+_CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("cosine", "step"),
+    "warmup_kind": ("linear", "constant"),
+    "norm_biases": ("as_norms", "as_biases"),
     "amp": ("off", "bf16"),
 }
+_WHOLE = ("steps", "batch", "warmup", "seed", "workers", "log_every", "checkpoint_every")
+_POSITIVE = ("steps", "batch", "lr", "bias_lr_factor", "log_every", "checkpoint_every")
+_AT_LEAST_0 = (
+    *("weight_decay", "norm_decay_factor", "bias_decay_factor", "scale_decay_factor"),
+    *("warmup", "clip", "workers", "seed"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +33,14 @@ class TrainingSettings:
         batch: images a step.
         lr: base learning rate; 0.01 goes with 16 images a step.
         optimizer: "sgd" with momentum, or "adamw".
-        momentum, weight_decay: biases and norm layers do not decay.
-        schedule, warmup: see `learning_rate_factor`; warmup in steps.
+        momentum: of SGD.
+        weight_decay: of the weights of convolutions.
+        norm_decay_factor, bias_decay_factor, scale_decay_factor: times `weight_decay` is that of
+            norm layers, of biases, and of the learnable factor of each level; see `make_optimizer`.
+        bias_lr_factor: times `lr` is the learning rate of biases.
+        norm_biases: whether the biases of norm layers go "as_norms" or "as_biases".
+        schedule, milestones, warmup, warmup_kind, warmup_factor: see `learning_rate_factor`;
+            warmup in steps.
         clip: largest norm of the gradient of all weights; 0: no clipping.
         ema: decay of the averaged weights; 0: none.
         amp: "bf16" runs the network under autocast; losses stay float32.
@@ -46,8 +57,16 @@ class TrainingSettings:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    norm_decay_factor: float = 0.0
+    bias_decay_factor: float = 0.0
+    scale_decay_factor: float = 0.0
+    bias_lr_factor: float = 1.0
+    norm_biases: Literal["as_norms", "as_biases"] = "as_norms"
     schedule: ScheduleName = "cosine"
+    milestones: tuple[float, ...] = (2 / 3, 8 / 9)
     warmup: int = 500
+    warmup_kind: WarmupName = "linear"
+    warmup_factor: float = 0.0
     clip: float = 10.0
     ema: float = 0.0
     amp: Literal["off", "bf16"] = "off"
@@ -59,26 +78,33 @@ class TrainingSettings:
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
-        whole = ("steps", "batch", "warmup", "seed", "workers", "log_every", "checkpoint_every")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in whole:
-                self._check(field.name, "a whole number", isinstance(value, int))
-            elif field.name == "activation_checkpointing":
-                self._check(field.name, "True or False", isinstance(value, bool))
-            elif field.name in _CHOICES:
-                known = _CHOICES[field.name]
-                if value not in known:
-                    raise UserError(f"{field.name} must be one of {known}, got {value!r}")
-            else:
-                self._check(field.name, "a number", isinstance(value, int | float))
-        for name in ("steps", "batch", "lr", "log_every", "checkpoint_every"):
+        for field in dataclasses.fields(TrainingSettings):
+            self._check_type(field.name, getattr(self, field.name))
+        for name in _POSITIVE:
             self._check(name, "positive", getattr(self, name) > 0)
-        for name in ("weight_decay", "warmup", "clip", "workers", "seed"):
+        for name in _AT_LEAST_0:
             self._check(name, "at least 0", getattr(self, name) >= 0)
         for name in ("momentum", "ema"):
             self._check(name, "at least 0 and less than 1", 0 <= getattr(self, name) < 1)
         self._check("flip", "a probability, 0 to 1", 0 <= self.flip <= 1)
+        least = "above 0 and at most 1" if self.warmup_kind == "constant" else "from 0 to 1"
+        inside = 0 <= self.warmup_factor <= 1 and (self.warmup_factor or least == "from 0 to 1")
+        self._check("warmup_factor", f"a number {least}", bool(inside))
+
+    def _check_type(self, name: str, value: Any) -> None:
+        if name == "milestones":
+            rising = isinstance(value, tuple) and all(map(_is_positive, value))
+            if not rising or list(value) != sorted(value):
+                raise UserError(f"{name} must be positive numbers that rise, got {brief(value)}")
+        elif name in _CHOICES:
+            if value not in _CHOICES[name]:
+                raise UserError(f"{name} must be one of {_CHOICES[name]}, got {value!r}")
+        elif name in _WHOLE:
+            self._check(name, "a whole number", isinstance(value, int))
+        elif name == "activation_checkpointing":
+            self._check(name, "True or False", isinstance(value, bool))
+        else:
+            self._check(name, "a number", isinstance(value, int | float))
 
     def _check(self, name: str, expected: str, fulfilled: bool) -> None:
         value = getattr(self, name)
@@ -86,32 +112,5 @@ class TrainingSettings:
             raise UserError(f"{name} must be {expected}, got {brief(value)}")
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD or AdamW; weight decay on the weights of convolutions only."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.lr)
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load what the optimizer remembers; rates and decays stay those of the settings.
-
-    Raises: whatever torch does on a state that is none, ValueError where it is of other weights.
-    """
-    settings = [
-        {k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups
-    ]
-    optimizer.load_state_dict(state)
-    for group, values in zip(optimizer.param_groups, settings, strict=True):
-        group.update(values)
-    for weight, remembered in optimizer.state.items():
-        for name, value in remembered.items():
-            if value is not None and value.ndim and value.shape != weight.shape:
-                raise ValueError(
-                    f"{name} must be {list(weight.shape)} as its weight, got {list(value.shape)}"
-                )
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf

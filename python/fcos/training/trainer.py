@@ -25,9 +25,10 @@ from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
 from .folder import RunFolder
 from .metrics import append_metrics
+from .optimizer import load_optimizer, make_optimizer
 from .records import Record, Window
 from .schedule import learning_rate_factor
-from .settings import TrainingSettings, load_optimizer, make_optimizer
+from .settings import TrainingSettings
 
 _LOG_SECONDS = 15.0
 
@@ -246,7 +247,13 @@ class Trainer:
         """Of the optimizer step that follows `step`."""
         settings = self.settings
         return settings.lr * learning_rate_factor(
-            step, settings.steps, schedule=settings.schedule, warmup=settings.warmup
+            step,
+            settings.steps,
+            schedule=settings.schedule,
+            warmup=settings.warmup,
+            warmup_kind=settings.warmup_kind,
+            warmup_factor=settings.warmup_factor,
+            milestones=settings.milestones,
         )
 
     def train_step(self, batch: Batch) -> Tensor:
@@ -256,7 +263,7 @@ class Trainer:
         are saved.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step)
+            group["lr"] = self._learning_rate(self.step) * group["lr_factor"]
         buffers = [buffer.clone() for buffer in self.model.buffers()]  # statistics of the norms
         try:
             values = self._gradients(batch)

@@ -1,0 +1,219 @@
+"""What `fcos train` is told: every value with its type and default, and which of several sources of
+a value counts. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple
+
+from .errors import UserError
+from .names import BackboneName, ExtraLevels, HeadNormName, NormName
+from .recipes import RECIPES
+from .training.settings import TrainingSettings
+
+Values = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The network; see `ModelConfig`."""
+
+    preset: str = "improved"
+    backbone: BackboneName = "resnet50"
+    backbone_width: int = 64
+    norm: NormName = "bn"
+    stride_in_1x1: bool = False
+    freeze_at: int = 0
+    extra_levels: ExtraLevels = "p5"
+    width: int = 256
+    depth: int = 4
+    head_norm: HeadNormName = "gn"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """Sides of images, pixels; see `Preprocessing`."""
+
+    size: int = 800
+    max_size: int = 1333
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images are trained on, and how often others are evaluated.
+
+    Attributes:
+        split: part of the data set.
+        limit: only so many images, the first by id.
+        drop_empty: leave out images without a box to train on.
+        eval_every: epochs between two evaluations on the part val; 0: none.
+    """
+
+    split: str = "train"
+    limit: int | None = None
+    drop_empty: bool = False
+    eval_every: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Configuration(ModelOptions, InputOptions, DataOptions, TrainingSettings):
+    """All values of a training, under the names of their options. config.json holds them.
+
+    Attributes:
+        recipe: name of the published schedule that stands behind the other values.
+        epochs: passes over the data, of which `steps` follow; None where steps were asked for.
+    """
+
+    recipe: str | None = None
+    epochs: float | None = None
+
+    @property
+    def settings(self) -> TrainingSettings:
+        return TrainingSettings(**_part(self, TrainingSettings))
+
+    @property
+    def model(self) -> Values:
+        """Fields of `ModelConfig`."""
+        return _part(self, ModelOptions)
+
+    @property
+    def sides(self) -> Values:
+        """Fields of `Preprocessing`."""
+        return _part(self, InputOptions)
+
+    @property
+    def notes(self) -> Values:
+        """What a checkpoint keeps beside model and settings for the run that resumes."""
+        return {**_part(self, DataOptions), "recipe": self.recipe, "epochs": self.epochs}
+
+
+def _part(configuration: Configuration, part: type[Any]) -> Values:
+    return {field.name: getattr(configuration, field.name) for field in dataclasses.fields(part)}
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(Configuration))
+MODEL, INPUT, DATA = (
+    tuple(field.name for field in dataclasses.fields(part))
+    for part in (ModelOptions, InputOptions, DataOptions)
+)
+NOTES = (*DATA, "recipe", "epochs", "images")  # `images` is how many the data set has
+EPOCHS = 12.0
+_DEPENDENT = ("steps", "epochs", "lr", "warmup")  # their defaults depend on other values
+DEFAULTS: Values = {
+    field.name: field.default
+    for field in dataclasses.fields(Configuration)
+    if field.name not in _DEPENDENT
+}
+Source = Literal["given", "file", "stored", "recipe", "derived", "default"]
+
+
+class Merged(NamedTuple):
+    """Values, and where each is from; those that depend on the data are still open."""
+
+    values: Values
+    sources: dict[str, Source]
+
+
+def given_values(options: argparse.Namespace) -> Values:
+    """What the command line says itself; the parser leaves out every option that is not there."""
+    return {name: value for name, value in vars(options).items() if name in NAMES}
+
+
+def merge(given: Values, file: Values, stored: Values) -> Merged:
+    """The command line's values over those of --config over those stored in a checkpoint or in
+    weights over the recipe's over the defaults.
+
+    Raises:
+        UserError: --recipe beside values that stand before it, or sides that do not fit.
+    """
+    _check_recipe(given, file, stored)
+    asked = {**stored, **file, **given}
+    merged = _over(Merged({}, {}), "default", DEFAULTS)
+    if (name := asked.get("recipe")) is not None:
+        published, changed = _for_batch(RECIPES[name], asked)
+        merged = _over(merged, "recipe", published)
+        merged = _over(merged, "derived", changed)
+    merged = _over(merged, "stored", stored)
+    merged = _over(merged, "file", file)
+    merged = _over(merged, "given", given)
+    values = merged.values
+    if "max_size" in given or ("max_size" in file and "size" not in given):
+        check_sides(values["size"], values["max_size"])
+    values["max_size"] = max(values["size"], values["max_size"])
+    return merged
+
+
+def _check_recipe(given: Values, file: Values, stored: Values) -> None:
+    if "recipe" not in given:
+        return
+    for values, option in ((file, "--config"), (stored, "--resume")):
+        if "recipe" in values and values["recipe"] != given["recipe"]:
+            raise UserError(
+                f"--recipe must not be given with {option}, whose values stand before it: "
+                f"got {given['recipe']} over {values['recipe'] or 'none'}"
+            )
+
+
+def _over(below: Merged, source: Source, values: Values) -> Merged:
+    """Values of a source over those below: its length, in steps or epochs, ends the other."""
+    known = {name: value for name, value in values.items() if name in NAMES}
+    kept = dict(below.values)
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if known.get(one) is not None and known.get(other) is None:
+            kept.pop(other, None)
+    sources = {**below.sources, **dict.fromkeys(known, source)}
+    return Merged({**kept, **known}, sources)
+
+
+def _for_batch(recipe: Values, asked: Values) -> tuple[Values, Values]:
+    """A recipe, and what another batch changes in it: the rate in proportion, and the steps against
+    it, so that as many images are seen (Goyal et al. 2017; auto_scale_workers of detectron2)."""
+    published = dict(recipe)
+    if asked.get("optimizer", published["optimizer"]) != published["optimizer"]:
+        del published["lr"]
+    ratio = asked.get("batch", published["batch"]) / published["batch"]
+    if ratio == 1:
+        return published, {}
+    changed = {"lr": published["lr"] * ratio} if "lr" in published else {}
+    for name in ("steps", "warmup"):
+        if name in published:
+            changed[name] = math.ceil(published[name] / ratio)
+    return published, changed
+
+
+def check_sides(size: int, max_size: int) -> None:
+    """Raises UserError where the long side of an image is to be below the short one."""
+    if max_size < size:
+        raise UserError(
+            f"--max-size must be at least the short side, --size {size}, got {max_size}"
+        )
+
+
+def complete(merged: Merged, images: int) -> tuple[Configuration, dict[str, Source]]:
+    """The configuration of a run on this many images, and where its values are from."""
+    values, sources = dict(merged.values), dict(merged.sources)
+
+    def derive(name: str, value: Any) -> None:
+        values[name], sources[name] = value, "derived"
+
+    if values.get("steps") is None and values.get("epochs") is None:
+        values["epochs"], sources["epochs"] = EPOCHS, "default"
+    if values.get("epochs") is not None:
+        derive("steps", max(1, math.ceil(values["epochs"] * images / values["batch"])))
+    if "lr" not in values:
+        # published: 0.01 for SGD at 16 images a step, in proportion for other batches
+        derive("lr", 0.01 * values["batch"] / 16 if values["optimizer"] == "sgd" else 5e-4)
+    tenth = values["steps"] // 10
+    if "warmup" not in values:
+        derive("warmup", min(500, tenth))
+    elif sources["warmup"] in ("recipe", "derived") and values["warmup"] > tenth:
+        derive("warmup", tenth)  # of a run that is much shorter than the published one
+    return Configuration(**values), sources
+
+
+def changes(stored: Values, values: Values) -> str:
+    """What differs from the run that was stored, as "lr 0.01 -> 0.02"; "" where nothing does."""
+    different = [name for name in stored if stored[name] != values[name]]
+    return ", ".join(f"{name} {stored[name]} -> {values[name]}" for name in different)

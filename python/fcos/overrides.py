@@ -1,0 +1,158 @@
+"""Values of a configuration as texts: KEY=VALUE on the command line, config.json, one line of a log.
+
+Each is read by the parser of the options, so that names, types and errors are the same everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .configuration import DEFAULTS, NAMES, Configuration, Source, Values
+from .errors import UserError, brief
+from .options import add_model, add_recipe, add_split_and_limit, add_workers
+
+_OPTIONAL = tuple(name for name in NAMES if DEFAULTS.get(name) is None)  # null in config.json
+
+
+class _Parser(argparse.ArgumentParser):
+    """Of the values alone, which raises its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def add_pairs(options: argparse.Namespace, pairs: Sequence[str]) -> None:
+    """Add values of texts KEY=VALUE to the options of a command line.
+
+    Raises:
+        UserError: as the options would; no such key; one that is given twice.
+    """
+    values = parse_pairs(pairs)
+    for name in values:
+        if hasattr(options, name):
+            raise UserError(f"{name} must be given once, got an option and KEY=VALUE")
+        other = {"steps": "epochs", "epochs": "steps"}.get(name, "")
+        if other in values or hasattr(options, other):
+            raise UserError(f"argument --{name}: not allowed with argument --{other}")
+    vars(options).update(values)
+
+
+def parse_pairs(pairs: Sequence[str]) -> Values:
+    """Values of texts KEY=VALUE. Raises: as `add_pairs`."""
+    texts: dict[str, str] = {}
+    for pair in pairs:
+        key, found, text = pair.partition("=")
+        if not found or key.startswith("-"):
+            raise UserError(f"unrecognized arguments: {pair}")
+        name = _known(key.replace("-", "_"), pair)
+        if name in texts:
+            raise UserError(f"{name} must be given once, got {name}={texts[name]} and {pair}")
+        texts[name] = text
+    return _parse([_option(name, text) for name, text in texts.items()])
+
+
+def read_config(path: str | os.PathLike[str]) -> Values:
+    """Values of a file as `Configuration` is written to config.json; any of them may be left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: it is no JSON object; no such key; a value that the option would refuse.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"file of --config not found: {path}") from None
+    except ValueError as error:
+        raise UserError(f"--config {path} must be a file of JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path} must hold a JSON object, got {brief(content)}")
+    values: Values = {}
+    try:
+        for name, value in content.items():
+            _known(name, brief(name))
+            if value is None and name in _OPTIONAL:
+                values[name] = None
+            elif isinstance(value, dict):
+                raise UserError(f"{name} must be a value, got {brief(value)}")
+            else:
+                # one by one, as steps and epochs exclude each other on a command line only
+                values |= _parse([_option(name, to_text(value))])
+    except UserError as error:
+        raise UserError(f"--config {path}: {error}") from error
+    return values
+
+
+def to_text(value: Any) -> str:
+    """A value as it stands behind an option: 0.01, true, 2/3,8/9."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(_share(item) for item in value)
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:g}"
+    return str(value)
+
+
+def describe(
+    configuration: Configuration, sources: Mapping[str, Source], names: Mapping[Source, str]
+) -> str:
+    """All values in a line, as KEY=VALUE, by where they are from.
+
+    names: of the file and of what was stored, where there are such.
+    """
+    called = {"given": "given", "derived": "derived", "default": "default", **names}
+    called["recipe"] = str(configuration.recipe)
+    parts = []
+    for source in ("given", "file", "stored", "recipe", "derived", "default"):
+        own = [name for name in NAMES if sources.get(name) == source]
+        texts = [
+            f"{name}={to_text(value)}"
+            for name in own
+            if (value := getattr(configuration, name)) is not None
+        ]
+        if texts:
+            parts.append(f"{' '.join(texts)} ({called[source]})")
+    return "recipe: " + "; ".join(parts)
+
+
+def _share(value: Any) -> str:
+    """A number of a list: a fraction where it is one of small numbers."""
+    if isinstance(value, float) and 0 < value < 1:
+        fraction = Fraction(value).limit_denominator(1000)
+        if float(fraction) == value:
+            return str(fraction)
+    return to_text(value)
+
+
+def _known(name: str, shown: str) -> str:
+    if name in NAMES:
+        return name
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    hint = f"; the nearest is {near[0]}" if near else "; see the options in --help"
+    raise UserError(f"no such KEY: {shown}{hint}")
+
+
+def _option(name: str, text: str) -> str:
+    option = name.replace("_", "-")
+    if isinstance(DEFAULTS.get(name), bool):
+        if text not in ("true", "false"):
+            raise UserError(f"argument --{option}: must be true or false, got {text!r}")
+        return f"--{option}" if text == "true" else f"--no-{option}"
+    return f"--{option}={text}"
+
+
+def _parse(arguments: Sequence[str]) -> Values:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    add_split_and_limit(parser, "train")
+    add_workers(parser, default=argparse.SUPPRESS)
+    add_model(parser.add_argument_group())
+    add_recipe(parser.add_argument_group())
+    found = vars(parser.parse_args(arguments))
+    return {name: value for name, value in found.items() if name in NAMES}

@@ -1,0 +1,111 @@
+"""What a training leaves beside its weights, made of metrics.jsonl: a table and a picture."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .average_precision import METRIC_NAMES
+from .files import atomic_path
+from .models import LOSS_NAMES
+from .training.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TABLE_NAME = "metrics.csv"
+CURVES_NAME = "curves.png"
+COLUMNS = (
+    *("step", "epoch", "lr", "loss", *(f"loss_{name}" for name in LOSS_NAMES)),
+    *("gradient_norm", "seconds_per_step", "data_seconds_per_step", *METRIC_NAMES),
+)
+_FIRST_SECONDS = 60.0  # before the first update that nobody asked for
+_SHARE = 0.01  # of the time, that updates may take
+_Lines = Sequence[dict[str, Any]]
+
+
+class TrainingReport:
+    """Writes metrics.csv and curves.png anew now and then, in a hundredth of the time at most.
+
+    An error is said once and ends nothing: both can be made of metrics.jsonl at any time.
+
+    Args:
+        metrics: path of metrics.jsonl; the report lies beside it.
+    """
+
+    def __init__(self, metrics: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.metrics, self._clock = metrics, clock
+        self._due = clock() + _FIRST_SECONDS
+        self._failed = False
+
+    def update(self, *, at_once: bool = False) -> None:
+        """Write both files, where it is time to or they are to be there `at_once`."""
+        begin = self._clock()
+        if begin < self._due and not at_once:
+            return
+        try:
+            write_report(self.metrics)
+        except Exception as error:
+            if not self._failed:
+                names = f"{TABLE_NAME} and {CURVES_NAME}"
+                message = f"fcos: {names} could not be written, training goes on: {error!r}"
+                print(message, file=sys.stderr, flush=True)
+            self._failed = True
+        end = self._clock()
+        self._due = end + (end - begin) * (1 / _SHARE - 1)
+
+
+def write_report(metrics: Path) -> None:
+    """Write metrics.csv, and where there are two records or more curves.png, beside a
+    metrics.jsonl."""
+    lines = read_metrics(metrics)
+    with atomic_path(metrics.with_name(TABLE_NAME)) as temporary:
+        _write_table(temporary, lines)
+    if sum("loss" in line for line in lines) > 1:
+        with atomic_path(metrics.with_name(CURVES_NAME)) as temporary:
+            _draw(lines).savefig(temporary, dpi=100)
+
+
+def _write_table(path: Path, lines: _Lines) -> None:
+    """A row for each line; what was not measured is empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        for line in lines:
+            unmeasured = {name: "" for name in METRIC_NAMES if line.get(name) == -1}
+            writer.writerow({**line, **unmeasured})
+
+
+def _draw(lines: _Lines) -> Figure:
+    """Losses, learning rate and, where there was an evaluation, average precision over epochs."""
+    from matplotlib.figure import Figure
+
+    records = [line for line in lines if "loss" in line]
+    evaluations = [line for line in lines if line.get("AP", -1) != -1]
+    rows = 3 if evaluations else 2
+    figure = Figure((8, 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, sharex=True)
+    for name in ("loss", *(f"loss_{part}" for part in LOSS_NAMES)):
+        width = 1.8 if name == "loss" else 1.0
+        _plot(axes[0], records, name, name.removeprefix("loss_"), linewidth=width)
+    _plot(axes[1], records, "lr", "learning rate")
+    if evaluations:
+        for name in ("AP", "AP50"):
+            _plot(axes[2], evaluations, name, name, marker="o", markersize=3)
+        axes[2].set_ylim(bottom=0)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    axes[-1].set_xlabel("epoch")
+    return figure
+
+
+def _plot(axes: Axes, lines: _Lines, name: str, label: str, **style: Any) -> None:
+    axes.plot(
+        [line["epoch"] for line in lines], [line[name] for line in lines], label=label, **style
+    )
