@@ -126,7 +126,7 @@ def merge(given: Values, file: Values, stored: Values) -> Merged:
     weights over the recipe's over the defaults.
 
     Raises:
-        UserError: --recipe beside values that stand before it, or sides that do not fit.
+        UserError: --recipe beside values that stand before it.
     """
     _check_recipe(given, file, stored)
     asked = {**stored, **file, **given}
@@ -137,12 +137,7 @@ def merge(given: Values, file: Values, stored: Values) -> Merged:
         merged = _over(merged, "derived", changed)
     merged = _over(merged, "stored", stored)
     merged = _over(merged, "file", file)
-    merged = _over(merged, "given", given)
-    values = merged.values
-    if "max_size" in given or ("max_size" in file and "size" not in given):
-        check_sides(values["size"], values["max_size"])
-    values["max_size"] = max(values["size"], values["max_size"])
-    return merged
+    return _over(merged, "given", given)
 
 
 def _check_recipe(given: Values, file: Values, stored: Values) -> None:
@@ -192,8 +187,15 @@ def check_sides(size: int, max_size: int) -> None:
 
 
 def complete(merged: Merged, images: int) -> tuple[Configuration, dict[str, Source]]:
-    """The configuration of a run on this many images, and where its values are from."""
+    """The configuration of a run on this many images, and where its values are from.
+
+    Raises:
+        UserError: a value is out of range, or two do not fit.
+    """
     values, sources = dict(merged.values), dict(merged.sources)
+    if sources["max_size"] == "given" or sources["size"] == sources["max_size"] == "file":
+        check_sides(values["size"], values["max_size"])
+    values["max_size"] = max(values["size"], values["max_size"])
 
     def derive(name: str, value: Any) -> None:
         values[name], sources[name] = value, "derived"

@@ -1,4 +1,4 @@
-"""Values of a configuration as texts: KEY=VALUE on the command line, config.json, one line of a log.
+"""Values of a configuration as texts: KEY=VALUE on the command line, config.json, a line of a log.
 
 Each is read by the parser of the options, so that names, types and errors are the same everywhere.
 """
@@ -101,14 +101,13 @@ def to_text(value: Any) -> str:
 
 
 def describe(
-    configuration: Configuration, sources: Mapping[str, Source], names: Mapping[Source, str]
+    configuration: Configuration, sources: Mapping[str, Source], files: Mapping[str, object]
 ) -> str:
     """All values in a line, as KEY=VALUE, by where they are from.
 
-    names: of the file and of what was stored, where there are such.
+    files: what "file" and "stored" values were read from, where there are such.
     """
-    called = {"given": "given", "derived": "derived", "default": "default", **names}
-    called["recipe"] = str(configuration.recipe)
+    places = {"recipe": configuration.recipe, **files}
     parts = []
     for source in ("given", "file", "stored", "recipe", "derived", "default"):
         own = [name for name in NAMES if sources.get(name) == source]
@@ -118,7 +117,7 @@ def describe(
             if (value := getattr(configuration, name)) is not None
         ]
         if texts:
-            parts.append(f"{' '.join(texts)} ({called[source]})")
+            parts.append(f"{' '.join(texts)} ({places.get(source, source)})")
     return "recipe: " + "; ".join(parts)
 
 

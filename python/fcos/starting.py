@@ -129,7 +129,7 @@ def _config(
     class_names: tuple[str, ...],
     category_ids: tuple[int, ...],
 ) -> ModelConfig:
-    """Of the configuration, and where it says nothing, of the file; another preset brings its rules.
+    """Of the options, and where they say nothing, of the file; another preset brings its rules.
 
     Raises:
         UserError: values that do not go together.

@@ -72,13 +72,15 @@ def write_report(metrics: Path) -> None:
 
 
 def _write_table(path: Path, lines: _Lines) -> None:
-    """A row for each line; what was not measured is empty."""
+    """A row for each step that has a line or two; what was not measured is empty."""
+    rows: dict[int, dict[str, Any]] = {}
+    for line in lines:
+        measured = {name: value for name, value in line.items() if value != -1}
+        rows.setdefault(line["step"], {}).update(measured)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
-        for line in lines:
-            unmeasured = {name: "" for name in METRIC_NAMES if line.get(name) == -1}
-            writer.writerow({**line, **unmeasured})
+        writer.writerows(rows.values())
 
 
 def _draw(lines: _Lines) -> Figure:

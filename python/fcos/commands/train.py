@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from .. import data_options
+from ..average_precision import Evaluation
 from ..configuration import changes, complete, given_values, merge
 from ..data import DetectionDataset
-from ..evaluation import evaluate, format_metrics, match_categories
+from ..evaluation import detect_dataset, format_metrics, match_categories
 from ..evaluators import choose_evaluator
 from ..interrupts import Interrupted
-from ..names import CHECKPOINT_NAME
 from ..overrides import describe
-from ..starting import Start, read_start
+from ..starting import read_start
 from ..training import Trainer
 from ..training.evaluations import EvaluationPlan
 from ..training.folder import RunFolder
@@ -49,18 +50,14 @@ def run(options: argparse.Namespace) -> None:
         f"{len(dataset.class_names)} classes, {configuration.steps} steps of "
         f"{configuration.batch} images on {device}"
     )
-    names = {"file": f"of {options.config}", "stored": f"of {_origin(start)}"}
-    print(describe(configuration, sources, names), flush=True)
+    files = {"file": options.config, "stored": start.path or folder.checkpoint}
+    print(describe(configuration, sources, files), flush=True)
     if options.resume:
         trainer.resume(start.checkpoint)
         print(f"already at step {trainer.step} of {configuration.steps}", flush=True)
         if changed := changes(start.values, {**asdict(configuration), **notes}):
             print(f"other than before: {changed}", flush=True)
     _train(trainer, validation, configuration.eval_every)
-
-
-def _origin(start: Start) -> str:
-    return start.path or CHECKPOINT_NAME
 
 
 def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: float) -> None:
@@ -71,31 +68,39 @@ def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: fl
     try:
         with trainer.signals, closing(trainer.run()) as records:
             while True:
-                if plan is not None and plan.due():
-                    assert validation is not None
-                    _evaluate(trainer, validation, plan)
-                    report.update(at_once=True)
+                if plan is not None and validation is not None and plan.due():
+                    trainer.save()  # an evaluation may take long, and be interrupted
+                    with trainer.signals.at_once():
+                        metrics = _evaluate(trainer, validation)
+                    if plan.write(metrics):
+                        print(f"the best AP so far: wrote {folder.best}")
+                report.update()
                 if next(records, None) is None:
                     break
-                report.update()
     except (Exception, Interrupted):
         if trainer.saved_step > begin:
             report.update(at_once=True)
             saved = f"{folder.checkpoint} holds step {trainer.saved_step}"
             print(f"{saved}: --resume goes on from there")
         raise
+    report.update(at_once=True)
     if trainer.saved_step > begin:
-        report.update(at_once=True)
         print(f"wrote {folder.checkpoint}")
     if plan is not None and (best := plan.best) is not None:
         print(f"{folder.best} holds AP {best['AP']:.3f} of epoch {best['epoch']:g}")
 
 
-def _evaluate(trainer: Trainer, validation: DetectionDataset, plan: EvaluationPlan) -> None:
-    trainer.save()  # an evaluation may take long, and be interrupted
+def _evaluate(trainer: Trainer, validation: DetectionDataset) -> dict[str, Any]:
+    """Metrics of the trainer's model, also printed; "classes" has the AP of each class."""
     model, batch = trainer.final_model, trainer.settings.batch
-    with trainer.signals.at_once():
-        metrics, _ = evaluate(model, validation, batch=batch)
+    results = detect_dataset(model, validation, batch=batch)
+    evaluation = Evaluation(validation.ground_truth(), results)
+    metrics = evaluation.metrics()
     print(f"\nepoch {trainer.epoch:g}: {format_metrics(metrics)}")
-    if plan.write(metrics):
-        print(f"the best AP so far: wrote {trainer.folder.best}")
+    names = validation.class_names
+    classes = {
+        name if names.count(name) == 1 else f"{name} {found.category_id}": found.ap
+        for name, found in zip(names, evaluation.classes(), strict=True)
+        if found.ap != -1
+    }
+    return {**metrics, "classes": classes}

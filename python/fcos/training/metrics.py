@@ -17,7 +17,7 @@ def append_metrics(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_metrics(path: Path, last_step: float = math.inf) -> list[dict[str, Any]]:
-    """The lines up to a step, all without one. One that a killed process left unfinished is passed over."""
+    """The lines up to a step. One that a killed process left unfinished is passed over."""
     if not path.exists():
         return []
     lines = []
