@@ -58,7 +58,7 @@ class DataOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Configuration(ModelOptions, InputOptions, DataOptions, TrainingSettings):
+class Configuration(TrainingSettings, DataOptions, InputOptions, ModelOptions):
     """All values of a training, under the names of their options. config.json holds them.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Names that are needed before torch is imported: what options choose from, the file of a run."""
+"""Names that are needed before torch is imported: what options choose from, the files of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Literal
 CHECKPOINT_NAME = "last.pth"
 BEST_NAME = "best.pth"
 CONFIGURATION_NAME = "config.json"
+METRICS_NAME = "metrics.jsonl"
+TABLE_NAME = "metrics.csv"
+CURVES_NAME = "curves.png"
 
 BackboneName = Literal[
     "resnet18",

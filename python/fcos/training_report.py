@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from .average_precision import METRIC_NAMES
 from .files import atomic_path
 from .models import LOSS_NAMES
+from .names import CURVES_NAME, TABLE_NAME
 from .training.metrics import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TABLE_NAME = "metrics.csv"
-CURVES_NAME = "curves.png"
 COLUMNS = (
     *("step", "epoch", "lr", "loss", *(f"loss_{name}" for name in LOSS_NAMES)),
     *("gradient_norm", "seconds_per_step", "data_seconds_per_step", *METRIC_NAMES),

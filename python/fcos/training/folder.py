@@ -12,10 +12,17 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import atomic_path, check_writable
-from ..names import BEST_NAME, CHECKPOINT_NAME, CONFIGURATION_NAME
+from ..names import (
+    BEST_NAME,
+    CHECKPOINT_NAME,
+    CONFIGURATION_NAME,
+    CURVES_NAME,
+    METRICS_NAME,
+    TABLE_NAME,
+)
 from .metrics import cut_metrics
 
-METRICS_NAME = "metrics.jsonl"
+_OF_ITS_STEPS = (BEST_NAME, METRICS_NAME, TABLE_NAME, CURVES_NAME)  # not of a run begun anew
 _LOCK_NAME = ".lock"
 
 
@@ -45,12 +52,12 @@ class RunFolder:
         """
         check_writable(self.path)
         with self._locked():
-            for path in (self.checkpoint, self.best, self.metrics):
-                for unfinished in self.path.glob(f".{path.stem}.*"):
+            for name in (CHECKPOINT_NAME, CONFIGURATION_NAME, *_OF_ITS_STEPS):
+                for unfinished in self.path.glob(f".{Path(name).stem}.*"):
                     unfinished.unlink()
             if step == 0:
-                self.metrics.unlink(missing_ok=True)
-                self.best.unlink(missing_ok=True)
+                for name in _OF_ITS_STEPS:
+                    (self.path / name).unlink(missing_ok=True)
             cut_metrics(self.metrics, step)
             self._write_configuration()
             yield
