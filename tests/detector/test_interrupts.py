@@ -29,6 +29,7 @@ from torch import Tensor
 from .helpers import SMALL, annotation, image_entry, small_model, write_dataset
 from .processes import run, start, start_worker
 
+FILES = ["config.json", "curves.png", "last.pth", "metrics.csv", "metrics.jsonl"]
 SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000}
 
 
@@ -251,7 +252,7 @@ def test_killed_at_ten_random_moments(data: Path, tmp_path: Path) -> None:
         status, printed = run(arguments, log)
         assert status == 0, printed
     _assert_equal(output, tmp_path / "whole")
-    assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == FILES
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_two_trainings_in_one_folder(
     process.join()
     step = load_checkpoint(output / "last.pth")["step"]
     assert main(_arguments(data, output, "--resume", "--steps", f"{step + 1}")) == 0
-    assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == FILES
 
 
 def test_workers_leave_signals_to_the_main_process(tmp_path: Path) -> None:
