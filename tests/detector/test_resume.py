@@ -74,6 +74,8 @@ def test_epochs_count_from_the_start(run: Path, capsys: pytest.CaptureFixture[st
         (["--width", "8"], "width must be 16 to resume"),
         (["--norm", "bn"], "norm must be 'gn' to resume"),
         (["--preset", "paper"], "preset must be 'improved' to resume"),
+        (["bias_lr_factor=2"], "bias_lr_factor must be 1.0 to resume"),
+        (["--recipe", "paper-1x"], "--recipe must not be given with --resume, whose values"),
         (["--backbone-weights", "a.pth"], "--backbone-weights must not be given with --resume"),
     ],
 )
@@ -227,6 +229,27 @@ def test_a_model_alone_cannot_resume(run: Path, capsys: pytest.CaptureFixture[st
     torch.save(content, run / "last.pth")
     assert _resume(run) == 2
     assert "last.pth: holds a model, but no optimizer, no rng to resume" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_before_recipes_goes_on(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without settings that came later, whose defaults are what it was trained with."""
+    content = load_checkpoint(run / "last.pth")
+    later = ("factor", "milestones", "warmup_kind", "norm_biases")
+    settings = {k: v for k, v in content["settings"].items() if not k.endswith(later)}
+    assert len(settings) == len(content["settings"]) - 8
+    notes = {name: content["data"][name] for name in ("split", "limit", "eval_every", "images")}
+    for group in content["optimizer"]["param_groups"]:
+        del group["lr_factor"]
+    assert _resume(run, "--steps", "4") == 0
+    expected = load_checkpoint(run / "last.pth")["model"]
+    torch.save({**content, "settings": settings, "data": notes}, run / "last.pth")
+    capsys.readouterr()
+    assert _resume(run, "--steps", "4") == 0
+    assert "other than before: steps 2 -> 4\n" in capsys.readouterr().out
+    found = load_checkpoint(run / "last.pth")["model"]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_checkpoint_without_notes_or_window_goes_on(run: Path) -> None:

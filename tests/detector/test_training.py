@@ -159,6 +159,13 @@ def test_norms_and_biases_do_not_decay(dataset: CocoDataset, tmp_path: Path) -> 
     assert plain["weight_decay"] == 0 and all(p.ndim == 1 for p in plain["params"])
 
 
+def test_biases_learn_at_their_own_rate(dataset: CocoDataset, tmp_path: Path) -> None:
+    trainer = _trainer(dataset, tmp_path, steps=2, warmup=1, bias_lr_factor=2.0)
+    _finish(trainer)
+    rates = {group["lr_factor"]: group["lr"] for group in trainer.optimizer.param_groups}
+    assert rates.keys() == {1.0, 2.0} and rates[2.0] == 2 * rates[1.0]
+
+
 def test_learning_rate_schedules() -> None:
     cosine = [learning_rate_factor(s, 100, warmup=9) for s in range(100)]
     assert cosine[0] == 0.1 and cosine[9] == pytest.approx(1.0)
