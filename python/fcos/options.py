@@ -213,6 +213,6 @@ def _add_optimizer(group: argparse._ArgumentGroup) -> None:
         add(f"{name}-decay-factor", help_text, type=FACTOR, metavar="FACTOR")
     help_text = f"times --lr, of biases {_default('bias_lr_factor')}"
     add("bias-lr-factor", help_text, type=Number(float, 1e-6, 1000), metavar="FACTOR")
-    help_text = f"which factors those of norm layers take {_default('norm_biases')}"
+    help_text = f"biases of norm layers take whose factors {_default('norm_biases')}"
     add("norm-biases", help_text, choices=("as_norms", "as_biases"))
     add("clip", f"gradient norm, 0: off {_default('clip')}", type=AMOUNT)

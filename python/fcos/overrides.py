@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from .configuration import DEFAULTS, NAMES, Configuration, Source, Values
 from .errors import UserError, brief
 from .options import add_model, add_recipe, add_split_and_limit, add_workers
+from .recipes import RECIPES
 
 _OPTIONAL = tuple(name for name in NAMES if DEFAULTS.get(name) is None)  # null in config.json
 
@@ -107,7 +108,9 @@ def describe(
 
     files: what "file" and "stored" values were read from, where there are such.
     """
-    places = {"recipe": configuration.recipe, **files}
+    places: dict[str, object] = {"recipe": configuration.recipe, **files}
+    if configuration.recipe and configuration.batch != RECIPES[configuration.recipe]["batch"]:
+        places["derived"] = f"derived, for a batch of {configuration.batch}"
     parts = []
     for source in ("given", "file", "stored", "recipe", "derived", "default"):
         own = [name for name in NAMES if sources.get(name) == source]

@@ -219,11 +219,11 @@ def test_the_line_says_where_values_are_from(
     parts = line.removeprefix("recipe: ").split("; ")
     origins = [part.rpartition(" (")[2].rstrip(")") for part in parts]
     mine = str(tmp_path / "mine.json")
-    assert origins == ["given", mine, "paper-1x", "derived", "default"]
+    assert origins == ["given", mine, "paper-1x", "derived, for a batch of 2", "default"]
     assert "lr=0.003" in parts[0] and "size=64" in parts[0]
     assert parts[1] == f"freeze_at=0 clip=5 recipe=paper-1x ({mine})"
     assert "preset=paper" in parts[2] and "milestones=2/3,8/9" in parts[2]
-    assert parts[3] == "warmup=0 (derived)" and "seed=0" in parts[4]
+    assert parts[3] == "warmup=0 (derived, for a batch of 2)" and "seed=0" in parts[4]
     shown = {pair.split("=")[0] for part in parts for pair in part.split(" (")[0].split()}
     assert shown == {name for name in NAMES if _config(tmp_path / "a")[name] is not None}
 
