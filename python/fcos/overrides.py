@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -151,10 +152,15 @@ def _option(name: str, text: str) -> str:
 
 
 def _parse(arguments: Sequence[str]) -> Values:
+    found = vars(_parser().parse_args(arguments))
+    return {name: value for name, value in found.items() if name in NAMES}
+
+
+@functools.cache
+def _parser() -> _Parser:
     parser = _Parser(add_help=False, allow_abbrev=False)
     add_split_and_limit(parser, "train")
     add_workers(parser, default=argparse.SUPPRESS)
     add_model(parser.add_argument_group())
     add_recipe(parser.add_argument_group())
-    found = vars(parser.parse_args(arguments))
-    return {name: value for name, value in found.items() if name in NAMES}
+    return parser

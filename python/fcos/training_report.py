@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .average_precision import METRIC_NAMES
 from .files import atomic_path
 from .models import LOSS_NAMES
@@ -25,6 +27,7 @@ COLUMNS = (
 )
 _FIRST_SECONDS = 60.0  # before the first update that nobody asked for
 _SHARE = 0.01  # of the time, that updates may take
+_MOST_POINTS = 300  # of a curve
 _Lines = Sequence[dict[str, Any]]
 
 
@@ -107,6 +110,9 @@ def _draw(lines: _Lines) -> Figure:
 
 
 def _plot(axes: Axes, lines: _Lines, name: str, label: str, **style: Any) -> None:
-    axes.plot(
-        [line["epoch"] for line in lines], [line[name] for line in lines], label=label, **style
-    )
+    """Means of neighbouring lines where there are many: the noise of single ones would hide the
+    curves."""
+    points = np.array([(line["epoch"], line[name]) for line in lines], np.float64)
+    runs = np.array_split(points, min(len(points), _MOST_POINTS))
+    epochs, values = np.array([run.mean(0) for run in runs]).T
+    axes.plot(epochs, values, label=label, **style)

@@ -66,6 +66,14 @@ def test_a_picture_without_evaluations(tmp_path: Path) -> None:
         assert picture.size == (800, 600)
 
 
+def test_curves_of_long_runs_are_means() -> None:
+    lines = [_record(step, loss=step % 2) for step in range(1, 2401)]
+    (losses, _) = training_report._draw([*lines, {"step": 1}]).axes
+    curve = losses.lines[0]
+    assert curve.get_xdata()[0] == sum(range(1, 9)) / 8 / 2 and len(curve.get_xdata()) == 300
+    assert set(curve.get_ydata()) == {0.5}
+
+
 def test_it_takes_a_hundredth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a clock that writing moves on by two seconds."""
     now, written = [0.0], []

@@ -79,9 +79,9 @@ def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: fl
                     break
     except (Exception, Interrupted):
         if trainer.saved_step > begin:
-            report.update(at_once=True)
             saved = f"{folder.checkpoint} holds step {trainer.saved_step}"
-            print(f"{saved}: --resume goes on from there")
+            print(f"{saved}: --resume goes on from there", flush=True)
+            report.update(at_once=True)
         raise
     report.update(at_once=True)
     if trainer.saved_step > begin:
