@@ -51,7 +51,8 @@ def _add_train(subparsers: _Subparsers) -> None:
         "train",
         help="train a detector",
         description="Train a detector. Writes last.pth, at least once an epoch and when it is "
-        "interrupted, and metrics.jsonl into the output folder.",
+        "interrupted, metrics.jsonl, and first_batch.png, the first images as the network sees "
+        "them, into the output folder.",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,7 +68,7 @@ def _add_train(subparsers: _Subparsers) -> None:
     add_model(parser.add_argument_group("model"))
     add_recipe(parser.add_argument_group("recipe"))
     add_device(parser)
-    add_workers(parser, default=LEFT_OUT)
+    add_workers(parser)
     parser.set_defaults(command="train")
 
 

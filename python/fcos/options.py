@@ -7,6 +7,8 @@ import math
 from typing import Any, get_args
 
 from . import recipe
+from .data.scales import parse_scales
+from .errors import UserError
 from .names import (
     NUM_STAGES,
     PRESETS,
@@ -64,6 +66,15 @@ DETECTIONS = Number(int, 1, 1000)
 LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
 
 
+def _scales(text: str) -> str:
+    """The type of --scales: the text itself, once it can be read."""
+    try:
+        parse_scales(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("scales ")) from error
+    return text
+
+
 def _default(name: str) -> str:
     return f"(default {recipe.DEFAULTS[name]})"
 
@@ -98,9 +109,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help=help_text)
 
 
-def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
-    help_text = "processes that load images (default 0)"
-    parser.add_argument("--workers", type=WORKERS, help=help_text, **({"default": 0} | options))
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """It has no attribute if left out: `default_workers` then says how many."""
+    help_text = "processes that load images (default: on a GPU one a core, at most 8; else 0)"
+    parser.add_argument("--workers", type=WORKERS, help=help_text, default=LEFT_OUT)
 
 
 def add_detection_rule(parser: argparse.ArgumentParser) -> None:
@@ -158,6 +170,15 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
     add("clip", f"gradient norm, 0: off {_default('clip')}", type=AMOUNT)
     add("ema", "below 1; 0: off", type=PROBABILITY, metavar="DECAY")
     add("flip", f"probability of a flip {_default('flip')}", type=PROBABILITY)
+    help_text = (
+        "short sides, pixels, of which each image has one drawn, instead of --size: "
+        f"640-800 (all of them) or 640,672,800 {_default('scales')}"
+    )
+    add("scales", help_text, type=_scales)
+    help_text = f"brightness, contrast, saturation, hue; 0.5: as SSD {_default('colour_jitter')}"
+    add("colour-jitter", help_text, type=PROBABILITY, metavar="STRENGTH")
+    help_text = f"no wide images beside tall ones in a batch {_default('aspect_groups')}"
+    add("aspect-groups", help_text, action=argparse.BooleanOptionalAction)
     add("amp", _default("amp"), choices=("off", "bf16"))
     help_text = "compute the backbone's maps twice to store fewer"
     add("activation-checkpointing", help_text, action=argparse.BooleanOptionalAction)

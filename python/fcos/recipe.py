@@ -7,6 +7,7 @@ import argparse
 import math
 from typing import Any
 
+from .data.scales import parse_scales
 from .errors import UserError
 
 Values = dict[str, Any]
@@ -34,16 +35,19 @@ SETTINGS = {
     "clip": 10.0,
     "ema": 0.0,
     "flip": 0.5,
+    "scales": "off",
+    "colour_jitter": 0.0,
+    "aspect_groups": False,
     "amp": "off",
     "activation_checkpointing": False,
     "seed": 0,
-    "workers": 0,
     "log_every": 10,
     "checkpoint_every": 1000,
 }
 DEFAULTS: Values = {**MODEL, **INPUT, **DATA, **SETTINGS}
 EPOCHS = 12.0
-_WITHOUT_DEFAULT = ("steps", "epochs", "lr", "warmup")  # steps and the rest depend on others
+# they depend on others, or on the machine
+_WITHOUT_DEFAULT = ("steps", "epochs", "lr", "warmup", "workers")
 
 
 def given_values(options: argparse.Namespace) -> Values:
@@ -57,6 +61,10 @@ def merge(given: Values, stored: Values) -> Values:
     if "max_size" in given:
         check_sides(values["size"], values["max_size"])
     values["max_size"] = max(values["size"], values["max_size"])
+    if max(parse_scales(values["scales"]), default=0) > values["max_size"]:
+        raise UserError(
+            f"--scales must be at most --max-size, {values['max_size']}, got {values['scales']}"
+        )
     return values
 
 

@@ -14,7 +14,7 @@ from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..data.images import image_size
 from ..data_options import all_parts
-from ..drawing import DrawnBox, caption, draw_boxes, grid
+from ..drawing import DrawnBox, caption, draw_scaled, grid
 from ..errors import UserError, a_few, shorten
 from ..files import atomic_path, check_new
 
@@ -76,18 +76,12 @@ def describe(annotated: AnnotatedImages) -> Iterator[str]:
 def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
     """Image `index` with its boxes."""
     image = annotated.load(index)
-    factor = _CELL / max(image.size)
     corners, labels = annotated.boxes(index, image.height, image.width)
     drawn = [
-        DrawnBox(
-            (x1 * factor, y1 * factor, x2 * factor, y2 * factor),
-            label,
-            caption(annotated.class_names[label]),
-        )
-        for (x1, y1, x2, y2), label in zip(corners, labels, strict=True)
+        DrawnBox(box, label, caption(annotated.class_names[label]))
+        for box, label in zip(corners, labels, strict=True)
     ]
-    size = tuple(max(1, round(side * factor)) for side in image.size)
-    return draw_boxes(image.resize((size[0], size[1])), drawn)
+    return draw_scaled(image, drawn, _CELL)
 
 
 def _chosen(annotated: AnnotatedImages, count: int) -> list[int]:

@@ -18,7 +18,7 @@ from ..training import Trainer, TrainingSettings
 from ..training.evaluations import EvaluationPlan
 from ..training.folder import RunFolder
 from ..training.processes import require_one_process
-from .devices import choose_device
+from .devices import choose_device, default_workers
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> None:
     device, folder = choose_device(options.device), RunFolder(options.output)
     start = read_start(options, folder)
     values = recipe.merge(recipe.given_values(options), start.values)
+    values.setdefault("workers", default_workers(device))
     preprocessing = start.preprocessing(values)
     found = options.found or data_options.read_training(options, values)
     dataset = DetectionDataset(found.train, preprocessing)
@@ -75,9 +76,11 @@ def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: fl
         while True:
             if plan.due():
                 trainer.save()  # an evaluation may take long, and be interrupted
-                model, batch = trainer.final_model, trainer.settings.batch
+                model, settings = trainer.final_model, trainer.settings
                 with trainer.signals.at_once():
-                    metrics, _ = evaluate(model, validation, batch=batch)
+                    metrics, _ = evaluate(
+                        model, validation, batch=settings.batch, workers=settings.workers
+                    )
                 print(f"\nepoch {trainer.epoch:g}: {format_metrics(metrics)}")
                 plan.write(metrics)
             if next(records, None) is None:

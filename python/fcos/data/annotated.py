@@ -16,6 +16,7 @@ from .columns import BoxColumns, Boxes, Entry, Images, Paths
 from .image_files import find_files
 from .images import image_size, load_image
 from .part import Part
+from .progress import say_many
 from .suspicions import suspicions
 
 MIN_BOX_SIDE = 1.0  # pixels; COCO holds a few boxes without any area
@@ -88,6 +89,14 @@ class AnnotatedImages:
         """(width, height) that the annotation file states for image `index`."""
         size = self.images.widths[index], self.images.heights[index]
         return size if all(size) else None
+
+    def wide(self) -> NDArray[np.bool_]:
+        """Which images are at least as wide as high, as they are used, [N]; where the annotation
+        file states no sizes, each image file is opened for it. Errors: `image_size`"""
+        unstated = sum(width == 0 for width in self.images.widths)
+        say_many(unstated, "sizes of images", self.paths[0].parent)
+        sizes = (self.stated_size(i) or image_size(self.paths[i]) for i in range(len(self)))
+        return np.array([width >= height for width, height in sizes])
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, turned as its boxes are.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ..data.scales import parse_scales
 from ..errors import UserError, brief
 from .schedule import ScheduleName
 
@@ -34,9 +35,11 @@ class TrainingSettings:
         ema: decay of the averaged weights; 0: none.
         amp: "bf16" runs the network under autocast; losses stay float32.
         activation_checkpointing: of the backbone; see `ResNet`.
-        seed: of the order of the images and of the flips.
+        seed: of the order of the images and of what is done to them.
         workers: processes that load images; 0: none.
-        flip: probability of a horizontal flip.
+        flip, colour_jitter: see `Augmentation`.
+        scales: short sides to draw from, as `parse_scales` reads them.
+        aspect_groups: wide images and tall ones do not share a batch; see `TrainingOrder`.
         log_every, checkpoint_every: in steps.
     """
 
@@ -55,6 +58,9 @@ class TrainingSettings:
     seed: int = 0
     workers: int = 0
     flip: float = 0.5
+    scales: str = "off"
+    colour_jitter: float = 0.0
+    aspect_groups: bool = False
     log_every: int = 10
     checkpoint_every: int = 1000
 
@@ -64,7 +70,9 @@ class TrainingSettings:
             value = getattr(self, field.name)
             if field.name in whole:
                 self._check(field.name, "a whole number", isinstance(value, int))
-            elif field.name == "activation_checkpointing":
+            elif field.name == "scales":
+                parse_scales(value)
+            elif field.name in ("activation_checkpointing", "aspect_groups"):
                 self._check(field.name, "True or False", isinstance(value, bool))
             elif field.name in _CHOICES:
                 known = _CHOICES[field.name]
@@ -79,6 +87,7 @@ class TrainingSettings:
         for name in ("momentum", "ema"):
             self._check(name, "at least 0 and less than 1", 0 <= getattr(self, name) < 1)
         self._check("flip", "a probability, 0 to 1", 0 <= self.flip <= 1)
+        self._check("colour_jitter", "a strength, 0 to 1", 0 <= self.colour_jitter <= 1)
 
     def _check(self, name: str, expected: str, fulfilled: bool) -> None:
         value = getattr(self, name)
