@@ -1,10 +1,11 @@
-"""Names that are needed before torch is imported: what options choose from, the file of a run."""
+"""Names that are needed before torch is imported: what options choose from, the files of a run."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 CHECKPOINT_NAME = "last.pth"
+FIRST_BATCH_NAME = "first_batch.png"
 
 BackboneName = Literal[
     "resnet18",

@@ -114,7 +114,7 @@ class Preprocessing(NamedTuple):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         elif resize and self.interpolation == "opencv":
             stored = torch.from_numpy(np.array(image))
-            image = Image.fromarray(resize_like_opencv(stored, height, width).numpy())
+            image = Image.fromarray(resize_like_opencv(stored, height, width).byte().numpy())
         if recolour and shrinks:
             image = recolour(image)
         tensor = self._normalized(torch.from_numpy(np.array(image)).permute(2, 0, 1))

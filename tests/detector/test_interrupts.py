@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from fcos import commands
 from fcos.cli import main
+from fcos.commands import train
 from fcos.data import CocoDataset, find_split, training_loader
 from fcos.errors import TrainingError, UserError
 from fcos.interrupts import Interrupted, StopSignals
@@ -29,7 +29,10 @@ from torch import Tensor
 from .helpers import SMALL, annotation, image_entry, small_model, write_dataset
 from .processes import run, start, start_worker
 
-SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000}
+# all that is drawn for an image is on, so that it must be drawn alike again
+DRAWN = {"scales": "30-40", "colour_jitter": 0.5, "aspect_groups": True}
+SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000} | DRAWN
+FILES = ["first_batch.png", "last.pth", "metrics.jsonl"]
 
 
 @pytest.fixture
@@ -109,7 +112,8 @@ def test_last_is_written_once_an_epoch(ten_images: Path) -> None:
 def test_an_error_of_the_data_loses_nothing(ten_images: Path) -> None:
     _finish(_trainer(ten_images, ten_images / "whole"))
     trainer = _trainer(ten_images, ten_images / "run")
-    order = [b.image_ids[0] for b in islice(training_loader(trainer.dataset, batch=1, seed=0), 4)]
+    loader = training_loader(trainer.dataset, batch=1, seed=0, aspect_groups=True)
+    order = [batch.image_ids[0] for batch in islice(loader, 4)]
     broken = ten_images / "train" / f"{order[3]}.png"
     content = broken.read_bytes()
     broken.write_bytes(content[:100])
@@ -222,6 +226,7 @@ def test_weights_that_are_not_finite_are_not_saved_on_a_signal(
 
 def _arguments(data: Path, output: Path, *more: str) -> list[str]:
     options = ["--steps", "16", "--checkpoint-every", "1", "--log-every", "1"]
+    options += ["--scales", "48-64,80", "--colour-jitter", "0.5", "--aspect-groups"]
     return ["train", "--data", str(data), "--output", str(output), *SMALL, *options, *more]
 
 
@@ -251,7 +256,7 @@ def test_killed_at_ten_random_moments(data: Path, tmp_path: Path) -> None:
         status, printed = run(arguments, log)
         assert status == 0, printed
     _assert_equal(output, tmp_path / "whole")
-    assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == FILES
 
 
 @pytest.mark.parametrize(
@@ -310,7 +315,7 @@ def test_two_trainings_in_one_folder(
     process.join()
     step = load_checkpoint(output / "last.pth")["step"]
     assert main(_arguments(data, output, "--resume", "--steps", f"{step + 1}")) == 0
-    assert sorted(path.name for path in output.iterdir()) == ["last.pth", "metrics.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == FILES
 
 
 def test_workers_leave_signals_to_the_main_process(tmp_path: Path) -> None:
@@ -331,7 +336,7 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
 ) -> None:
     """A signal stops it at once, and the run that resumes evaluates."""
     write_dataset(data, "val", [image_entry(1, 64, 64)], [annotation(1, 3, [8, 8, 20, 20])])
-    evaluate, output = commands.evaluate_model, tmp_path / "run"
+    evaluate, output = train.evaluate, tmp_path / "run"
 
     def signalled(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -339,17 +344,17 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
 
     more = ["--eval-every", "0.5", "--steps", "4", "--checkpoint-every", "9"]
     arguments = _arguments(data, output, *more)
-    monkeypatch.setattr(commands, "evaluate_model", signalled)
+    monkeypatch.setattr(train, "evaluate", signalled)
     assert main(arguments) == 128 + signal.SIGTERM
     assert "last.pth holds step 1" in capsys.readouterr().out
-    monkeypatch.setattr(commands, "evaluate_model", evaluate)
+    monkeypatch.setattr(train, "evaluate", evaluate)
     assert main([*arguments, "--resume"]) == 0
     assert [line["step"] for line in _curve(output) if "AP" in line] == [1, 2, 3, 4]
 
 
 def _interrupt_evaluation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The evaluation of this number, from 1 on, is interrupted; the others are done."""
-    evaluate, calls = commands.evaluate_model, []
+    evaluate, calls = train.evaluate, []
 
     def counted(*arguments: Any, **more: Any) -> Any:
         calls.append(1)
@@ -357,7 +362,7 @@ def _interrupt_evaluation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return evaluate(*arguments, **more)
 
-    monkeypatch.setattr(commands, "evaluate_model", counted)
+    monkeypatch.setattr(train, "evaluate", counted)
 
 
 @pytest.mark.parametrize(("every", "stopped"), [("100", 1), ("2.5", 1), ("2.5", 2)])

@@ -49,6 +49,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     dataset: CocoDataset, tmp_path: Path, optimizer: str
 ) -> None:
     options = {"ema": 0.9, "optimizer": optimizer, "lr": 1e-3}
+    options |= {"scales": "40-64", "colour_jitter": 0.5, "aspect_groups": True}
     whole = _trainer(dataset, tmp_path / "a", small_model(norm="bn"), **options)
     _finish(whole)
     for _ in _trainer(dataset, tmp_path / "b", small_model(norm="bn"), **options).run(
@@ -175,11 +176,12 @@ def test_learning_rate_schedules() -> None:
     [
         *({"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"clip": -1.0}),
         *({"workers": -1}, {"flip": 2.0}, {"flip": float("nan")}, {"ema": 1.0}, {"momentum": 1.0}),
+        *({"colour_jitter": 1.5}, {"scales": "800-640"}, {"scales": 640}, {"aspect_groups": 1}),
     ],
 )
 def test_settings_are_checked(change: dict[str, Any]) -> None:
     ((name, value),) = change.items()
-    with pytest.raises(UserError, match=f"{name} must be .*, got {value}"):
+    with pytest.raises(UserError, match=f"{name} must be .*, got {value!r}"):
         TrainingSettings(**{"steps": 1, **change})
 
 

@@ -42,6 +42,7 @@ class View(NamedTuple):
 
 
 AS_IT_IS = View()
+DRAWS = 6  # random numbers that decide a view
 
 
 class Augmentation(NamedTuple):
@@ -60,8 +61,6 @@ class Augmentation(NamedTuple):
     flip: float = 0.5
     scales: Sequence[int] = ()
     colour_jitter: float = 0.0
-
-    DRAWS = 6
 
     def view(self, draws: Sequence[float]) -> View:
         """The view that DRAWS numbers from 0 to below 1 stand for. Each has its own, so that what

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import TrainingError, UserError
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
-from .augmentation import Augmentation
+from .augmentation import DRAWS, Augmentation
 from .dataset import DetectionDataset, Sample
 from .order import TrainingOrder, stream_generator
 
@@ -80,7 +80,7 @@ class TrainingStream(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         position, index = key
         generator = stream_generator(self.seed, 2 * position + 1)
-        draws = torch.rand(Augmentation.DRAWS, generator=generator).tolist()
+        draws = torch.rand(DRAWS, generator=generator).tolist()
         return self.dataset.sample(index, self.augmentation.view(draws))
 
 

@@ -18,8 +18,8 @@ _EXPECTED = (
 def parse_scales(text: object) -> tuple[int, ...]:
     """The sides in rising order, pixels; none of them where `text` is "off".
 
-    "640-800" is every whole number from 640 to 800, as fcos_core's 2x recipes draw them;
-    "640,672,704,736,768,800" those six, as AdelaiDet's and detectron2's; "640,800" is mmdetection's.
+    "640-800" is every whole number from 640 to 800, as in fcos_core's 2x recipes;
+    "640,672,704,736,768,800" is AdelaiDet's and detectron2's, "640,800" mmdetection's.
 
     Raises:
         UserError: it is neither.

@@ -6,12 +6,12 @@ import os
 import sys
 
 from PIL import Image
+from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset
 from ..drawing import DrawnBox, caption, draw_scaled, grid
 from ..files import atomic_path
 
-FIRST_BATCH_NAME = "first_batch.png"
 _MOST_IMAGES = 16
 _COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image
@@ -32,7 +32,7 @@ def write_first_batch(
             grid(pictures, min(_COLUMNS, count)).save(temporary, format="PNG", compress_level=1)
     except Exception as error:
         reason = str(error) or type(error).__name__
-        print(f"fcos: {path} could not be drawn: {reason}", file=sys.stderr, flush=True)
+        tqdm.write(f"fcos: {path} could not be drawn: {reason}", file=sys.stderr)
 
 
 def _draw(batch: Batch, index: int, dataset: DetectionDataset) -> Image.Image:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import check_writable
-from ..names import CHECKPOINT_NAME
+from ..names import CHECKPOINT_NAME, FIRST_BATCH_NAME
 from .metrics import cut_metrics
 
 METRICS_NAME = "metrics.jsonl"
@@ -18,12 +18,14 @@ _LOCK_NAME = ".lock"
 
 
 class RunFolder:
-    """last.pth and metrics.jsonl of a run, which one process at a time may write."""
+    """last.pth, metrics.jsonl and first_batch.png of a run, which one process at a time may
+    write."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / CHECKPOINT_NAME
         self.metrics = self.path / METRICS_NAME
+        self.first_batch = self.path / FIRST_BATCH_NAME
 
     @contextlib.contextmanager
     def opened(self, step: int) -> Iterator[None]:
@@ -36,8 +38,9 @@ class RunFolder:
         """
         check_writable(self.path)
         with self._locked():
-            for unfinished in self.path.glob(f".{self.checkpoint.stem}.*"):
-                unfinished.unlink()
+            for file in (self.checkpoint, self.first_batch):
+                for unfinished in self.path.glob(f".{file.stem}.*"):
+                    unfinished.unlink()
             if step == 0:
                 self.metrics.unlink(missing_ok=True)
             cut_metrics(self.metrics, step)

@@ -25,7 +25,7 @@ from ..models.batch_size import check_batch
 from ..weights import load_weights
 from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
-from .first_batch import FIRST_BATCH_NAME, write_first_batch
+from .first_batch import write_first_batch
 from .folder import RunFolder
 from .metrics import append_metrics
 from .records import Record, Window
@@ -182,7 +182,7 @@ class Trainer:
                 batch = self._next(batches)
                 loaded = time.perf_counter()
                 if self.step == 0:
-                    write_first_batch(self.folder.path / FIRST_BATCH_NAME, batch, self.dataset)
+                    write_first_batch(self.folder.first_batch, batch, self.dataset)
                 self._window.add(self.train_step(batch), loaded - begin)
                 bar.update()
 
