@@ -121,7 +121,8 @@ def test_odd_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "odd: 1 boxes are there twice, with the same class and corners" in out
-    assert "b.png: 32 x 24, stated 33 x 24" in out and "1 images cannot be read: cannot read" in out
+    assert "1 images have another size:\n" in out and "b.png: 32 x 24, stated 33 x 24\n" in out
+    assert "  odd: 1 images cannot be read:\n    cannot read the image" in out
 
 
 def test_an_image_without_boxes_needs_no_size(
