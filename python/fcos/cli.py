@@ -23,6 +23,7 @@ from .options import (
     add_device,
     add_model,
     add_recipe,
+    add_val_fraction,
     add_validation,
     add_workers,
 )
@@ -87,6 +88,10 @@ def _add_eval(subparsers: _Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser, "val")
+    help_text = (
+        "evaluate what `fcos train --val-fraction SHARE` did not train on, of the part train"
+    )
+    add_val_fraction(parser, help_text)
     parser.add_argument("--weights", required=True, metavar="FILE")
     parser.add_argument("--batch", type=POSITIVE, default=8)
     parser.add_argument("--size", type=SIDE, help="default: as trained")

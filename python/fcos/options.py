@@ -47,7 +47,7 @@ class Number:
     def __str__(self) -> str:
         noun = "a whole number" if self.kind is int else "a number"
         if self.open:
-            return f"{noun} above {self.least:g} and below {self.most:g}"
+            return f"{'0 or ' * self.or_zero}{noun} above {self.least:g} and below {self.most:g}"
         return f"{'0 or ' * self.or_zero}{noun} from {self.least:g} to {self.most:g}"
 
 
@@ -62,6 +62,7 @@ RATE = Number(float, 0, 1e6, open_ends=True)
 AMOUNT = Number(float, 0, 1e6)
 EPOCHS = Number(float, 1e-3, 1e6, or_zero=True)
 PROBABILITY = Number(float, 0, 1)
+FRACTION = Number(float, 0, 1, open_ends=True, or_zero=True)
 DETECTIONS = Number(int, 1, 1000)
 LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
 
@@ -98,10 +99,21 @@ def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = 
     parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, default=LEFT_OUT)
 
 
+def add_val_fraction(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument(
+        "--val-fraction", type=FRACTION, metavar="SHARE", help=help_text, default=LEFT_OUT
+    )
+
+
 def add_validation(parser: argparse.ArgumentParser) -> None:
     help_text = "annotation file for --eval-every, instead of the part val of --data"
     parser.add_argument("--val-annotations", metavar="FILE", help=help_text)
     parser.add_argument("--val-images", metavar="DIR", help="images of --val-annotations")
+    help_text = (
+        "where there is no part val: do not train on this share of the images, chosen by their "
+        "names, but evaluate on it (default 0)"
+    )
+    add_val_fraction(parser, help_text)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

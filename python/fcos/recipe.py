@@ -25,7 +25,7 @@ MODEL = {
     "head_norm": "gn",
 }
 INPUT = {"size": 800, "max_size": 1333}
-DATA = {"split": "train", "limit": None, "eval_every": 0.0}
+DATA = {"split": "train", "limit": None, "val_fraction": 0.0, "eval_every": 0.0}
 NOTES = (*DATA, "images")  # kept in the checkpoint; `images` is how many the data set has
 SETTINGS = {
     "batch": 16,

@@ -150,7 +150,9 @@ def test_all_refused_entries_are_looked_for(tmp_path: Path) -> None:
     good = content["annotations"][0]
     content["annotations"] = [{**good, "bbox": [position]} for position in range(30)]
     content["annotations"][7] = good
-    with pytest.raises(RefusedEntries, match=r"annotations\[0\].bbox must be .* got \[0\]") as raised:
+    with pytest.raises(
+        RefusedEntries, match=r"annotations\[0\].bbox must be .* got \[0\]"
+    ) as raised:
         read_annotations(_write(tmp_path, content))
     assert str(raised.value).endswith(" (and 28 more entries: `fcos data` lists them)")
     assert raised.value.count == 29 and len(raised.value.messages) == 20

@@ -23,6 +23,10 @@ class HeldOut(NamedTuple):
     fraction: float
     wanted: bool
 
+    def __str__(self) -> str:
+        share = f"{self.fraction:.3g}"
+        return f"{share} of it held out" if self.wanted else f"without the {share} held out"
+
     def places(self, images: Sequence[Entry]) -> NDArray[np.int64]:
         """Where those images are in the list, rising; at least one is held out, and one is not.
 

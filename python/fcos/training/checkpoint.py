@@ -160,6 +160,8 @@ def _notes(value: Any) -> None:
     _expect(split is None or isinstance(split, str), "a text as split", split)
     _expect(limit is None or (isinstance(limit, int) and limit > 0), "a count as limit", limit)
     _expect(every is None or 0 <= every < math.inf, "a number as eval_every", every)
+    fraction = value.get("val_fraction", 0.0)  # later than the first checkpoints of this package
+    _expect(0 <= fraction < 1, "a share as val_fraction", fraction)
 
 
 _PARTS: dict[str, Callable[[Any], object]] = {
