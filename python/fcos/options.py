@@ -186,7 +186,7 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
         "short sides, pixels, of which each image has one drawn, instead of --size: "
         f"640-800 (all of them) or 640,672,800 {_default('scales')}"
     )
-    add("scales", help_text, type=_scales)
+    add("scales", help_text, type=_scales, metavar="SIDES")
     help_text = f"brightness, contrast, saturation, hue; 0.5: as SSD {_default('colour_jitter')}"
     add("colour-jitter", help_text, type=PROBABILITY, metavar="STRENGTH")
     help_text = f"no wide images beside tall ones in a batch {_default('aspect_groups')}"
