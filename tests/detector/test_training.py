@@ -67,6 +67,39 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_settings_reach_the_images(
+    dataset: CocoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes, colours and groups; the model still detects at the size of its preprocessing."""
+
+    def batches(**changes: Any) -> list[Any]:
+        trainer, seen = _trainer(dataset, tmp_path / "run", flip=0, steps=6, **changes), []
+        step = trainer.train_step
+
+        def recorded(batch: Any) -> torch.Tensor:
+            seen.append(batch)
+            return step(batch)
+
+        monkeypatch.setattr(trainer, "train_step", recorded)
+        _finish(trainer)
+        size = load_checkpoint(tmp_path / "run" / "last.pth")["config"]["preprocessing"]["size"]
+        assert size == 64
+        return seen
+
+    plain, sized = batches(), batches(scales="40,44-45")
+    assert {side for b in plain for side in b.images.sizes.min(1).values.tolist()} == {64}
+    assert {s for b in sized for s in b.images.sizes.min(1).values.tolist()} == {40, 44, 45}
+    coloured = batches(colour_jitter=0.5)
+    for ours, theirs in zip(coloured, plain, strict=True):
+        assert ours.image_ids == theirs.image_ids
+        assert not torch.equal(ours.images.tensor, theirs.images.tensor)
+        assert torch.equal(ours.truth.boxes, theirs.truth.boxes)
+    # 12 is the only tall one of four: it shares a batch with one other in every epoch of two
+    grouped = [batch.image_ids for batch in batches(aspect_groups=True)]
+    assert grouped != [batch.image_ids for batch in plain]
+    assert sum(12 in ids for ids in grouped) == 3
+
+
 def test_resume_refuses_another_model(dataset: CocoDataset, tmp_path: Path) -> None:
     _finish(_trainer(dataset, tmp_path))
     content = load_checkpoint(tmp_path / "last.pth", to_resume=True)
