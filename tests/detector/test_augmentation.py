@@ -106,7 +106,9 @@ def test_views_are_drawn_as_stated() -> None:
     low, high = np.array([1, 1, 1, 0]) - reach, np.array([1, 1, 1, 0]) + reach
     assert (columns >= low).all() and (columns <= high).all()
     assert (columns.min(0) < low + reach / 50).all() and (columns.max(0) > high - reach / 50).all()
-    assert np.abs(np.corrcoef(columns.T) - np.eye(4)).max() < 0.08
+    others = [(view.flip, view.size) for view in views]
+    drawn = np.column_stack([columns, np.array(others, float)])
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(6)).max() < 0.08  # four deviations of nothing
 
 
 def test_the_ends_of_the_draws() -> None:

@@ -86,9 +86,9 @@ def test_settings_reach_the_images(
         assert size == 64
         return seen
 
-    plain, sized = batches(), batches(scales="40,44-45")
+    plain, sized = batches(), batches(scales="40,45")
     assert {side for b in plain for side in b.images.sizes.min(1).values.tolist()} == {64}
-    assert {s for b in sized for s in b.images.sizes.min(1).values.tolist()} == {40, 44, 45}
+    assert {s for b in sized for s in b.images.sizes.min(1).values.tolist()} == {40, 45}
     coloured = batches(colour_jitter=0.5)
     for ours, theirs in zip(coloured, plain, strict=True):
         assert ours.image_ids == theirs.image_ids
