@@ -58,7 +58,7 @@ def read_part(data: str | os.PathLike[str], wanted: str, parts: Parts | None = N
     raise FileNotFoundError(
         f"no part {wanted!r} in {data}, which has {a_few(parts, 6)}: choose one by --split, or "
         "name the files by --annotations FILE --images DIR (for --eval-every: --val-annotations "
-        "and --val-images)"
+        "and --val-images, or --val-fraction)"
     )
 
 
