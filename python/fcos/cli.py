@@ -23,6 +23,7 @@ from .options import (
     add_device,
     add_model,
     add_recipe,
+    add_val_fraction,
     add_validation,
     add_workers,
 )
@@ -46,6 +47,7 @@ _TRAIN = """\
 Train a detector. Writes into the output folder:
   last.pth          at least once an epoch and when it is interrupted; --resume goes on from it
   best.pth          with --eval-every: the weights with the best AP
+  first_batch.png   the first images as the network sees them, with what it learns from them
   config.json       every value below, for --config; the first lines print them, too
   metrics.jsonl     losses and average precision; metrics.csv is the same as a table
   curves.png        the same drawn
@@ -85,7 +87,7 @@ def _add_train(subparsers: _Subparsers) -> None:
     add_model(parser.add_argument_group("model"))
     add_recipe(parser.add_argument_group("recipe"))
     add_device(parser)
-    add_workers(parser, default=LEFT_OUT)
+    add_workers(parser)
     parser.set_defaults(command="train", wrong_usage=parser.error)
 
 
@@ -104,6 +106,10 @@ def _add_eval(subparsers: _Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser, "val")
+    help_text = (
+        "evaluate what `fcos train --val-fraction SHARE` did not train on, of the part train"
+    )
+    add_val_fraction(parser, help_text)
     parser.add_argument("--weights", required=True, metavar="FILE")
     parser.add_argument("--batch", type=POSITIVE, default=8)
     parser.add_argument("--size", type=SIDE, help="default: as trained")

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from typing import Any, Literal, NamedTuple
 
+from .data.scales import parse_scales
 from .errors import UserError
 from .names import BackboneName, ExtraLevels, HeadNormName, NormName
 from .recipes import RECIPES
@@ -48,12 +49,14 @@ class DataOptions:
         split: part of the data set.
         limit: only so many images, the first by id.
         drop_empty: leave out images without a box to train on.
+        val_fraction: share of the part that is held out for evaluation, where there is no part val.
         eval_every: epochs between two evaluations on the part val; 0: none.
     """
 
     split: str = "train"
     limit: int | None = None
     drop_empty: bool = False
+    val_fraction: float = 0.0
     eval_every: float = 0.0
 
 
@@ -100,7 +103,8 @@ MODEL, INPUT, DATA = (
 )
 NOTES = (*DATA, "recipe", "epochs", "images")  # `images` is how many the data set has
 EPOCHS = 12.0
-_DEPENDENT = ("steps", "epochs", "lr", "warmup")  # their defaults depend on other values
+# their defaults depend on other values, or on the machine
+_DEPENDENT = ("steps", "epochs", "lr", "warmup", "workers")
 DEFAULTS: Values = {
     field.name: field.default
     for field in dataclasses.fields(Configuration)
@@ -186,8 +190,12 @@ def check_sides(size: int, max_size: int) -> None:
         )
 
 
-def complete(merged: Merged, images: int) -> tuple[Configuration, dict[str, Source]]:
+def complete(
+    merged: Merged, images: int, *, workers: int = 0
+) -> tuple[Configuration, dict[str, Source]]:
     """The configuration of a run on this many images, and where its values are from.
+
+    workers: where nobody says how many.
 
     Raises:
         UserError: a value is out of range, or two do not fit.
@@ -196,6 +204,10 @@ def complete(merged: Merged, images: int) -> tuple[Configuration, dict[str, Sour
     if sources["max_size"] == "given" or sources["size"] == sources["max_size"] == "file":
         check_sides(values["size"], values["max_size"])
     values["max_size"] = max(values["size"], values["max_size"])
+    if max(parse_scales(values["scales"]), default=0) > values["max_size"]:
+        raise UserError(
+            f"--scales must be at most --max-size, {values['max_size']}, got {values['scales']}"
+        )
 
     def derive(name: str, value: Any) -> None:
         values[name], sources[name] = value, "derived"
@@ -207,6 +219,8 @@ def complete(merged: Merged, images: int) -> tuple[Configuration, dict[str, Sour
     if "lr" not in values:
         # published: 0.01 for SGD at 16 images a step, in proportion for other batches
         derive("lr", 0.01 * values["batch"] / 16 if values["optimizer"] == "sgd" else 5e-4)
+    if "workers" not in values:
+        values["workers"], sources["workers"] = workers, "default"
     tenth = values["steps"] // 10
     if "warmup" not in values:
         derive("warmup", min(500, tenth))

@@ -15,7 +15,8 @@ from .configuration import Values, given_values, merge
 from .data.annotated import AnnotatedImages
 from .data.coco import without_root_category
 from .data.forms import find_parts, read_file, read_part
-from .data.part import Part
+from .data.held_out import HeldOut
+from .data.part import Part, Parts
 from .errors import UserError
 from .names import BEST_NAME, CHECKPOINT_NAME
 
@@ -41,7 +42,8 @@ def read_early(options: argparse.Namespace) -> None:
     _check_weights(options)
     options.found = None
     if options.command != "train":
-        options.found = _read(options, getattr(options, "split", "val"), _limit(options))
+        usual = "train" if getattr(options, "val_fraction", 0.0) else "val"
+        options.found = _read(options, getattr(options, "split", usual), _limit(options))
         return
     checkpoint = Path(options.output, CHECKPOINT_NAME)
     if options.resume:
@@ -62,12 +64,18 @@ def read_early(options: argparse.Namespace) -> None:
 
 
 def read_training(options: argparse.Namespace, values: Values) -> TrainingData:
-    """The data of a training with these values of split, limit, drop_empty and eval_every."""
-    _check_validation(options, values["eval_every"])
-    train = _read(options, values["split"], values["limit"], drop_empty=values["drop_empty"])
-    if not values["eval_every"]:
+    """The data of a training with these values of `DataOptions`."""
+    every, fraction = values["eval_every"], values["val_fraction"]
+    _check_validation(options, every, fraction)
+    parts = None if options.data is None else find_parts(options.data)
+    part = _part(options.data, values["split"], options.annotations, options.images, parts)
+    rest = HeldOut(fraction, wanted=False) if fraction else None
+    train = _announced(options, part, values["limit"], rest, drop_empty=values["drop_empty"])
+    if not every:
         return TrainingData(train, None)
-    part = _part(options.data, "val", options.val_annotations, options.val_images)
+    if fraction:
+        return TrainingData(train, _announced(options, part, None, HeldOut(fraction, wanted=True)))
+    part = _part(options.data, "val", options.val_annotations, options.val_images, parts)
     return TrainingData(train, _announced(options, part))
 
 
@@ -84,27 +92,34 @@ def all_parts(options: argparse.Namespace) -> list[Callable[[], AnnotatedImages]
     return [partial(announced, name, read) for name, read in find_parts(options.data).items()]
 
 
-def _read(
-    options: argparse.Namespace, split: str, limit: int | None, *, drop_empty: bool = False
-) -> AnnotatedImages:
+def _read(options: argparse.Namespace, split: str, limit: int | None) -> AnnotatedImages:
+    fraction = getattr(options, "val_fraction", 0.0)
     part = _part(options.data, split, options.annotations, options.images)
-    return _announced(options, part, limit, drop_empty=drop_empty)
+    return _announced(options, part, limit, HeldOut(fraction, wanted=True) if fraction else None)
 
 
-def _part(data: str, split: str, annotations: str | None, images: str) -> Part:
+def _part(
+    data: str, split: str, annotations: str | None, images: str, parts: Parts | None = None
+) -> Part:
     """What a file of annotations and its images are, or else a part of `data`."""
     if annotations is not None:
         return read_file(annotations, images)
-    return read_part(data, split)._replace(name=split)
+    return read_part(data, split, parts)._replace(name=split)
 
 
 def _announced(
-    options: argparse.Namespace, part: Part, limit: int | None = None, *, drop_empty: bool = False
+    options: argparse.Namespace,
+    part: Part,
+    limit: int | None = None,
+    held_out: HeldOut | None = None,
+    *,
+    drop_empty: bool = False,
 ) -> AnnotatedImages:
     if not options.keep_root_category:
         part = without_root_category(part)
-    annotated = AnnotatedImages(part, limit=limit, drop_empty=drop_empty)
-    print(f"{part.name}: {annotated.contents}", flush=True)
+    annotated = AnnotatedImages(part, limit=limit, held_out=held_out, drop_empty=drop_empty)
+    name = part.name if held_out is None else f"{part.name}, {held_out}"
+    print(f"{name}: {annotated.contents}", flush=True)
     if part.form != "COCO":
         print(f"fcos: {part.name} is in the form of {part.form}: {part.source}", file=sys.stderr)
     for note in annotated.notes:
@@ -136,15 +151,20 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--images must come with --annotations, got --data")
 
 
-def _check_validation(options: argparse.Namespace, eval_every: float) -> None:
+def _check_validation(options: argparse.Namespace, eval_every: float, fraction: float) -> None:
     if options.val_annotations is not None:
+        if fraction:
+            raise UserError("--val-annotations must not come with --val-fraction, got both")
         if not eval_every:
             raise UserError("--val-annotations must come with --eval-every EPOCHS, got none")
         _check_folder("val-", options.val_images)
     elif options.val_images is not None:
         raise UserError("--val-images must come with --val-annotations, got none")
-    elif options.data is None and eval_every:
-        raise UserError("--eval-every must come with --val-annotations FILE where --data is not")
+    elif options.data is None and eval_every and not fraction:
+        raise UserError(
+            "--eval-every must come with --val-annotations FILE or --val-fraction where --data is "
+            "not"
+        )
 
 
 def _check_folder(prefix: str, folder: str | None) -> None:

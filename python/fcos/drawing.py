@@ -49,6 +49,18 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox]) -> Image.Image:
     return picture
 
 
+def draw_scaled(image: Image.Image, boxes: Sequence[DrawnBox], side: int) -> Image.Image:
+    """An RGB image whose long side is brought to `side` pixels, with boxes, which are in pixels of
+    the image as it was."""
+    factor = side / max(image.size)
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    scaled = []
+    for drawn in boxes:
+        x1, y1, x2, y2 = (value * factor for value in drawn.box)
+        scaled.append(drawn._replace(box=(x1, y1, x2, y2)))
+    return draw_boxes(image.resize((width, height)), scaled)
+
+
 def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """Pictures in a row, each under its title."""
     title_height = _TITLE_SIZE + _GAP

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 CHECKPOINT_NAME = "last.pth"
+FIRST_BATCH_NAME = "first_batch.png"
 BEST_NAME = "best.pth"
 CONFIGURATION_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"

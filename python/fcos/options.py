@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from .configuration import DEFAULTS
 from .configuration import EPOCHS as EPOCHS_BY_DEFAULT
+from .data.scales import parse_scales
+from .errors import UserError
 from .names import (
     NUM_STAGES,
     PRESETS,
@@ -48,7 +50,7 @@ class Number:
     def __str__(self) -> str:
         noun = "a whole number" if self.kind is int else "a number"
         if self.open:
-            return f"{noun} above {self.least:g} and below {self.most:g}"
+            return f"{'0 or ' * self.or_zero}{noun} above {self.least:g} and below {self.most:g}"
         return f"{'0 or ' * self.or_zero}{noun} from {self.least:g} to {self.most:g}"
 
 
@@ -78,9 +80,19 @@ RATE = Number(float, 0, 1e6, open_ends=True)
 AMOUNT = Number(float, 0, 1e6)
 EPOCHS = Number(float, 1e-3, 1e6, or_zero=True)
 PROBABILITY = Number(float, 0, 1)
+FRACTION = Number(float, 0, 1, open_ends=True, or_zero=True)
 FACTOR = Number(float, 0, 1000)
 DETECTIONS = Number(int, 1, 1000)
 LEFT_OUT = argparse.SUPPRESS  # given_values then sees what the command line says itself
+
+
+def _scales(text: str) -> str:
+    """The type of --scales: the text itself, once it can be read."""
+    try:
+        parse_scales(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("scales ")) from error
+    return text
 
 
 def _default(name: str) -> str:
@@ -111,10 +123,21 @@ def add_split_and_limit(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--limit", type=POSITIVE, metavar="N", help=help_text, default=LEFT_OUT)
 
 
+def add_val_fraction(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument(
+        "--val-fraction", type=FRACTION, metavar="SHARE", help=help_text, default=LEFT_OUT
+    )
+
+
 def add_validation(parser: argparse.ArgumentParser) -> None:
     help_text = "annotation file for --eval-every, instead of the part val of --data"
     parser.add_argument("--val-annotations", metavar="FILE", help=help_text)
     parser.add_argument("--val-images", metavar="DIR", help="images of --val-annotations")
+    help_text = (
+        "where there is no part val: do not train on this share of the images, chosen by their "
+        "names, but evaluate on it (default 0)"
+    )
+    add_val_fraction(parser, help_text)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -122,9 +145,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help=help_text)
 
 
-def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
-    help_text = "processes that load images (default 0)"
-    parser.add_argument("--workers", type=WORKERS, help=help_text, **({"default": 0} | options))
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """It has no attribute if left out: `default_workers` then says how many."""
+    help_text = "processes that load images (default: on a GPU one a core, at most 8; else 0)"
+    parser.add_argument("--workers", type=WORKERS, help=help_text, default=LEFT_OUT)
 
 
 def add_detection_rule(parser: argparse.ArgumentParser) -> None:
@@ -188,6 +212,15 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
     add("warmup-factor", help_text, type=PROBABILITY)
     add("ema", "decay of averaged weights, below 1 (default 0: off)", type=PROBABILITY)
     add("flip", f"probability of a flip {_default('flip')}", type=PROBABILITY)
+    help_text = (
+        "short sides, pixels, of which each image has one drawn, instead of --size: "
+        f"640-800 (all of them) or 640,672,800 {_default('scales')}"
+    )
+    add("scales", help_text, type=_scales, metavar="SIDES")
+    help_text = f"brightness, contrast, saturation, hue; 0.5: as SSD {_default('colour_jitter')}"
+    add("colour-jitter", help_text, type=PROBABILITY, metavar="STRENGTH")
+    help_text = f"no wide images beside tall ones in a batch {_default('aspect_groups')}"
+    add("aspect-groups", help_text, action=argparse.BooleanOptionalAction)
     help_text = "leave out images without a box to train on (default no)"
     add("drop-empty", help_text, action=argparse.BooleanOptionalAction)
     add("amp", _default("amp"), choices=("off", "bf16"))

@@ -17,7 +17,13 @@ from typing import Any, NoReturn
 
 from .configuration import DEFAULTS, NAMES, Configuration, Source, Values
 from .errors import UserError, brief
-from .options import add_model, add_recipe, add_split_and_limit, add_workers
+from .options import (
+    add_model,
+    add_recipe,
+    add_split_and_limit,
+    add_val_fraction,
+    add_workers,
+)
 from .recipes import RECIPES
 
 _OPTIONAL = tuple(name for name in NAMES if DEFAULTS.get(name) is None)  # null in config.json
@@ -160,7 +166,8 @@ def _parse(arguments: Sequence[str]) -> Values:
 def _parser() -> _Parser:
     parser = _Parser(add_help=False, allow_abbrev=False)
     add_split_and_limit(parser, "train")
-    add_workers(parser, default=argparse.SUPPRESS)
+    add_val_fraction(parser, "")
+    add_workers(parser)
     add_model(parser.add_argument_group())
     add_recipe(parser.add_argument_group())
     return parser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
@@ -14,6 +14,8 @@ from .opencv_resize import resize_like_opencv
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    Recolour = Callable[[Image.Image], Image.Image]
 
 Rounding = Literal["nearest", "two_steps", "floor", "short_side"]
 Interpolation = Literal["pillow", "torch", "opencv"]
@@ -88,28 +90,48 @@ class Preprocessing(NamedTuple):
             new_height, new_width = int(height * scale + half), int(width * scale + half)
         return max(1, new_height), max(1, new_width)
 
-    def image(self, image: Image.Image) -> Tensor:
+    def image(self, image: Image.Image, recolour: Recolour | None = None) -> Tensor:
         """RGB image -> float32 [3, H, W], resized and normalised.
+
+        Args:
+            recolour: changes the colours of an RGB image; called where there are fewer pixels,
+                before or after resizing ("torch": before).
 
         Raises:
             ValueError: an image of another mode, whose channels would be taken for colours.
         """
         import numpy as np  # here, as the help of the commands needs neither
-        from PIL.Image import Resampling
+        from PIL import Image
 
         if image.mode != "RGB":
             raise ValueError(f"image must be in mode RGB, got {image.mode}")
         height, width = self.resized_size(image.height, image.width)
         resize = (width, height) != image.size
+        shrinks = width * height < image.width * image.height and self.interpolation != "torch"
+        if recolour and not shrinks:
+            image = recolour(image)
         if resize and self.interpolation == "pillow":
-            image = image.resize((width, height), Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image))
-        if resize and self.interpolation == "opencv":
-            pixels = resize_like_opencv(pixels, height, width)
-        tensor = self._normalized(pixels.permute(2, 0, 1))
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        elif resize and self.interpolation == "opencv":
+            stored = torch.from_numpy(np.array(image))
+            image = Image.fromarray(resize_like_opencv(stored, height, width).byte().numpy())
+        if recolour and shrinks:
+            image = recolour(image)
+        tensor = self._normalized(torch.from_numpy(np.array(image)).permute(2, 0, 1))
         if resize and self.interpolation == "torch":
             tensor = F.interpolate(tensor[None], (height, width), mode="bilinear")[0]
         return tensor
+
+    def picture(self, tensor: Tensor) -> Image.Image:
+        """The RGB image that a tensor [3, H, W] of `image`, padded or not, shows the network."""
+        from PIL import Image
+
+        mean, std = (torch.tensor(value).view(3, 1, 1) for value in (self.mean, self.std))
+        pixels = (tensor * std + mean) * (255 / self.max_value)
+        if self.channel_order == "bgr":
+            pixels = pixels.flip(0)
+        pixels = pixels.round().clamp(0, 255).to(torch.uint8)
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
     def boxes(self, boxes: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
         """Boxes float32 [M, 4] (x1 y1 x2 y2) of an image (height, width) `before` it was resized to

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fcos.data import CocoDataset
 from fcos.data.annotations import read_annotations
+from fcos.data.refusals import RefusedEntries
 from fcos.errors import UserError
 from fcos.evaluation import coco_metrics
 from PIL import Image
@@ -130,6 +131,34 @@ def test_name_of_a_category_may_be_missing(tmp_path: Path) -> None:
         assert CocoDataset(_write(tmp_path, content), tmp_path).class_names == ("3", "cup")
 
 
+@pytest.mark.parametrize("box", [None, []])
+def test_annotations_without_a_box_are_left_out(tmp_path: Path, box: object) -> None:
+    """labelme2coco writes `[]` for lines and points."""
+    content = copy.deepcopy(GOOD)
+    content["annotations"].insert(0, {**GOOD["annotations"][0], "bbox": box})
+    dataset = CocoDataset(_write(tmp_path, content), tmp_path)
+    expected = "1 images, 0 without boxes, 1 boxes; left out: 1 without a box"
+    assert str(dataset.contents) == expected
+    assert [a["bbox"] for a in dataset.ground_truth()["annotations"]] == [[4, 6, 20, 10]]
+    content["annotations"].append({**GOOD["annotations"][0], "image_id": 9})
+    with pytest.raises(UserError, match=r"annotations\[2\].image_id must .* so do 1 of 3"):
+        CocoDataset(_write(tmp_path, content), tmp_path)
+
+
+def test_all_refused_entries_are_looked_for(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    good = content["annotations"][0]
+    content["annotations"] = [{**good, "bbox": [position]} for position in range(30)]
+    content["annotations"][7] = good
+    with pytest.raises(
+        RefusedEntries, match=r"annotations\[0\].bbox must be .* got \[0\]"
+    ) as raised:
+        read_annotations(_write(tmp_path, content))
+    assert str(raised.value).endswith(" (and 28 more entries: `fcos data` lists them)")
+    assert raised.value.count == 29 and len(raised.value.messages) == 20
+    assert raised.value.messages[7].endswith("got [8]")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -140,7 +169,7 @@ def test_name_of_a_category_may_be_missing(tmp_path: Path) -> None:
         ("{}", "it has no list 'categories'"),
         ({**GOOD, "images": {}}, "it has no list 'images'"),
         ({**GOOD, "images": [3]}, r"images\[0\] must be an object, got 3"),
-        ({**GOOD, "categories": []}, r"category_id must be one of the ids"),
+        ({**GOOD, "categories": []}, "at least one category"),
         ({**GOOD, "categories": [], "annotations": []}, "at least one category"),
         ({**GOOD, "images": [], "annotations": []}, "at least one image"),
         ({**GOOD, "categories": GOOD["categories"] * 2}, "categories with the same id 3"),
@@ -151,8 +180,8 @@ def test_name_of_a_category_may_be_missing(tmp_path: Path) -> None:
         (_with("images", "file_name", "\ud800"), r"images\[0\].file_name must be the name"),
         (_with("images", "width", 0), r"images\[0\].width must be a positive .*, got 0"),
         (_with("images", "width"), r"images\[0\].width must be given where the other side is"),
-        (_with("annotations", "bbox", None), r"annotations\[0\].bbox must be .*, got None"),
-        (_with("annotations", "bbox", []), r"annotations\[0\].bbox must be four finite numbers"),
+        (_with("annotations", "bbox"), r"annotations\[0\].bbox must be four .*, got nothing"),
+        (_with("annotations", "bbox", [1]), r"annotations\[0\].bbox must be four finite numbers"),
         (
             _with("annotations", "bbox", [1, 2, -3, 4]),
             r"annotations\[0\].bbox must be .*width >= 0",

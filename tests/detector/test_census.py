@@ -121,7 +121,28 @@ def test_odd_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "odd: 1 boxes are there twice, with the same class and corners" in out
-    assert "b.png: 32 x 24, stated 33 x 24" in out and "1 images cannot be read: cannot read" in out
+    assert "1 images have another size:\n" in out and "b.png: 32 x 24, stated 33 x 24\n" in out
+    assert "  odd: 1 images cannot be read:\n    cannot read the image" in out
+
+
+def test_twenty_are_listed_of_what_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [image_entry(number, 32, 32) for number in range(23)]
+    boxes = [annotation(number, 3, [0, 0, 9, 9]) for number in range(23)]
+    write_dataset(tmp_path, "train", images, boxes)
+    for file in (tmp_path / "train").iterdir():
+        file.write_text("not an image")
+    assert main(["data", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "  odd: 23 images cannot be read:\n    cannot read the image" in out
+    assert out.count("cannot read the image") == 20 and "\n    and 3 more\n" in out
+    path = tmp_path / "annotations" / "instances_train.json"
+    path.write_text(path.read_text().replace("[0, 0, 9, 9]", "[1]"))
+    assert main(["data", str(tmp_path)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 21 and all("].bbox must be four" in line for line in errors[:20])
+    assert errors[20] == "fcos: error: and 3 more entries"
 
 
 def test_an_image_without_boxes_needs_no_size(

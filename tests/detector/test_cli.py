@@ -137,6 +137,7 @@ def test_an_evaluation_replaces_its_own_files_only(
         (["--ema", "1"], "ema must be at least 0 and less than 1, got 1.0"),
         (["--norm", "bn", "--batch", "1", "--size", "32", "--max-size", "32"], "take --norm gn"),
         (["--resume"], "checkpoint not found"),
+        (["--scales", "64-97"], "--scales must be at most --max-size, 96, got 64-97"),
         (["--max-size", "63"], "--max-size must be at least the short side, --size 64, got 63"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from fcos.data import CocoDataset, collate, evaluation_loader, find_split, training_loader
+from fcos.data.augmentation import View
 from fcos.data.transforms import flip_boxes
 from fcos.errors import UserError
 from fcos.preprocessing import Preprocessing
@@ -99,7 +100,7 @@ def test_boxes_scale_with_the_image(data: Path) -> None:
 
 
 def test_flip_mirrors_pixels_and_boxes(dataset: CocoDataset) -> None:
-    plain, flipped = dataset.sample(0), dataset.sample(0, flip=True)
+    plain, flipped = dataset.sample(0), dataset.sample(0, View(flip=True))
     assert torch.equal(flipped.image, plain.image.flip(2))
     width = plain.image.shape[2]
     assert torch.equal(flip_boxes(flipped.boxes, width), plain.boxes)

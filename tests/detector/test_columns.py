@@ -94,7 +94,8 @@ def test_boxes_of_a_list_of_entries() -> None:
     ]
     images = [{"id": "a", "file_name": "a.png"}, {"id": "b", "file_name": "b.png"}]
     _, boxes = Annotations(images, CATEGORIES, entries).columns()
-    assert list(boxes) == entries and boxes[1:3] == entries[1:3]
+    listed = [entries[0], entries[1], entries[3]]
+    assert list(boxes) == listed and boxes[1:3] == listed[1:3]
     assert boxes.unlisted == {2: "c"}
     grouped, starts = boxes.by_image()
     assert list(grouped) == [entries[1], entries[0], entries[3]] and starts.tolist() == [0, 1, 3]

@@ -13,7 +13,7 @@ import torch
 from fcos.cli import main, make_parser
 from fcos.configuration import DEFAULTS, NAMES, Configuration, Values, complete, merge
 from fcos.errors import UserError
-from fcos.options import add_model, add_recipe, add_split_and_limit, add_workers
+from fcos.options import add_model, add_recipe, add_split_and_limit, add_validation, add_workers
 from fcos.overrides import add_pairs, describe, read_config, to_text
 from fcos.recipes import RECIPES
 from fcos.training import load_checkpoint
@@ -47,6 +47,7 @@ def _completed(given: Values, images: int = 100_000) -> Configuration:
 def test_every_value_has_an_option_with_its_default_in_the_help() -> None:
     parser = argparse.ArgumentParser()
     add_split_and_limit(parser, "train")
+    add_validation(parser)
     add_workers(parser)
     add_model(parser.add_argument_group())
     add_recipe(parser.add_argument_group())

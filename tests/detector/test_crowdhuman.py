@@ -10,6 +10,7 @@ import pytest
 from fcos.cli import main
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.crowdhuman import read_crowdhuman
+from fcos.data.refusals import RefusedEntries
 from fcos.errors import UserError
 
 from .forms_by_hand import crowdhuman
@@ -79,3 +80,10 @@ def test_by_name(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "--annotations", "no.odgt", "--images", str(images)]) == 2
     assert "annotation file not found: no.odgt" in capsys.readouterr().err
     assert main(["data", "--annotations", str(file), "--images", str(file.parent / "x")]) == 2
+
+
+def test_all_lines_that_make_no_sense_are_counted(file: Path) -> None:
+    with file.open("a") as stream:
+        stream.write('[]\n{"ID": "a"}\n')
+    with pytest.raises(RefusedEntries, match=r":3 must be a JSON object, got \[\] \(and 1 more"):
+        read_crowdhuman(file, file.parent)

@@ -60,6 +60,10 @@ def test_validation_by_name(
         ("--data . --images .", "--images must come with --annotations, got --data"),
         ("--data DATA --val-images .", "--val-images must come with --val-annotations"),
         ("--data DATA --val-annotations a", "--val-annotations must come with --eval-every EPOCHS"),
+        (
+            "--data DATA --eval-every 1 --val-fraction 0.5 --val-annotations a",
+            "--val-annotations must not come with --val-fraction, got both",
+        ),
         ("--data DATA --eval-every 1 --val-images .", "--val-images must come with --val-annota"),
         (
             "--data DATA --eval-every 1 --val-annotations a",
@@ -67,7 +71,7 @@ def test_validation_by_name(
         ),
         (
             "--annotations DATA/annotations/instances_train.json --images . --eval-every 1",
-            "--eval-every must come with --val-annotations FILE where --data is not",
+            "--eval-every must come with --val-annotations FILE or --val-fraction where --data",
         ),
     ],
 )

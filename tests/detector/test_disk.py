@@ -45,7 +45,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, weights: Path, tmp_pa
     assert status == 2 and "Traceback" not in printed
     assert printed.splitlines()[-1].startswith(f"fcos: error: cannot write {weights}: is the disk")
     assert weights.read_bytes() == before
-    files = ["config.json", "last.pth", "metrics.csv", "metrics.jsonl"]
+    files = ["config.json", "first_batch.png", "last.pth", "metrics.csv", "metrics.jsonl"]
     assert sorted(p.name for p in weights.parent.iterdir()) == files
     assert run(arguments, tmp_path / "log")[0] == 0
 

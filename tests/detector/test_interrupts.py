@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ from torch import Tensor
 from .helpers import SMALL, annotation, image_entry, small_model, write_dataset
 from .processes import run, start, start_worker
 
-FILES = ["config.json", "curves.png", "last.pth", "metrics.csv", "metrics.jsonl"]
-SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000}
+FILES = ["config.json", "curves.png", "first_batch.png", "last.pth", "metrics.csv", "metrics.jsonl"]
+# all that is drawn for an image is on, so that it must be drawn alike again
+DRAWN = {"scales": "30-40", "colour_jitter": 0.5, "aspect_groups": True}
+SETTINGS = {"steps": 12, "batch": 1, "warmup": 0, "log_every": 5, "checkpoint_every": 1000} | DRAWN
 
 
 @pytest.fixture
@@ -110,7 +113,8 @@ def test_last_is_written_once_an_epoch(ten_images: Path) -> None:
 def test_an_error_of_the_data_loses_nothing(ten_images: Path) -> None:
     _finish(_trainer(ten_images, ten_images / "whole"))
     trainer = _trainer(ten_images, ten_images / "run")
-    order = [b.image_ids[0] for b in islice(training_loader(trainer.dataset, batch=1, seed=0), 4)]
+    loader = training_loader(trainer.dataset, batch=1, seed=0, aspect_groups=True)
+    order = [batch.image_ids[0] for batch in islice(loader, 4)]
     broken = ten_images / "train" / f"{order[3]}.png"
     content = broken.read_bytes()
     broken.write_bytes(content[:100])
@@ -223,6 +227,7 @@ def test_weights_that_are_not_finite_are_not_saved_on_a_signal(
 
 def _arguments(data: Path, output: Path, *more: str) -> list[str]:
     options = ["--steps", "16", "--checkpoint-every", "1", "--log-every", "1"]
+    options += ["--scales", "48-64,80", "--colour-jitter", "0.5", "--aspect-groups"]
     return ["train", "--data", str(data), "--output", str(output), *SMALL, *options, *more]
 
 
@@ -388,7 +393,8 @@ def test_a_second_signal_at_the_end_is_not_heard(data: Path, tmp_path: Path) -> 
     os.killpg(process.pid, signal.SIGINT)
     while process.is_alive():
         if "fcos: interrupted" in log.read_text():
-            os.kill(process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # it may end in between
+                os.kill(process.pid, signal.SIGINT)
         time.sleep(0.01)
     process.join()
     assert process.exitcode == 130

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from fcos.data import Batch, CocoDataset, find_split
+from fcos.data.augmentation import View
 from fcos.evaluation import predict
 from fcos.models import FCOS
 from fcos.models.head import HeadOutput
@@ -214,7 +215,7 @@ def test_targets(tmp_path: Path, flip: bool) -> None:
     write_dataset(tmp_path, "train", [image_entry(1, 60, 40)], entries)
     preprocessing = LEGACY._replace(size=64, max_size=80)
     dataset = CocoDataset(*find_split(tmp_path, "train"), preprocessing)
-    sample = dataset.sample(0, flip=flip)
+    sample = dataset.sample(0, View(flip=flip))
     empty = sample.boxes[:, 2] == sample.boxes[:, 0]
     assert sample.image.shape[1:] == (53, 79) and empty.sum() == 2
     expected = torch.tensor(_expected_targets((53, 79), flip))

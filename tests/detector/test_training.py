@@ -49,6 +49,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     dataset: CocoDataset, tmp_path: Path, optimizer: str
 ) -> None:
     options = {"ema": 0.9, "optimizer": optimizer, "lr": 1e-3}
+    options |= {"scales": "40-64", "colour_jitter": 0.5, "aspect_groups": True}
     whole = _trainer(dataset, tmp_path / "a", small_model(norm="bn"), **options)
     _finish(whole)
     for _ in _trainer(dataset, tmp_path / "b", small_model(norm="bn"), **options).run(
@@ -64,6 +65,39 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_settings_reach_the_images(
+    dataset: CocoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes, colours and groups; the model still detects at the size of its preprocessing."""
+
+    def batches(**changes: Any) -> list[Any]:
+        trainer, seen = _trainer(dataset, tmp_path / "run", flip=0, steps=6, **changes), []
+        step = trainer.train_step
+
+        def recorded(batch: Any) -> torch.Tensor:
+            seen.append(batch)
+            return step(batch)
+
+        monkeypatch.setattr(trainer, "train_step", recorded)
+        _finish(trainer)
+        size = load_checkpoint(tmp_path / "run" / "last.pth")["config"]["preprocessing"]["size"]
+        assert size == 64
+        return seen
+
+    plain, sized = batches(), batches(scales="40,45")
+    assert {side for b in plain for side in b.images.sizes.min(1).values.tolist()} == {64}
+    assert {s for b in sized for s in b.images.sizes.min(1).values.tolist()} == {40, 45}
+    coloured = batches(colour_jitter=0.5)
+    for ours, theirs in zip(coloured, plain, strict=True):
+        assert ours.image_ids == theirs.image_ids
+        assert not torch.equal(ours.images.tensor, theirs.images.tensor)
+        assert torch.equal(ours.truth.boxes, theirs.truth.boxes)
+    # 12 is the only tall one of four: it shares a batch with one other in every epoch of two
+    grouped = [batch.image_ids for batch in batches(aspect_groups=True)]
+    assert grouped != [batch.image_ids for batch in plain]
+    assert sum(12 in ids for ids in grouped) == 3
 
 
 def test_resume_refuses_another_model(dataset: CocoDataset, tmp_path: Path) -> None:
@@ -182,11 +216,12 @@ def test_learning_rate_schedules() -> None:
     [
         *({"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"clip": -1.0}),
         *({"workers": -1}, {"flip": 2.0}, {"flip": float("nan")}, {"ema": 1.0}, {"momentum": 1.0}),
+        *({"colour_jitter": 1.5}, {"scales": "800-640"}, {"scales": 640}, {"aspect_groups": 1}),
     ],
 )
 def test_settings_are_checked(change: dict[str, Any]) -> None:
     ((name, value),) = change.items()
-    with pytest.raises(UserError, match=f"{name} must be .*, got {value}"):
+    with pytest.raises(UserError, match=f"{name} must be .*, got {value!r}"):
         TrainingSettings(**{"steps": 1, **change})
 
 

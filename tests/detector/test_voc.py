@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from fcos.cli import main
+from fcos.data import voc as voc_module
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts, read_part
-from fcos.data.voc_xml import read_xml
+from fcos.data.voc_xml import VocImage, read_xml
 from fcos.errors import UserError
 
 from .forms_by_hand import roboflow_voc, voc, xml
+from .helpers import SMALL
 
 
 @pytest.fixture
@@ -130,3 +133,32 @@ def test_without_lists_or_objects(root: Path) -> None:
     (root / "Annotations" / "a.xml").unlink()
     with pytest.raises(UserError, match="must hold an object, got 1 XML files without any"):
         read_part(root, "train")
+
+
+def test_each_file_is_read_once_for_all_parts(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[Path] = []
+
+    def counted(file: Path) -> VocImage:
+        read.append(file)
+        return read_xml(file)
+
+    monkeypatch.setattr(voc_module, "read_xml", counted)
+    arguments = ["train", "--data", str(root), "--output", str(root / "run"), *SMALL]
+    assert main([*arguments, "--steps", "1", "--eval-every", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "train: " in out and "val: " in out
+    assert sorted(read) == sorted(root.rglob("*.xml"))
+
+
+def test_all_files_that_make_no_sense_are_listed(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted((root / "Annotations").glob("*.xml"))[:2]
+    for file in files:
+        file.write_text("<labels/>")
+    assert main(["data", str(root), "--split", "train"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    end = "must have the root <annotation>, got <labels>"
+    assert errors == [f"fcos: error: {file} {end}" for file in files]

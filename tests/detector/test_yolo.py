@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from fcos.data import annotated, yolo
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import read_part
+from fcos.data.images import image_size
+from fcos.data.refusals import RefusedEntries
 from fcos.errors import UserError
 from PIL import ExifTags, Image
 
@@ -130,3 +133,27 @@ def test_a_folder_called_images_above_the_data_set(tmp_path: Path) -> None:
     (root / "balls.yaml").unlink()
     (root / "train.txt").write_text("data/a.png\ndata/b.png\n")
     assert AnnotatedImages(read_part(root, "train")).contents.boxes == 3
+
+
+def test_each_image_is_opened_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To turn shares into pixels; those pixels also clip boxes, and say which images are wide."""
+    opened: list[Path] = []
+
+    def counted(path: Path) -> tuple[int, int]:
+        opened.append(path)
+        return image_size(path)
+
+    for module in (yolo, annotated):
+        monkeypatch.setattr(module, "image_size", counted)
+    images = AnnotatedImages(read_part(root, "train"))
+    boxes = sum(len(images.annotations(index)) > 0 for index in range(len(images)))
+    assert len(opened) == boxes > 0
+    assert images.wide().all()
+    assert sorted(opened) == sorted(images.paths)
+
+
+def test_all_lines_that_make_no_sense_are_counted(root: Path) -> None:
+    (root / LABELS).write_text("7 .5 .5 .1 .1\n0 .5 .5 .1 .1\n0 .5 .5 .1\n")
+    with pytest.raises(RefusedEntries, match="and 1 more entries") as raised:
+        read_part(root, "train")
+    assert [message.split(":")[1].split()[0] for message in raised.value.messages] == ["1", "3"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
@@ -13,8 +13,9 @@ from ..coco_checks import check_ground_truth
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..data.images import image_size
+from ..data.refusals import RefusedEntries
 from ..data_options import all_parts
-from ..drawing import DrawnBox, caption, draw_boxes, grid
+from ..drawing import DrawnBox, caption, draw_scaled, grid
 from ..errors import UserError, a_few, shorten
 from ..files import atomic_path, check_new
 
@@ -22,6 +23,7 @@ _COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image in the picture
 _SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
 _MOST_CLASSES = 100
+_MOST_LISTED = 20
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
         try:
             annotated = read()
         except (UserError, OSError) as error:
-            print(f"fcos: error: {error}", file=sys.stderr)
+            for line in _refused(error):
+                print(f"fcos: error: {line}", file=sys.stderr)
             failed = 2
             continue
         for line in describe(annotated):
@@ -76,18 +79,12 @@ def describe(annotated: AnnotatedImages) -> Iterator[str]:
 def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
     """Image `index` with its boxes."""
     image = annotated.load(index)
-    factor = _CELL / max(image.size)
     corners, labels = annotated.boxes(index, image.height, image.width)
     drawn = [
-        DrawnBox(
-            (x1 * factor, y1 * factor, x2 * factor, y2 * factor),
-            label,
-            caption(annotated.class_names[label]),
-        )
-        for (x1, y1, x2, y2), label in zip(corners, labels, strict=True)
+        DrawnBox(box, label, caption(annotated.class_names[label]))
+        for box, label in zip(corners, labels, strict=True)
     ]
-    size = tuple(max(1, round(side * factor)) for side in image.size)
-    return draw_boxes(image.resize((size[0], size[1])), drawn)
+    return draw_scaled(image, drawn, _CELL)
 
 
 def _chosen(annotated: AnnotatedImages, count: int) -> list[int]:
@@ -100,23 +97,38 @@ def _chosen(annotated: AnnotatedImages, count: int) -> list[int]:
 
 def _sizes(annotated: AnnotatedImages) -> tuple[list[tuple[int, int]], list[str]]:
     """(width, height) of every image file, and a line for those that cannot be used."""
-    sizes, unreadable, different = [], [], []
+    sizes: list[tuple[int, int]] = []
+    unreadable: list[str] = []
+    different: list[str] = []
     for index, path in enumerate(annotated.paths):
         try:
             size = image_size(path)
         except UserError as error:
-            unreadable.append(error)
+            unreadable.append(str(error))
             continue
         stated = annotated.stated_size(index)
         if stated is not None and sorted(stated) != sorted(size):
-            different.append(f"{path}: {_size(size)}, stated {_size(stated)}")
+            different.append(f"{shorten(str(path))}: {_size(size)}, stated {_size(stated)}")
         sizes.append(size)
-    odd = []
-    if unreadable:
-        odd.append(f"odd: {len(unreadable)} images cannot be read: {unreadable[0]}")
-    if different:
-        odd.append(f"odd: {len(different)} images have another size: {shorten(different[0])}")
-    return sizes, odd
+    odd = _listed("images cannot be read", unreadable)
+    return sizes, [*odd, *_listed("images have another size", different)]
+
+
+def _listed(what: str, found: Sequence[str]) -> list[str]:
+    """Lines: how many, and the first of them."""
+    if not found:
+        return []
+    rest = len(found) - _MOST_LISTED
+    more = [f"  and {rest} more"] if rest > 0 else []
+    return [f"odd: {len(found)} {what}:", *(f"  {line}" for line in found[:_MOST_LISTED]), *more]
+
+
+def _refused(error: Exception) -> list[str]:
+    """Lines: what is wrong with a part, every entry that its file refused for itself."""
+    if not isinstance(error, RefusedEntries):
+        return [str(error)]
+    rest = error.count - len(error.messages)
+    return [*error.messages, *([f"and {rest} more entries"] if rest else [])]
 
 
 def _classes(annotated: AnnotatedImages, annotations: list[Entry]) -> Iterator[str]:

@@ -1,10 +1,22 @@
-"""Where a command computes."""
+"""Where a command computes, and with how many processes beside it."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
 from ..errors import UserError
+
+_MOST_WORKERS = 8
+
+
+def default_workers(device: torch.device) -> int:
+    """How many processes load images where --workers does not say it: one for each core that this
+    process may use, at most 8, beside a GPU; none beside a CPU, which has work enough."""
+    if device.type == "cpu":
+        return 0
+    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -23,6 +23,7 @@ from ..evaluation_report import PLOT_NAMES, class_table, write_plots
 from ..evaluators import choose_evaluator
 from ..files import check_writable, write_json
 from .detectors import model_of, preprocessing_of
+from .devices import default_workers
 
 
 def run(options: argparse.Namespace) -> None:
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         model,
         dataset,
         batch=options.batch,
-        workers=options.workers,
+        workers=getattr(options, "workers", default_workers(next(model.parameters()).device)),
         min_score=options.score_threshold or 0.0,
         progress=True,
     )

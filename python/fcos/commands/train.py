@@ -23,7 +23,7 @@ from ..training.evaluations import EvaluationPlan
 from ..training.folder import RunFolder
 from ..training.processes import require_one_process
 from ..training_report import TrainingReport
-from .devices import choose_device
+from .devices import choose_device, default_workers
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     start = read_start(options, folder)
     merged = merge(given_values(options), options.file, start.values)
     found = options.found or data_options.read_training(options, merged.values)
-    configuration, sources = complete(merged, len(found.train))
+    configuration, sources = complete(merged, len(found.train), workers=default_workers(device))
     preprocessing = start.preprocessing(configuration)
     dataset = DetectionDataset(found.train, preprocessing)
     validation = None
@@ -92,8 +92,10 @@ def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: fl
 
 def _evaluate(trainer: Trainer, validation: DetectionDataset) -> dict[str, Any]:
     """Metrics of the trainer's model, also printed; "classes" has the AP of each class."""
-    model, batch = trainer.final_model, trainer.settings.batch
-    results = detect_dataset(model, validation, batch=batch)
+    settings = trainer.settings
+    results = detect_dataset(
+        trainer.final_model, validation, batch=settings.batch, workers=settings.workers
+    )
     evaluation = Evaluation(validation.ground_truth(), results)
     metrics = evaluation.metrics()
     print(f"\nepoch {trainer.epoch:g}: {format_metrics(metrics)}")

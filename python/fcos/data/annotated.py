@@ -13,14 +13,16 @@ from PIL import Image
 
 from ..errors import UserError, brief
 from .columns import BoxColumns, Boxes, Entry, Images, Paths
+from .held_out import HeldOut
 from .image_files import find_files
 from .images import image_size, load_image
 from .part import Part
+from .progress import say_many
 from .suspicions import suspicions
 
 MIN_BOX_SIDE = 1.0  # pixels; COCO holds a few boxes without any area
 LEFT_OUT = ("", "crowd", "outside", "under a pixel")  # why no one trains on a box: "" is used
-NOT_LISTED = "of images not listed"
+NOT_LISTED, WITHOUT_BOX = "of images not listed", "without a box"
 EMPTY = "images without boxes"
 _FAR = 2.0**53  # pixels, where no image ends: a side that a file states may be any whole number
 Corners = tuple[float, float, float, float]
@@ -54,6 +56,7 @@ class AnnotatedImages:
         part: as a form of annotations was read. `width` and `height` of an image say whether boxes
             refer to the pixels as stored or turned upright, as EXIF says; without them: upright.
         limit: use only this many images, the first by id.
+        held_out: use only the share of the images that is held out, or the rest.
         drop_empty: of those leave out the ones without a box to train on.
 
     Raises:
@@ -61,11 +64,19 @@ class AnnotatedImages:
         UserError: no image at all. Without a limit also: annotations of images that are not listed.
     """
 
-    def __init__(self, part: Part, *, limit: int | None = None, drop_empty: bool = False) -> None:
+    def __init__(
+        self,
+        part: Part,
+        *,
+        limit: int | None = None,
+        held_out: HeldOut | None = None,
+        drop_empty: bool = False,
+    ) -> None:
         if limit is not None and limit < 1:
             raise UserError(f"limit must be a positive number of images, got {limit}")
         listed, annotations = part.annotations.columns()
-        self.categories, self.images = part.annotations.categories, listed[:limit]
+        chosen = listed if held_out is None else listed.at(held_out.places(listed))
+        self.categories, self.images = part.annotations.categories, chosen[:limit]
         if not self.images:
             raise UserError(f"{part.source} must hold at least one image, got none")
         self.category_ids = tuple(category["id"] for category in self.categories)
@@ -76,7 +87,9 @@ class AnnotatedImages:
         self._boxes, self._starts = annotations.by_image()
         paths, guesses = find_files(self.images, part.images, part.source)
         self.paths = Paths(paths)
-        self.contents, used, odd = self._count(len(annotations.unlisted))
+        self._sizes = self._measured(part)
+        elsewhere = {NOT_LISTED: len(annotations.unlisted), WITHOUT_BOX: annotations.without_box}
+        self.contents, used, odd = self._count(elsewhere)
         if drop_empty:
             self._keep(np.flatnonzero(used))
         self.notes = (*part.notes, *guesses, *odd)
@@ -92,6 +105,15 @@ class AnnotatedImages:
         """(width, height) that the annotation file states for image `index`."""
         size = self.images.widths[index], self.images.heights[index]
         return size if all(size) else None
+
+    def wide(self) -> NDArray[np.bool_]:
+        """Which images are at least as wide as high, as they are used, [N]; where nobody has said
+        how large one is, its file is opened. Errors: `image_size`"""
+        unknown = np.flatnonzero(self._sizes[0] == 0).tolist()
+        say_many(len(unknown), "sizes of images", self.paths[0].parent)
+        for index in unknown:
+            self._sizes[:, index] = image_size(self.paths[index])
+        return self._sizes[0] >= self._sizes[1]
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, turned as its boxes are.
@@ -130,33 +152,45 @@ class AnnotatedImages:
     def _keep(self, rows: NDArray[np.int64]) -> None:
         """Leave out the images that are not of these rows, all of which have boxes."""
         dropped = len(self) - len(rows)
-        self.images = self.images.at(rows)
+        self.images, self._sizes = self.images.at(rows), self._sizes[:, rows]
         self.paths = Paths(self.paths[row] for row in rows.tolist())
         left_out = dict(self.contents.left_out)
         if dropped:
             left_out[EMPTY] = dropped
         self.contents = self.contents._replace(images=len(rows), without_boxes=0, left_out=left_out)
 
-    def _count(self, stray: int) -> tuple[Contents, NDArray[np.int64], list[str]]:
-        """Counts boxes, of each image those to train on, and says what is odd about them; where the
-        file has no size for them to be clipped to, the image has it."""
+    def _measured(self, part: Part) -> NDArray[np.float64]:
+        """(width, height) of each image as its boxes refer to it [2, N], where that is stated or
+        there are boxes, which must be clipped to it; else 0."""
+        sizes = np.zeros((2, len(self)))
+        counts = np.diff(self._starts)[self.images.places]
+        for index in range(len(self)):
+            size = self.stated_size(index) or part.upright_sizes.get(self.images.ids[index])
+            if size is None and counts[index]:
+                size = image_size(self.paths[index])
+            if size is not None:
+                sizes[:, index] = min(size[0], _FAR), min(size[1], _FAR)
+        return sizes
+
+    def _count(self, elsewhere: dict[str, int]) -> tuple[Contents, NDArray[np.int64], list[str]]:
+        """Counts boxes, of each image those to train on, and says what is odd about them.
+
+        elsewhere: more that are left out, by reason.
+        """
         images = len(self)
         counts = np.diff(self._starts)[self.images.places]
-        own = self._boxes.columns.of(slice(0, counts.sum()))  # those of the first images
-        sizes = np.zeros((2, images))
-        for index in np.flatnonzero(counts).tolist():
-            width, height = self.stated_size(index) or image_size(self.paths[index])
-            sizes[:, index] = min(width, _FAR), min(height, _FAR)
-        widths, heights = np.repeat(sizes, counts, axis=1)
+        rows = np.isin(self._boxes.columns.images, self.images.places)
+        own = self._boxes.columns.of(np.flatnonzero(rows))
+        image = np.repeat(np.arange(images), counts)
+        widths, heights = self._sizes[:, image]
         reasons = why_left_out(own, heights, widths)
-        used = np.bincount(own.images[reasons == 0], minlength=images)[:images]
+        used = np.bincount(image[reasons == 0], minlength=images)
         left_out = {}
         kinds, first, numbers = np.unique(reasons, return_index=True, return_counts=True)
         for place in np.argsort(first):
             if kinds[place]:
                 left_out[LEFT_OUT[kinds[place]]] = int(numbers[place])
-        if stray:
-            left_out[NOT_LISTED] = stray
+        left_out |= {reason: count for reason, count in elsewhere.items() if count}
         contents = Contents(images, int((used == 0).sum()), int(used.sum()), left_out)
         return contents, used, suspicions(own, widths, heights)
 
@@ -180,8 +214,9 @@ def _describe(boxes: Boxes, images: Images) -> str:
     """Names the types, as "1" and 1 look alike in many a viewer."""
     position, wrong = next(iter(boxes.unlisted.items()))
     listed = images.ids[0]
+    annotations = len(boxes) + len(boxes.unlisted) + boxes.without_box
     return (
         f"annotations[{position}].image_id must be the id of one of the images, whose ids are "
         f"{type(listed).__name__}s such as {brief(listed)}, got the {type(wrong).__name__} "
-        f"{brief(wrong)}; so do {len(boxes.unlisted)} of {len(boxes)} annotations"
+        f"{brief(wrong)}; so do {len(boxes.unlisted)} of {annotations} annotations"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,10 @@ from ..errors import UserError, brief
 from .box_builder import BoxBuilder
 from .columns import Boxes, Entry, Images
 from .decoding import decode_annotation, read_json, value_of
+from .refusals import Refusals
 from .values import FOUR_NUMBERS, four_numbers, is_text, number, whole
 
+_WITHOUT_BOX = {"bbox": None, "area": 0.0, "iscrowd": 0}
 MAX_AREA = 1e10  # COCO's evaluation passes over what is larger
 
 
@@ -29,7 +31,7 @@ class Annotations(NamedTuple):
             positive ints, or absent together.
         categories: sorted by `id`, an int; `name` is a str.
         annotations: `image_id` as it was (no image may have it); `category_id` of a category;
-            `bbox` four floats x y width height; `area` a float; `iscrowd` 0 or 1.
+            `bbox` four floats x y width height, or None; `area` a float; `iscrowd` 0 or 1.
         image_fields: names of all fields that the file's images have.
     """
 
@@ -48,7 +50,7 @@ class Annotations(NamedTuple):
             builder = BoxBuilder(images.ids, category_ids)
             for entry in boxes:
                 builder.add_entry(entry)
-            boxes = builder.build(images.ids, category_ids)
+            boxes = builder.build()
         return images, boxes
 
 
@@ -78,37 +80,30 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
         UserError: not such a file, or an entry that makes no sense.
     """
     content = _read_json(Path(path))
-    categories = list(_each(path, content, "categories", _category))
+    categories = _sorted(_categories(path, content))
     image_fields: set[str] = set()
 
     def image(entry: Entry) -> Entry:
         image_fields.update(entry)
         return _image(entry)
 
-    images = list(_each(path, content, "images", image))
-    builder = BoxBuilder(
-        [image["id"] for image in images], [category["id"] for category in categories]
-    )
+    images = Images.of(_sorted(_each(path, content, "images", image)))
+    builder = BoxBuilder(images.ids, [category["id"] for category in categories])
     _add_boxes(builder, path, content, {category["id"] for category in categories})
-    _check_categories(path, categories)
-    _check_ids(path, "images", images)
-    categories = _sorted(categories)
-    listed = Images.of(_sorted(images))
-    boxes = builder.build(listed.ids, [category["id"] for category in categories])
-    return Annotations(listed, categories, boxes, frozenset(image_fields))
+    return Annotations(images, categories, builder.build(), frozenset(image_fields))
 
 
 def read_categories(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """(id, name) of each category in the order of an annotation file. Errors: `read_annotations`"""
-    categories = list(_each(path, _read_json(Path(path)), "categories", _category))
-    _check_categories(path, categories)
+    categories = _categories(path, _read_json(Path(path)))
     return [(category["id"], category["name"]) for category in categories]
 
 
-def _check_categories(path: str | os.PathLike[str], categories: list[Entry]) -> None:
+def _categories(path: str | os.PathLike[str], content: Entry) -> list[Entry]:
+    categories = _each(path, content, "categories", _category)
     if not categories:
         raise UserError(f"{path} must have at least one category, got none")
-    _check_ids(path, "categories", categories)
+    return categories
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -126,15 +121,10 @@ def _add_boxes(
     builder: BoxBuilder, path: str | os.PathLike[str], content: Entry, categories: set[int]
 ) -> None:
     """The annotations: most of them at once, and odd ones value by value."""
+    refusals = Refusals()
     for position, entry in enumerate(_list(path, content, "annotations")):
         plain = decode_annotation(entry, categories, MAX_AREA)
-        if plain is None:
-            builder.add_entry(
-                _checked(
-                    path, "annotations", position, entry, lambda odd: _annotation(odd, categories)
-                )
-            )
-        else:
+        if plain is not None:
             builder.add(
                 plain.image_id,
                 plain.category_id,
@@ -143,13 +133,32 @@ def _add_boxes(
                 plain.iscrowd,
                 plain.attributes,
             )
+            continue
+        try:
+            builder.add_entry(
+                _checked(
+                    path, "annotations", position, entry, lambda odd: _annotation(odd, categories)
+                )
+            )
+        except UserError as error:
+            refusals.add(error)
+    refusals.check()
 
 
 def _each(
     path: str | os.PathLike[str], content: Entry, key: str, check: Callable[[Entry], Entry]
-) -> Iterator[Entry]:
+) -> list[Entry]:
+    """The images or the categories."""
+    refusals = Refusals()
+    entries = []
     for position, entry in enumerate(_list(path, content, key)):
-        yield _checked(path, key, position, entry, check)
+        try:
+            entries.append(_checked(path, key, position, entry, check))
+        except UserError as error:
+            refusals.add(error)
+    refusals.check()
+    _check_ids(path, key, entries)
+    return entries
 
 
 def _list(path: str | os.PathLike[str], content: Entry, key: str) -> list[object]:
@@ -233,6 +242,8 @@ def _annotation(entry: Entry, categories: set[int]) -> Entry:
     category = whole(entry.get("category_id"))
     if category not in categories:
         raise _Refused("category_id", "one of the ids in `categories`")
+    if entry.get("bbox", 0) in (None, []):  # labelme2coco's lines and points
+        return {**entry, "image_id": _id(entry, "image_id"), **_WITHOUT_BOX}
     box = four_numbers(entry.get("bbox"))
     if box is None:
         raise _Refused("bbox", FOUR_NUMBERS)

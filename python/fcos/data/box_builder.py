@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,33 +11,41 @@ from .columns import BoxColumns, Boxes, Entry, Ids
 
 
 class BoxBuilder:
-    """Collects the boxes of images, which may be sorted in the meantime.
+    """Collects the boxes of images.
 
     Args:
         image_ids, category_ids: of the images and categories that are listed.
     """
 
-    def __init__(self, image_ids: Iterable[int | str], category_ids: Sequence[int]) -> None:
+    def __init__(self, image_ids: Ids, category_ids: Sequence[int]) -> None:
+        self._image_ids, self._category_ids = image_ids, category_ids
         self._image_places = {value: place for place, value in enumerate(image_ids)}
         self._category_places = {value: place for place, value in enumerate(category_ids)}
         self._images, self._categories = array("q"), array("q")
         self._boxes, self._areas = array("d"), array("d")
         self._crowds, self._rotated = array("b"), array("b")
         self._unlisted: dict[int, int | str] = {}
+        self._without_box = 0
 
     def add(
         self,
         image_id: int | str,
         category_id: int,
-        bbox: Sequence[float],
+        bbox: Sequence[float] | None,
         area: float,
         iscrowd: int,
         attributes: object = None,
     ) -> None:
-        """A box of a listed category, whose values are as those of `Annotations.annotations`."""
-        place = self._image_places.get(image_id, -1)
-        if place < 0:
-            self._unlisted[len(self._images)] = image_id
+        """A box of a listed category, whose values are as those of `Annotations.annotations`, or an
+        annotation without one."""
+        if bbox is None:
+            self._without_box += 1
+            return
+        place = self._image_places.get(image_id)
+        if place is None:
+            position = len(self._images) + len(self._unlisted) + self._without_box
+            self._unlisted[position] = image_id
+            return
         self._images.append(place)
         self._categories.append(self._category_places[category_id])
         self._boxes.extend(bbox)
@@ -57,24 +64,19 @@ class BoxBuilder:
             entry.get("attributes"),
         )
 
-    def build(self, image_ids: Ids, category_ids: Sequence[int]) -> Boxes:
-        """The boxes of these images and categories, which are the same in any order."""
+    def build(self) -> Boxes:
+        """All that was added."""
         columns = BoxColumns(
-            _moved(self._images, self._image_places, image_ids),
-            _moved(self._categories, self._category_places, category_ids),
+            np.array(self._images, np.int64),
+            np.array(self._categories, np.int64),
             np.array(self._boxes).reshape(-1, 4),
             np.array(self._areas),
             np.array(self._crowds, np.bool_),
             np.array(self._rotated, np.bool_),
         )
-        return Boxes(columns, image_ids, category_ids, self._unlisted)
-
-
-def _moved(places: array[int], before: dict[Any, int], now: Sequence[Any]) -> Any:
-    """Places in the order of `now`; -1 stays."""
-    new = {value: place for place, value in enumerate(now)}
-    moves = np.array([*(new[value] for value in before), -1])
-    return moves[np.array(places, np.int64)]
+        return Boxes(
+            columns, self._image_ids, self._category_ids, self._unlisted, self._without_box
+        )
 
 
 def _is_rotated(attributes: object) -> bool:

@@ -113,19 +113,15 @@ class Images(Sequence[Entry]):
             Integers([entry.get("height", 0) for entry in entries]),
         )
 
-    def at(self, rows: NDArray[np.int64]) -> Images:
-        """The entries of these rows."""
-        places = rows.tolist()
-        return Images(
-            make_ids([self.ids[place] for place in places]),
-            Texts(self.names[place] for place in places),
-            Integers(self.widths.array[rows]),
-            Integers(self.heights.array[rows]),
-            self.places[rows],
-        )
-
     def __len__(self) -> int:
         return len(self.ids)
+
+    def at(self, rows: NDArray[np.int64]) -> Images:
+        """Those of these rows."""
+        ids = make_ids([self.ids[row] for row in rows])
+        names = Texts(self.names[row] for row in rows)
+        widths, heights = (Integers(sides.array[rows]) for sides in (self.widths, self.heights))
+        return Images(ids, names, widths, heights, self.places[rows])
 
     @overload
     def __getitem__(self, index: int) -> Entry: ...
@@ -133,8 +129,7 @@ class Images(Sequence[Entry]):
     def __getitem__(self, index: slice) -> Images: ...
     def __getitem__(self, index: int | slice) -> Entry | Images:
         if isinstance(index, slice):
-            columns = (self.ids, self.names, self.widths, self.heights, self.places)
-            return Images(*(column[index] for column in columns))  # type: ignore[arg-type]
+            return self.at(np.arange(len(self))[index])
         entry: Entry = {"id": self.ids[index], "file_name": self.names[index]}
         if self.widths[index]:
             entry |= {"width": self.widths[index], "height": self.heights[index]}
@@ -145,7 +140,7 @@ class BoxColumns(NamedTuple):
     """N boxes.
 
     Attributes:
-        images: int64 [N], the place of each box's own in a list of images, or -1.
+        images: int64 [N], the place of each box's own in a list of images.
         categories: int64 [N], the place of each box's own in a list of categories.
         boxes: float64 [N, 4], x y width height.
         areas: float64 [N].
@@ -176,7 +171,9 @@ class Boxes(Sequence[Entry]):
         columns: of all of them.
         image_ids: those whose places `columns.images` are.
         category_ids: those whose places `columns.categories` are.
-        unlisted: the image's id of each box that has -1 for its place, by position.
+        unlisted: by its position among all annotations, the image's id of each that is not here, as
+            no listed image has it.
+        without_box: how many more are not here, as they have no box.
     """
 
     def __init__(
@@ -184,9 +181,10 @@ class Boxes(Sequence[Entry]):
         columns: BoxColumns,
         image_ids: Ids,
         category_ids: Sequence[int],
-        unlisted: dict[int, int | str],
+        unlisted: dict[int, int | str] | None = None,
+        without_box: int = 0,
     ) -> None:
-        self.columns, self.unlisted = columns, unlisted
+        self.columns, self.unlisted, self.without_box = columns, unlisted or {}, without_box
         self.image_ids, self.category_ids = image_ids, category_ids
 
     def __len__(self) -> int:
@@ -200,9 +198,8 @@ class Boxes(Sequence[Entry]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         position = range(len(self))[index]
-        image = self.columns.images[position]
         return {
-            "image_id": self.unlisted[position] if image < 0 else self.image_ids[image],
+            "image_id": self.image_ids[self.columns.images[position]],
             "category_id": self.category_ids[self.columns.categories[position]],
             "bbox": self.columns.boxes[position].tolist(),
             "area": self.columns.areas[position].item(),
@@ -210,12 +207,12 @@ class Boxes(Sequence[Entry]):
         }
 
     def by_image(self) -> tuple[Boxes, NDArray[np.int64]]:
-        """The boxes of listed images in the order of these, each image's in their own order; and
-        int64 [images + 1]: the boxes of image i are those from the i-th number to the next."""
-        order = np.argsort(self.columns.images, kind="stable")[len(self.unlisted) :]
+        """The boxes in the order of the images, each image's in their own order; and int64
+        [images + 1]: the boxes of image i are those from the i-th number to the next."""
+        order = np.argsort(self.columns.images, kind="stable")
         columns = self.columns.of(order)
         starts = np.searchsorted(columns.images, np.arange(len(self.image_ids) + 1))
-        return Boxes(columns, self.image_ids, self.category_ids, {}), starts
+        return Boxes(columns, self.image_ids, self.category_ids), starts
 
 
 def make_ids(ids: Sequence[Any]) -> Ids:

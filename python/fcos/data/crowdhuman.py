@@ -11,6 +11,7 @@ from .annotations import Annotations, Entry, plain_annotation
 from .folders import images_by_stem
 from .part import Part, Parts
 from .progress import say_large
+from .refusals import Refusals
 from .values import FOUR_NUMBERS, four_numbers
 
 _PERSON = 1
@@ -38,17 +39,17 @@ def read_crowdhuman(file: Path, images: Path, name: str = "") -> Part:
     entries: list[Entry] = []
     boxes: list[Entry] = []
     seen: set[str] = set()
+    refusals = Refusals()
     for position, line in enumerate(file.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{file}:{position}"
-        entry = _parsed(where, line)
-        own_id = entry.get("ID")
-        if not isinstance(own_id, str) or not own_id or own_id in seen:
-            raise UserError(f"{where}: ID must be text, each once, got {brief(own_id)}")
-        seen.add(own_id)
-        entries.append({"id": own_id, "file_name": found.get(own_id, f"{own_id}.jpg")})
-        boxes.extend(_boxes(where, entry, own_id))
+        if line.strip():
+            try:
+                own_id, own_boxes = _parsed(f"{file}:{position}", line, seen)
+            except UserError as error:
+                refusals.add(error)
+                continue
+            entries.append({"id": own_id, "file_name": found.get(own_id, f"{own_id}.jpg")})
+            boxes.extend(own_boxes)
+    refusals.check()
     entries.sort(key=lambda image: image["id"])
     content = Annotations(entries, [{"id": _PERSON, "name": "person"}], boxes)
     part = Part(name or file.name, "CrowdHuman", file, content, images)
@@ -61,14 +62,19 @@ def read_crowdhuman(file: Path, images: Path, name: str = "") -> Part:
     return part
 
 
-def _parsed(where: str, line: bytes) -> Entry:
+def _parsed(where: str, line: bytes, seen: set[str]) -> tuple[str, list[Entry]]:
+    """The id of an image, which joins those `seen`, and its boxes."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not a JSON object: {error}") from error
     if not isinstance(entry, dict):
         raise UserError(f"{where} must be a JSON object, got {brief(entry)}")
-    return entry
+    own_id = entry.get("ID")
+    if not isinstance(own_id, str) or not own_id or own_id in seen:
+        raise UserError(f"{where}: ID must be text, each once, got {brief(own_id)}")
+    seen.add(own_id)
+    return own_id, _boxes(where, entry, own_id)
 
 
 def _boxes(where: str, entry: Entry, image_id: str) -> list[Entry]:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ..preprocessing import Preprocessing
 from .annotated import AnnotatedImages
+from .augmentation import AS_IT_IS, View
 from .coco import read_coco
 from .transforms import clip_boxes, flip_boxes
 
@@ -65,17 +66,21 @@ class DetectionDataset(Dataset[Sample]):
         """See `AnnotatedImages.load`."""
         return self.annotated.load(index)
 
-    def sample(self, index: int, *, flip: bool = False) -> Sample:
-        """Image `index`, resized, mirrored if asked, and normalised."""
+    def sample(self, index: int, view: View = AS_IT_IS) -> Sample:
+        """Image `index` as a view of it asks, resized and normalised."""
         image = self.load(index)
         before = (image.height, image.width)
         boxes, labels = self.boxes(index, *before)
-        pixels = self.preprocessing.image(image)
+        preprocessing = self.preprocessing
+        if view.size is not None:
+            preprocessing = preprocessing._replace(size=view.size)
+        recolour = None if view.colours is None else view.colours.apply
+        pixels = preprocessing.image(image, recolour)
         after = (pixels.shape[1], pixels.shape[2])
-        boxes = self.preprocessing.boxes(boxes, before, after)
-        if flip:
+        boxes = preprocessing.boxes(boxes, before, after)
+        if view.flip:
             pixels = pixels.flip(-1)
-            last_pixel = 1 if self.preprocessing.legacy_boxes else 0
+            last_pixel = 1 if preprocessing.legacy_boxes else 0
             boxes = flip_boxes(boxes, after[1] - last_pixel)
         return Sample(pixels, boxes, labels, self.annotated.images[index]["id"], before)
 

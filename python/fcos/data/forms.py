@@ -39,14 +39,16 @@ def read_file(file: str | os.PathLike[str], images: str | os.PathLike[str]) -> P
     return read(Path(file), Path(images))
 
 
-def read_part(data: str | os.PathLike[str], wanted: str) -> Part:
+def read_part(data: str | os.PathLike[str], wanted: str, parts: Parts | None = None) -> Part:
     """The part of a data set that `wanted` means.
+
+    parts: of `find_parts`, where several are read, which may share files.
 
     Raises:
         FileNotFoundError: no such folder, or it has no such part.
         UserError: a folder of no known form, or files that make no sense.
     """
-    parts = find_parts(data)
+    parts = parts or find_parts(data)
     name = choose(parts, wanted)
     if name is not None:
         return parts[name]()
@@ -56,7 +58,7 @@ def read_part(data: str | os.PathLike[str], wanted: str) -> Part:
     raise FileNotFoundError(
         f"no part {wanted!r} in {data}, which has {a_few(parts, 6)}: choose one by --split, or "
         "name the files by --annotations FILE --images DIR (for --eval-every: --val-annotations "
-        "and --val-images)"
+        "and --val-images, or --val-fraction)"
     )
 
 

@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import TrainingError, UserError
 from ..structures import GroundTruth, ImageBatch, join_ground_truth, pad_images
+from .augmentation import DRAWS, Augmentation
 from .dataset import DetectionDataset, Sample
+from .order import TrainingOrder, stream_generator
 
 _WORKER_DIED = (
     "a process that loads images was killed, as where memory or /dev/shm is full: "
@@ -48,44 +50,38 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class EndlessSampler(Sampler[tuple[int, int]]):
-    """(position, index) for positions start, start + 1, ...: a shuffled dataset, again and again.
+    """(position, index) for positions start, start + 1, ... of an order.
 
-    Epoch e is positions e * length up to (e + 1) * length, in an order drawn from (seed, e). A run
-    that resumes at any step therefore sees the same images as one that was never interrupted.
+    A run that resumes at any step therefore sees the same images as one that was never interrupted.
     """
 
-    def __init__(self, length: int, seed: int, start: int = 0) -> None:
-        self.length, self.seed, self.start = length, seed, start
+    def __init__(self, order: TrainingOrder, start: int = 0) -> None:
+        self.order, self.start = order, start
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.start
         while True:
-            epoch, first = divmod(position, self.length)
-            order = torch.randperm(self.length, generator=_generator(self.seed, 2 * epoch)).tolist()
-            for index in order[first:]:
+            epoch, first = divmod(position, self.order.length)
+            for index in self.order.epoch(epoch)[first:]:
                 yield position, index
                 position += 1
 
 
 class TrainingStream(Dataset[Sample]):
-    """A dataset indexed by the sampler's (position, index), with random horizontal flips.
+    """A dataset indexed by the sampler's (position, index), each image in a view of its own.
 
-    The flip is drawn from (seed, position), so it depends neither on the number of workers nor on
+    The view is drawn from (seed, position), so it depends neither on the number of workers nor on
     which of them loads the image.
     """
 
-    def __init__(self, dataset: DetectionDataset, seed: int, flip_probability: float = 0.5) -> None:
-        self.dataset, self.seed, self.flip_probability = dataset, seed, flip_probability
+    def __init__(self, dataset: DetectionDataset, seed: int, augmentation: Augmentation) -> None:
+        self.dataset, self.seed, self.augmentation = dataset, seed, augmentation
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         position, index = key
-        draw = torch.rand((), generator=_generator(self.seed, 2 * position + 1)).item()
-        return self.dataset.sample(index, flip=draw < self.flip_probability)
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    # an odd multiplier (2^64 / golden ratio) keeps the streams of neighbouring seeds apart
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + stream) % (1 << 63))
+        generator = stream_generator(self.seed, 2 * position + 1)
+        draws = torch.rand(DRAWS, generator=generator).tolist()
+        return self.dataset.sample(index, self.augmentation.view(draws))
 
 
 class Batches:
@@ -179,15 +175,21 @@ def training_loader(
     seed: int,
     workers: int = 0,
     start_step: int = 0,
-    flip_probability: float = 0.5,
+    augmentation: Augmentation | None = None,
+    aspect_groups: bool = False,
     pin_memory: bool = False,
 ) -> Batches:
-    """Endless training `Batch`es that begin at `start_step`."""
+    """Endless training `Batch`es that begin at `start_step`.
+
+    aspect_groups: batches of wide images alone and of tall ones alone; see `TrainingOrder`.
+    """
+    wide = dataset.annotated.wide() if aspect_groups else None
+    order = TrainingOrder(len(dataset), seed, batch=batch, wide=wide)
     return Batches(
-        TrainingStream(dataset, seed, flip_probability),
+        TrainingStream(dataset, seed, augmentation or Augmentation()),
         workers,
         batch_size=batch,
-        sampler=EndlessSampler(len(dataset), seed, start_step * batch),
+        sampler=EndlessSampler(order, start_step * batch),
         pin_memory=pin_memory,
     )
 

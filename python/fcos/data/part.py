@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .annotations import Annotations
@@ -19,6 +20,7 @@ class Part(NamedTuple):
         annotations: all that it holds.
         images: folder that file names lead from.
         notes: what was read in a way that not everybody would, a sentence each.
+        upright_sizes: (width, height) by `id` of images that state none and had to be opened.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Part(NamedTuple):
     annotations: Annotations
     images: Path
     notes: tuple[str, ...] = ()
+    upright_sizes: Mapping[int | str, tuple[int, int]] = MappingProxyType({})
 
     def noted(self, *notes: str) -> Part:
         return self._replace(notes=(*self.notes, *notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from ..errors import UserError, brief
@@ -11,15 +11,39 @@ from .folders import images_by_stem, read_lines
 from .part import Part, Parts
 from .part_names import usual_name
 from .progress import say_many
+from .refusals import Refusals
 from .voc_xml import VocImage, read_xml
 
 _EVERY_SET = "trainval"  # a list of VOC besides those of a usual name
 _ALL = "all"  # the part of a folder that has no parts
 
 
+class _Files:
+    """The XML files of a data set, which are read once for all its parts, as these share their
+    classes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def images(self) -> dict[Path, VocImage]:
+        """By file. Raises UserError where one makes no sense."""
+        paths = sorted(self.root.rglob("*.xml"))
+        say_many(len(paths), "XML files", self.root)
+        refusals, images = Refusals(), {}
+        for path in paths:
+            try:
+                images[path] = read_xml(path)
+            except UserError as error:
+                refusals.add(error)
+        refusals.check()
+        return images
+
+
 def voc_parts(root: Path) -> Parts:
     """Annotations/*.xml with JPEGImages/ and lists in ImageSets/Main/, or *.xml beside the images
     in folders of the parts or in one."""
+    xml = _Files(root)
     labels = root / "Annotations"
     if any(labels.rglob("*.xml")):
         folders = [root / "JPEGImages", root / "images"]  # the second is Label Studio's
@@ -29,24 +53,25 @@ def voc_parts(root: Path) -> Parts:
         lists = {file.stem: file for file in sorted(root.glob("ImageSets/Main/*.txt"))}
         names = [n for n in lists if usual_name(n) or n == _EVERY_SET or len(lists) == 1]
         if not names:
-            return {_ALL: partial(_read, root, _ALL, labels, images)}
-        return {name: partial(_read, root, name, labels, images, lists[name]) for name in names}
+            return {_ALL: partial(_read, xml, _ALL, labels, images)}
+        return {name: partial(_read, xml, name, labels, images, lists[name]) for name in names}
     parts: Parts = {}
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and any(folder.glob("*.xml")):
-            parts[folder.name] = partial(_read, root, folder.name, folder, folder)
+            parts[folder.name] = partial(_read, xml, folder.name, folder, folder)
     if not parts and any(root.glob("*.xml")):
-        parts[_ALL] = partial(_read, root, _ALL, root, root)
+        parts[_ALL] = partial(_read, xml, _ALL, root, root)
     return parts
 
 
-def _read(root: Path, name: str, labels: Path, images: Path, listed: Path | None = None) -> Part:
+def _read(xml: _Files, name: str, labels: Path, images: Path, listed: Path | None = None) -> Part:
     """The images of a list, or of all XML files in a folder; the classes are those of all parts."""
-    paths = sorted(labels.rglob("*.xml"))
-    say_many(len(paths), "XML files", labels)
-    files = {path.relative_to(labels).with_suffix("").as_posix(): read_xml(path) for path in paths}
-    others = [read_xml(file) for file in root.rglob("*.xml") if labels not in file.parents]
-    names = sorted({item.name for image in [*files.values(), *others] for item in image.objects})
+    files = {
+        path.relative_to(labels).with_suffix("").as_posix(): image
+        for path, image in xml.images.items()
+        if labels in path.parents
+    }
+    names = sorted({item.name for image in xml.images.values() for item in image.objects})
     if not names:
         raise UserError(f"{labels} must hold an object, got {len(files)} XML files without any")
     category_ids = {category: number for number, category in enumerate(names, start=1)}

@@ -29,10 +29,7 @@ def read_yaml(path: Path) -> dict[str, Value]:
     position = 0
     while position < len(lines):
         number, line = lines[position]
-        found = _KEY.match(line)
-        if found is None:
-            raise UserError(f"{path}:{number} must be a line `key: value`, got {brief(line)}")
-        key, value = _plain(found["key"]), (found["value"] or "").strip()
+        key, value = _pair(path, number, line)
         position += 1
         block = []
         while position < len(lines) and lines[position][1].startswith((" ", "\t", "-", "]", "}")):
@@ -88,13 +85,16 @@ def _block(path: Path, lines: list[tuple[int, str]]) -> list[str] | dict[str, st
             if not line.startswith("-"):
                 raise UserError(f"{path}:{number} must be a line `- value`, got {brief(line)}")
         return [_plain(line[1:].strip()) for _, line in own]
-    content = {}
-    for number, line in own:
-        found = _KEY.match(line)
-        if found is None:
-            raise UserError(f"{path}:{number} must be a line `key: value`, got {brief(line)}")
-        content[_plain(found["key"])] = _plain((found["value"] or "").strip())
-    return content
+    pairs = (_pair(path, number, line) for number, line in own)
+    return {key: _plain(value) for key, value in pairs}
+
+
+def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
+    """Key, without quotes, and value of a line."""
+    found = _KEY.match(line)
+    if found is None:
+        raise UserError(f"{path}:{number} must be a line `key: value`, got {brief(line)}")
+    return _plain(found["key"]), (found["value"] or "").strip()
 
 
 def _indent(line: str) -> int:

@@ -12,6 +12,7 @@ from .folders import read_text
 from .images import image_size
 from .part import Part, Parts
 from .progress import say_many
+from .refusals import Refusals
 from .values import number, whole
 from .yolo_folders import YoloFolders, find_yolo, images_of
 
@@ -46,23 +47,26 @@ def _read(root: Path, found: YoloFolders, name: str) -> Part:
     categories = [{"id": index, "name": text} for index, text in sorted(found.names.items())]
     entries: list[Entry] = []
     boxes: list[Entry] = []
+    sizes: dict[int | str, tuple[int, int]] = {}  # upright, as YOLO's own loader has them
     outlines = without = 0
+    refusals = Refusals()
     for path, file in files.items():
         own_id = _relative(path, root)
         entries.append({"id": own_id, "file_name": own_id})
-        lines = _read_labels(file, found) if file.is_file() else []
+        lines = _read_labels(file, found, refusals) if file.is_file() else []
         without += not file.is_file()
         if not lines:
             continue
-        width, height = image_size(path)  # of the image turned upright, as YOLO's own loader does
+        width, height = sizes[own_id] = image_size(path)
         for line in lines:
             x1, y1, x2, y2 = line.corners
             box = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
             boxes.append(plain_annotation(own_id, line.category, box))
             outlines += line.outline
+    refusals.check()
     entries.sort(key=lambda image: image["id"])
     content = Annotations(entries, categories, boxes)
-    part = Part(name, "YOLO", found.source, content, root)
+    part = Part(name, "YOLO", found.source, content, root, upright_sizes=sizes)
     if outlines:
         part = part.noted(f"{outlines} outlines are read as the upright boxes around them")
     if without:
@@ -96,9 +100,15 @@ def _relative(path: Path, root: Path) -> str:
     return name.as_posix()
 
 
-def _read_labels(file: Path, found: YoloFolders) -> list[_Line]:
-    lines = enumerate(read_text(file).splitlines(), start=1)
-    return [_parse(f"{file}:{n}", line.split(), found) for n, line in lines if line.strip()]
+def _read_labels(file: Path, found: YoloFolders, refusals: Refusals) -> list[_Line]:
+    lines = []
+    for position, line in enumerate(read_text(file).splitlines(), start=1):
+        if line.strip():
+            try:
+                lines.append(_parse(f"{file}:{position}", line.split(), found))
+            except UserError as error:
+                refusals.add(error)
+    return lines
 
 
 def _parse(where: str, fields: list[str], found: YoloFolders) -> _Line:

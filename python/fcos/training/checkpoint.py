@@ -171,6 +171,8 @@ def _notes(value: Any) -> None:
     _expect(recipe is None or recipe in RECIPES, "a known recipe", recipe)
     _expect(epochs is None or 0 < epochs < math.inf, "a positive number as epochs", epochs)
     _expect(drop_empty in (None, True, False), "True or False as drop_empty", drop_empty)
+    fraction = value.get("val_fraction", 0.0)  # later than the first checkpoints of this package
+    _expect(0 <= fraction < 1, "a share as val_fraction", fraction)
 
 
 _PARTS: dict[str, Callable[[Any], object]] = {

@@ -17,6 +17,7 @@ from ..names import (
     CHECKPOINT_NAME,
     CONFIGURATION_NAME,
     CURVES_NAME,
+    FIRST_BATCH_NAME,
     METRICS_NAME,
     TABLE_NAME,
 )
@@ -30,7 +31,7 @@ class RunFolder:
     """The files of a run, which one process at a time may write.
 
     Attributes:
-        checkpoint, best, metrics: paths of last.pth, best.pth and metrics.jsonl.
+        checkpoint, best, metrics, first_batch: paths of last.pth and so on.
         configuration: what config.json is to hold; None: there is to be none.
     """
 
@@ -39,6 +40,7 @@ class RunFolder:
         self.checkpoint = self.path / CHECKPOINT_NAME
         self.best = self.path / BEST_NAME
         self.metrics = self.path / METRICS_NAME
+        self.first_batch = self.path / FIRST_BATCH_NAME
         self.configuration: dict[str, Any] | None = None
 
     @contextlib.contextmanager
@@ -52,7 +54,7 @@ class RunFolder:
         """
         check_writable(self.path)
         with self._locked():
-            for name in (CHECKPOINT_NAME, CONFIGURATION_NAME, *_OF_ITS_STEPS):
+            for name in (CHECKPOINT_NAME, CONFIGURATION_NAME, FIRST_BATCH_NAME, *_OF_ITS_STEPS):
                 for unfinished in self.path.glob(f".{Path(name).stem}.*"):
                     unfinished.unlink()
             if step == 0:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from ..data.scales import parse_scales
 from ..errors import UserError, brief
 from .schedule import ScheduleName, WarmupName
 
@@ -45,9 +46,11 @@ class TrainingSettings:
         ema: decay of the averaged weights; 0: none.
         amp: "bf16" runs the network under autocast; losses stay float32.
         activation_checkpointing: of the backbone; see `ResNet`.
-        seed: of the order of the images and of the flips.
+        seed: of the order of the images and of what is done to them.
         workers: processes that load images; 0: none.
-        flip: probability of a horizontal flip.
+        flip, colour_jitter: see `Augmentation`.
+        scales: short sides to draw from, as `parse_scales` reads them.
+        aspect_groups: wide images and tall ones do not share a batch; see `TrainingOrder`.
         log_every, checkpoint_every: in steps.
     """
 
@@ -74,6 +77,9 @@ class TrainingSettings:
     seed: int = 0
     workers: int = 0
     flip: float = 0.5
+    scales: str = "off"
+    colour_jitter: float = 0.0
+    aspect_groups: bool = False
     log_every: int = 10
     checkpoint_every: int = 1000
 
@@ -87,6 +93,7 @@ class TrainingSettings:
         for name in ("momentum", "ema"):
             self._check(name, "at least 0 and less than 1", 0 <= getattr(self, name) < 1)
         self._check("flip", "a probability, 0 to 1", 0 <= self.flip <= 1)
+        self._check("colour_jitter", "a strength, 0 to 1", 0 <= self.colour_jitter <= 1)
         least = "above 0 and at most 1" if self.warmup_kind == "constant" else "from 0 to 1"
         inside = 0 <= self.warmup_factor <= 1 and (self.warmup_factor or least == "from 0 to 1")
         self._check("warmup_factor", f"a number {least}", bool(inside))
@@ -96,12 +103,14 @@ class TrainingSettings:
             rising = isinstance(value, tuple) and all(map(_is_positive, value))
             if not rising or list(value) != sorted(value):
                 raise UserError(f"{name} must be positive numbers that rise, got {brief(value)}")
+        elif name == "scales":
+            parse_scales(value)
         elif name in _CHOICES:
             if value not in _CHOICES[name]:
                 raise UserError(f"{name} must be one of {_CHOICES[name]}, got {value!r}")
         elif name in _WHOLE:
             self._check(name, "a whole number", isinstance(value, int))
-        elif name == "activation_checkpointing":
+        elif name in ("activation_checkpointing", "aspect_groups"):
             self._check(name, "True or False", isinstance(value, bool))
         else:
             self._check(name, "a number", isinstance(value, int | float))

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset, training_loader
+from ..data.augmentation import Augmentation
+from ..data.scales import parse_scales
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS, LOSS_NAMES
@@ -23,6 +25,7 @@ from ..models.batch_size import check_batch
 from ..weights import load_weights
 from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
+from .first_batch import write_first_batch
 from .folder import RunFolder
 from .metrics import append_metrics
 from .optimizer import load_optimizer, make_optimizer
@@ -44,7 +47,7 @@ class Trainer:
         model: on its device already. Its config takes over the preprocessing of the data set.
         dataset: training split.
         settings: see `TrainingSettings`.
-        output: folder for last.pth and metrics.jsonl, made if need be.
+        output: folder for last.pth, metrics.jsonl and first_batch.png, made if need be.
         notes: kept in the checkpoint for whoever resumes.
 
     Attributes:
@@ -179,6 +182,8 @@ class Trainer:
                 begin = time.perf_counter()
                 batch = self._next(batches)
                 loaded = time.perf_counter()
+                if self.step == 0:
+                    write_first_batch(self.folder.first_batch, batch, self.dataset)
                 self._window.add(self.train_step(batch), loaded - begin)
                 bar.update()
 
@@ -201,7 +206,10 @@ class Trainer:
             seed=settings.seed,
             workers=settings.workers,
             start_step=self.step,
-            flip_probability=settings.flip,
+            augmentation=Augmentation(
+                settings.flip, parse_scales(settings.scales), settings.colour_jitter
+            ),
+            aspect_groups=settings.aspect_groups,
             pin_memory=self.device.type == "cuda",
         )
         return iter(loader)
