@@ -99,7 +99,7 @@ MODEL, INPUT, DATA = (
     for part in (ModelOptions, InputOptions, DataOptions)
 )
 NOTES = (*DATA, "recipe", "epochs", "images")  # `images` is how many the data set has
-EPOCHS = 12.0
+DEFAULT_EPOCHS = 12.0
 _DEPENDENT = ("steps", "epochs", "lr", "warmup")  # their defaults depend on other values
 DEFAULTS: Values = {
     field.name: field.default
@@ -201,7 +201,7 @@ def complete(merged: Merged, images: int) -> tuple[Configuration, dict[str, Sour
         values[name], sources[name] = value, "derived"
 
     if values.get("steps") is None and values.get("epochs") is None:
-        values["epochs"], sources["epochs"] = EPOCHS, "default"
+        values["epochs"], sources["epochs"] = DEFAULT_EPOCHS, "default"
     if values.get("epochs") is not None:
         derive("steps", max(1, math.ceil(values["epochs"] * images / values["batch"])))
     if "lr" not in values:
