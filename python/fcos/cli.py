@@ -52,10 +52,11 @@ Train a detector. Writes into the output folder:
   metrics.jsonl     losses and average precision; metrics.csv is the same as a table
   curves.png        the same drawn
 
-Every option of the groups model and recipe can be written as KEY=VALUE, too: lr=0.02 freeze_at=2
-drop_empty=true. What is given comes before --config, that before what --resume or --weights hold,
-that before --recipe, that before the defaults. A recipe brings its own preset; with another --batch
-its rate changes in proportion, its steps and warm-up against it. All recipes want ImageNet weights:
+Options of the groups model and recipe, and split, limit and workers, can be written as KEY=VALUE,
+too: lr=0.02 freeze_at=2 drop_empty=true. What is given comes before --config, that before what
+--resume or --weights hold, that before --recipe, that before the defaults. A recipe brings its own
+preset; with another --batch its rate changes in proportion, its steps and warm-up against it. All
+recipes want ImageNet weights:
   fcos train --data DIR --output RUN --recipe paper-1x --preset improved --backbone-weights FILE
 """
 # what the extra `detector` has and nothing can replace, and what fcos_ops needs itself

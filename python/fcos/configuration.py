@@ -102,7 +102,7 @@ MODEL, INPUT, DATA = (
     for part in (ModelOptions, InputOptions, DataOptions)
 )
 NOTES = (*DATA, "recipe", "epochs", "images")  # `images` is how many the data set has
-EPOCHS = 12.0
+DEFAULT_EPOCHS = 12.0
 # their defaults depend on other values, or on the machine
 _DEPENDENT = ("steps", "epochs", "lr", "warmup", "workers")
 DEFAULTS: Values = {
@@ -213,7 +213,7 @@ def complete(
         values[name], sources[name] = value, "derived"
 
     if values.get("steps") is None and values.get("epochs") is None:
-        values["epochs"], sources["epochs"] = EPOCHS, "default"
+        values["epochs"], sources["epochs"] = DEFAULT_EPOCHS, "default"
     if values.get("epochs") is not None:
         derive("steps", max(1, math.ceil(values["epochs"] * images / values["batch"])))
     if "lr" not in values:

@@ -7,8 +7,7 @@ import math
 from fractions import Fraction
 from typing import Any, get_args
 
-from .configuration import DEFAULTS
-from .configuration import EPOCHS as EPOCHS_BY_DEFAULT
+from .configuration import DEFAULT_EPOCHS, DEFAULTS
 from .data.scales import parse_scales
 from .errors import UserError
 from .names import (
@@ -194,11 +193,12 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
         group.add_argument(f"--{name}", help=help_text, default=LEFT_OUT, **options)
 
     help_text = (
-        "published schedule that takes the place of the defaults, the preset's too (default none)"
+        "published schedule in place of the defaults, with its preset unless --preset is given "
+        "(default none)"
     )
     add("recipe", help_text, choices=tuple(RECIPES))
     length = group.add_mutually_exclusive_group()
-    help_text = f"passes over the data (default {EPOCHS_BY_DEFAULT:g})"
+    help_text = f"passes over the data (default {DEFAULT_EPOCHS:g})"
     length.add_argument("--epochs", type=RATE, help=help_text, default=LEFT_OUT)
     length.add_argument("--steps", type=POSITIVE, help="instead of --epochs", default=LEFT_OUT)
     add("batch", f"images a step {_default('batch')}", type=POSITIVE)
@@ -246,6 +246,6 @@ def _add_optimizer(group: argparse._ArgumentGroup) -> None:
         add(f"{name}-decay-factor", help_text, type=FACTOR, metavar="FACTOR")
     help_text = f"times --lr, of biases {_default('bias_lr_factor')}"
     add("bias-lr-factor", help_text, type=Number(float, 1e-6, 1000), metavar="FACTOR")
-    help_text = f"biases of norm layers take whose factors {_default('norm_biases')}"
+    help_text = f"how biases of norm layers learn and decay {_default('norm_biases')}"
     add("norm-biases", help_text, choices=("as_norms", "as_biases"))
     add("clip", f"gradient norm, 0: off {_default('clip')}", type=AMOUNT)

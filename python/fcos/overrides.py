@@ -42,12 +42,16 @@ def add_pairs(options: argparse.Namespace, pairs: Sequence[str]) -> None:
     Raises:
         UserError: as the options would; no such key; one that is given twice.
     """
+    for pair in pairs:
+        name = pair.partition("=")[0]
+        if hasattr(options, name) and name not in NAMES:
+            raise UserError(f"{name} must be given as --{name.replace('_', '-')}, got {pair}")
     values = parse_pairs(pairs)
     for name in values:
         if hasattr(options, name):
             raise UserError(f"{name} must be given once, got an option and KEY=VALUE")
         other = {"steps": "epochs", "epochs": "steps"}.get(name, "")
-        if other in values or hasattr(options, other):
+        if hasattr(options, other):
             raise UserError(f"argument --{name}: not allowed with argument --{other}")
     vars(options).update(values)
 
@@ -104,7 +108,7 @@ def to_text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ",".join(_share(item) for item in value)
     if isinstance(value, float) and value.is_integer():
-        return f"{value:g}"
+        return str(int(value))
     return str(value)
 
 

@@ -79,7 +79,8 @@ def test_key_value_is_the_option_of_that_name(data: Path, tmp_path: Path) -> Non
         ("drop_empty=yes", "argument --drop-empty: must be true or false, got 'yes'"),
         ("freezeat=2", "no such KEY: freezeat=2; the nearest is freeze_at"),
         ("learning=1", "no such KEY: learning=1; see the options in --help"),
-        ("data=x", "no such KEY: data=x"),
+        ("data=x", "data must be given as --data, got data=x"),
+        ("backbone_weights=x", "backbone_weights must be given as --backbone-weights"),
         ("lr=1 lr=2", "lr must be given once, got lr=1 and lr=2"),
         ("seed=1", "seed must be given once, got an option and KEY=VALUE"),
         ("steps=1 epochs=1", "not allowed with argument"),
@@ -239,8 +240,16 @@ def test_a_line_can_be_given_back() -> None:
 
 
 def test_numbers_as_texts() -> None:
-    values = [0.1 + 0.2, 1e-5, 10.0, True, (60000, 0.5), (2 / 3, 0.123456789), "640-800"]
-    texts = ["0.30000000000000004", "1e-05", "10", "true", "60000,1/2", "2/3,0.123456789"]
+    values = [0.1 + 0.2, 1e-5, 10.0, 1234567.0, True, (60000, 0.5), (2 / 3, 0.123456789), "640-800"]
+    texts = [
+        "0.30000000000000004",
+        "1e-05",
+        "10",
+        "1234567",
+        "true",
+        "60000,1/2",
+        "2/3,0.123456789",
+    ]
     assert [to_text(value) for value in values] == [*texts, "640-800"]
 
 

@@ -118,8 +118,7 @@ def test_which_weights_decay_and_which_learn_faster(name: str | None) -> None:
 
 def test_recipes_hold_known_values() -> None:
     for values in RECIPES.values():
-        # those two are options as soon as the loader draws sizes and groups images
-        assert values.keys() - set(NAMES) <= {"scales", "aspect_groups"}
+        assert values.keys() <= set(NAMES)
         assert values["preset"] in PRESETS
 
 
