@@ -149,7 +149,9 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
     help_text = f"passes over the data (default {recipe.EPOCHS:g})"
     length.add_argument("--epochs", type=RATE, help=help_text, default=LEFT_OUT)
     length.add_argument("--steps", type=POSITIVE, help="instead of --epochs", default=LEFT_OUT)
-    add("batch", f"images a step {_default('batch')}", type=POSITIVE)
+    add("batch", f"images a step, of all processes {_default('batch')}", type=POSITIVE)
+    help_text = f"compute a step in N parts, to take less memory {_default('accumulate')}"
+    add("accumulate", help_text, type=POSITIVE, metavar="N")
     add("lr", "base learning rate (default 0.01 * batch / 16, AdamW 0.0005)", type=RATE)
     add("optimizer", _default("optimizer"), choices=("sgd", "adamw"))
     add("weight-decay", _default("weight_decay"), type=AMOUNT)

@@ -28,6 +28,7 @@ DATA = {"split": "train", "limit": None, "eval_every": 0.0}
 NOTES = (*DATA, "images")  # kept in the checkpoint; `images` is how many the data set has
 SETTINGS = {
     "batch": 16,
+    "accumulate": 1,
     "optimizer": "sgd",
     "weight_decay": 1e-4,
     "schedule": "cosine",

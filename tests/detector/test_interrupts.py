@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from fcos import commands
 from fcos.cli import main
+from fcos.commands import train
 from fcos.data import CocoDataset, find_split, training_loader
 from fcos.errors import TrainingError, UserError
 from fcos.interrupts import Interrupted, StopSignals
@@ -331,7 +331,7 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
 ) -> None:
     """A signal stops it at once, and the run that resumes evaluates."""
     write_dataset(data, "val", [image_entry(1, 64, 64)], [annotation(1, 3, [8, 8, 20, 20])])
-    evaluate, output = commands.evaluate_model, tmp_path / "run"
+    evaluate, output = train._evaluate, tmp_path / "run"
 
     def signalled(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -339,17 +339,17 @@ def test_an_evaluation_that_is_interrupted_loses_no_training(
 
     more = ["--eval-every", "0.5", "--steps", "4", "--checkpoint-every", "9"]
     arguments = _arguments(data, output, *more)
-    monkeypatch.setattr(commands, "evaluate_model", signalled)
+    monkeypatch.setattr(train, "_evaluate", signalled)
     assert main(arguments) == 128 + signal.SIGTERM
     assert "last.pth holds step 1" in capsys.readouterr().out
-    monkeypatch.setattr(commands, "evaluate_model", evaluate)
+    monkeypatch.setattr(train, "_evaluate", evaluate)
     assert main([*arguments, "--resume"]) == 0
     assert [line["step"] for line in _curve(output) if "AP" in line] == [1, 2, 3, 4]
 
 
 def _interrupt_evaluation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The evaluation of this number, from 1 on, is interrupted; the others are done."""
-    evaluate, calls = commands.evaluate_model, []
+    evaluate, calls = train._evaluate, []
 
     def counted(*arguments: Any, **more: Any) -> Any:
         calls.append(1)
@@ -357,7 +357,7 @@ def _interrupt_evaluation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return evaluate(*arguments, **more)
 
-    monkeypatch.setattr(commands, "evaluate_model", counted)
+    monkeypatch.setattr(train, "_evaluate", counted)
 
 
 @pytest.mark.parametrize(("every", "stopped"), [("100", 1), ("2.5", 1), ("2.5", 2)])

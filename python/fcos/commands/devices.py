@@ -5,6 +5,32 @@ from __future__ import annotations
 import torch
 
 from ..errors import UserError
+from ..launch import Launch
+
+
+def device_of_process(name: str | None, launch: Launch) -> torch.device:
+    """As `choose_device`; of several processes on GPUs each has its own, that of its local rank.
+
+    Raises:
+        UserError: as there; or it is the device of another process.
+    """
+    device = choose_device(name)
+    if launch.world == 1 or device.type == "cpu":
+        return device
+    there = torch.cuda.device_count()
+    if launch.local_rank >= there:
+        raise UserError(
+            f"a machine must have a GPU for each of its processes, PyTorch sees {there} here: "
+            "start so many, or add --device cpu"
+        )
+    if device.index not in (None, launch.local_rank):
+        raise UserError(
+            f"--device must be cuda or cpu in several processes, as each has the GPU of its "
+            f"LOCAL_RANK {launch.local_rank}, got {name}"
+        )
+    own = torch.device("cuda", launch.local_rank)
+    torch.cuda.set_device(own)
+    return own
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -15,7 +15,8 @@ class EvaluationPlan:
 
     def __init__(self, trainer: Trainer, every: float) -> None:
         self.trainer, self.every = trainer, every
-        lines = read_metrics(trainer.folder.metrics, trainer.step)
+        # of the first process, which alone has a folder where the machines share none
+        lines = trainer.processes.of_first(read_metrics(trainer.folder.metrics, trainer.step))
         done = [line for line in lines if "AP" in line]
         self._last_step = done[-1]["step"] if done else 0
         self._last_epoch = float(done[-1].get("epoch", 0)) if done else 0.0

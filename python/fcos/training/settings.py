@@ -25,7 +25,8 @@ class TrainingSettings:
 
     Attributes:
         steps: optimizer steps in all.
-        batch: images a step.
+        batch: images a step, of all processes and parts together.
+        accumulate: parts of a step that are computed one after the other, to take less memory.
         lr: base learning rate; 0.01 goes with 16 images a step.
         optimizer: "sgd" with momentum, or "adamw".
         momentum, weight_decay: biases and norm layers do not decay.
@@ -42,6 +43,7 @@ class TrainingSettings:
 
     steps: int
     batch: int = 16
+    accumulate: int = 1
     lr: float = 0.01
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
@@ -59,7 +61,8 @@ class TrainingSettings:
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
-        whole = ("steps", "batch", "warmup", "seed", "workers", "log_every", "checkpoint_every")
+        counts = ("steps", "batch", "accumulate", "log_every", "checkpoint_every")
+        whole = (*counts, "warmup", "seed", "workers")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in whole:
@@ -72,7 +75,7 @@ class TrainingSettings:
                     raise UserError(f"{field.name} must be one of {known}, got {value!r}")
             else:
                 self._check(field.name, "a number", isinstance(value, int | float))
-        for name in ("steps", "batch", "lr", "log_every", "checkpoint_every"):
+        for name in (*counts, "lr"):
             self._check(name, "positive", getattr(self, name) > 0)
         for name in ("weight_decay", "warmup", "clip", "workers", "seed"):
             self._check(name, "at least 0", getattr(self, name) >= 0)
