@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .errors import TrainingError, UserError, brief, shorten
 from .interrupts import Interrupted
+from .last_words import LastWords
 from .launch import Launch
 
 # To meet at the start, and within a step; torch's own limit for NCCL.
@@ -21,14 +23,13 @@ _STEP_TIMEOUT = timedelta(minutes=10)
 # Between steps, where the others wait while the process 0 evaluates or a disk is slow. One that
 # ends is noticed at once, as its connections close; this is for one that hangs.
 _PATIENCE = timedelta(hours=2)
-_LAST_WORDS = timedelta(seconds=3)
 _FAILED = -1  # where a signal's number stands for an interrupted process, 0 for one that goes on
 
 
 class Processes:
     """The processes of a run, of which this is one.
 
-    Every method is called by all of them at the same place, or by one that is alone.
+    Every method but `leave` is called by all of them at the same place, or by one that is alone.
 
     Args:
         launch: which of them this is. More than one: `joined` makes them.
@@ -117,6 +118,7 @@ class Processes:
 
     def share(self, module: nn.Module) -> None:
         """Give weights and buffers the values that they have in the first process."""
+        self.check()  # the others may be late, and have less patience within a step
         if self._control is None:
             return
         for tensor in module.state_dict().values():
@@ -131,41 +133,16 @@ class Processes:
         """
         return module if self._control is None else DistributedDataParallel(module)
 
-    def explained(self, error: BaseException) -> BaseException:
-        """What the error that ends this process is called, said to the others if it is its own."""
-        if self._control is None or isinstance(error, _StoppedByAnother):
-            return error
-        lost = is_lost_connection(error)
-        if not lost:
-            first_line = (str(error).splitlines() or [""])[0]
-            self._leave_word(shorten(first_line or type(error).__name__))
-            return error
-        return TrainingError(self._who_ended())
+    def leave(self, *, at_once: bool = False) -> None:
+        """Close the connections, as others notice that wait for this process.
 
-    def _leave_word(self, text: str) -> None:
-        # the store is in the process 0 or in torchrun, and may be gone
-        with contextlib.suppress(RuntimeError):
-            _store().set(_word_of(self.rank), text)
-
-    def _who_ended(self) -> str:
-        """Which process ended first: the one that left word of its own error, or none at all."""
-        self._leave_word("")
-        silent = []
-        try:
-            for rank in range(self.world):
-                try:
-                    _store().wait([_word_of(rank)], _LAST_WORDS)
-                except dist.DistStoreError:
-                    silent.append(rank)
-                    continue
-                if text := _store().get(_word_of(rank)).decode():
-                    return f"process {rank} ended with an error: {text}"
-        except RuntimeError:
-            return "process 0 ended, or the connection to it was lost"
-        if not silent:
-            return "the connection between processes was lost"
-        numbers = ", ".join(map(str, silent))
-        return f"process {numbers} ended without a word, as one that is killed"
+        at_once: without waiting for what the GPU still waits for.
+        """
+        self._control = None
+        if at_once and dist.get_backend() == "nccl":
+            dist.distributed_c10d._abort_process_group()
+        else:
+            dist.destroy_process_group()
 
 
 class _StoppedByAnother(TrainingError):
@@ -182,24 +159,31 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
     if launch.world == 1:
         yield Processes()
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    rank, world = launch.rank, launch.world
     try:
+        store, *_ = next(dist.rendezvous("env://", rank, world, timeout=_STEP_TIMEOUT))
+        backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
-            backend, rank=launch.rank, world_size=launch.world, timeout=_STEP_TIMEOUT
+            backend, store=store, rank=rank, world_size=world, timeout=_STEP_TIMEOUT
         )
         processes = Processes(launch)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = shorten(str(error).splitlines()[0])
-        raise TrainingError(f"{launch.world} processes did not meet: {reason}") from error
+        raise TrainingError(f"{world} processes did not meet: {reason}") from error
+    last_words = LastWords(store, launch)
     try:
         yield processes
     except BaseException as error:
-        explained = processes.explained(error)
-        if explained is error:
+        lost = is_lost_connection(error)
+        its_own = not (lost or isinstance(error, _StoppedByAnother))
+        last_words.say((str(error) or type(error).__name__) if its_own else "")
+        traceback.clear_frames(error.__traceback__)  # they hold groups, and so connections
+        processes.leave(at_once=True)
+        if not lost:
+            last_words.wait_for_readers()
             raise
-        raise explained from error
-    finally:
-        dist.destroy_process_group()
+        raise TrainingError(last_words.who_ended()) from error
+    processes.leave()
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -207,11 +191,3 @@ def is_lost_connection(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
-
-
-def _store() -> dist.Store:
-    return dist.distributed_c10d._get_default_store()
-
-
-def _word_of(rank: int) -> str:
-    return f"fcos/ended/{rank}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import socket
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,7 +22,10 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__, "fcos.commands.train", "torch._dynamo"])
 
 
-def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:
+def _command(
+    arguments: list[str], log: Path, largest_file: int | None, environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
     os.setsid()  # a process group, as a terminal has one
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
@@ -34,9 +39,50 @@ def _command(arguments: list[str], log: Path, largest_file: int | None) -> None:
 
 def start(arguments: list[str], log: Path, largest_file: int | None = None) -> BaseProcess:
     """`fcos` with these arguments; what it prints goes to `log`."""
-    process = _context.Process(target=_command, args=(arguments, log, largest_file))
+    process = _context.Process(target=_command, args=(arguments, log, largest_file, {}))
     process.start()
     return process
+
+
+def start_together(
+    arguments: list[str], folder: Path, world: int, last: Sequence[str] = ()
+) -> list[BaseProcess]:
+    """`fcos` with these arguments, and those of `last` in the last process, in `world` processes
+    that are one run, as torchrun starts them; what process r prints goes to `folder`/log<r>."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = []
+    for rank in range(world):
+        environment = {**meeting, "WORLD_SIZE": str(world), "RANK": str(rank)}
+        log = folder / f"log{rank}"
+        own = [*arguments, *(last if rank == world - 1 else ())]
+        more = (own, log, None, environment)
+        processes.append(_context.Process(target=_command, args=more))
+        processes[-1].start()
+    return processes
+
+
+def join_all(processes: list[BaseProcess]) -> list[int | None]:
+    """Their exit statuses; None for one that still runs half a minute later, which is then ended:
+    it waits for another that is gone."""
+    deadline = time.monotonic() + 30
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    statuses = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return statuses
+
+
+def run_together(arguments: list[str], folder: Path, world: int) -> list[str]:
+    """What each process printed, where all of them end well."""
+    processes = start_together(arguments, folder, world)
+    for process in processes:
+        process.join()
+    printed = [(folder / f"log{rank}").read_text() for rank in range(world)]
+    assert [process.exitcode for process in processes] == [0] * world, printed
+    return printed
 
 
 def run(arguments: list[str], log: Path, largest_file: int | None = None) -> tuple[int, str]:
