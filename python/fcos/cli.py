@@ -52,7 +52,8 @@ def _add_train(subparsers: _Subparsers) -> None:
         "train",
         help="train a detector",
         description="Train a detector. Writes last.pth, at least once an epoch and when it is "
-        "interrupted, and metrics.jsonl into the output folder.",
+        "interrupted,\nand metrics.jsonl into the output folder. The processes that torchrun starts "
+        "are one run\nand share each step's images: torchrun --nproc-per-node N -m fcos train ...",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -83,6 +84,8 @@ def _add_eval(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "eval",
         help="COCO average precision of a checkpoint, of each class and of all",
+        description="Evaluate a checkpoint by COCO's metrics. The processes that torchrun starts "
+        "share the images:\ntorchrun --nproc-per-node N -m fcos eval ...",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -94,12 +94,13 @@ def add_validation(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    help_text = "cpu, cuda or cuda:N (default cuda where PyTorch sees it, else cpu)"
+    help_text = "cpu, cuda or cuda:N (default cuda where PyTorch sees it, else cpu; under torchrun "
+    help_text += "cuda is the GPU of each process)"
     parser.add_argument("--device", help=help_text)
 
 
 def add_workers(parser: argparse.ArgumentParser, **options: Any) -> None:
-    help_text = "processes that load images (default 0)"
+    help_text = "processes that load images, of each process that trains (default 0)"
     parser.add_argument("--workers", type=WORKERS, help=help_text, **({"default": 0} | options))
 
 

@@ -173,10 +173,11 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
     last_words = LastWords(store, launch)
     try:
         yield processes
+        processes.check()  # that none leaves whom another still needs
     except BaseException as error:
         lost = is_lost_connection(error)
         its_own = not (lost or isinstance(error, _StoppedByAnother))
-        last_words.say((str(error) or type(error).__name__) if its_own else "")
+        last_words.say(_brief_reason(error) if its_own else "")
         traceback.clear_frames(error.__traceback__)  # they hold groups, and so connections
         processes.leave(at_once=True)
         if not lost:
@@ -184,6 +185,12 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
             raise
         raise TrainingError(last_words.who_ended()) from error
     processes.leave()
+
+
+def _brief_reason(error: BaseException) -> str:
+    if isinstance(error, Interrupted):
+        return f"interrupted by {error}"
+    return str(error) or type(error).__name__
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -72,6 +72,6 @@ def test_normalizers_are_those_of_the_whole_batch(dataset: CocoDataset) -> None:
 
 
 def test_a_batch_without_equal_parts(dataset: CocoDataset, tmp_path: Path) -> None:
-    message = "batch must be a multiple of 4, 1 processes times accumulate 4, got 6"
+    message = "batch must be a multiple of 4, for 1 processes and accumulate 4, got 6"
     with pytest.raises(UserError, match=message):
         _train(dataset, tmp_path, small_model(), 4)

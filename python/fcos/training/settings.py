@@ -83,6 +83,15 @@ class TrainingSettings:
             self._check(name, "at least 0 and less than 1", 0 <= getattr(self, name) < 1)
         self._check("flip", "a probability, 0 to 1", 0 <= self.flip <= 1)
 
+    def check_shares(self, processes: int) -> None:
+        """UserError where the parts of a step in all processes cannot hold as many images each."""
+        parts = processes * self.accumulate
+        if self.batch % parts:
+            raise UserError(
+                f"batch must be a multiple of {parts}, for {processes} processes and accumulate "
+                f"{self.accumulate}, got {self.batch}"
+            )
+
     def _check(self, name: str, expected: str, fulfilled: bool) -> None:
         value = getattr(self, name)
         if not fulfilled or not math.isfinite(value):

@@ -77,7 +77,7 @@ class Trainer:
             raise UserError(f"nothing to train on: {dataset.contents}")
         self.model, self.dataset, self.settings = model, dataset, settings
         self.processes = processes or Processes()
-        _check_shares(settings, self.processes.world)
+        settings.check_shares(self.processes.world)
         model.config = dataclasses.replace(model.config, preprocessing=dataset.preprocessing)
         self.folder = RunFolder(output)
         self.device = next(model.parameters()).device
@@ -250,8 +250,8 @@ class Trainer:
             append_metrics(self.folder.metrics, values)
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
-        """The parts of the next step; where one is missing, or a signal came, be it in another
-        process, all save and raise the reason."""
+        """The parts of the next step. Where one is missing, or a signal came, be it in another
+        process, all stop here: the first saves, and each raises the reason."""
         parts: list[Batch] = []
         reason: BaseException | None = None
         try:
@@ -316,12 +316,3 @@ class Trainer:
         """Save, unless the GPU still waits for the process that was lost."""
         if self.device.type == "cpu" or not is_lost_connection(error):
             self.save()
-
-
-def _check_shares(settings: TrainingSettings, world: int) -> None:
-    parts = world * settings.accumulate
-    if settings.batch % parts:
-        raise UserError(
-            f"batch must be a multiple of {parts}, {world} processes times accumulate "
-            f"{settings.accumulate}, got {settings.batch}"
-        )
