@@ -8,9 +8,10 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 from fcos.cli import main
@@ -39,9 +40,7 @@ def _command(
 
 def start(arguments: list[str], log: Path, largest_file: int | None = None) -> BaseProcess:
     """`fcos` with these arguments; what it prints goes to `log`."""
-    process = _context.Process(target=_command, args=(arguments, log, largest_file, {}))
-    process.start()
-    return process
+    return start_function(_command, arguments, log, largest_file, {})
 
 
 def start_together(
@@ -57,9 +56,7 @@ def start_together(
         environment = {**meeting, "WORLD_SIZE": str(world), "RANK": str(rank)}
         log = folder / f"log{rank}"
         own = [*arguments, *(last if rank == world - 1 else ())]
-        more = (own, log, None, environment)
-        processes.append(_context.Process(target=_command, args=more))
-        processes[-1].start()
+        processes.append(start_function(_command, own, log, None, environment))
     return processes
 
 
@@ -93,11 +90,16 @@ def run(arguments: list[str], log: Path, largest_file: int | None = None) -> tup
     return process.exitcode, log.read_text()
 
 
-def start_worker(ready: Path) -> BaseProcess:
-    """A process that waits like one that loads images, once the file `ready` is there."""
-    process = _context.Process(target=_worker, args=(ready,))
+def start_function(function: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that calls it."""
+    process = _context.Process(target=function, args=arguments)
     process.start()
     return process
+
+
+def start_worker(ready: Path) -> BaseProcess:
+    """A process that waits like one that loads images, once the file `ready` is there."""
+    return start_function(_worker, ready)
 
 
 def _worker(ready: Path) -> None:
