@@ -53,7 +53,8 @@ def _add_train(subparsers: _Subparsers) -> None:
         help="train a detector",
         description="Train a detector. Writes last.pth, at least once an epoch and when it is "
         "interrupted,\nand metrics.jsonl into the output folder. The processes that torchrun "
-        "starts are one run\nand share each step's images: torchrun --nproc-per-node N -m fcos train ...",
+        "starts are one run\nand share each step's images: "
+        "torchrun --nproc-per-node N -m fcos train ...",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

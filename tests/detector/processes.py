@@ -43,14 +43,19 @@ def start(arguments: list[str], log: Path, largest_file: int | None = None) -> B
     return start_function(_command, arguments, log, largest_file, {})
 
 
+def free_port() -> int:
+    """A port of this machine on which processes can meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def start_together(
     arguments: list[str], folder: Path, world: int, last: Sequence[str] = ()
 ) -> list[BaseProcess]:
     """`fcos` with these arguments, and those of `last` in the last process, in `world` processes
     that are one run, as torchrun starts them; what process r prints goes to `folder`/log<r>."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = []
     for rank in range(world):
         environment = {**meeting, "WORLD_SIZE": str(world), "RANK": str(rank)}

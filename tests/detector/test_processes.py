@@ -17,12 +17,15 @@ import torch
 from fcos.cli import main
 from fcos.data import CocoDataset, find_split, training_loader
 from fcos.detectors import load_model
+from fcos.errors import TrainingError
 from fcos.evaluation import evaluate
+from fcos.launch import Launch
+from fcos.processes import joined
 from fcos.training import load_checkpoint, save_checkpoint
 from torch import Tensor
 
 from .helpers import SMALL, annotation, decided_model, image_entry, write_dataset
-from .processes import join_all, run_together, start_together
+from .processes import free_port, join_all, run_together, start_function, start_together
 
 # float32 sums over the images in another order; measured: 3e-7 on the curves
 _ROUNDING = 1e-5
@@ -34,7 +37,7 @@ def six_images(tmp_path: Path) -> Path:
     images = [image_entry(i, 64, 48) for i in range(1, 7)]
     boxes = [annotation(i, 3 + 4 * (i % 2), [4 * i, 6, 20, 24]) for i in (1, 1, 2, 2, 2)]
     write_dataset(tmp_path, "train", images, boxes)
-    sizes = [(64, 48), (40, 64), (64, 64), (60, 40), (48, 48)]
+    sizes = [(64, 48), (40, 64), (64, 64), (60, 40), (48, 48), (64, 40), (56, 64)]
     images = [image_entry(i, *size) for i, size in enumerate(sizes, start=11)]
     write_dataset(tmp_path, "val", images, [annotation(i, 3, [8, 8, 20, 20]) for i in (11, 13, 15)])
     return tmp_path
@@ -106,6 +109,15 @@ def test_weights_after_three_steps_and_who_speaks(six_images: Path) -> None:
     assert names == ["last.pth", "metrics.jsonl"]
 
 
+def test_only_the_first_process_writes(six_images: Path) -> None:
+    other = six_images / "other"
+    processes = start_together(
+        _train(six_images, "run"), six_images, 2, last=["--output", str(other)]
+    )
+    assert join_all(processes) == [0, 0]
+    assert (six_images / "run" / "last.pth").exists() and not other.exists()
+
+
 def test_shares_are_those_of_the_batch(six_images: Path) -> None:
     dataset = CocoDataset(*find_split(six_images, "train"))
 
@@ -122,7 +134,7 @@ def test_shares_are_those_of_the_batch(six_images: Path) -> None:
 def test_evaluation_by_three_gives_the_numbers_of_one(
     six_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Five images of different sizes, padded together by two as in one process."""
+    """Seven images of different sizes, padded together by two as in one process."""
     weights = six_images / "decided.pth"
     save_checkpoint(weights, decided_model())
     arguments = ["eval", "--data", str(six_images), "--weights", str(weights), "--device", "cpu"]
@@ -131,10 +143,10 @@ def test_evaluation_by_three_gives_the_numbers_of_one(
     expected = capsys.readouterr().out
     printed = run_together([*arguments, str(six_images / "three.json")], six_images, 3)
     results = json.loads((six_images / "one.json").read_text())
-    assert len({result["image_id"] for result in results}) == 5
+    assert len({result["image_id"] for result in results}) == 7
     assert json.loads((six_images / "three.json").read_text()) == results
-    own_lines = printed[0][printed[0].rindex("5 images, ") :].replace("three.json", "one.json")
-    assert own_lines == expected[expected.rindex("5 images, ") :]
+    own_lines = printed[0][printed[0].rindex("7 images, ") :].replace("three.json", "one.json")
+    assert own_lines == expected[expected.rindex("7 images, ") :]
     assert printed[1] == printed[2] == ""
 
 
@@ -234,6 +246,30 @@ def test_an_error_of_the_first_process_alone(six_images: Path) -> None:
     assert "File exists" in first.splitlines()[-1]
     assert second.startswith("fcos: process 1: error: process 0 ended: ")
     assert "File exists" in second and second.count("\n") == 1
+
+
+def _fail_as_torch(_group: object) -> None:
+    """Like torch's functions, this one holds a group in its frame."""
+    raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+
+
+def _lose_the_other(rank: int, port: int, log: Path) -> None:
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    with pytest.raises(TrainingError) as raised, joined(Launch(rank, 2), torch.device("cpu")) as p:
+        if rank == 0:
+            _fail_as_torch(p._control)
+        p.check()
+    log.write_text(str(raised.value))
+
+
+def test_who_waits_for_one_that_leaves_can_say_so(tmp_path: Path) -> None:
+    """Else it would itself be taken for the one that was killed."""
+    logs = [tmp_path / "0", tmp_path / "1"]
+    port = free_port()
+    processes = [start_function(_lose_the_other, rank, port, logs[rank]) for rank in range(2)]
+    assert join_all(processes) == [0, 0]
+    for log in logs:
+        assert log.read_text() == "the connection between the processes was lost"
 
 
 def test_torchrun(six_images: Path) -> None:
