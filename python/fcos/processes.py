@@ -23,6 +23,7 @@ _STEP_TIMEOUT = timedelta(minutes=10)
 # Between steps, where the others wait while the process 0 evaluates or a disk is slow. One that
 # ends is noticed at once, as its connections close; this is for one that hangs.
 _PATIENCE = timedelta(hours=2)
+_ALONE = Launch()
 _FAILED = -1  # where a signal's number stands for an interrupted process, 0 for one that goes on
 
 
@@ -38,7 +39,7 @@ class Processes:
         rank, world: the number of this process, and of processes.
     """
 
-    def __init__(self, launch: Launch = Launch()) -> None:  # noqa: B008 - it is immutable
+    def __init__(self, launch: Launch = _ALONE) -> None:
         self.rank, self.world = launch.rank, launch.world
         # on the CPU, so that nothing waits for a GPU to agree
         self._control = (

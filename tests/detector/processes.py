@@ -23,7 +23,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__, "fcos.commands.train", "torch._dynamo"])
 
 
-def _command(
+def command(
     arguments: list[str], log: Path, largest_file: int | None, environment: dict[str, str]
 ) -> None:
     os.environ.update(environment)
@@ -40,7 +40,7 @@ def _command(
 
 def start(arguments: list[str], log: Path, largest_file: int | None = None) -> BaseProcess:
     """`fcos` with these arguments; what it prints goes to `log`."""
-    return start_function(_command, arguments, log, largest_file, {})
+    return start_function(command, arguments, log, largest_file, {})
 
 
 def free_port() -> int:
@@ -51,17 +51,24 @@ def free_port() -> int:
 
 
 def start_together(
-    arguments: list[str], folder: Path, world: int, last: Sequence[str] = ()
+    arguments: list[str],
+    folder: Path,
+    world: int,
+    last: Sequence[str] = (),
+    function: Callable[..., None] = command,
 ) -> list[BaseProcess]:
     """`fcos` with these arguments, and those of `last` in the last process, in `world` processes
-    that are one run, as torchrun starts them; what process r prints goes to `folder`/log<r>."""
+    that are one run, as torchrun starts them; what process r prints goes to `folder`/log<r>.
+
+    function: takes what `command` does, and calls it.
+    """
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = []
     for rank in range(world):
         environment = {**meeting, "WORLD_SIZE": str(world), "RANK": str(rank)}
         log = folder / f"log{rank}"
         own = [*arguments, *(last if rank == world - 1 else ())]
-        processes.append(start_function(_command, own, log, None, environment))
+        processes.append(start_function(function, own, log, None, environment))
     return processes
 
 

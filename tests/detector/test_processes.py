@@ -20,12 +20,20 @@ from fcos.detectors import load_model
 from fcos.errors import TrainingError
 from fcos.evaluation import evaluate
 from fcos.launch import Launch
+from fcos.models import FCOS
 from fcos.processes import joined
 from fcos.training import load_checkpoint, save_checkpoint
 from torch import Tensor
 
 from .helpers import SMALL, annotation, decided_model, image_entry, write_dataset
-from .processes import free_port, join_all, run_together, start_function, start_together
+from .processes import (
+    command,
+    free_port,
+    join_all,
+    run_together,
+    start_function,
+    start_together,
+)
 
 # float32 sums over the images in another order; measured: 3e-7 on the curves
 _ROUNDING = 1e-5
@@ -188,7 +196,7 @@ LONG = ["--steps", "60", "--checkpoint-every", "1", "--lr", "0.0003"]
 
 
 def test_resumed_by_other_numbers_of_processes(six_images: Path) -> None:
-    """After a signal to one of two, and a kill of one of three."""
+    """After a signal to one of two, and a kill of one of three; by one, in parts."""
     assert main(_train(six_images, "whole", *LONG)) == 0
     resume, output = [], six_images / "run"
     for step, world, number, last in ((4, 2, signal.SIGTERM, 1), (9, 3, signal.SIGKILL, 2)):
@@ -209,7 +217,7 @@ def test_resumed_by_other_numbers_of_processes(six_images: Path) -> None:
             assert logs[1].endswith(f"fcos: process 1: error: {word}\n")
         assert f"last.pth holds step {reached}: --resume goes on from there" in logs[0]
         resume = ["--resume"]
-    assert main(_train(six_images, "run", *LONG, "--resume")) == 0
+    assert main(_train(six_images, "run", *LONG, "--resume", "--accumulate", "2")) == 0
     _assert_same_curve(output, six_images / "whole", _ROUNDING)
 
 
@@ -235,6 +243,31 @@ def test_an_error_of_the_data_in_one_process(six_images: Path) -> None:
     assert logs[2].startswith("fcos: process 2: error: cannot read the image ")
     assert logs[1] == "fcos: process 1: error: process 2 ended with an error\n"
     assert "last.pth holds step 1: --resume goes on from there" in logs[0]
+
+
+def _run_out_of_memory(*arguments: Any) -> None:
+    """`command`, whose last process needs too much in the third step, others being in it."""
+    losses, calls = FCOS.losses, []
+
+    def greedy(*inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3 and os.environ["RANK"] == "1":
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return losses(*inputs)
+
+    FCOS.losses = greedy  # type: ignore[method-assign]
+    command(*arguments)
+
+
+def test_out_of_memory_in_one_process(six_images: Path) -> None:
+    """The other waits for it within a step, and then saves the step before."""
+    arguments = _train(six_images, "run", "--norm", "bn", "--checkpoint-every", "99")
+    processes = start_together(arguments, six_images, 2, function=_run_out_of_memory)
+    assert join_all(processes) == [2, 2]
+    logs = [(six_images / f"log{rank}").read_text() for rank in range(2)]
+    assert logs[1].startswith("fcos: process 1: error: out of memory")
+    assert "error: process 1 ended: " in logs[0] and "last.pth holds step 2" in logs[0]
+    assert load_checkpoint(six_images / "run" / "last.pth")["step"] == 2
 
 
 def test_an_error_of_the_first_process_alone(six_images: Path) -> None:
