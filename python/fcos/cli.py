@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from .errors import TrainingError, UserError
 from .interrupts import Interrupted, ignore_signals
+from .launch import Launch, quiet_but_the_first, read_launch
 from .memory import ADVICE, is_out_of_memory
 from .names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
 from .options import (
@@ -58,6 +59,8 @@ too: lr=0.02 freeze_at=2 drop_empty=true. What is given comes before --config, t
 preset; with another --batch its rate changes in proportion, its steps and warm-up against it. All
 recipes want ImageNet weights:
   fcos train --data DIR --output RUN --recipe paper-1x --preset improved --backbone-weights FILE
+The processes that torchrun starts are one run and share the images of each step:
+  torchrun --nproc-per-node N -m fcos train --data DIR --output RUN
 """
 # what the extra `detector` has and nothing can replace, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
@@ -103,6 +106,8 @@ def _add_eval(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "eval",
         help="COCO average precision of a checkpoint, of each class and of all",
+        description="Evaluate a checkpoint by COCO's metrics. The processes that torchrun starts "
+        "share the images:\ntorchrun --nproc-per-node N -m fcos eval ...",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -256,31 +261,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         128 + the number of the signal that interrupted it.
     """
     try:
-        options = _parse(arguments)
-        if options.command in ("train", "evaluate"):
-            from . import data_options  # needs no torch: an error of the data is said in a second
-
-            data_options.read_early(options)
-        # here, so that --help needs none of the extra packages
-        command = import_module(f".commands.{options.command}", __package__)
-        return command.run(options) or 0
-    except (UserError, TrainingError, OSError) as error:
+        launch = read_launch()
+    except UserError as error:
         return _fail(f"error: {error}", 2)
+    who = launch.prefix
+    try:
+        with quiet_but_the_first(launch):
+            return _run(_parse(arguments), launch)
+    except (UserError, TrainingError, OSError) as error:
+        return _fail(f"{who}error: {error}", 2)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package not in PACKAGES:
             raise
-        return _fail(f"error: {package} is missing: pip install 'fcos_ops[detector]'", 2)
+        return _fail(f"{who}error: {package} is missing: pip install 'fcos_ops[detector]'", 2)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return _fail(f"error: {ADVICE}", 2)
+        return _fail(f"{who}error: {ADVICE}", 2)
     except Interrupted as error:
         if arguments is None:
             ignore_signals()
-        return _fail(f"interrupted by {error}", 128 + error.number)
+        return _fail(f"{who}interrupted by {error}", 128 + error.number)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail(f"{who}interrupted", 130)
+
+
+def _run(options: argparse.Namespace, launch: Launch) -> int:
+    if options.command in ("train", "evaluate"):
+        from . import data_options  # needs no torch: an error of the data is said in a second
+
+        data_options.read_early(options)
+    elif launch.world > 1:
+        raise UserError(
+            "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "
+            f"work among processes, got {launch.world}"
+        )
+    # here, so that --help needs none of the extra packages
+    command = import_module(f".commands.{options.command}", __package__)
+    return command.run(options) or 0
 
 
 def _fail(message: str, status: int) -> int:

@@ -22,7 +22,6 @@ from .names import CHECKPOINT_NAME
 from .preprocessing import Preprocessing
 from .scenes import write_scenes
 from .training import Trainer, TrainingSettings
-from .training.processes import require_one_process
 
 SIZE = 128  # pixels; scenes and training
 PREPROCESSING = Preprocessing(size=SIZE, max_size=SIZE)
@@ -51,7 +50,6 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     Raises:
         UserError: `output` holds another training; an op disagrees with its reference.
     """
-    require_one_process()
     root = Path(output)
     scenes, checkpoint = root / "scenes", root / CHECKPOINT_NAME
     if checkpoint.exists() and not scenes.exists():

@@ -15,6 +15,7 @@ from .errors import UserError, a_few, brief
 from .files import check_replaceable
 from .inference import detect_batch
 from .models import FCOS, ModelConfig
+from .processes import Processes
 
 NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
@@ -60,15 +61,30 @@ def detect_dataset(
     workers: int = 0,
     min_score: float = 0.0,
     progress: bool = False,
+    processes: Processes | None = None,
 ) -> list[dict[str, Any]]:
     """Detections of a model on a data set, of the categories in the data: see `predict`.
 
+    Args:
+        processes: that share the batches; the first then has the detections of all, as if it had
+            been alone, and the others none. The model is everywhere what it is in the first.
+
     Raises: as `match_categories`.
     """
+    processes = processes or Processes()
     matched = set(match_categories(model.config, dataset))
-    loader = evaluation_loader(dataset, batch=batch, workers=workers)
-    found = predict(model, loader, min_score=min_score, progress=progress)
-    return [result for result in found if result["category_id"] in matched]
+    processes.share(model)
+    loader = evaluation_loader(
+        dataset, batch=batch, workers=workers, rank=processes.rank, world=processes.world
+    )
+    found = predict(model, loader, min_score=min_score, progress=progress and processes.first)
+    own = [result for result in found if result["category_id"] in matched]
+    results = [result for share in processes.gather(own) for result in share]
+    places = {
+        number: place
+        for place, number in enumerate(image["id"] for image in dataset.annotated.images)
+    }
+    return sorted(results, key=lambda result: places[result["image_id"]])
 
 
 def evaluate(

@@ -140,13 +140,17 @@ def add_validation(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    help_text = "cpu, cuda or cuda:N (default cuda where PyTorch sees it, else cpu)"
+    help_text = "cpu, cuda or cuda:N (default cuda where PyTorch sees it, else cpu; under torchrun "
+    help_text += "cuda is the GPU of each process)"
     parser.add_argument("--device", help=help_text)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """It has no attribute if left out: `default_workers` then says how many."""
-    help_text = "processes that load images (default: on a GPU one a core, at most 8; else 0)"
+    help_text = (
+        "processes that load images, beside each process that computes (default: on a GPU one a "
+        "core, at most 8; else 0)"
+    )
     parser.add_argument("--workers", type=WORKERS, help=help_text, default=LEFT_OUT)
 
 
@@ -201,7 +205,9 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
     help_text = f"passes over the data (default {DEFAULT_EPOCHS:g})"
     length.add_argument("--epochs", type=RATE, help=help_text, default=LEFT_OUT)
     length.add_argument("--steps", type=POSITIVE, help="instead of --epochs", default=LEFT_OUT)
-    add("batch", f"images a step {_default('batch')}", type=POSITIVE)
+    add("batch", f"images a step, of all processes {_default('batch')}", type=POSITIVE)
+    help_text = f"compute a step in N parts, to take less memory {_default('accumulate')}"
+    add("accumulate", help_text, type=POSITIVE, metavar="N")
     add("lr", "base learning rate (default 0.01 * batch / 16, AdamW 0.0005)", type=RATE)
     add("schedule", _default("schedule"), choices=("cosine", "step"))
     help_text = "where --schedule step divides the rate by 10 (default 2/3,8/9 of the steps)"

@@ -37,10 +37,11 @@ class TrainingReport:
     An error is said once and ends nothing: both can be made of metrics.jsonl at any time.
 
     Args:
-        metrics: path of metrics.jsonl; the report lies beside it.
+        metrics: path of metrics.jsonl; the report lies beside it. None: there is to be none, as in
+            all processes of a run but the first.
     """
 
-    def __init__(self, metrics: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, metrics: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.metrics, self._clock = metrics, clock
         self._due = clock() + _FIRST_SECONDS
         self._failed = False
@@ -48,7 +49,7 @@ class TrainingReport:
     def update(self, *, at_once: bool = False) -> None:
         """Write both files, where it is time to or they are to be there `at_once`."""
         begin = self._clock()
-        if begin < self._due and not at_once:
+        if self.metrics is None or (begin < self._due and not at_once):
             return
         try:
             write_report(self.metrics)

@@ -271,19 +271,3 @@ def test_nothing_to_train_on(
     err = capsys.readouterr().err
     assert "nothing to train on: 1 images, 1 without boxes, 0 boxes" in err and reason in err
     assert not (tmp_path / "run").exists()
-
-
-def test_training_in_several_processes_is_refused(
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert _train(data, tmp_path / "run", "--steps", "1") == 2
-    assert main(["demo", "--output", str(tmp_path / "run")]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    message = "fcos: error: WORLD_SIZE must be 1, as training is not distributed yet, got 2"
-    assert lines == [message] * 2
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert _train(data, tmp_path / "run", "--steps", "1") == 0

@@ -11,6 +11,7 @@ from fcos.cli import main
 from fcos.commands import evaluate as evaluation
 from fcos.commands import train as training
 from fcos.commands.devices import default_workers
+from fcos.launch import Launch
 from fcos.training import load_checkpoint
 
 from .helpers import SMALL
@@ -20,16 +21,19 @@ from .helpers import SMALL
 def test_workers_beside_a_gpu(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int) -> None:
     """Of the cores that this process may use, which a container or a batch system limits."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    assert default_workers(torch.device("cuda", 1)) == workers
-    assert default_workers(torch.device("cpu")) == 0
+    assert default_workers(torch.device("cuda", 1), Launch()) == workers
+    assert default_workers(torch.device("cuda", 1), Launch(3, 4, 1, 2)) == max(
+        1, min(8, cores // 2)
+    )
+    assert default_workers(torch.device("cpu"), Launch()) == 0
 
 
 def test_commands_take_what_is_given_or_the_default(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, seen = data / "run", []
-    monkeypatch.setattr(training, "default_workers", lambda _: 2)
-    monkeypatch.setattr(evaluation, "default_workers", lambda _: 3)
+    monkeypatch.setattr(training, "default_workers", lambda *_: 2)
+    monkeypatch.setattr(evaluation, "default_workers", lambda *_: 3)
     detect = evaluation.detect_dataset
 
     def recorded(*arguments: object, workers: int, **more: object) -> object:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from .helpers import small_model
+from .processes import start_function
 
 # The second image has fewer positives, so that local normalizers would give another gradient.
 TARGETS = [
@@ -59,7 +60,11 @@ def test_two_processes_equal_one(preset: str, filled: str, tmp_path: Path) -> No
     targets = [dict(t) for t in TARGETS]
     if filled == "first":
         targets[1] = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    torch.multiprocessing.spawn(_train_one_of_two, (str(tmp_path), preset, targets), nprocs=2)
+    more = (str(tmp_path), preset, targets)
+    processes = [start_function(_train_one_of_two, rank, *more) for rank in range(2)]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
     found = torch.load(tmp_path / "gradients.pth")
     model = _model(preset)
     sum(model(pad_images(_images()), targets).values()).backward()

@@ -76,9 +76,9 @@ def test_settings_reach_the_images(
         trainer, seen = _trainer(dataset, tmp_path / "run", flip=0, steps=6, **changes), []
         step = trainer.train_step
 
-        def recorded(batch: Any) -> torch.Tensor:
-            seen.append(batch)
-            return step(batch)
+        def recorded(parts: Any) -> torch.Tensor:
+            seen.extend(parts)
+            return step(parts)
 
         monkeypatch.setattr(trainer, "train_step", recorded)
         _finish(trainer)

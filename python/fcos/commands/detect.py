@@ -9,6 +9,7 @@ from ..detection import detect_files
 from ..detection_rule import apply_options
 from ..inputs import describe, find_images
 from .detectors import model_of, preprocessing_of
+from .devices import choose_device
 
 
 def run(options: argparse.Namespace) -> int:
@@ -16,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     paths, left_out = find_images(options.images, outside=Path(options.output))
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
-    model = model_of(options)
+    model = model_of(options, choose_device(options.device))
     apply_options(model, options)
     found = detect_files(
         model,

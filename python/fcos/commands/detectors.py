@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+
 from ..configuration import check_sides
 from ..detectors import read_model
 from ..models import FCOS
 from ..preprocessing import Preprocessing
-from .devices import choose_device
 
 
-def model_of(options: argparse.Namespace) -> FCOS:
+def model_of(options: argparse.Namespace, device: torch.device) -> FCOS:
     """Of --weights; prints what was assumed of the file."""
-    model, notes = read_model(options.weights, choose_device(options.device))
+    model, notes = read_model(options.weights, device)
     for note in notes:
         print(note, flush=True)
     return model

@@ -7,16 +7,44 @@ import os
 import torch
 
 from ..errors import UserError
+from ..launch import Launch
+
+
+def device_of_process(name: str | None, launch: Launch) -> torch.device:
+    """As `choose_device`; of several processes on GPUs each has its own, that of its local rank.
+
+    Raises:
+        UserError: as there; or it is the device of another process.
+    """
+    device = choose_device(name)
+    if launch.world == 1 or device.type == "cpu":
+        return device
+    there = torch.cuda.device_count()
+    if launch.local_rank >= there:
+        raise UserError(
+            f"a machine must have a GPU for each of its processes, PyTorch sees {there} here: "
+            "start so many, or add --device cpu"
+        )
+    if device.index not in (None, launch.local_rank):
+        raise UserError(
+            f"--device must be cuda or cpu in several processes, as each has the GPU of its "
+            f"LOCAL_RANK {launch.local_rank}, got {name}"
+        )
+    own = torch.device("cuda", launch.local_rank)
+    torch.cuda.set_device(own)
+    return own
+
 
 _MOST_WORKERS = 8
 
 
-def default_workers(device: torch.device) -> int:
+def default_workers(device: torch.device, launch: Launch) -> int:
     """How many processes load images where --workers does not say it: one for each core that this
-    process may use, at most 8, beside a GPU; none beside a CPU, which has work enough."""
+    process may use and shares with none of the same run, at most 8, beside a GPU; none beside a
+    CPU, which has work enough."""
     if device.type == "cpu":
         return 0
-    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // launch.local_world))
 
 
 def choose_device(name: str | None) -> torch.device:

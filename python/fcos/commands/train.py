@@ -16,23 +16,35 @@ from ..data import DetectionDataset
 from ..evaluation import detect_dataset, format_metrics, match_categories
 from ..evaluators import choose_evaluator
 from ..interrupts import Interrupted
+from ..launch import Launch, read_launch
 from ..overrides import describe
+from ..processes import Processes, joined
 from ..starting import read_start
 from ..training import Trainer
 from ..training.evaluations import EvaluationPlan
 from ..training.folder import RunFolder
-from ..training.processes import require_one_process
 from ..training_report import TrainingReport
-from .devices import choose_device, default_workers
+from .devices import default_workers, device_of_process
+
+_EVALUATION_BATCH = 8
 
 
 def run(options: argparse.Namespace) -> None:
-    require_one_process()
-    device, folder = choose_device(options.device), RunFolder(options.output)
+    launch = read_launch()
+    device = device_of_process(options.device, launch)
+    with joined(launch, device) as processes:
+        _run(options, launch, device, processes)
+
+
+def _run(
+    options: argparse.Namespace, launch: Launch, device: torch.device, processes: Processes
+) -> None:
+    folder = RunFolder(options.output)
     start = read_start(options, folder)
     merged = merge(given_values(options), options.file, start.values)
     found = options.found or data_options.read_training(options, merged.values)
-    configuration, sources = complete(merged, len(found.train), workers=default_workers(device))
+    workers = default_workers(device, launch)
+    configuration, sources = complete(merged, len(found.train), workers=workers)
     preprocessing = start.preprocessing(configuration)
     dataset = DetectionDataset(found.train, preprocessing)
     validation = None
@@ -42,13 +54,15 @@ def run(options: argparse.Namespace) -> None:
     torch.manual_seed(configuration.seed)
     model = start.model(configuration, dataset).to(device)
     notes = {**configuration.notes, "images": len(dataset)}
-    trainer = Trainer(model, dataset, configuration.settings, folder.path, notes)
+    trainer = Trainer(model, dataset, configuration.settings, folder.path, notes, processes)
     trainer.folder.configuration = asdict(configuration)
     if validation is not None:
         match_categories(model.config, validation)
     print(
         f"{len(dataset.class_names)} classes, {configuration.steps} steps of "
         f"{configuration.batch} images on {device}"
+        + f" in {processes.world} processes"
+        * (processes.world > 1)
     )
     files = {"file": options.config, "stored": start.path or folder.checkpoint}
     print(describe(configuration, sources, files), flush=True)
@@ -64,7 +78,7 @@ def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: fl
     """Train to the end, evaluate when that is due, and say what is written."""
     folder, begin = trainer.folder, trainer.saved_step
     plan = None if validation is None else EvaluationPlan(trainer, eval_every)
-    report = TrainingReport(folder.metrics)
+    report = TrainingReport(folder.metrics if trainer.processes.first else None)
     try:
         with trainer.signals, closing(trainer.run()) as records:
             while True:
@@ -91,11 +105,20 @@ def _train(trainer: Trainer, validation: DetectionDataset | None, eval_every: fl
 
 
 def _evaluate(trainer: Trainer, validation: DetectionDataset) -> dict[str, Any]:
-    """Metrics of the trainer's model, also printed; "classes" has the AP of each class."""
-    settings = trainer.settings
+    """Metrics of the trainer's model, also printed; "classes" has the AP of each class. None but in
+    the first process."""
+    settings, processes = trainer.settings, trainer.processes
     results = detect_dataset(
-        trainer.final_model, validation, batch=settings.batch, workers=settings.workers
+        trainer.final_model,
+        validation,
+        # as `fcos eval` takes them, and whatever the number of processes and parts: an image's
+        # result depends on how its batch is padded
+        batch=min(_EVALUATION_BATCH, settings.batch),
+        workers=settings.workers,
+        processes=processes,
     )
+    if not processes.first:
+        return {}
     evaluation = Evaluation(validation.ground_truth(), results)
     metrics = evaluation.metrics()
     print(f"\nepoch {trainer.epoch:g}: {format_metrics(metrics)}")

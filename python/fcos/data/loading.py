@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -65,6 +65,22 @@ class EndlessSampler(Sampler[tuple[int, int]]):
             for index in self.order.epoch(epoch)[first:]:
                 yield position, index
                 position += 1
+
+
+class ShareOfSteps(Sampler[tuple[int, int]]):
+    """What one process takes of a stream of keys: of every `batch` of them an equal share.
+
+    Process r of W takes the keys r * batch / W up to (r + 1) * batch / W of each batch.
+    """
+
+    def __init__(self, keys: Iterable[tuple[int, int]], batch: int, rank: int, world: int) -> None:
+        self.keys, self.batch = keys, batch
+        self.first, self.last = rank * batch // world, (rank + 1) * batch // world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for number, key in enumerate(self.keys):
+            if self.first <= number % self.batch < self.last:
+                yield key
 
 
 class TrainingStream(Dataset[Sample]):
@@ -173,27 +189,37 @@ def training_loader(
     *,
     batch: int,
     seed: int,
+    parts: int = 1,
+    rank: int = 0,
+    world: int = 1,
     workers: int = 0,
     start_step: int = 0,
     augmentation: Augmentation | None = None,
     aspect_groups: bool = False,
     pin_memory: bool = False,
 ) -> Batches:
-    """Endless training `Batch`es that begin at `start_step`.
+    """Endless training `Batch`es that begin at `start_step`: `parts` of them a step, which are the
+    share of process `rank` of `world` in its `batch` images.
 
-    aspect_groups: batches of wide images alone and of tall ones alone; see `TrainingOrder`.
+    aspect_groups: steps of wide images alone and of tall ones alone; see `TrainingOrder`.
     """
     wide = dataset.annotated.wide() if aspect_groups else None
     order = TrainingOrder(len(dataset), seed, batch=batch, wide=wide)
+    keys = EndlessSampler(order, start_step * batch)
     return Batches(
         TrainingStream(dataset, seed, augmentation or Augmentation()),
         workers,
-        batch_size=batch,
-        sampler=EndlessSampler(order, start_step * batch),
+        batch_size=batch // (parts * world),
+        sampler=ShareOfSteps(keys, batch, rank, world),
         pin_memory=pin_memory,
     )
 
 
-def evaluation_loader(dataset: DetectionDataset, *, batch: int, workers: int = 0) -> Batches:
-    """`Batch`es over the dataset once, in order."""
-    return Batches(dataset, workers, batch_size=batch)
+def evaluation_loader(
+    dataset: DetectionDataset, *, batch: int, workers: int = 0, rank: int = 0, world: int = 1
+) -> Batches:
+    """`Batch`es over the dataset once, in order; of `world` processes, each takes every world-th
+    of the same ones."""
+    starts = range(rank * batch, len(dataset), world * batch)
+    batches = [range(start, min(start + batch, len(dataset))) for start in starts]
+    return Batches(dataset, workers, batch_sampler=batches)

@@ -1,4 +1,4 @@
-"""Whether a batch is large enough for the batch norms that are trained on it."""
+"""Whether the batch norms that are trained can be, on a batch and in processes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def check_batch(config: ModelConfig, images: Tensor) -> None:
     if config.freeze_at < NUM_STAGES:
         _check("norm", config.norm, PAD_MULTIPLE, images)
     _check("head-norm", config.head_norm, STRIDES[config.num_levels - 1], images)
+
+
+def check_norms(config: ModelConfig, device: torch.device, world: int) -> None:
+    """UserError where several processes are to train a sync_bn, and torch has none for `device`."""
+    trained = {"norm": config.freeze_at < NUM_STAGES and config.norm, "head-norm": config.head_norm}
+    for option, norm in trained.items():
+        if norm == "sync_bn" and world > 1 and device.type == "cpu":
+            raise UserError(
+                f"{option} must not be sync_bn in several processes on a CPU, as torch has it for "
+                f"GPUs only: take --{option} gn"
+            )
 
 
 def _check(option: str, norm: str, stride: int, images: Tensor) -> None:

@@ -86,6 +86,7 @@ class FCOS(nn.Module):
         self,
         images: ImageBatch | Sequence[Tensor],
         targets: GroundTruth | Sequence[Mapping[str, Tensor]] | None = None,
+        normalizers: Tensor | None = None,
     ) -> dict[str, Tensor] | Detections:
         """Losses in training mode, detections in evaluation mode.
 
@@ -93,6 +94,7 @@ class FCOS(nn.Module):
             images: a padded batch, or a list of normalised float [3, H, W] images.
             targets: needed in training mode: ragged boxes, or one mapping an image with "boxes"
                 [M, 4] (x1 y1 x2 y2, pixels) and "labels" [M] (class channel).
+            normalizers: of `normalizers_of_parts`, where this batch is one part of several.
 
         Returns:
             Training: the scalar losses under the keys of `LOSS_NAMES`, in every preset; train on
@@ -114,15 +116,23 @@ class FCOS(nn.Module):
             raise ValueError(
                 f"targets must be of {len(batch.tensor)} images, got {len(targets.offsets) - 1}"
             )
-        return self.losses(self.head(self.backbone(batch.tensor)), batch, targets)
+        return self.losses(self.head(self.backbone(batch.tensor)), batch, targets, normalizers)
 
     def levels(self, output: HeadOutput, batch: ImageBatch) -> tuple[Level, ...]:
         """Geometry of the maps in `output`."""
         sizes = [(m.shape[2], m.shape[3]) for m in output.classification]
-        image_size = (batch.tensor.shape[2], batch.tensor.shape[3])
-        strides = STRIDES[: len(sizes)]
-        rule = self.config.assignment
-        return fcos_ops.pyramid_levels(sizes, strides=strides, image_size=image_size, rule=rule)
+        return self._levels(sizes, batch.tensor.shape[2:])
+
+    def _levels(
+        self, sizes: Sequence[Sequence[int]], image_size: Sequence[int]
+    ) -> tuple[Level, ...]:
+        """Of maps of these (height, width) over padded images of that."""
+        return fcos_ops.pyramid_levels(
+            sizes,
+            strides=STRIDES[: len(sizes)],
+            image_size=image_size,
+            rule=self.config.assignment,
+        )
 
     def detect(
         self,
@@ -161,14 +171,20 @@ class FCOS(nn.Module):
         return found
 
     def losses(
-        self, output: HeadOutput, batch: ImageBatch, truth: GroundTruth
+        self,
+        output: HeadOutput,
+        batch: ImageBatch,
+        truth: GroundTruth,
+        normalizers: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The three FCOS losses, each a scalar; their normalisers never leave the device."""
-        normalize = {
-            "global": fcos_ops.mean_over_processes,
-            "local": None,
-            "moving": self._moving_normalizers,
-        }[self.variant.normalizer]
+        """The three FCOS losses, each a scalar; their normalisers never leave the device.
+
+        normalizers: to divide by instead of the counts of this batch; see `normalizers_of_parts`.
+        """
+
+        def normalize(counts: Tensor) -> Tensor:
+            return self._normalizers(counts) if normalizers is None else normalizers
+
         losses = fcos_ops.fcos_loss(
             output.classification,
             output.ltrb,
@@ -181,6 +197,34 @@ class FCOS(nn.Module):
         )
         return dict(zip(LOSS_NAMES, losses[: len(LOSS_NAMES)], strict=True))
 
-    def _moving_normalizers(self, counts: Tensor) -> Tensor:
+    def normalizers_of_parts(
+        self, image_sizes: Sequence[Sequence[int]], truths: Sequence[GroundTruth]
+    ) -> Tensor | None:
+        """What to divide the losses of each part of a batch by, so that their sum is the loss of
+        the batch: [2], from the boxes and sizes alone, without a forward pass.
+
+        None where the images are normalised one by one: the losses of the parts are then means, and
+        so is that of the batch.
+
+        Args:
+            image_sizes: (height, width) of the padded images of each part.
+            truths: their boxes, on the device.
+        """
+        if self.config.loss.normalizer == "per_image":
+            return None
+        counts = []
+        for size, truth in zip(image_sizes, truths, strict=True):
+            maps = [tuple(-(-side // stride) for side in size) for stride in STRIDES]
+            levels = self._levels(maps[: self.config.num_levels], size)
+            targets = fcos_ops.assign_targets(levels, *truth, rule=self.config.assignment)
+            counts.append(torch.stack([targets.num_pos.float(), targets.centerness_sum.float()]))
+        return self._normalizers(torch.stack(counts).sum(0))
+
+    def _normalizers(self, counts: Tensor) -> Tensor:
+        """What the variant divides by where the images of a step in this process have `counts`."""
+        if self.variant.normalizer == "global":
+            return fcos_ops.mean_over_processes(counts)
+        if self.variant.normalizer == "local":
+            return counts
         self.loss_normalizer.lerp_(counts[0].to(torch.float32).clamp(min=1), 0.1)
         return torch.stack([self.loss_normalizer.to(counts.dtype), counts[1]])

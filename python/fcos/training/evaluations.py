@@ -21,12 +21,13 @@ class EvaluationPlan:
 
     def __init__(self, trainer: Trainer, every: float) -> None:
         self.trainer, self.every = trainer, every
-        lines = read_metrics(trainer.folder.metrics, trainer.step)
+        # of the first process, which alone has a folder where the machines share none
+        lines = trainer.processes.of_first(read_metrics(trainer.folder.metrics, trainer.step))
         done = [line for line in lines if "AP" in line]
         self._last_step = done[-1]["step"] if done else 0
         self._last_epoch = float(done[-1].get("epoch", 0)) if done else 0.0
         self.best: dict[str, Any] | None = None
-        if trainer.step and trainer.folder.best.exists():
+        if trainer.processes.first and trainer.step and trainer.folder.best.exists():
             self.best = load_checkpoint(trainer.folder.best).get("best")
 
     def due(self) -> bool:
@@ -39,12 +40,13 @@ class EvaluationPlan:
 
     def write(self, metrics: dict[str, Any]) -> bool:
         """Keep the metrics of an evaluation at the trainer's step, and the weights if no AP before
-        was as high. Returns whether it was so.
+        was as high. Returns whether it was so. The first process alone has metrics.
 
         best.pth comes first: killed in between, a run that resumes evaluates once more.
         """
         trainer = self.trainer
-        better = metrics["AP"] > (-1.0 if self.best is None else self.best["AP"])
+        least = -1.0 if self.best is None else self.best["AP"]
+        better = trainer.processes.first and metrics["AP"] > least
         if better:
             self.best = {"AP": metrics["AP"], "step": trainer.step, "epoch": trainer.epoch}
             save_checkpoint(trainer.folder.best, trainer.final_model, best=self.best)

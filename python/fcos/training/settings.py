@@ -17,8 +17,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "norm_biases": ("as_norms", "as_biases"),
     "amp": ("off", "bf16"),
 }
-_WHOLE = ("steps", "batch", "warmup", "seed", "workers", "log_every", "checkpoint_every")
-_POSITIVE = ("steps", "batch", "lr", "bias_lr_factor", "log_every", "checkpoint_every")
+_COUNTS = ("steps", "batch", "accumulate", "log_every", "checkpoint_every")
+_WHOLE = (*_COUNTS, "warmup", "seed", "workers")
+_POSITIVE = (*_COUNTS, "lr", "bias_lr_factor")
 _AT_LEAST_0 = (
     *("weight_decay", "norm_decay_factor", "bias_decay_factor", "scale_decay_factor"),
     *("warmup", "clip", "workers", "seed"),
@@ -31,7 +32,8 @@ class TrainingSettings:
 
     Attributes:
         steps: optimizer steps in all.
-        batch: images a step.
+        batch: images a step, of all processes and parts together.
+        accumulate: parts of a step that are computed one after the other, to take less memory.
         lr: base learning rate; 0.01 goes with 16 images a step.
         optimizer: "sgd" with momentum, or "adamw".
         momentum: of SGD.
@@ -56,6 +58,7 @@ class TrainingSettings:
 
     steps: int
     batch: int = 16
+    accumulate: int = 1
     lr: float = 0.01
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
@@ -114,6 +117,15 @@ class TrainingSettings:
             self._check(name, "True or False", isinstance(value, bool))
         else:
             self._check(name, "a number", isinstance(value, int | float))
+
+    def check_shares(self, processes: int) -> None:
+        """UserError where the parts of a step in all processes cannot hold as many images each."""
+        parts = processes * self.accumulate
+        if self.batch % parts:
+            raise UserError(
+                f"batch must be a multiple of {parts}, for {processes} processes and accumulate "
+                f"{self.accumulate}, got {self.batch}"
+            )
 
     def _check(self, name: str, expected: str, fulfilled: bool) -> None:
         value = getattr(self, name)

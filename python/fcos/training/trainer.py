@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset, training_loader
@@ -20,13 +20,15 @@ from ..data.augmentation import Augmentation
 from ..data.scales import parse_scales
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
-from ..models import FCOS, LOSS_NAMES
-from ..models.batch_size import check_batch
+from ..models import FCOS
+from ..models.batch_size import check_batch, check_norms
+from ..processes import Processes, is_lost_connection
 from ..weights import load_weights
 from .checkpoint import check_same, reading, save_checkpoint
 from .ema import ModelEMA
 from .first_batch import write_first_batch
 from .folder import RunFolder
+from .gradients import StepGradients
 from .metrics import append_metrics
 from .optimizer import load_optimizer, make_optimizer
 from .records import Record, Window
@@ -49,13 +51,16 @@ class Trainer:
         settings: see `TrainingSettings`.
         output: folder for last.pth, metrics.jsonl and first_batch.png, made if need be.
         notes: kept in the checkpoint for whoever resumes.
+        processes: that train the model together, a step's images shared equally among them: each
+            makes a Trainer of the same arguments, and the first alone writes. None: this one.
 
     Attributes:
         folder: `output`, and what lies in it.
         signals: noted while `run` works; see `StopSignals`.
 
     Raises:
-        UserError: model and data do not fit, or there is nothing to train on.
+        UserError: model and data do not fit, there is nothing to train on, or the images of a step
+            have no equal shares.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Trainer:
         settings: TrainingSettings,
         output: str | os.PathLike[str],
         notes: Mapping[str, Any] | None = None,
+        processes: Processes | None = None,
     ) -> None:
         if model.config.num_classes != len(dataset.category_ids):
             raise UserError(
@@ -74,9 +80,12 @@ class Trainer:
         if not dataset.contents.boxes:
             raise UserError(f"nothing to train on: {dataset.contents}")
         self.model, self.dataset, self.settings = model, dataset, settings
+        self.processes = processes or Processes()
+        settings.check_shares(self.processes.world)
         model.config = dataclasses.replace(model.config, preprocessing=dataset.preprocessing)
         self.folder = RunFolder(output)
         self.device = next(model.parameters()).device
+        check_norms(model.config, self.device, self.processes.world)
         # a step took 4 to 11 % less time so, on two CPU cores with thin and full ResNet-18
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.backbone.body.activation_checkpointing = settings.activation_checkpointing
@@ -113,6 +122,11 @@ class Trainer:
         if (self.saved_step, self._saved_window) == (self.step, len(self._window.values)):
             return
         window = self._window.check(self.step)
+        if self.processes.first:
+            self._write(window)
+        self.saved_step, self._saved_window = self.step, len(window)
+
+    def _write(self, window: Tensor) -> None:
         rng: dict[str, Any] = {"torch": torch.get_rng_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -127,7 +141,6 @@ class Trainer:
             window=window,
             rng=rng,
         )
-        self.saved_step, self._saved_window = self.step, len(window)
 
     def resume(self, content: Mapping[str, Any]) -> None:
         """Take weights, optimizer, average, step and random state from last.pth.
@@ -166,9 +179,10 @@ class Trainer:
         Raises:
             TrainingError: a loss is not finite. last.pth then still is the last sound state.
             Interrupted: SIGINT or SIGTERM. last.pth holds the step that was reached.
-            UserError, OSError: of the data; likewise.
+            UserError, OSError: of the data; likewise. All processes then stop at the same step.
         """
-        opened = self.folder.opened(self.step)
+        self._begin_together()
+        opened = self.folder.opened(self.step) if self.processes.first else nullcontext()
         with opened, self.signals, self._bar(progress) as bar, closing(self._batches()) as batches:
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
@@ -180,19 +194,28 @@ class Trainer:
                     break
                 self.model.train()  # the caller may have evaluated it
                 begin = time.perf_counter()
-                batch = self._next(batches)
+                parts = self._next(batches)
                 loaded = time.perf_counter()
-                if self.step == 0:
-                    write_first_batch(self.folder.first_batch, batch, self.dataset)
-                self._window.add(self.train_step(batch), loaded - begin)
+                if self.step == 0 and self.processes.first:
+                    write_first_batch(self.folder.first_batch, parts[0], self.dataset)
+                self._window.add(self.train_step(parts), loaded - begin)
                 bar.update()
+
+    def _begin_together(self) -> None:
+        """The processes have the same settings, images, step, weights and averages."""
+        values = {**dataclasses.asdict(self.settings), "workers": 0}  # which may differ
+        values |= {"images": len(self.dataset), "boxes": self.dataset.contents.boxes}
+        self.processes.check_alike({**values, "step": self.step})
+        self.processes.share(self.model)
+        if self.ema is not None:
+            self.processes.share(self.ema.module)
 
     def _bar(self, progress: bool) -> tqdm[Any]:
         steps = self.settings.steps
         return tqdm(
             total=steps,
             initial=self.step,
-            disable=not progress or self.step >= steps,
+            disable=not (progress and self.processes.first) or self.step >= steps,
             unit="step",
             # a log file gets a line now and then, a terminal a moving bar
             mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
@@ -203,6 +226,9 @@ class Trainer:
         loader = training_loader(
             self.dataset,
             batch=settings.batch,
+            parts=settings.accumulate,
+            rank=self.processes.rank,
+            world=self.processes.world,
             seed=settings.seed,
             workers=settings.workers,
             start_step=self.step,
@@ -229,19 +255,28 @@ class Trainer:
 
     def write_metrics(self, values: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
-        append_metrics(self.folder.metrics, values)
+        if self.processes.first:
+            append_metrics(self.folder.metrics, values)
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch; where there is none, or a signal came, saves and raises the reason."""
+    def _next(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The parts of the next step. Where one is missing, or a signal came, be it in another
+        process, all stop here: the first saves, and each raises the reason."""
+        parts: list[Batch] = []
+        reason: BaseException | None = None
         try:
             self.signals.check()
-            batch = next(batches)
-            check_batch(self.model.config, batch.images.tensor)
-        except (Exception, Interrupted):
-            self.save()
+            parts = [next(batches) for _ in range(self.settings.accumulate)]
+            for part in parts:
+                check_batch(self.model.config, part.images.tensor)
+        except (Exception, Interrupted) as error:
+            reason = error
+        try:
+            self.processes.check(reason)
+        except (Exception, Interrupted) as error:
+            self._save_after(error)
             self.signals.check()  # it may have reached a worker process and so caused the error
             raise
-        return batch
+        return parts
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
@@ -264,8 +299,13 @@ class Trainer:
             milestones=settings.milestones,
         )
 
-    def train_step(self, batch: Batch) -> Tensor:
-        """One optimizer step. Returns losses and norm of the gradient [4], on the device.
+    @cached_property
+    def _gradients(self) -> StepGradients:
+        return StepGradients(self.model, self.settings, self.processes)
+
+    def train_step(self, parts: Sequence[Batch]) -> Tensor:
+        """One optimizer step on the parts of this process and those of the others. Returns losses
+        and norm of the gradient [4], on the device.
 
         An error before the weights change, such as out of memory, loses nothing: the steps before
         are saved.
@@ -274,12 +314,12 @@ class Trainer:
             group["lr"] = self._learning_rate(self.step) * group["lr_factor"]
         buffers = [buffer.clone() for buffer in self.model.buffers()]  # statistics of the norms
         try:
-            values = self._gradients(batch)
-        except Exception:
+            values = self._gradients(parts)
+        except Exception as error:
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
             self.optimizer.zero_grad(set_to_none=True)
-            self.save()
+            self._save_after(error)
             raise
         self.optimizer.step()
         if self.ema is not None:
@@ -287,14 +327,7 @@ class Trainer:
         self.step += 1
         return values
 
-    def _gradients(self, batch: Batch) -> Tensor:
-        """Losses and norm of the gradient [4] of a batch; the clipped gradients in the weights."""
-        images = batch.images.to(self.device)
-        images = images._replace(tensor=images.tensor.contiguous(memory_format=torch.channels_last))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp == "bf16"):
-            losses = self.model(images, batch.truth.to(self.device))
-        values = torch.stack([losses[name].float() for name in LOSS_NAMES])
-        self.optimizer.zero_grad(set_to_none=True)
-        values.sum().backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
-        return torch.cat((values.detach(), norm.detach().view(1)))
+    def _save_after(self, error: BaseException) -> None:
+        """Save, unless the GPU still waits for the process that was lost."""
+        if self.device.type == "cpu" or not is_lost_connection(error):
+            self.save()

@@ -1,0 +1,121 @@
+"""What a process is told of the others, and what it may not be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fcos.cli import main
+from fcos.commands.devices import device_of_process
+from fcos.errors import UserError
+from fcos.launch import Launch, read_launch
+from fcos.models.batch_size import check_norms
+
+from .helpers import SMALL, small_model
+from .processes import join_all, start_together
+
+TORCHRUN = {
+    "WORLD_SIZE": "4",
+    "RANK": "3",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "1",
+}
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> None:
+    for name, value in {**TORCHRUN, **changes}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+
+def test_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch)
+    assert read_launch() == Launch(3, 4, 1, 2) and read_launch().prefix == "process 3: "
+    by_hand = {"LOCAL_RANK": None, "LOCAL_WORLD_SIZE": None}  # on one machine
+    _set(monkeypatch, **by_hand)
+    assert read_launch() == Launch(3, 4, 3, 4)
+    for alone in ("1", "", None):
+        _set(monkeypatch, WORLD_SIZE=alone)
+        assert read_launch() == Launch() and read_launch().prefix == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("WORLD_SIZE", "two", "WORLD_SIZE must be a whole number from 1 to 1048576, got 'two'"),
+        ("RANK", "4", "RANK must be a whole number from 0 to 3, got '4'"),
+        ("RANK", None, "RANK must be set with WORLD_SIZE, as torchrun does, got none"),
+        ("LOCAL_RANK", "-1", "LOCAL_RANK must be a whole number from 0 to 3, got '-1'"),
+        ("MASTER_ADDR", None, "MASTER_ADDR must be set with WORLD_SIZE, as torchrun does"),
+        ("MASTER_PORT", "", "MASTER_PORT must be set with WORLD_SIZE, as torchrun does"),
+    ],
+)
+def test_variables_that_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str | None,
+    message: str,
+) -> None:
+    _set(monkeypatch, **{name: value})
+    assert main(["scenes", "--output", "out"]) == 2
+    assert capsys.readouterr().err.startswith(f"fcos: error: {message}")
+
+
+@pytest.mark.parametrize("command", ["demo", "scenes"])
+def test_other_commands_take_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: str,
+) -> None:
+    _set(monkeypatch)
+    assert main([command, "--output", str(tmp_path / "out")]) == 2
+    message = "fcos: process 3: error: WORLD_SIZE must be 1 for all commands but train and eval"
+    assert capsys.readouterr().err.startswith(message) and not (tmp_path / "out").exists()
+
+
+def test_each_process_has_the_gpu_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    launch = Launch(3, 4, 1)
+    for name in (None, "cuda", "cuda:1"):
+        assert device_of_process(name, launch) == torch.device("cuda:1") == taken.pop()
+    assert device_of_process("cpu", launch) == torch.device("cpu")
+    with pytest.raises(UserError, match="--device must be cuda or cpu in several processes, as "):
+        device_of_process("cuda:0", launch)
+    with pytest.raises(UserError, match="a GPU for each of its processes, PyTorch sees 2 here"):
+        device_of_process(None, Launch(2, 4, 2))
+    assert device_of_process("cuda:0", Launch()) == torch.device("cuda:0") and not taken
+
+
+def test_sync_bn_needs_gpus() -> None:
+    """torch's SyncBatchNorm refuses a CPU in the first step, by another word."""
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for option, name in (("norm", "norm"), ("head_norm", "head-norm")):
+        config = small_model(**{option: "sync_bn"}).config
+        check_norms(config, cpu, 1)
+        check_norms(config, cuda, 2)
+        with pytest.raises(UserError, match=f"^{name} must not be sync_bn .*: take --{name} gn"):
+            check_norms(config, cpu, 2)
+    check_norms(small_model(norm="sync_bn", freeze_at=5).config, cpu, 2)
+
+
+def test_processes_of_other_options(data: Path, tmp_path: Path) -> None:
+    """As on two machines where one command line was mistyped."""
+    arguments = ["train", "--data", str(data), "--output", str(tmp_path / "run"), *SMALL]
+    processes = start_together([*arguments, "--steps", "2"], tmp_path, 2, last=["--steps", "3"])
+    assert join_all(processes) == [2, 2]
+    line = (tmp_path / "log1").read_text()
+    assert line == (
+        "fcos: process 1: error: steps must be the same in all processes, got 2 in 0, 3 in 1: "
+        "do all of them have the same options, data and --output?\n"
+    )
+    assert not (tmp_path / "run").exists()
