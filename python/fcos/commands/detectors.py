@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import NamedTuple
 
 from .. import recipe
+from ..data import DetectionDataset
+from ..detection_rule import apply_options
 from ..detectors import read_model
+from ..evaluation import describe_unused, match_categories
 from ..models import FCOS
 from ..preprocessing import Preprocessing
 from .devices import choose_device
@@ -17,6 +21,24 @@ def model_of(options: argparse.Namespace) -> FCOS:
     for note in notes:
         print(note, flush=True)
     return model
+
+
+class DetectorOnData(NamedTuple):
+    """A detector, the data of --data or --annotations, the ids of the categories of --classes."""
+
+    model: FCOS
+    dataset: DetectionDataset
+    category_ids: list[int]
+
+
+def detector_on_data(options: argparse.Namespace) -> DetectorOnData:
+    """What `fcos eval` and `show` run; prints which of its channels the data does not know."""
+    model = model_of(options)
+    chosen = apply_options(model, options)
+    dataset = DetectionDataset(options.found, preprocessing_of(options, model))
+    if unused := describe_unused(model.config, match_categories(model.config, dataset)):
+        print(f"left out of the results: {unused}", flush=True)
+    return DetectorOnData(model, dataset, chosen)
 
 
 def preprocessing_of(options: argparse.Namespace, model: FCOS) -> Preprocessing:

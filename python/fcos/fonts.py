@@ -1,0 +1,149 @@
+"""Text in pictures, in any language that a font of this system has."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import ImageDraw, ImageFont, features
+
+_PLAIN = ("Regular", "Book", "Roman", "Normal")  # styles that are taken before bold or italic ones
+_Font = ImageFont.FreeTypeFont
+
+
+class Text(NamedTuple):
+    """A line of text at a size.
+
+    Attributes:
+        runs: pieces from left to right, each with its font and the pixels before it.
+        width: pixels.
+        top, bottom: pixels above and below the baseline.
+    """
+
+    runs: tuple[tuple[str, _Font, int], ...]
+    width: int
+    top: int
+    bottom: int
+
+    @property
+    def height(self) -> int:
+        return self.top + self.bottom
+
+    def draw(self, draw: ImageDraw.ImageDraw, x: float, y: float, fill: str) -> None:
+        """With its upper left corner at (x, y)."""
+        for piece, font, before in self.runs:
+            draw.text((x + before, y + self.top), piece, fill=fill, font=font, anchor="ls")
+
+
+@lru_cache(8192)
+def lay_out(text: str, size: int, most: int | None = None) -> Text:
+    """A line of text in fonts of `size` pixels; characters that no font has become boxes.
+
+    Args:
+        most: its width in pixels; a longer text is cut, and ends with dots.
+    """
+    text = _normal(text)
+    whole = _runs(text, size)
+    if most is None or whole.width <= most:
+        return whole
+    kept = len(text)
+    while kept > 1:
+        kept = min(kept - 1, kept * most // max(1, _runs(text[:kept] + "...", size).width))
+        if (shorter := _runs(text[: max(1, kept)] + "...", size)).width <= most:
+            return shorter
+    return _runs("", size)
+
+
+@lru_cache(8192)
+def can_draw(text: str) -> bool:
+    """Whether fonts of this system have every character, and Pillow can join them as the script
+    wants it: from right to left, with marks above and below."""
+    text = _normal(text)
+    if not text.strip() or (_is_complex(text) and not features.check("raqm")):
+        return False
+    return all(_font_file(word) is not None for word in _words(text))
+
+
+def _normal(text: str) -> str:
+    """Letters with their accents as one character, where there is such a one; one line."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _is_complex(text: str) -> bool:
+    return any(
+        unicodedata.bidirectional(c) in ("R", "AL") or unicodedata.category(c) in ("Mn", "Mc", "Cf")
+        for c in text
+    )
+
+
+def _words(text: str) -> list[str]:
+    """The whole where one font has it, which may then order its words itself; else its words."""
+    return [text] if _font_file(text) is not None else text.split(" ")
+
+
+def _runs(text: str, size: int) -> Text:
+    files = ((_font_file(word) or "", word) for word in _words(text))
+    joined = [(file, [word for _, word in own]) for file, own in groupby(files, lambda p: p[0])]
+    runs, before, top, bottom = [], 0, 0, 0
+    for place, (file, words) in enumerate(joined):
+        font = _load(file, size)
+        piece = " ".join(words) + (" " if place < len(joined) - 1 else "")
+        _, above, _, below = font.getbbox(piece + "Ag" * (not file), anchor="ls")
+        runs.append((piece, font, before))
+        before += round(font.getlength(piece))
+        top, bottom = max(top, round(-above)), max(bottom, round(below))
+    least = round(0.75 * size)  # captions of letters without tails are as high as others
+    return Text(tuple(runs), before, max(top, least), max(bottom, size // 5))
+
+
+@lru_cache(256)
+def _load(file: str, size: int) -> _Font:
+    """A font file; "" is the one that Pillow brings along."""
+    font = ImageFont.truetype(file, size) if file else ImageFont.load_default(size)
+    assert isinstance(font, _Font)  # it is a bitmap only where Pillow has no FreeType
+    return font
+
+
+@lru_cache(8192)
+def _font_file(text: str) -> str | None:
+    """A font that has all characters of a text: "" for Pillow's own, which has those of ASCII; None
+    where there is none."""
+    if text.isascii() and text.isprintable():
+        return ""
+    if not text.isprintable() and not _is_complex(text):
+        return None
+    characters = {c for c in text if unicodedata.category(c) != "Cf"}
+    return next((file for file in _font_files() if _has(file, characters)), None)
+
+
+@lru_cache(1)
+def _font_files() -> tuple[str, ...]:
+    """Those of matplotlib first, which are everywhere alike; plain ones before others."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    own = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    system = sorted(font_manager.findSystemFonts(), key=lambda file: (not _is_plain(file), file))
+    return (str(own), *system)
+
+
+def _is_plain(file: str) -> bool:
+    return Path(file).stem.endswith(_PLAIN) or not any(
+        word in Path(file).stem for word in ("Bold", "Italic", "Oblique", "Light", "Thin", "Mono")
+    )
+
+
+def _has(file: str, characters: set[str]) -> bool:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(file)
+        if not all(font.get_char_index(ord(c)) for c in characters):
+            return False
+        _load(file, 12)
+        return True
+    except (OSError, RuntimeError, ValueError):  # damaged, or of a size alone, as emoji are
+        return False
