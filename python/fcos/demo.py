@@ -15,9 +15,9 @@ from .data import CocoDataset, find_split
 from .drawing import grid
 from .errors import UserError
 from .evaluation import evaluate, format_metrics
-from .files import atomic_path
 from .models import FCOS, ModelConfig
 from .names import CHECKPOINT_NAME
+from .outputs import save_picture
 from .preprocessing import Preprocessing
 from .scenes import write_scenes
 from .show import Gallery
@@ -78,8 +78,7 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     annotated = held_out.annotated
     gallery = Gallery(annotated, annotated.ground_truth(), results, min_score=MIN_SCORE)
     pictures = [gallery.draw(index) for index in range(DRAWN_IMAGES)]
-    with atomic_path(picture) as temporary:
-        grid(pictures, columns=2).save(temporary)
+    save_picture(grid(pictures, columns=2), picture)
     print(f"wrote {picture}")
     print(f"AP50 {metrics['AP50']:.3f}")
     return metrics["AP50"]

@@ -16,11 +16,11 @@ from tqdm import tqdm
 from .ahead import ahead
 from .data.images import load_image
 from .errors import UserError
-from .files import atomic_path, check_writable, json_list
+from .files import check_writable, json_list
 from .inference import Detector, PreparedImage, alike, detect_batch, join
 from .interrupts import StopSignals
 from .models import FCOS
-from .outputs import check_unused, plan_pictures
+from .outputs import check_unused, plan_pictures, save_picture
 from .preprocessing import Preprocessing
 from .show import Categories, draw_detections
 
@@ -172,8 +172,7 @@ class _Work:
         """Write the picture, where there is to be one."""
         read, rows = detected
         if read.image is not None and read.file.picture is not None:
-            with atomic_path(read.file.picture) as temporary:
-                draw_detections(read.image, rows, self.categories).save(temporary)
+            save_picture(draw_detections(read.image, rows, self.categories), read.file.picture)
         return detected
 
 

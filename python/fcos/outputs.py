@@ -1,4 +1,4 @@
-"""Pictures that a command writes into a folder: named, and what is there not replaced unasked."""
+"""Pictures that a command writes: named, saved, and what is there not replaced unasked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from .errors import UserError
-from .files import check_replaceable
+from .files import atomic_path, check_replaceable
 
 _LONGEST_STEM = 240  # bytes
 
@@ -35,6 +37,13 @@ def plan_pictures(
         if picture.resolve() in images:
             raise UserError(f"{folder} must be another folder than that of the image {picture}")
     return pictures
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """As PNG, atomically."""
+    with atomic_path(path) as temporary:
+        # a third of the time that the usual level takes, for a twentieth more bytes of a photo
+        picture.save(temporary, format="PNG", compress_level=1)
 
 
 def check_unused(files: Sequence[Path], *, overwrite: bool) -> None:

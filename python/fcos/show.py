@@ -15,10 +15,9 @@ from .comparison import Comparison, Judged, compare, truth_alone
 from .data.annotated import AnnotatedImages
 from .data.annotations import Entry
 from .drawing import DrawnBox, caption, draw_boxes, grid, side_by_side
-from .files import atomic_path
 from .fonts import can_draw
 from .outlines import Colour, Line
-from .outputs import check_unused, plan_pictures
+from .outputs import check_unused, plan_pictures, save_picture
 
 SHEET_NAME = "index.png"
 _SHEET_COLUMNS, _SHEET_PICTURES = 3, 24
@@ -162,12 +161,10 @@ class Gallery:
         sheet = []
         for index in tqdm(order, desc="draw", unit="image", disable=not progress):
             drawn = self.draw(index)
-            with atomic_path(pictures[index]) as temporary:
-                drawn.save(temporary)
+            save_picture(drawn, pictures[index])
             if len(sheet) < _SHEET_PICTURES:
                 sheet.append(self._thumbnail(index, drawn))
-        with atomic_path(pictures[0].parent / SHEET_NAME) as temporary:
-            grid(sheet, _SHEET_COLUMNS).save(temporary)
+        save_picture(grid(sheet, _SHEET_COLUMNS), pictures[0].parent / SHEET_NAME)
 
     def _comparison(self, index: int) -> Comparison:
         return self._comparisons[self.annotated.images.ids[index]]

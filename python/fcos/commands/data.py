@@ -16,7 +16,8 @@ from ..data.images import image_size
 from ..data_options import all_parts
 from ..drawing import DrawnBox, caption, draw_boxes, grid
 from ..errors import UserError, a_few, shorten
-from ..files import atomic_path, check_new
+from ..files import check_new
+from ..outputs import save_picture
 
 _COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image in the picture
@@ -46,8 +47,7 @@ def run(options: argparse.Namespace) -> int:
         if options.output:
             pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
     if pictures:
-        with atomic_path(options.output) as temporary:
-            grid(pictures, _COLUMNS).save(temporary, format="PNG")
+        save_picture(grid(pictures, _COLUMNS), options.output)
         print(f"drew {len(pictures)} images into {options.output}")
     return failed
 
