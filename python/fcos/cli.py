@@ -155,9 +155,9 @@ def _add_detect(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "detect",
         help="detect on image files and draw the result",
-        description="Detect on images, such as the frames of a video, whose names are taken in the "
-        "order of their numbers. Writes into the output folder a picture an image, detections.json, "
-        "and results.json in COCO's result format. An image that cannot be read is listed with its "
+        description="Detect on images, such as the frames of a video; numbers in their names give "
+        "the order. Writes into the output folder a picture an image, detections.json, and "
+        "results.json in COCO's result format. An image that cannot be read is listed with its "
         "error, and the exit status is then 1.",
     )
     help_text = "a file, a folder with all images below it, or a pattern in quotes"

@@ -74,7 +74,7 @@ def plan_files(
     root = Path(output)
     planned = plan_pictures(paths, root) if pictures else []
     check_unused([root / REPORT_NAME, root / RESULTS_NAME, *planned], overwrite=overwrite)
-    places = planned or [None] * len(paths)
+    places: Sequence[Path | None] = planned if pictures else [None] * len(paths)
     return [ImageFile(*file) for file in zip(paths, image_ids, places, strict=True)]
 
 
@@ -154,7 +154,7 @@ class _Work:
     ) -> Iterator[tuple[_Read, Rows]]:
         """Batch by batch, up to a signal."""
         self.detector.model.eval()
-        for group in alike(files, batch, size=lambda read: read.prepared and read.prepared.padded_size):
+        for group in alike(files, batch, size=_padded_size):
             if stop:
                 return
             prepared = [read.prepared for read in group if read.prepared is not None]
@@ -174,6 +174,10 @@ class _Work:
         if read.image is not None and read.file.picture is not None:
             save_picture(draw_detections(read.image, rows, self.categories), read.file.picture)
         return detected
+
+
+def _padded_size(read: _Read) -> tuple[int, ...] | None:
+    return None if read.prepared is None else read.prepared.padded_size
 
 
 def _entry(read: _Read, rows: Rows) -> dict[str, Any]:

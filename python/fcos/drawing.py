@@ -69,8 +69,8 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox]) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     thickness = max(2, max(picture.size) // 320)
     corners = [_ordered([value * factor for value in drawn.box]) for drawn in boxes]
-    crowds_first = sorted(zip(boxes, corners, strict=True), key=lambda one: one[0].line != "hatched")
-    for drawn, own in crowds_first:
+    pairs = list(zip(boxes, corners, strict=True))
+    for drawn, own in sorted(pairs, key=lambda pair: pair[0].line != "hatched"):  # crowds first
         draw_outline(draw, own, drawn.line, _colour(drawn), thickness)
     labels, legend = _place_captions(picture.size, boxes, corners, thickness)
     for label in labels:  # captions last: no box crosses one
@@ -127,7 +127,8 @@ def _place_captions(
     large = max(_LABEL_SIZE, max(size) // 60)
     small = large * _SMALL_LABEL_SIZE // _LABEL_SIZE
     widest = min(size[0], max(_WIDEST_LABEL, size[0] // 3))
-    labels, legend = [], []
+    labels: list[_Label] = []
+    legend: list[_Label] = []
     # small objects first: a large one has room within it
     areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in corners]
     for number in sorted(range(len(boxes)), key=areas.__getitem__):

@@ -18,9 +18,7 @@ def ids_of_names(paths: Sequence[Path]) -> list[int | str]:
     return ids if len(set(ids)) == len(ids) else list(range(1, len(paths) + 1))
 
 
-def ids_of_file(
-    paths: Sequence[Path], annotations: str | os.PathLike[str]
-) -> list[int | str]:
+def ids_of_file(paths: Sequence[Path], annotations: str | os.PathLike[str]) -> list[int | str]:
     """The ids that an annotation file gives to images.
 
     A path is that of the image whose `file_name` ends like it; the most folders in common decide.
@@ -49,9 +47,7 @@ def ids_of_file(
     return list(taken)
 
 
-def _most_alike(
-    path: Path, listed: Sequence[tuple[tuple[str, ...], int | str]]
-) -> list[int | str]:
+def _most_alike(path: Path, listed: Sequence[tuple[tuple[str, ...], int | str]]) -> list[int | str]:
     """Ids of the names that have the most folders in common with a path, from the last one on."""
     own = path.resolve().parts[-2::-1]
 

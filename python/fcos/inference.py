@@ -213,4 +213,3 @@ def _named(images: AnyImage | Iterable[AnyImage]) -> Iterator[tuple[str, AnyImag
             yield f"images[{index}]", image
     else:
         raise TypeError(f"images must be {KINDS}, or a list of them, got {type(images).__name__}")
-

@@ -87,12 +87,12 @@ def _no_video(path: Path) -> Path:
     return path
 
 
-def _by_number(candidate: tuple[Path, str]) -> list[list[str | int]]:
-    """A key that sorts numbers within names by their value; equal ones as they are written."""
+def _by_number(candidate: tuple[Path, str]) -> tuple[list[list[str | int]], Path]:
+    """A key that sorts numbers within names by their value, and equal ones as they are written."""
     path, _ = candidate
     split = [re.split("([0-9]+)", part) for part in path.parts]
     # every second piece is a number, so that like is compared with like
-    return [[int(s) if i % 2 else s for i, s in enumerate(own)] for own in split] + [path.parts]
+    return [[int(s) if i % 2 else s for i, s in enumerate(own)] for own in split], path
 
 
 def _candidates(name: str, outside: Path) -> Iterator[tuple[Path, str]]:

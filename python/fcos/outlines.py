@@ -39,9 +39,7 @@ def draw_outline(
         draw.rectangle((x2, start, x2 + last, end), fill=colour)
 
 
-def _rectangle(
-    draw: ImageDraw.ImageDraw, corners: Corners, colour: Colour, thickness: int
-) -> None:
+def _rectangle(draw: ImageDraw.ImageDraw, corners: Corners, colour: Colour, thickness: int) -> None:
     x1, y1, x2, y2 = corners
     reach = thickness - 1
     outer = (x1 - reach, y1 - reach, x2 + reach, y2 + reach)

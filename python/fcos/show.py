@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from .comparison import Comparison, Judged, compare, truth_alone
+from .comparison import Comparison, Judged, Outcome, compare, truth_alone
 from .data.annotated import AnnotatedImages
 from .data.annotations import Entry
 from .drawing import DrawnBox, caption, draw_boxes, grid, side_by_side
@@ -33,7 +33,7 @@ class Style(NamedTuple):
 
 
 _GREEN, _PURPLE, _RED, _GREY = (0, 200, 140), (225, 120, 255), (255, 95, 30), (190, 190, 190)
-STYLES = {
+STYLES: dict[Outcome, Style] = {
     "object": Style("solid", None, "objects"),
     "found": Style("solid", _GREEN, "found (solid)"),
     "misnamed": Style("dotted", _PURPLE, "misnamed (dotted)"),
@@ -158,7 +158,7 @@ class Gallery:
 
         pictures: a file for each image of the data, see `plan_gallery`.
         """
-        sheet = []
+        sheet: list[Image.Image] = []
         for index in tqdm(order, desc="draw", unit="image", disable=not progress):
             drawn = self.draw(index)
             save_picture(drawn, pictures[index])
@@ -190,9 +190,7 @@ class Gallery:
 def _title(begin: str, judged: Sequence[Judged], left_out: Sequence[str] = ()) -> str:
     """What a picture shows, and how outcomes are drawn."""
     outcomes = Counter(one.outcome for one in judged)
-    parts = [
-        f"{style.legend} {outcomes[name]}" for name, style in STYLES.items() if outcomes[name]
-    ]
+    parts = [f"{style.legend} {outcomes[name]}" for name, style in STYLES.items() if outcomes[name]]
     reasons = Counter(filter(None, left_out))
     parts += [f"not trained on ({reason}) {count}" for reason, count in reasons.items()]
     return f"{begin}: {', '.join(parts) or 'nothing'}"

@@ -10,7 +10,7 @@ from typing import Any
 from ..classes import find_classes, of_categories
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
-from ..errors import UserError, brief
+from ..errors import UserError
 from ..files import check_writable
 from ..show import SHEET_NAME, Gallery, plan_gallery
 
