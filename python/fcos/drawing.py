@@ -97,9 +97,10 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Pictures in rows of `columns`, in cells of the largest one's size."""
+    """Pictures in rows of `columns` at most, in cells of the largest one's size."""
     width = max(picture.width for picture in pictures) + _GAP
     height = max(picture.height for picture in pictures) + _GAP
+    columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (width * columns - _GAP, height * rows - _GAP), "white")
     for index, picture in enumerate(pictures):

@@ -8,6 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont, features
 
 _PLAIN = ("Regular", "Book", "Roman", "Normal")  # styles that are taken before bold or italic ones
@@ -85,13 +87,13 @@ def _words(text: str) -> list[str]:
 
 
 def _runs(text: str, size: int) -> Text:
-    files = ((_font_file(word) or "", word) for word in _words(text))
+    files = ((_font_file(word) or _own_font(), word) for word in _words(text))
     joined = [(file, [word for _, word in own]) for file, own in groupby(files, lambda p: p[0])]
     runs, before, top, bottom = [], 0, 0, 0
     for place, (file, words) in enumerate(joined):
         font = _load(file, size)
         piece = " ".join(words) + (" " if place < len(joined) - 1 else "")
-        _, above, _, below = font.getbbox(piece + "Ag" * (not file), anchor="ls")
+        _, above, _, below = font.getbbox(piece, anchor="ls")
         runs.append((piece, font, before))
         before += round(font.getlength(piece))
         top, bottom = max(top, round(-above)), max(bottom, round(below))
@@ -101,33 +103,34 @@ def _runs(text: str, size: int) -> Text:
 
 @lru_cache(256)
 def _load(file: str, size: int) -> _Font:
-    """A font file; "" is the one that Pillow brings along."""
-    font = ImageFont.truetype(file, size) if file else ImageFont.load_default(size)
-    assert isinstance(font, _Font)  # it is a bitmap only where Pillow has no FreeType
-    return font
+    return ImageFont.truetype(file, size)
 
 
 @lru_cache(8192)
 def _font_file(text: str) -> str | None:
-    """A font that has all characters of a text: "" for Pillow's own, which has those of ASCII; None
-    where there is none."""
-    if text.isascii() and text.isprintable():
-        return ""
-    if not text.isprintable() and not _is_complex(text):
-        return None
-    characters = {c for c in text if unicodedata.category(c) != "Cf"}
-    return next((file for file in _font_files() if _has(file, characters)), None)
+    """A font that has all characters of a text, or None."""
+    codes = np.unique([ord(c) for c in text if unicodedata.category(c) != "Cf"])
+    own = _own_font()
+    if np.isin(codes, _characters(own)).all():
+        return own
+    # one after the other, as to read all of a system takes seconds
+    return next((f for f in _system_fonts() if np.isin(codes, _characters(f)).all()), None)
 
 
 @lru_cache(1)
-def _font_files() -> tuple[str, ...]:
-    """Those of matplotlib first, which are everywhere alike; plain ones before others."""
+def _own_font() -> str:
+    """The one that matplotlib brings along: Latin, Greek, Cyrillic, Hebrew, Arabic, everywhere."""
     import matplotlib
+
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+
+
+@lru_cache(1)
+def _system_fonts() -> list[str]:
+    """Plain ones before others."""
     from matplotlib import font_manager
 
-    own = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    system = sorted(font_manager.findSystemFonts(), key=lambda file: (not _is_plain(file), file))
-    return (str(own), *system)
+    return sorted(font_manager.findSystemFonts(), key=lambda file: (not _is_plain(file), file))
 
 
 def _is_plain(file: str) -> bool:
@@ -136,14 +139,13 @@ def _is_plain(file: str) -> bool:
     )
 
 
-def _has(file: str, characters: set[str]) -> bool:
+@lru_cache(None)
+def _characters(file: str) -> NDArray[np.uint32]:
+    """That a font has, sorted; none where it is damaged, or of one size alone, as emoji are."""
     from matplotlib.ft2font import FT2Font
 
     try:
-        font = FT2Font(file)
-        if not all(font.get_char_index(ord(c)) for c in characters):
-            return False
-        _load(file, 12)
-        return True
-    except (OSError, RuntimeError, ValueError):  # damaged, or of a size alone, as emoji are
-        return False
+        ImageFont.truetype(file, 12)
+        return np.array(sorted(FT2Font(file).get_charmap()), np.uint32)
+    except (OSError, RuntimeError, ValueError):
+        return np.empty(0, np.uint32)
