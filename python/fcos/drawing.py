@@ -158,7 +158,9 @@ def _padded(text: Text) -> tuple[int, int]:
 def _draw_label(draw: ImageDraw.ImageDraw, x: float, y: float, label: _Label) -> None:
     width, height = _padded(label.text)
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=label.colour)
-    label.text.draw(draw, x + _PADDING, y + _PADDING, "black")
+    red, green, blue = label.colour
+    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 110  # as bright as eyes see the primaries
+    label.text.draw(draw, x + _PADDING, y + _PADDING, "white" if dark else "black")
 
 
 def _with_legend(picture: Image.Image, legend: Sequence[_Label]) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from functools import lru_cache
 from itertools import groupby
@@ -64,7 +65,8 @@ def can_draw(text: str) -> bool:
     """Whether fonts of this system have every character, and Pillow can join them as the script
     wants it: from right to left, with marks above and below."""
     text = _normal(text)
-    if not text.strip() or (_is_complex(text) and not features.check("raqm")):
+    control = any(unicodedata.category(c) in ("Cc", "Cn", "Co", "Cs") for c in text)
+    if not text or control or (_is_complex(text) and not features.check("raqm")):
         return False
     return all(_font_file(word) is not None for word in _words(text))
 
@@ -103,7 +105,11 @@ def _runs(text: str, size: int) -> Text:
 
 @lru_cache(256)
 def _load(file: str, size: int) -> _Font:
-    return ImageFont.truetype(file, size)
+    font = ImageFont.truetype(file, size)
+    # a font of several weights begins with the thinnest; ValueError: it has no name for this one
+    with contextlib.suppress(OSError, ValueError):
+        font.set_variation_by_name("Regular")
+    return font
 
 
 @lru_cache(8192)
