@@ -32,7 +32,7 @@ class DrawnBox(NamedTuple):
         colour: of outline and caption, instead of that of the class.
     """
 
-    box: tuple[float, float, float, float]
+    box: Corners
     label: int
     caption: str
     line: Line = "solid"
@@ -68,7 +68,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox]) -> Image.Image:
     picture = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(picture)
     thickness = max(2, max(picture.size) // 320)
-    corners = [_ordered([value * factor for value in drawn.box]) for drawn in boxes]
+    corners = [_visible(drawn.box, factor, picture.size, 4 * thickness) for drawn in boxes]
     pairs = list(zip(boxes, corners, strict=True))
     for drawn, own in sorted(pairs, key=lambda pair: pair[0].line != "hatched"):  # crowds first
         draw_outline(draw, own, drawn.line, _colour(drawn), thickness)
@@ -113,9 +113,11 @@ def _colour(drawn: DrawnBox) -> Colour:
     return drawn.colour or class_colour(drawn.label)
 
 
-def _ordered(corners: Sequence[float]) -> Corners:
-    x1, y1, x2, y2 = corners  # Pillow refuses a rectangle whose corners are swapped
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+def _visible(box: Corners, factor: int, size: tuple[int, int], margin: int) -> Corners:
+    """Corners in the picture, cut off `margin` pixels beside it: those of a file may be anywhere."""
+    x1, x2 = sorted(min(max(x * factor, -margin), size[0] + margin) for x in box[::2])
+    y1, y2 = sorted(min(max(y * factor, -margin), size[1] + margin) for y in box[1::2])
+    return x1, y1, x2, y2
 
 
 def _place_captions(
