@@ -114,7 +114,7 @@ def _colour(drawn: DrawnBox) -> Colour:
 
 
 def _visible(box: Corners, factor: int, size: tuple[int, int], margin: int) -> Corners:
-    """Corners in the picture, cut off `margin` pixels beside it: those of a file may be anywhere."""
+    """Corners in the picture, cut off `margin` pixels beside it: a file's may be anywhere."""
     x1, x2 = sorted(min(max(x * factor, -margin), size[0] + margin) for x in box[::2])
     y1, y2 = sorted(min(max(y * factor, -margin), size[1] + margin) for y in box[1::2])
     return x1, y1, x2, y2

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont, features
 
-_PLAIN = ("Regular", "Book", "Roman", "Normal")  # styles that are taken before bold or italic ones
+_OTHER_STYLES = ("Bold", "Italic", "Oblique", "Light", "Thin", "Black", "Condensed", "Mono")
 _Font = ImageFont.FreeTypeFont
 
 
@@ -133,16 +133,15 @@ def _own_font() -> str:
 
 @lru_cache(1)
 def _system_fonts() -> list[str]:
-    """Plain ones before others."""
+    """Plain ones before others, without those that have a placeholder for each character."""
     from matplotlib import font_manager
 
-    return sorted(font_manager.findSystemFonts(), key=lambda file: (not _is_plain(file), file))
+    files = [file for file in font_manager.findSystemFonts() if "LastResort" not in file]
+    return sorted(files, key=lambda file: (not _is_plain(file), file))
 
 
 def _is_plain(file: str) -> bool:
-    return Path(file).stem.endswith(_PLAIN) or not any(
-        word in Path(file).stem for word in ("Bold", "Italic", "Oblique", "Light", "Thin", "Mono")
-    )
+    return not any(word in Path(file).stem for word in _OTHER_STYLES)
 
 
 @lru_cache(None)

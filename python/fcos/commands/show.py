@@ -24,11 +24,11 @@ def run(options: argparse.Namespace) -> None:
     pictures = plan_gallery(annotated, options.output, overwrite=options.overwrite)
     results = None if options.results is None else _read_results(options, annotated)
     truth = annotated.ground_truth()
-    if options.weights is None and options.classes is not None:
-        truth, results = _of_classes(truth, results, options.classes)
-    check_writable(options.output)
     if options.weights is not None:
+        check_writable(options.output)  # not after hours of detection
         truth, results = _detect(options, truth)
+    elif options.classes is not None:
+        truth, results = _of_classes(truth, results, options.classes)
     gallery = Gallery(annotated, truth, results, min_score=options.score_threshold)
     order = gallery.worst_first() if options.sort == "worst" else list(range(len(annotated)))
     order = order[: options.pictures]
