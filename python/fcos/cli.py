@@ -268,8 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: arguments, or those of this process, which is then expected to end.
 
     Returns:
-        0: done. 1: `detect` could not read some of the images. 2: an error, one line on stderr.
-        128 + the number of the signal that interrupted it.
+        0: done. 1: `detect` or `show` could not read some of the images. 2: an error, one line on
+        stderr. 128 + the number of the signal that interrupted it.
     """
     try:
         options = make_parser().parse_args(arguments)

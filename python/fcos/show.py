@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .comparison import Comparison, Judged, Outcome, compare, truth_alone
 from .data.annotated import AnnotatedImages
 from .data.annotations import Entry
 from .drawing import DrawnBox, caption, draw_boxes, grid, side_by_side
+from .errors import UserError
 from .fonts import can_draw
 from .outlines import Colour, Line
 from .outputs import check_unused, plan_pictures, save_picture
@@ -138,7 +140,8 @@ class Gallery:
 
     def draw(self, index: int) -> Image.Image:
         """Image `index` with its annotations, and at the right of that with its detections."""
-        own, image = self._comparison(index), self.annotated.load(index)
+        image = self.annotated.load(index)
+        own = self._comparison(index)
         reasons = self._left_out(index, image)
         drawn = [
             self._categories.drawn(judged, reason)
@@ -153,18 +156,32 @@ class Gallery:
 
     def write(
         self, order: Sequence[int], pictures: Sequence[Path], *, progress: bool = False
-    ) -> None:
+    ) -> int:
         """Write the pictures of the images `order`, and a sheet of the first ones beside them.
 
-        pictures: a file for each image of the data, see `plan_gallery`.
+        An image that cannot be read is said on stderr, and left out.
+
+        Args:
+            pictures: a file for each image of the data, see `plan_gallery`.
+
+        Returns:
+            How many were written.
         """
+        written = 0
         sheet: list[Image.Image] = []
         for index in tqdm(order, desc="draw", unit="image", disable=not progress):
-            drawn = self.draw(index)
+            try:
+                drawn = self.draw(index)
+            except UserError as error:
+                tqdm.write(f"fcos: {error}", file=sys.stderr)
+                continue
+            written += 1
             save_picture(drawn, pictures[index])
             if len(sheet) < _SHEET_PICTURES:
                 sheet.append(self._thumbnail(index, drawn))
-        save_picture(grid(sheet, _SHEET_COLUMNS), pictures[0].parent / SHEET_NAME)
+        if sheet:
+            save_picture(grid(sheet, _SHEET_COLUMNS), pictures[0].parent / SHEET_NAME)
+        return written
 
     def _comparison(self, index: int) -> Comparison:
         return self._comparisons[self.annotated.images.ids[index]]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from fcos.cli import main
 from fcos.comparison import Comparison, compare, truth_alone
-from fcos.data import CocoDataset
+from fcos.data import CocoDataset, find_split
 from fcos.data.annotated import AnnotatedImages
 from fcos.show import STYLES, Gallery
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
 
-from .helpers import decided_model
+from .helpers import annotation, decided_model, image_entry, write_dataset
 
 
 def _result(image: int, category: int, bbox: list[float], score: float = 0.9) -> dict[str, Any]:
@@ -86,6 +86,15 @@ def test_boxes_that_no_one_trains_on_are_named(
     captions, titles = _drawn(monkeypatch, annotated, None)
     assert captions == ["ball", "ball (under a pixel)", "cup (under a pixel)", "cup"]
     assert titles == ["truth: objects 4, not trained on (under a pixel) 2"]
+
+
+def test_boxes_outside_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [annotation(1, 3, [70, 5, 9, 9]), annotation(1, 7, [5, 5, 9, 9])]
+    write_dataset(tmp_path, "train", [image_entry(1, 64, 48)], boxes)
+    captions, titles = _drawn(
+        monkeypatch, CocoDataset(*find_split(tmp_path, "train")).annotated, None, 0
+    )
+    assert captions == ["cup"] and titles == ["truth: objects 2, not trained on (outside) 1"]
 
 
 def test_titles_and_captions_of_a_comparison(
@@ -168,6 +177,18 @@ def test_detections_of_weights_are_those_that_eval_writes(
         for name in ("eval", "weights", "results")
     ]
     assert len(written[0]) == 5 and written[0] == written[1] == written[2]
+
+
+def test_an_image_that_cannot_be_read_is_left_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "train" / "12.png").write_text("not an image")
+    assert _show(data, tmp_path / "out") == 1
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["11.png", "13.png", "14.png", "index.png"]
+    captured = capsys.readouterr()
+    assert "1 images could not be read\ndrew 3 pictures" in captured.out
+    assert captured.err.count("fcos: cannot read the image") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from PIL import Image
 
 from ..coco_checks import check_ground_truth
+from ..comparison import Judged, Outcome
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..data.images import image_size
 from ..data_options import all_parts
-from ..drawing import DrawnBox, caption, draw_boxes, grid
+from ..drawing import draw_boxes, grid
 from ..errors import UserError, a_few, shorten
 from ..files import check_new
 from ..outputs import save_picture
+from ..show import Categories
 
 _COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image in the picture
@@ -74,18 +76,17 @@ def describe(annotated: AnnotatedImages) -> Iterator[str]:
 
 
 def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
-    """Image `index` with its boxes."""
+    """Image `index` with its annotations, crowd regions hatched."""
     image = annotated.load(index)
     factor = _CELL / max(image.size)
-    corners, labels = annotated.boxes(index, image.height, image.width)
-    drawn = [
-        DrawnBox(
-            (x1 * factor, y1 * factor, x2 * factor, y2 * factor),
-            label,
-            caption(annotated.class_names[label]),
-        )
-        for (x1, y1, x2, y2), label in zip(corners, labels, strict=True)
-    ]
+    categories = Categories(zip(annotated.category_ids, annotated.class_names, strict=True))
+    reasons = annotated.left_out(index, image.height, image.width)
+    drawn = []
+    for entry, reason in zip(annotated.annotations(index), reasons, strict=True):
+        scaled = {**entry, "bbox": [number * factor for number in entry["bbox"]]}
+        outcome: Outcome = "crowd" if reason == "crowd" else "object"
+        if reason != "outside":
+            drawn.append(categories.drawn(Judged(scaled, outcome)))
     size = tuple(max(1, round(side * factor)) for side in image.size)
     return draw_boxes(image.resize((size[0], size[1])), drawn)
 

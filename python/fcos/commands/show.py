@@ -18,7 +18,8 @@ from ..show import SHEET_NAME, Gallery, plan_gallery
 _OF_WEIGHTS = ("iou_threshold", "max_detections", "class_agnostic", "size", "max_size", "device")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
+    """Returns 1 where some of the images could not be read."""
     annotated: AnnotatedImages = options.found
     _check(options)
     pictures = plan_gallery(annotated, options.output, overwrite=options.overwrite)
@@ -35,8 +36,11 @@ def run(options: argparse.Namespace) -> None:
     if results is not None:
         total = sum(gallery.errors(index) for index in range(len(annotated)))
         print(f"{len(annotated)} images, {total} errors")
-    gallery.write(order, pictures, progress=True)
-    print(f"drew {len(order)} pictures and {SHEET_NAME} into {options.output}")
+    written = gallery.write(order, pictures, progress=True)
+    if written < len(order):
+        print(f"{len(order) - written} images could not be read")
+    print(f"drew {written} pictures and {SHEET_NAME} into {options.output}")
+    return 0 if written == len(order) else 1
 
 
 def _check(options: argparse.Namespace) -> None:
