@@ -43,6 +43,13 @@ _LAYOUT = """\
   CrowdHuman    DIR/annotation_train.odgt, images below DIR                (and val)
 Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
 """
+_SHOW = """\
+Draw the annotations of a data set, a picture an image, and a sheet of the first ones, index.png;
+with --weights or --results the detections beside them. Each detection, best score first, is matched
+with the object that it overlaps most, by an IoU of 0.5 or more. Matched ones are drawn in solid
+lines, those of different classes dotted, missed objects and false detections dashed, crowd regions
+hatched.
+"""
 # what the extra `detector` has and nothing can replace, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
 _Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -115,11 +122,7 @@ def _add_show(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "show",
         help="draw annotations beside detections",
-        description="Draw the annotations of a data set, a picture an image and a sheet of the "
-        "first ones, index.png; with --weights or --results the detections beside them. Each "
-        "detection, best score first, is matched with the object that it overlaps most, by an IoU "
-        "of 0.5 or more. Matched ones are drawn in solid lines, those of different classes dotted; "
-        "missed objects and false detections dashed; crowd regions hatched.",
+        description=_SHOW,
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
