@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .coco_tables import Floats
-
+Floats = NDArray[np.float64]
 _GOOD_ENOUGH = 0.3  # cost up to which a caption stands in the picture
 _UPON_CAPTION = 4.0  # cost of a caption that lies wholly upon another
 _BY_PLACE = 0.01  # cost of each place against the one before
@@ -42,7 +42,7 @@ class Places:
         limits = np.maximum(self._size - (width, height), 0)
         inside = np.clip(corners, 0, limits)
         # one that was pushed far from its place would seem to be of another box
-        pushed = np.abs(inside - corners).max(1) > (width, height)[1]
+        pushed = np.abs(inside - corners).max(1) > height
         rects = np.concatenate((inside, inside + (width, height)), axis=1)
         upon = _shared(rects, self._captions).sum(1) / (width * height)
         hidden = (_shared(rects, self._boxes) / _areas(self._boxes)).sum(1)
