@@ -1,8 +1,9 @@
-"""The command line: fcos train | eval | data | detect | convert | scenes | demo."""
+"""The command line: fcos train | eval | data | show | detect | convert | scenes | demo."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +20,7 @@ from .options import (
     PROBABILITY,
     SEED,
     SIDE,
+    THREADS,
     add_data,
     add_detection_rule,
     add_device,
@@ -61,6 +63,13 @@ recipes want ImageNet weights:
   fcos train --data DIR --output RUN --recipe paper-1x --preset improved --backbone-weights FILE
 The processes that torchrun starts are one run and share the images of each step:
   torchrun --nproc-per-node N -m fcos train --data DIR --output RUN
+"""
+_SHOW = """\
+Draw the annotations of a data set, a picture an image, and a sheet of the first ones, index.png;
+with --weights or --results the detections beside them. Each detection, best score first, is matched
+with the object that it overlaps most, by an IoU of 0.5 or more. Matched ones are drawn in solid
+lines, those of different classes dotted, missed objects and false detections dashed, crowd regions
+hatched.
 """
 # what the extra `detector` has and nothing can replace, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
@@ -122,7 +131,7 @@ def _add_eval(subparsers: _Subparsers) -> None:
     parser.add_argument("--max-size", type=SIDE, help="default: as trained")
     parser.add_argument("--output", metavar="FILE", help="also write the detections as COCO JSON")
     parser.add_argument(
-        "--draw", metavar="DIR", help="also draw ground truth beside detections, a picture an image"
+        "--draw", metavar="DIR", help="also draw truth beside detections, as `fcos show` does"
     )
     help_text = "draw into a folder that holds such pictures"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
@@ -139,13 +148,50 @@ def _add_eval(subparsers: _Subparsers) -> None:
     parser.set_defaults(command="evaluate")
 
 
+def _add_show(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "show",
+        help="draw annotations beside detections",
+        description=_SHOW,
+        epilog=_LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data(parser, "val")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--weights", metavar="FILE", help="detector to show (default: none)")
+    help_text = "detections to show, as `fcos eval --output FILE` writes them"
+    source.add_argument("--results", metavar="FILE", help=help_text)
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the pictures")
+    help_text = "write into a folder that holds such pictures"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    help_text = "data: as they are listed (default); worst: those with the most errors first"
+    parser.add_argument("--sort", choices=("data", "worst"), default="data", help=help_text)
+    help_text = "draw only the first N, once sorted (default: all)"
+    parser.add_argument("--pictures", type=POSITIVE, metavar="N", help=help_text)
+    help_text = "show detections from this score on (default %(default)s)"
+    names = ("--score-threshold", "--min-score")
+    parser.add_argument(*names, type=PROBABILITY, default=0.3, metavar="SCORE", help=help_text)
+    add_detection_rule(parser)
+    parser.add_argument("--batch", type=POSITIVE, default=8, help="images (default %(default)s)")
+    parser.add_argument("--size", type=SIDE, help="default: as trained")
+    parser.add_argument("--max-size", type=SIDE, help="default: as trained")
+    add_device(parser)
+    add_workers(parser)
+    parser.set_defaults(command="show")
+
+
+def _usable_cores() -> int:
+    return min(8, len(os.sched_getaffinity(0)))
+
+
 def _add_detect(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "detect",
         help="detect on image files and draw the result",
-        description="Detect on images. Writes detections.json and a picture an image into the "
-        "output folder. An image that cannot be read is listed with its error, and the exit status "
-        "is then 1.",
+        description="Detect on images, such as the frames of a video; numbers in their names give "
+        "the order. Writes into the output folder a picture an image, detections.json, and "
+        "results.json in COCO's result format. An image that cannot be read is listed with its "
+        "error, and the exit status is then 1.",
     )
     help_text = "a file, a folder with all images below it, or a pattern in quotes"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=help_text)
@@ -164,7 +210,20 @@ def _add_detect(subparsers: _Subparsers) -> None:
         help=help_text,
     )
     parser.set_defaults(score_threshold=None)
+    help_text = "write only the JSON files"
+    parser.add_argument("--no-pictures", action="store_true", help=help_text)
+    parser.add_argument(
+        "--annotations",
+        metavar="FILE",
+        help="take image_id from this file in COCO format, by file names (default: the number that "
+        "a name is, such as 139 of 000000000139.jpg, or the name; where two would be equal, the "
+        "place in detections.json, from 1)",
+    )
     add_detection_rule(parser)
+    help_text = "images that run together, if of one size (default %(default)s)"
+    parser.add_argument("--batch", type=POSITIVE, default=8, help=help_text)
+    help_text = "threads that read images and draw pictures (default %(default)s: min(8, cores))"
+    parser.add_argument("--workers", type=THREADS, default=_usable_cores(), help=help_text)
     parser.add_argument("--size", type=SIDE, help="default: as trained")
     parser.add_argument("--max-size", type=SIDE, help="default: as trained")
     add_device(parser)
@@ -231,6 +290,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_train(subparsers)
     _add_eval(subparsers)
     _add_census(subparsers)
+    _add_show(subparsers)
     _add_detect(subparsers)
     _add_convert(subparsers)
     _add_scenes_and_demo(subparsers)
@@ -257,8 +317,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: arguments, or those of this process, which is then expected to end.
 
     Returns:
-        0: done. 1: `detect` could not read some of the images. 2: an error, one line on stderr.
-        128 + the number of the signal that interrupted it.
+        0: done. 1: `detect` or `show` could not read some of the images. 2: an error, one line on
+        stderr. 128 + the number of the signal that interrupted it.
     """
     try:
         launch = read_launch()
@@ -288,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, launch: Launch) -> int:
-    if options.command in ("train", "evaluate"):
+    if options.command in ("train", "evaluate", "show"):
         from . import data_options  # needs no torch: an error of the data is said in a second
 
         data_options.read_early(options)

@@ -12,15 +12,15 @@ import fcos_ops
 
 from . import op_report
 from .data import CocoDataset, find_split
-from .detection import draw_beside_truth
 from .drawing import grid
 from .errors import UserError
 from .evaluation import evaluate, format_metrics
-from .files import atomic_path
 from .models import FCOS, ModelConfig
 from .names import CHECKPOINT_NAME
+from .outputs import save_picture
 from .preprocessing import Preprocessing
 from .scenes import write_scenes
+from .show import Gallery
 from .training import Trainer, TrainingSettings
 
 SIZE = 128  # pixels; scenes and training
@@ -73,12 +73,10 @@ def run(output: str | os.PathLike[str], *, seed: int = 0) -> float:
     metrics, results = evaluate(model, held_out, batch=SETTINGS.batch)
     print(f"\n{len(held_out)} held-out scenes\n{format_metrics(metrics)}")
     picture = root / "detections.png"
-    pictures = [
-        draw_beside_truth(model, held_out, index, results, MIN_SCORE)
-        for index in range(DRAWN_IMAGES)
-    ]
-    with atomic_path(picture) as temporary:
-        grid(pictures, columns=2).save(temporary)
+    annotated = held_out.annotated
+    gallery = Gallery(annotated, annotated.ground_truth(), results, min_score=MIN_SCORE)
+    pictures = [gallery.draw(index) for index in range(DRAWN_IMAGES)]
+    save_picture(grid(pictures, columns=2), picture)
     print(f"wrote {picture}")
     print(f"AP50 {metrics['AP50']:.3f}")
     return metrics["AP50"]

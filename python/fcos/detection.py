@@ -1,204 +1,196 @@
-"""Detection on image files, and pictures of it."""
+"""Detection on image files: their objects as JSON, and pictures of them."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
 
-from .data import DetectionDataset
+from .ahead import ahead
 from .data.images import load_image
-from .drawing import DrawnBox, caption, draw_boxes, side_by_side
 from .errors import UserError
-from .files import atomic_path, check_replaceable, check_writable, write_json
-from .inference import Detector
+from .files import check_writable, json_list
+from .inference import Detector, PreparedImage, alike, detect_batch, join
 from .interrupts import StopSignals
 from .models import FCOS
+from .outputs import check_unused, plan_pictures, save_picture
 from .preprocessing import Preprocessing
+from .show import Categories, draw_detections
 
 REPORT_NAME = "detections.json"
-_LONGEST_STEM = 240  # bytes
+RESULTS_NAME = "results.json"
+Rows = list[dict[str, Any]]  # category_id, bbox, score and category of each detection
 
 
 class DetectedFiles(NamedTuple):
-    """The JSON file, how many images were read, the objects on them, how many were not read."""
+    """How many images were read, the objects on them, how many were not read."""
 
-    report: Path
     images: int
     objects: int
     failed: int
 
 
-def detect_file(
-    detector: Detector, path: str | os.PathLike[str], min_score: float
-) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """An image file, turned upright, and its detections from `min_score` on, best score first.
+class ImageFile(NamedTuple):
+    """An image file, the id that results have for it, and where its picture goes, if anywhere."""
 
-    Each has category_id, bbox (x y width height, in pixels of the upright image), score, category.
-
-    Raises:
-        OSError, UserError: of `load_image`.
-    """
-    image = load_image(path)
-    (found,) = detector(image, min_score=min_score)
-    rows = zip(found.to_coco(), found.names, strict=True)
-    return image, [{**row, "category": name} for row, name in rows]
+    path: Path
+    image_id: int | str
+    picture: Path | None
 
 
-def draw_results(
-    model: FCOS, image: Image.Image, results: Sequence[dict[str, Any]], min_score: float
-) -> Image.Image:
-    """The image with the results of at least this score."""
-    config = model.config
-    drawn = []
-    for result in results:
-        if result["score"] >= min_score:
-            x, y, width, height = result["bbox"]
-            channel = config.category_ids.index(result["category_id"])
-            text = caption(config.category_name(channel), result["score"])
-            drawn.append(DrawnBox((x, y, x + width, y + height), channel, text))
-    return draw_boxes(image, drawn[::-1])  # the best on top
+class _Read(NamedTuple):
+    """A file as an image and as the network's input, or the error of reading it."""
+
+    file: ImageFile
+    image: Image.Image | None = None
+    prepared: PreparedImage | None = None
+    error: str = ""
 
 
-def draw_beside_truth(
-    model: FCOS,
-    dataset: DetectionDataset,
-    index: int,
-    results: Sequence[dict[str, Any]],
-    min_score: float,
-) -> Image.Image:
-    """Ground truth of image `index` on the left, its detections on the right.
-
-    results: COCO results of the whole data set, as from `detect_dataset`.
-    """
-    info = dataset.annotated.images[index]
-    image = dataset.load(index)
-    boxes, labels = dataset.boxes(index, image.height, image.width)
-    truth = []
-    for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
-        truth.append(DrawnBox((x1, y1, x2, y2), label, caption(dataset.class_names[label])))
-    own = [result for result in results if result["image_id"] == info["id"]]
-    return side_by_side(
-        [
-            ("ground truth", draw_boxes(image, truth)),
-            (f"detections (score >= {min_score:g})", draw_results(model, image, own, min_score)),
-        ]
-    )
-
-
-def draw_dataset(
-    model: FCOS,
-    dataset: DetectionDataset,
-    results: Sequence[dict[str, Any]],
-    pictures: Sequence[Path],
-    *,
-    min_score: float,
-) -> None:
-    """Write a picture for every image of the data set: see `draw_beside_truth`."""
-    for index, picture in enumerate(pictures):
-        sheet = draw_beside_truth(model, dataset, index, results, min_score)
-        with atomic_path(picture) as temporary:
-            sheet.save(temporary)
-
-
-def detect_files(
-    model: FCOS,
-    paths: Sequence[str | os.PathLike[str]],
-    preprocessing: Preprocessing,
+def plan_files(
+    paths: Sequence[Path],
+    image_ids: Sequence[int | str],
     output: str | os.PathLike[str],
     *,
-    min_score: float,
-    overwrite: bool = False,
-    progress: bool = False,
-) -> DetectedFiles:
-    """Write output/detections.json and a drawn output/<name>.png for each image that can be read.
-
-    The JSON is a list with an object a file, in order: {"file", "picture", "width", "height",
-    "detections"}, or {"file", "error"}. It is also written when a signal or an error stops the
-    work, with the files up to there. Sizes are those of the upright image.
+    pictures: bool,
+    overwrite: bool,
+) -> list[ImageFile]:
+    """What `detect_files` takes.
 
     Args:
-        model, preprocessing: see `Detector`.
-        paths: image files.
-        min_score: of the detections in JSON and pictures.
+        pictures: whether there is to be one of each image.
         overwrite: whether `output` may hold such files already.
 
     Raises:
         UserError: `output` holds another run, or a picture would take the place of an image.
+    """
+    root = Path(output)
+    planned = plan_pictures(paths, root) if pictures else []
+    check_unused([root / REPORT_NAME, root / RESULTS_NAME, *planned], overwrite=overwrite)
+    places: Sequence[Path | None] = planned if pictures else [None] * len(paths)
+    return [ImageFile(*file) for file in zip(paths, image_ids, places, strict=True)]
+
+
+def detect_files(
+    model: FCOS,
+    files: Sequence[ImageFile],
+    preprocessing: Preprocessing,
+    output: str | os.PathLike[str],
+    *,
+    min_score: float,
+    batch: int = 8,
+    workers: int = 2,
+    progress: bool = False,
+) -> DetectedFiles:
+    """Write output/detections.json, output/results.json and the pictures of the files.
+
+    detections.json is a list with an object a file, in order: {"file", "image_id", "picture" where
+    there is one, "width", "height", "detections"}, or {"file", "image_id", "error"}. results.json
+    is a list of all detections in COCO's result format: image_id, category_id, bbox (x y width
+    height), score. Both are also written when a signal or an error stops the work, with the files
+    up to there. Sizes and boxes are those of the upright image.
+
+    Args:
+        model, preprocessing: see `Detector`.
+        files: as from `plan_files`.
+        min_score: of the detections in JSON and pictures.
+        batch: so many images at most run together.
+        workers: threads that read images and draw pictures.
+
+    Raises:
         OSError: `output` cannot be written.
         Interrupted: by SIGINT or SIGTERM.
     """
     root = Path(output)
-    pictures = plan_pictures(paths, root)
-    check_unused([root / REPORT_NAME, *pictures], overwrite=overwrite)
     check_writable(root)
-    detector = Detector(model, preprocessing)
-    report: list[dict[str, Any]] = []
-    try:
-        with StopSignals() as stop:
-            for path, picture in zip(
-                tqdm(paths, unit="image", disable=not progress), pictures, strict=True
-            ):
-                stop.check()
-                try:
-                    image, results = detect_file(detector, path, min_score)
-                except (UserError, OSError) as error:
-                    report.append({"file": str(path), "error": str(error)})
-                    tqdm.write(f"fcos: {error}", file=sys.stderr)
-                    continue
-                with atomic_path(picture) as temporary:
-                    draw_results(model, image, results, min_score).save(temporary)
-                size = {"width": image.width, "height": image.height}
-                entry = {"file": str(path), "picture": picture.name, **size, "detections": results}
-                report.append(entry)
-    finally:
-        write_json(root / REPORT_NAME, report)
-    failed = sum("error" in entry for entry in report)
-    objects = sum(len(entry.get("detections", ())) for entry in report)
-    return DetectedFiles(root / REPORT_NAME, len(report) - failed, objects, failed)
+    work, at_once = _Work(Detector(model, preprocessing), min_score), batch + workers
+    images = objects = failed = 0
+    with ExitStack() as opened, StopSignals() as stop:
+        report = opened.enter_context(json_list(root / REPORT_NAME))
+        results = opened.enter_context(json_list(root / RESULTS_NAME))
+        pool = opened.enter_context(ThreadPoolExecutor(workers))
+        opened.callback(pool.shutdown, cancel_futures=True)  # what an error leaves
+        bar = opened.enter_context(tqdm(total=len(files), unit="image", disable=not progress))
+        found = work.detect(ahead(pool, work.read, files, at_once), batch, stop)
+        for read, rows in ahead(pool, work.draw, found, at_once):
+            report(_entry(read, rows))
+            for row in rows:
+                results(_result(read.file.image_id, row))
+            images, objects = images + (not read.error), objects + len(rows)
+            failed += bool(read.error)
+            if read.error:
+                tqdm.write(f"fcos: {read.error}", file=sys.stderr)
+            bar.update()
+        stop.check()
+    return DetectedFiles(images, objects, failed)
 
 
-def plan_pictures(
-    paths: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]
-) -> list[Path]:
-    """Where the picture of each image goes: its name as .png, numbered if it was there before.
+class _Work:
+    """What is done with each file, one step after the other."""
 
-    Raises:
-        UserError: a picture would take the place of an image.
-    """
-    used: set[str] = set()
-    pictures = [Path(folder) / f"{_unused(_short(Path(path).stem), used)}.png" for path in paths]
-    images = {Path(path).resolve() for path in paths}
-    for picture in pictures:
-        if picture.resolve() in images:
-            raise UserError(f"{folder} must be another folder than that of the image {picture}")
-    return pictures
+    def __init__(self, detector: Detector, min_score: float) -> None:
+        self.detector = detector
+        self.rule, self.min_score = detector.rule(min_score)
+        config = detector.config
+        names = [config.category_name(channel) for channel in range(config.num_classes)]
+        self.categories = Categories(zip(config.category_ids, names, strict=True))
+
+    def read(self, file: ImageFile) -> _Read:
+        try:
+            image = load_image(file.path)
+        except (UserError, OSError) as error:
+            return _Read(file, error=str(error))
+        return _Read(file, image, self.detector.prepare(image))
+
+    def detect(
+        self, files: Iterable[_Read], batch: int, stop: StopSignals
+    ) -> Iterator[tuple[_Read, Rows]]:
+        """Batch by batch, up to a signal."""
+        self.detector.model.eval()
+        for group in alike(files, batch, size=_padded_size):
+            if stop:
+                return
+            prepared = [read.prepared for read in group if read.prepared is not None]
+            if not prepared:
+                yield from ((read, []) for read in group)
+                continue
+            found = detect_batch(
+                self.detector.model, *join(prepared), self.rule, min_score=self.min_score
+            )
+            for read, own in zip(group, found, strict=True):
+                rows = zip(own.to_coco(), own.names, strict=True)
+                yield read, [{**row, "category": name} for row, name in rows]
+
+    def draw(self, detected: tuple[_Read, Rows]) -> tuple[_Read, Rows]:
+        """Write the picture, where there is to be one."""
+        read, rows = detected
+        if read.image is not None and read.file.picture is not None:
+            save_picture(draw_detections(read.image, rows, self.categories), read.file.picture)
+        return detected
 
 
-def check_unused(files: Sequence[Path], *, overwrite: bool) -> None:
-    """UserError where one of the files to write is there, and may not or cannot be replaced."""
-    for path in files:
-        check_replaceable(path)
-        if path.exists() and not overwrite:
-            raise UserError(f"{path} is of another run: add --overwrite or choose another folder")
+def _padded_size(read: _Read) -> tuple[int, ...] | None:
+    return None if read.prepared is None else read.prepared.padded_size
 
 
-def _unused(stem: str, used: set[str]) -> str:
-    """`stem`, numbered where another image of that name was there before."""
-    name, number = stem, 1
-    while name in used:
-        number += 1
-        name = f"{stem}-{number}"
-    used.add(name)
-    return name
+def _entry(read: _Read, rows: Rows) -> dict[str, Any]:
+    """Of the report."""
+    entry: dict[str, Any] = {"file": str(read.file.path), "image_id": read.file.image_id}
+    if read.image is None:
+        return {**entry, "error": read.error}
+    if read.file.picture is not None:
+        entry["picture"] = read.file.picture.name
+    size = {"width": read.image.width, "height": read.image.height}
+    return {**entry, **size, "detections": rows}
 
 
-def _short(stem: str) -> str:
-    """So much of it that a file system takes it with a number and .png, which is 255 bytes."""
-    name = os.fsencode(stem)
-    return stem if len(name) <= _LONGEST_STEM else name[:_LONGEST_STEM].decode(errors="ignore")
+def _result(image_id: int | str, row: dict[str, Any]) -> dict[str, Any]:
+    """In COCO's result format, which has no names."""
+    return {"image_id": image_id, **{k: row[k] for k in ("category_id", "bbox", "score")}}

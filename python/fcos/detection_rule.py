@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .errors import UserError, a_few, brief
+from .classes import find_classes
 from .models import FCOS, ModelConfig
 
 _NEVER = -1e4  # a logit that half precision has, and whose sigmoid is 0
@@ -44,27 +44,13 @@ def apply_options(model: FCOS, options: argparse.Namespace) -> list[int]:
 
 
 def find_channels(config: ModelConfig, classes: str) -> list[int]:
-    """The channels of categories given by name or id, with commas between them.
-
-    Raises:
-        UserError: there is none of that name or id.
-    """
+    """The channels of categories that the model knows: see `find_classes`."""
     known = {
-        channel: number for channel, number in enumerate(config.category_ids) if number is not None
+        channel: (number, config.category_name(channel))
+        for channel, number in enumerate(config.category_ids)
+        if number is not None
     }
-    texts = [classes] if classes in config.class_names else classes.split(",")
-    found = set()
-    for text in map(str.strip, texts):
-        own = [c for c in known if text == config.category_name(c)]
-        own = own or [c for c, number in known.items() if text == str(number)]
-        if not own:
-            names = [config.category_name(channel) for channel in known]
-            raise UserError(
-                f"--classes must be names or ids of categories, of {a_few(names)}, "
-                f"got {brief(text)}"
-            )
-        found.update(own)
-    return sorted(found)
+    return find_classes(known, classes)
 
 
 def keep_channels(model: FCOS, channels: Sequence[int]) -> None:

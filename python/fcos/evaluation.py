@@ -100,21 +100,6 @@ def evaluate(
     return coco_metrics(dataset.ground_truth(), results), results
 
 
-def of_categories(ground_truth: dict[str, Any], ids: Iterable[int]) -> dict[str, Any]:
-    """The ground truth of some of its categories alone.
-
-    Raises:
-        UserError: it has none of them.
-    """
-    kept = set(ids)
-    categories = [category for category in ground_truth["categories"] if category["id"] in kept]
-    if not categories:
-        names = [category["name"] for category in ground_truth["categories"]]
-        raise UserError(f"--classes must be categories of the data, {a_few(names)}, got no such")
-    annotations = [a for a in ground_truth["annotations"] if a["category_id"] in kept]
-    return {**ground_truth, "categories": categories, "annotations": annotations}
-
-
 def match_categories(config: ModelConfig, dataset: DetectionDataset) -> tuple[int | None, ...]:
     """The category of each channel in the data: None where it stands for none of them.
 

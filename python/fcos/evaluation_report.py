@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from .average_precision import RECALLS, ClassResult, Evaluation
 from .coco_tables import Floats
-from .confusion import MIN_IOU, confusion
+from .confusion import confusion
 from .files import atomic_path
+from .matching import MIN_IOU
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

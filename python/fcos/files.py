@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,31 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def json_list(path: str | os.PathLike[str]) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends an item to a JSON list, which has a line for each.
+
+    The file is there when the block ends, even by an error, with the items up to there.
+    """
+    ended_by: BaseException | None = None
+    with atomic_path(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
+            begin = "["
+
+            def append(item: Any) -> None:
+                nonlocal begin
+                file.write(begin + json.dumps(item))
+                begin = ",\n"
+
+            try:
+                yield append
+            except BaseException as error:  # raised again, once the file is there
+                ended_by = error
+            file.write("[]" if begin == "[" else "]")
+    if ended_by is not None:
+        raise ended_by
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:

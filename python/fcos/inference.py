@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import groupby, islice
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from .errors import brief
 from .models import FCOS, ModelConfig
 from .preprocessing import Preprocessing
 from .structures import PAD_MULTIPLE, ImageBatch, pad_images
+
+Item = TypeVar("Item")
 
 
 class ImageDetections(NamedTuple):
@@ -107,29 +109,65 @@ class Detector:
             FileNotFoundError, UserError: a file is not there, or cannot be read as an image.
             TypeError, ValueError: something else is no such image; the message has its place.
         """
-        rule, least = self.config.postprocess, 0.0
-        if min_score is not None:
-            if not isinstance(min_score, Real) or not 0 <= min_score <= 1:
-                raise ValueError(f"min_score must be a number from 0 to 1, got {brief(min_score)}")
-            least = float(min_score)
-            rule = rule._replace(score_threshold=min(rule.score_threshold, least))
+        rule, least = self.rule(min_score)
         if not isinstance(batch, Integral) or batch < 1:
             raise ValueError(f"batch must be a whole number from 1 on, got {brief(batch)}")
         self.model.eval()
         found: list[ImageDetections] = []
-        prepared = (self._prepare(image, name) for name, image in _named(images))
-        for _, alike in groupby(prepared, key=lambda pair: _padded_size(pair[0])):
-            while group := list(islice(alike, batch)):
-                pixels, sizes = zip(*group, strict=True)
-                found += detect_batch(
-                    self.model, pad_images(pixels), torch.tensor(sizes), rule, min_score=least
-                )
+        prepared = (self.prepare(image, name) for name, image in _named(images))
+        for group in alike(prepared, batch, size=lambda image: image.padded_size):
+            found += detect_batch(self.model, *join(group), rule, min_score=least)
         return found
 
-    def _prepare(self, image: AnyImage, name: str) -> tuple[Tensor, tuple[int, int]]:
-        """The network's input, and (height, width) of the image."""
+    def prepare(self, image: AnyImage, name: str = "image") -> PreparedImage:
+        """The network's input; `name` is what errors call the image."""
         rgb = rgb_image(image, name)
-        return self.preprocessing.image(rgb), (rgb.height, rgb.width)
+        return PreparedImage(self.preprocessing.image(rgb), rgb.height, rgb.width)
+
+    def rule(self, min_score: float | None) -> tuple[PostprocessRule, float]:
+        """What finds detections from `min_score` on: the rule, and the least score of its results
+        that are wanted. None: as the model's config has it."""
+        rule = self.config.postprocess
+        if min_score is None:
+            return rule, 0.0
+        if not isinstance(min_score, Real) or not 0 <= min_score <= 1:
+            raise ValueError(f"min_score must be a number from 0 to 1, got {brief(min_score)}")
+        least = float(min_score)
+        return rule._replace(score_threshold=min(rule.score_threshold, least)), least
+
+
+class PreparedImage(NamedTuple):
+    """An image as the network takes it.
+
+    Attributes:
+        pixels: float32 [3, H, W], resized and normalised.
+        height, width: of the image before.
+    """
+
+    pixels: Tensor
+    height: int
+    width: int
+
+    @property
+    def padded_size(self) -> tuple[int, ...]:
+        """Of the batch that it goes into, in units of PAD_MULTIPLE."""
+        return tuple(-(-side // PAD_MULTIPLE) for side in self.pixels.shape[1:])
+
+
+def alike(
+    items: Iterable[Item], batch: int, *, size: Callable[[Item], tuple[int, ...] | None]
+) -> Iterator[list[Item]]:
+    """Neighbours of one size together, `batch` at most: what is found on an image then does not
+    depend on the others of its batch."""
+    for _, own in groupby(items, key=size):
+        while group := list(islice(own, batch)):
+            yield group
+
+
+def join(images: Sequence[PreparedImage]) -> tuple[ImageBatch, Tensor]:
+    """A batch, and int64 [B, 2], the (height, width) of each image before."""
+    sizes = torch.tensor([(image.height, image.width) for image in images], dtype=torch.int64)
+    return pad_images([image.pixels for image in images]), sizes
 
 
 def detect_batch(
@@ -175,7 +213,3 @@ def _named(images: AnyImage | Iterable[AnyImage]) -> Iterator[tuple[str, AnyImag
             yield f"images[{index}]", image
     else:
         raise TypeError(f"images must be {KINDS}, or a list of them, got {type(images).__name__}")
-
-
-def _padded_size(image: Tensor) -> tuple[int, ...]:
-    return tuple(-(-side // PAD_MULTIPLE) for side in image.shape[1:])

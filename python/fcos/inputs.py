@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +16,11 @@ from .errors import UserError, shorten
 # of the files in a folder, those with these names are taken for images
 SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+)
+
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split()
 )
 
 
@@ -28,12 +35,12 @@ def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
     """The files that `names` mean, each a file, a folder with all below it, or a glob pattern.
 
     Args:
-        names: in this order; what a folder or a pattern holds is sorted.
+        names: in this order; what a folder or a pattern holds is sorted, frame2 before frame10.
         outside: a folder whose files are passed over where it lies below a folder or pattern.
 
     Raises:
         FileNotFoundError: names that mean no file; the message has the first and their number.
-        UserError: an empty name.
+        UserError: an empty name, a video.
     """
     found: dict[Path, Path] = {}  # by the place that a path leads to
     left_out: Counter[str] = Counter()
@@ -43,10 +50,10 @@ def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
             raise UserError("IMAGE must be a file, a folder or a pattern, got an empty name")
         own = []
         if os.path.isfile(name):
-            own = [Path(name)]
+            own = [_no_video(Path(name))]
         else:
             reasons: Counter[str] = Counter()
-            for candidate, reason in sorted(_candidates(name, outside.resolve())):
+            for candidate, reason in sorted(_candidates(name, outside.resolve()), key=_by_number):
                 if reason:
                     reasons[reason] += 1
                 else:
@@ -66,6 +73,26 @@ def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
 
 def describe(left_out: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+
+
+def _no_video(path: Path) -> Path:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        frames = path.with_suffix("")
+        command = f"mkdir {shlex.quote(str(frames))} && ffmpeg -i {shlex.quote(str(path))} "
+        command += f"-q:v 2 {shlex.quote(f'{frames}/%06d.jpg')}"
+        raise UserError(
+            f"IMAGE must be an image or a folder of them, got the video {path}: make frames of it "
+            f"by {command}, and give their folder"
+        )
+    return path
+
+
+def _by_number(candidate: tuple[Path, str]) -> tuple[list[list[str | int]], Path]:
+    """A key that sorts numbers within names by their value, and equal ones as they are written."""
+    path, _ = candidate
+    split = [re.split("([0-9]+)", part) for part in path.parts]
+    # every second piece is a number, so that like is compared with like
+    return [[int(s) if i % 2 else s for i, s in enumerate(own)] for own in split], path
 
 
 def _candidates(name: str, outside: Path) -> Iterator[tuple[Path, str]]:

@@ -71,6 +71,7 @@ class Milestones:
 POSITIVE = Number(int, 1, 10**9)
 COUNT = Number(int, 0, 10**9)
 WORKERS = Number(int, 0, 1000)
+THREADS = Number(int, 1, 1000)
 CHANNELS = Number(int, 1, 1 << 16)
 DEPTH = Number(int, 1, 1000)
 SIDE = Number(int, 1, 100_000)

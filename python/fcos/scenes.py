@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from .errors import UserError
 from .files import atomic_path, check_replaceable, write_json
@@ -158,6 +159,7 @@ def write_split(
     max_shapes: int = 5,
     min_side: int | None = None,
     max_side: int | None = None,
+    progress: bool = False,
 ) -> Path:
     """Write `count` scenes as root/<split>/*.jpg and root/annotations/instances_<split>.json.
 
@@ -185,7 +187,8 @@ def write_split(
     target, *paths = _split_files(root, split, count)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, path in enumerate(paths, start=1):
+    bar = tqdm(paths, desc=split, unit="scene", disable=not progress)
+    for image_id, path in enumerate(bar, start=1):
         rng = np.random.default_rng([seed, *split.encode(), image_id])
         image, shapes = draw_scene(
             rng, size, max_shapes=max_shapes, min_side=min_side, max_side=max_side
@@ -226,10 +229,16 @@ def _split_files(root: str | os.PathLike[str], split: str, count: int) -> list[P
 
 
 def write_scenes(
-    root: str | os.PathLike[str], *, train: int, val: int, size: int = 192, seed: int = 0
+    root: str | os.PathLike[str],
+    *,
+    train: int,
+    val: int,
+    size: int = 192,
+    seed: int = 0,
+    progress: bool = False,
 ) -> None:
     """Write a training and a validation split, or neither; see `write_split`."""
     check_split(root, "train", train)
     check_split(root, "val", val)
-    write_split(root, "train", train, size=size, seed=seed)
-    write_split(root, "val", val, size=size, seed=seed)
+    write_split(root, "train", train, size=size, seed=seed, progress=progress)
+    write_split(root, "val", val, size=size, seed=seed, progress=progress)

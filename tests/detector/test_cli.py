@@ -35,7 +35,7 @@ def test_train_resume_evaluate_detect(
     drawn = tmp_path / "drawn"
     more = ["--limit", "2", "--output", results, "--draw", str(drawn)]
     assert main(["eval", *arguments, *more]) == 0
-    assert sorted(path.name for path in drawn.iterdir()) == ["11.png", "12.png"]
+    assert sorted(path.name for path in drawn.iterdir()) == ["11.png", "12.png", "index.png"]
     out = capsys.readouterr().out
     assert "2 images" in out and "AP50 " in out and "ARl " in out
     assert isinstance(json.loads(Path(results).read_text()), list)
@@ -233,7 +233,7 @@ def test_names_that_options_know_are_those_of_the_modules() -> None:
     assert tuple(EVALUATORS) == EVALUATOR_NAMES
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "detect", "scenes", "demo"])
+@pytest.mark.parametrize("command", ["train", "eval", "show", "detect", "scenes", "demo"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

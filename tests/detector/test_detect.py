@@ -227,8 +227,8 @@ def test_a_preset_does_not_hide_what_is_asked_for(photos: Path, tmp_path: Path) 
     model = small_model(preset="torchvision")
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -3.5)
     detector = Detector(model, Preprocessing(40, 64))
-    _, found = detection.detect_file(detector, photos / "0.png", min_score=0.05)
-    assert 0.05 <= min(result["score"] for result in found) < 0.2
+    (found,) = detector(photos / "0.png", min_score=0.05)
+    assert 0.05 <= found.scores.min() < 0.2
 
 
 def test_a_folder_that_holds_another_run(
@@ -262,17 +262,22 @@ def test_a_signal_keeps_what_was_done(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    detect_file = detection.detect_file
+    """What was found is drawn and listed; nothing is drawn that is not listed."""
+    save_picture = detection.save_picture
 
-    def signalled(detector: Detector, path: Path, *more: Any) -> Any:
-        if path.name == "4.png":
+    def signalled(drawn: Image.Image, picture: Path) -> None:
+        if picture.name == "3.png":
             os.kill(os.getpid(), signal.SIGINT)
-        return detect_file(detector, path, *more)
+        save_picture(drawn, picture)
 
-    monkeypatch.setattr(detection, "detect_file", signalled)
-    files = [str(photos / f"{i}.png") for i in (0, 4, 6)]
-    assert _detect(weights, tmp_path / "out", *files) == 130
-    assert [Path(entry["file"]).name for entry in _report(tmp_path / "out")] == ["0.png", "4.png"]
+    monkeypatch.setattr(detection, "save_picture", signalled)
+    output, one_by_one = tmp_path / "out", ["--batch", "1", "--workers", "1"]
+    assert _detect(weights, output, str(photos / "day"), *one_by_one) == 130
+    entries = _report(output)
+    assert 2 <= len(entries) < 5 and [e["picture"] for e in entries[:2]] == ["1.png", "3.png"]
+    assert {path.name for path in output.glob("*.png")} == {e["picture"] for e in entries}
+    results = json.loads((output / "results.json").read_text())
+    assert {result["image_id"] for result in results} == {e["image_id"] for e in entries}
     assert "fcos: interrupted by SIGINT" in capsys.readouterr().err
 
 

@@ -1,18 +1,17 @@
-"""Pictures: boxes land where they should, and the files are written."""
+"""Pictures: boxes land where they should, in lines and captions that are told apart."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import get_args
 
-import torch
-from fcos.data import CocoDataset
-from fcos.detection import detect_files, draw_beside_truth, draw_results
+import numpy as np
+import pytest
 from fcos.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
-from fcos.preprocessing import Preprocessing
+from fcos.outlines import Line
+from fcos.show import Categories, draw_detections
 from PIL import Image
 
-from .helpers import small_model
+LINES: tuple[Line, ...] = get_args(Line)
 
 
 def test_box_edges_have_the_colour_of_the_class() -> None:
@@ -48,36 +47,56 @@ def test_neighbouring_classes_differ_in_colour() -> None:
     assert len({class_colour(label) for label in range(80)}) == 80
 
 
-def test_detect_writes_json_and_pictures(data: Path, tmp_path: Path) -> None:
-    model = small_model()
-    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, 2.0)
-    files = [data / "train" / "11.png", data / "train" / "12.png", data / "train" / "11.png"]
-    found = detect_files(model, files, Preprocessing(64, 96), tmp_path / "out", min_score=0.0)
-    entries = json.loads(found.report.read_text())
-    assert [entry["picture"] for entry in entries] == ["11.png", "12.png", "11-2.png"]
-    assert entries[0]["detections"] == entries[2]["detections"]
-    first = entries[0]["detections"][0]
-    assert first["category"] in ("ball", "cup", "hat") and 0 < first["score"] <= 1
-    plain = Image.open(files[0])
-    drawn = Image.open(tmp_path / "out" / "11.png")
-    assert drawn.size == (plain.width * 8, plain.height * 8)
+def _edge(line: Line, size: int = 400) -> np.ndarray:
+    """Which pixels of the upper edge of a red box have its colour."""
+    box = DrawnBox((50, 100, 50 + size, 450), 0, "x", line, (255, 0, 0))
+    picture = np.asarray(draw_boxes(Image.new("RGB", (600, 500), (0, 0, 255)), [box]))
+    return (picture[100, 50 : 51 + size] == (255, 0, 0)).all(-1)
 
 
-def test_ground_truth_beside_detections(dataset: CocoDataset) -> None:
-    result = {"image_id": 11, "category_id": 7, "bbox": [4, 6, 20, 24], "score": 0.9}
-    other = {**result, "image_id": 12}
-    sheet = draw_beside_truth(small_model(), dataset, 0, [result, other], 0.5)
-    nothing = draw_beside_truth(small_model(), dataset, 0, [], 0.5)
-    assert sheet.size == nothing.size and sheet.tobytes() != nothing.tobytes()
+def test_lines_are_told_apart_without_their_colours() -> None:
+    """By the lengths of their pieces; the gaps are black, so that they are seen on any image."""
+    pieces = {
+        line: int(np.diff(_edge(line).astype(int), prepend=0).clip(0).sum()) for line in LINES
+    }
+    assert pieces["solid"] == pieces["thin"] == 1
+    assert 3 * pieces["dashed"] < 2 * pieces["dotted"] and pieces["dashed"] > 10
+    assert _edge("dashed").mean() > 0.4
+
+
+def test_crowds_are_hatched_and_below_others() -> None:
+    crowd = DrawnBox((100, 100, 500, 450), 0, "", "hatched", (255, 0, 0))
+    picture = draw_boxes(Image.new("RGB", (600, 500)), [crowd])
+    inside = np.asarray(picture)[150:400, 150:450, 0] == 255
+    assert 0.01 < inside.mean() < 0.1
+    own = DrawnBox((200, 200, 300, 300), 0, "", "solid", (0, 255, 0))
+    edge = np.asarray(draw_boxes(Image.new("RGB", (600, 500)), [own, crowd]))[200, 200:301]
+    assert (edge == (0, 255, 0)).all()
+
+
+def test_an_outline_hides_nothing_of_a_small_object() -> None:
+    image = Image.new("RGB", (1000, 1000), (9, 9, 9))
+    picture = draw_boxes(image, [DrawnBox((500, 500, 506, 506), 0, "bird")])
+    assert (np.asarray(picture)[501:506, 501:506] == 9).all()
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_boxes_of_any_size_in_every_line(line: Line) -> None:
+    for box in [(-50.0, -50.0, 900.0, 900.0), (9.0, 9.0, 9.0, 9.0), (1e9, 0.0, 2e9, 3.0)]:
+        draw_boxes(Image.new("RGB", (50, 50)), [DrawnBox(box, 1, "x", line)])
+
+
+def test_titles_take_as_many_lines_as_they_need() -> None:
+    image = Image.new("RGB", (200, 30))
+    heights = [side_by_side([("word " * count, image)]).height for count in (1, 9, 30)]
+    assert heights[0] < heights[1] < heights[2]
 
 
 def test_a_category_without_a_name_is_drawn_with_its_id() -> None:
     result = {"category_id": 7, "bbox": [4, 6, 20, 24], "score": 0.9}
     image = Image.new("RGB", (500, 500))
     pictures = [
-        draw_results(
-            small_model(class_names=("", name), category_ids=(None, 7)), image, [result], 0.5
-        )
-        for name in ("", "category 7")
+        draw_detections(image, [result], Categories([(None, ""), (7, name)]))
+        for name in ("", "category 7", "\N{VARIATION SELECTOR-256}\ue000")
     ]
-    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert len({picture.tobytes() for picture in pictures}) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def _run(missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize("missing", ["PIL", "tqdm"])
 def test_one_line_says_what_to_install(missing: str) -> None:
-    result = _run([missing], "detect", "a.jpg", "--weights", "b", "--output", "c")
+    result = _run([missing], "detect", __file__, "--weights", __file__, "--output", "c")
     assert result.returncode == 2
     message = f"fcos: error: {missing} is missing: pip install 'fcos_ops[detector]'\n"
     assert result.stderr == message
@@ -64,13 +65,34 @@ except ModuleNotFoundError as error:
     assert (result.stdout, result.stderr) == ("torch\n", "")
 
 
-@pytest.mark.parametrize("command", ["train --output out", "eval"])
+@pytest.mark.parametrize("command", ["train --output out", "eval", "show --output out"])
 def test_what_is_wrong_with_data_is_said_without_torch(command: str) -> None:
     """torch takes seconds to import."""
     result = _run(["torch"], *command.split(), "--data", "nowhere", *_weights(command))
     assert result.returncode == 2
     message = "fcos: error: --data must be a folder, got nowhere, which is not there\n"
     assert result.stderr == message
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("detect none.jpg --weights w --output out", "image not found: none.jpg"),
+        (f"detect {__file__} --weights none --output out", "file of weights not found: none"),
+        ("convert none out.pth", "file of weights not found: none"),
+    ],
+)
+def test_what_is_not_there_is_said_without_torch(command: str, message: str) -> None:
+    result = _run(["torch"], *command.split())
+    assert (result.returncode, result.stderr) == (2, f"fcos: error: {message}\n")
+
+
+def test_show_needs_no_torch(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("[]")
+    arguments = ["--data", str(data), "--split", "train", "--output", str(tmp_path / "out")]
+    for more in ([], ["--results", str(tmp_path / "results.json"), "--overwrite"]):
+        result = _run(["torch"], "show", *arguments, *more)
+        assert result.returncode == 0, result.stderr
 
 
 def _weights(command: str) -> list[str]:

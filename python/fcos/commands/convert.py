@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ..data.annotations import read_categories
-from ..detectors import convert_file
 from ..errors import UserError
 from ..files import check_new, check_replaceable
-from ..training import save_checkpoint
 
 
 def run(options: argparse.Namespace) -> None:
@@ -20,7 +19,13 @@ def run(options: argparse.Namespace) -> None:
             if path.exists() and output.samefile(path):
                 raise UserError(f"OUT must be another file than {path}, which would be lost")
     check_new(output, overwrite=options.overwrite)
+    if not os.path.exists(options.input):
+        raise FileNotFoundError(f"file of weights not found: {options.input}")
     categories = None if options.categories is None else read_categories(options.categories)
+    # here, as they import torch, which takes seconds
+    from ..detectors import convert_file
+    from ..training import save_checkpoint
+
     model, notes = convert_file(
         options.input, layout=options.layout, preset=options.preset, categories=categories
     )

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 
 from ..coco_checks import check_ground_truth
+from ..comparison import Judged, Outcome
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..data.images import image_size
 from ..data.refusals import RefusedEntries
 from ..data_options import all_parts
-from ..drawing import DrawnBox, caption, draw_scaled, grid
+from ..drawing import draw_scaled, grid
 from ..errors import UserError, a_few, shorten
-from ..files import atomic_path, check_new
+from ..files import check_new
+from ..outputs import save_picture
+from ..show import Categories
 
 _COLUMNS = 4
 _CELL = 480  # pixels of the longer side of an image in the picture
@@ -49,8 +52,7 @@ def run(options: argparse.Namespace) -> int:
         if options.output:
             pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
     if pictures:
-        with atomic_path(options.output) as temporary:
-            grid(pictures, _COLUMNS).save(temporary, format="PNG")
+        save_picture(grid(pictures, _COLUMNS), options.output)
         print(f"drew {len(pictures)} images into {options.output}")
     return failed
 
@@ -77,13 +79,15 @@ def describe(annotated: AnnotatedImages) -> Iterator[str]:
 
 
 def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
-    """Image `index` with its boxes."""
+    """Image `index` with its annotations, crowd regions hatched."""
     image = annotated.load(index)
-    corners, labels = annotated.boxes(index, image.height, image.width)
-    drawn = [
-        DrawnBox(box, label, caption(annotated.class_names[label]))
-        for box, label in zip(corners, labels, strict=True)
-    ]
+    categories = Categories(zip(annotated.category_ids, annotated.class_names, strict=True))
+    reasons = annotated.left_out(index, image.height, image.width)
+    drawn = []
+    for entry, reason in zip(annotated.annotations(index), reasons, strict=True):
+        outcome: Outcome = "crowd" if reason == "crowd" else "object"
+        if reason != "outside":
+            drawn.append(categories.drawn(Judged(entry, outcome)))
     return draw_scaled(image, drawn, _CELL)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from ..detection import detect_files
-from ..detection_rule import apply_options
+from ..image_ids import ids_of_file, ids_of_names
 from ..inputs import describe, find_images
-from .detectors import model_of, preprocessing_of
-from .devices import choose_device
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,19 +15,42 @@ def run(options: argparse.Namespace) -> int:
     paths, left_out = find_images(options.images, outside=Path(options.output))
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
+    image_ids = (
+        ids_of_names(paths)
+        if options.annotations is None
+        else ids_of_file(paths, options.annotations)
+    )
+    if not os.path.exists(options.weights):
+        raise FileNotFoundError(f"file of weights not found: {options.weights}")
+    # here, as they import torch, which takes seconds
+    from ..detection import REPORT_NAME, RESULTS_NAME, detect_files, plan_files
+    from ..detection_rule import apply_options
+    from .detectors import model_of, preprocessing_of
+    from .devices import choose_device
+
+    files = plan_files(
+        paths,
+        image_ids,
+        options.output,
+        pictures=not options.no_pictures,
+        overwrite=options.overwrite,
+    )
     model = model_of(options, choose_device(options.device))
     apply_options(model, options)
     found = detect_files(
         model,
-        paths,
+        files,
         preprocessing_of(options, model),
         options.output,
         min_score=options.min_score,
-        overwrite=options.overwrite,
+        batch=options.batch,
+        workers=options.workers,
         progress=True,
     )
     print(f"{found.images} images, {found.objects} objects from {options.min_score:g} on")
+    report = Path(options.output, REPORT_NAME)
     if found.failed:
-        print(f"{found.failed} files could not be read: their errors are in {found.report}")
-    print(f"wrote {found.report} and {found.images} pictures beside it")
+        print(f"{found.failed} files could not be read: their errors are in {report}")
+    pictures = "" if options.no_pictures else f" and {found.images} pictures beside it"
+    print(f"wrote {report}, {RESULTS_NAME}{pictures}")
     return 1 if found.failed else 0

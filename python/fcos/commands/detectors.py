@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import NamedTuple
 
 import torch
 
 from ..configuration import check_sides
+from ..data import DetectionDataset
+from ..detection_rule import apply_options
 from ..detectors import read_model
+from ..evaluation import describe_unused, match_categories
 from ..models import FCOS
 from ..preprocessing import Preprocessing
 
@@ -18,6 +22,24 @@ def model_of(options: argparse.Namespace, device: torch.device) -> FCOS:
     for note in notes:
         print(note, flush=True)
     return model
+
+
+class DetectorOnData(NamedTuple):
+    """A detector, the data of --data or --annotations, the ids of the categories of --classes."""
+
+    model: FCOS
+    dataset: DetectionDataset
+    category_ids: list[int]
+
+
+def detector_on_data(options: argparse.Namespace, device: torch.device) -> DetectorOnData:
+    """What `fcos eval` and `show` run; prints which of its channels the data does not know."""
+    model = model_of(options, device)
+    chosen = apply_options(model, options)
+    dataset = DetectionDataset(options.found, preprocessing_of(options, model))
+    if unused := describe_unused(model.config, match_categories(model.config, dataset)):
+        print(f"left out of the results: {unused}", flush=True)
+    return DetectorOnData(model, dataset, chosen)
 
 
 def preprocessing_of(options: argparse.Namespace, model: FCOS) -> Preprocessing:

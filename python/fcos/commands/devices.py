@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 
 import torch
 
 from ..errors import UserError
 from ..launch import Launch
+
+_MOST_WORKERS = 8
+_ALONE = Launch()
 
 
 def device_of_process(name: str | None, launch: Launch) -> torch.device:
@@ -35,18 +39,6 @@ def device_of_process(name: str | None, launch: Launch) -> torch.device:
     return own
 
 
-_MOST_WORKERS = 8
-
-
-def default_workers(device: torch.device, launch: Launch) -> int:
-    """How many processes load images where --workers does not say it: one for each core that this
-    process may use and shares with none of the same run, at most 8, beside a GPU; none beside a
-    CPU, which has work enough."""
-    if device.type == "cpu":
-        return 0
-    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // launch.local_world))
-
-
 def choose_device(name: str | None) -> torch.device:
     """The device of --device; without it CUDA where PyTorch sees it, else the CPU.
 
@@ -65,3 +57,17 @@ def choose_device(name: str | None) -> torch.device:
         there = torch.cuda.device_count()
         raise UserError(f"--device must be here, got {name}: PyTorch sees {there} CUDA devices")
     return device
+
+
+def workers_of(options: argparse.Namespace, device: torch.device, launch: Launch = _ALONE) -> int:
+    """What --workers says, else `default_workers`."""
+    return getattr(options, "workers", default_workers(device, launch))
+
+
+def default_workers(device: torch.device, launch: Launch) -> int:
+    """How many processes load images where --workers does not say it: one for each core that this
+    process may use and shares with none of the same run, at most 8, beside a GPU; none beside a
+    CPU, which has work enough."""
+    if device.type == "cpu":
+        return 0
+    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // launch.local_world))

@@ -9,25 +9,18 @@ from pathlib import Path
 import torch
 
 from ..average_precision import DEFAULT_LIMIT, Evaluation
+from ..classes import of_categories
 from ..data import DetectionDataset
-from ..detection import check_unused, draw_dataset, plan_pictures
-from ..detection_rule import apply_options
-from ..evaluation import (
-    NOTHING_TO_MEASURE,
-    check_results_file,
-    describe_unused,
-    detect_dataset,
-    format_metrics,
-    match_categories,
-    of_categories,
-)
+from ..evaluation import NOTHING_TO_MEASURE, check_results_file, detect_dataset, format_metrics
 from ..evaluation_report import PLOT_NAMES, class_table, write_plots
 from ..evaluators import choose_evaluator
 from ..files import check_writable, write_json
 from ..launch import Launch, read_launch
+from ..outputs import check_unused
 from ..processes import Processes, joined
-from .detectors import model_of, preprocessing_of
-from .devices import default_workers, device_of_process
+from ..show import SHEET_NAME, Gallery, plan_gallery
+from .detectors import detector_on_data
+from .devices import device_of_process, workers_of
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,11 +34,7 @@ def _run(
     options: argparse.Namespace, launch: Launch, device: torch.device, processes: Processes
 ) -> None:
     evaluator = choose_evaluator(options.evaluator)
-    model = model_of(options, device)
-    chosen = apply_options(model, options)
-    dataset = DetectionDataset(options.found, preprocessing_of(options, model))
-    if unused := describe_unused(model.config, match_categories(model.config, dataset)):
-        print(f"left out of the results: {unused}", flush=True)
+    model, dataset, chosen = detector_on_data(options, device)
     truth = of_categories(dataset.ground_truth(), chosen)
     measurable = any(not annotation["iscrowd"] for annotation in truth["annotations"])
     if not (measurable or options.output or options.draw):
@@ -57,7 +46,7 @@ def _run(
         model,
         dataset,
         batch=options.batch,
-        workers=getattr(options, "workers", default_workers(device, launch)),
+        workers=workers_of(options, device, launch),
         min_score=options.score_threshold or 0.0,
         progress=True,
         processes=processes,
@@ -78,20 +67,21 @@ def _run(
             write_plots(evaluation, names, Path(options.plots), min_score=options.min_score)
             print(f"drew {' and '.join(PLOT_NAMES)} into {options.plots}")
     if options.draw:
-        draw_dataset(model, dataset, results, pictures, min_score=options.min_score)
-        print(f"drew {len(dataset)} pictures into {options.draw}")
+        gallery = Gallery(dataset.annotated, truth, results, min_score=options.min_score)
+        gallery.write(range(len(dataset)), pictures, progress=True)
+        print(f"drew {len(dataset)} pictures and {SHEET_NAME} into {options.draw}")
 
 
 def _plan_files(options: argparse.Namespace, dataset: DetectionDataset) -> list[Path]:
     """Checks that all files can be written, and returns the names of the pictures of --draw."""
     pictures: list[Path] = []
     if options.draw:
-        pictures = plan_pictures(dataset.annotated.paths, options.draw)
+        pictures = plan_gallery(dataset.annotated, options.draw, overwrite=options.overwrite)
     plots = []
     if options.plots:
         importlib.import_module("matplotlib")  # that it is missing is said now, not after hours
         plots = [Path(options.plots, name) for name in PLOT_NAMES]
-    check_unused([*pictures, *plots], overwrite=options.overwrite)
+    check_unused(plots, overwrite=options.overwrite)
     if options.output:
         check_results_file(options.output)
     folders = [options.output and Path(options.output).parent, options.draw, options.plots]

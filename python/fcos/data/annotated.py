@@ -131,6 +131,11 @@ class AnnotatedImages:
         ids = self._boxes.category_ids
         return corners, [self._channel[ids[place]] for place in used.categories.tolist()]
 
+    def left_out(self, index: int, height: int, width: int) -> list[str]:
+        """Why no one trains on each of `annotations(index)`, of `LEFT_OUT`; "" where one does."""
+        own = self._boxes.columns.of(self._rows(index))
+        return [LEFT_OUT[reason] for reason in why_left_out(own, height, width).tolist()]
+
     def _rows(self, index: int) -> slice:
         """Of the boxes of image `index`."""
         place = self.images.places[index]

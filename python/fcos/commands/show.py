@@ -1,0 +1,107 @@
+"""`fcos show`: what there is beside what was detected. Needs no torch without --weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..classes import find_classes, of_categories
+from ..data.annotated import AnnotatedImages
+from ..data.annotations import Entry
+from ..errors import UserError
+from ..files import check_writable
+from ..show import SHEET_NAME, Gallery, plan_gallery
+
+# options that say how --weights detects
+_OF_WEIGHTS = ("iou_threshold", "max_detections", "class_agnostic", "size", "max_size", "device")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns 1 where some of the images could not be read."""
+    annotated: AnnotatedImages = options.found
+    _check(options)
+    pictures = plan_gallery(annotated, options.output, overwrite=options.overwrite)
+    results = None if options.results is None else _read_results(options, annotated)
+    truth = annotated.ground_truth()
+    if options.weights is not None:
+        check_writable(options.output)  # not after hours of detection
+        truth, results = _detect(options, truth)
+    elif options.classes is not None:
+        truth, results = _of_classes(truth, results, options.classes)
+    gallery = Gallery(annotated, truth, results, min_score=options.score_threshold)
+    order = gallery.worst_first() if options.sort == "worst" else list(range(len(annotated)))
+    order = order[: options.pictures]
+    if results is not None:
+        total = sum(gallery.errors(index) for index in range(len(annotated)))
+        print(f"{len(annotated)} images, {total} errors")
+    written = gallery.write(order, pictures, progress=True)
+    if written < len(order):
+        print(f"{len(order) - written} images could not be read")
+    print(f"drew {written} pictures and {SHEET_NAME} into {options.output}")
+    return 0 if written == len(order) else 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    """UserError where an option says something about detections that there are not."""
+    if options.weights is None:
+        for name in _OF_WEIGHTS:
+            if getattr(options, name) not in (None, False):
+                raise UserError(f"--{name.replace('_', '-')} must come with --weights, got none")
+        if options.results is None and options.sort == "worst":
+            raise UserError("--sort worst must come with --weights or --results, got neither")
+
+
+def _detect(
+    options: argparse.Namespace, truth: dict[str, Any]
+) -> tuple[dict[str, Any], list[Entry]]:
+    from ..evaluation import detect_dataset  # imports torch
+    from .detectors import detector_on_data
+    from .devices import choose_device, workers_of
+
+    device = choose_device(options.device)
+    model, dataset, chosen = detector_on_data(options, device)
+    truth = of_categories(truth, chosen)
+    found = detect_dataset(
+        model,
+        dataset,
+        batch=options.batch,
+        workers=workers_of(options, device),
+        min_score=options.score_threshold,
+        progress=True,
+    )
+    return truth, found
+
+
+def _of_classes(
+    truth: dict[str, Any], results: list[Entry] | None, classes: str
+) -> tuple[dict[str, Any], list[Entry] | None]:
+    known = {category["id"]: (category["id"], category["name"]) for category in truth["categories"]}
+    chosen = find_classes(known, classes)
+    others = known.keys() - set(chosen)
+    if results is not None:
+        results = [result for result in results if result.get("category_id") not in others]
+    return of_categories(truth, chosen), results
+
+
+def _read_results(options: argparse.Namespace, annotated: AnnotatedImages) -> list[Entry]:
+    """The detections of a file, with --limit those of the images that are left.
+
+    Raises:
+        FileNotFoundError, UserError: there is no such file, or it is none of detections.
+    """
+    path = Path(options.results)
+    if not path.exists():
+        raise FileNotFoundError(f"file of results not found: {path}")
+    try:
+        results = json.loads(path.read_bytes())
+    except ValueError:
+        results = None
+    if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
+        expected = "a JSON list of detections, as `fcos eval --output` writes it"
+        raise UserError(f"--results must be {expected}, got {path}")
+    if getattr(options, "limit", None) is None:
+        return results
+    own = set(annotated.images.ids)
+    return [one for one in results if one.get("image_id") in own]

@@ -1,0 +1,70 @@
+"""Pictures that a command writes: named, saved, and what is there not replaced unasked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from .errors import UserError
+from .files import atomic_path, check_replaceable
+
+_LONGEST_STEM = 240  # bytes
+
+
+def plan_pictures(
+    paths: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    taken: Sequence[str] = (),
+) -> list[Path]:
+    """Where the picture of each image goes: its name as .png, numbered if it was there before.
+
+    Args:
+        paths: image files.
+        folder: of the pictures.
+        taken: stems of other files there, which no picture gets.
+
+    Raises:
+        UserError: a picture would take the place of an image.
+    """
+    used = set(taken)
+    pictures = [Path(folder) / f"{_unused(_short(Path(path).stem), used)}.png" for path in paths]
+    images = {Path(path).resolve() for path in paths}
+    for picture in pictures:
+        if picture.resolve() in images:
+            raise UserError(f"{folder} must be another folder than that of the image {picture}")
+    return pictures
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """As PNG, atomically."""
+    with atomic_path(path) as temporary:
+        # a third of the time that the usual level takes, for a twentieth more bytes of a photo
+        picture.save(temporary, format="PNG", compress_level=1)
+
+
+def check_unused(files: Sequence[Path], *, overwrite: bool) -> None:
+    """UserError where one of the files to write is there, and may not or cannot be replaced."""
+    for path in files:
+        check_replaceable(path)
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} is of another run: add --overwrite or choose another folder")
+
+
+def _unused(stem: str, used: set[str]) -> str:
+    """`stem`, numbered where another image of that name was there before."""
+    name, number = stem, 1
+    while name in used:
+        number += 1
+        name = f"{stem}-{number}"
+    used.add(name)
+    return name
+
+
+def _short(stem: str) -> str:
+    """So much of it that a file system takes it with a number and .png, which is 255 bytes."""
+    name = os.fsencode(stem)
+    return stem if len(name) <= _LONGEST_STEM else name[:_LONGEST_STEM].decode(errors="ignore")
