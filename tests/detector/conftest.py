@@ -42,3 +42,15 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def dataset(data: Path) -> CocoDataset:
     return CocoDataset(*find_split(data, "train"), Preprocessing(size=64, max_size=96))
+
+
+@pytest.fixture
+def six_images(tmp_path: Path) -> Path:
+    """Two of them with boxes: of three processes, one at least has none in a step of six."""
+    images = [image_entry(i, 64, 48) for i in range(1, 7)]
+    boxes = [annotation(i, 3 + 4 * (i % 2), [4 * i, 6, 20, 24]) for i in (1, 1, 2, 2, 2)]
+    write_dataset(tmp_path, "train", images, boxes)
+    sizes = [(64, 48), (40, 64), (64, 64), (60, 40), (48, 48), (64, 40), (56, 64)]
+    images = [image_entry(i, *size) for i, size in enumerate(sizes, start=11)]
+    write_dataset(tmp_path, "val", images, [annotation(i, 3, [8, 8, 20, 20]) for i in (11, 13, 15)])
+    return tmp_path
