@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from fcos.cli import main
+from fcos.commands import devices
 from fcos.commands import evaluate as evaluation
 from fcos.commands import train as training
 from fcos.commands.devices import default_workers
@@ -33,7 +34,7 @@ def test_commands_take_what_is_given_or_the_default(
 ) -> None:
     output, seen = data / "run", []
     monkeypatch.setattr(training, "default_workers", lambda *_: 2)
-    monkeypatch.setattr(evaluation, "default_workers", lambda *_: 3)
+    monkeypatch.setattr(devices, "default_workers", lambda *_: 3)
     detect = evaluation.detect_dataset
 
     def recorded(*arguments: object, workers: int, **more: object) -> object:
