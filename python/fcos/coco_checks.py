@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .data.annotations import MAX_AREA, Entry
+from .data.columns import Entry
+from .data.entries import MAX_AREA
 from .data.values import FOUR_NUMBERS
 from .errors import UserError, brief
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .coco_checks import check_ground_truth, check_results
-from .data.annotations import MAX_AREA, Entry
+from .data.columns import Entry
+from .data.entries import MAX_AREA
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

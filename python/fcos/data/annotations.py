@@ -1,8 +1,4 @@
-"""Annotation files in COCO format: every entry is made regular, or refused by its name.
-
-Exporters differ in what they leave out, write as null, or put into quotes. What has one meaning is
-read; for the rest a `UserError` names the entry, the field, and what it must be.
-"""
+"""Annotation files in COCO format: every entry is made regular, or refused by its name."""
 
 from __future__ import annotations
 
@@ -16,11 +12,8 @@ from ..errors import UserError, brief
 from .box_builder import BoxBuilder
 from .columns import Boxes, Entry, Images
 from .decoding import decode_annotation, read_json, value_of
+from .entries import MAX_AREA, RefusedField, regular_annotation, regular_category, regular_image
 from .refusals import Refusals
-from .values import FOUR_NUMBERS, four_numbers, is_text, number, whole
-
-_WITHOUT_BOX = {"bbox": None, "area": 0.0, "iscrowd": 0}
-MAX_AREA = 1e10  # COCO's evaluation passes over what is larger
 
 
 class Annotations(NamedTuple):
@@ -67,11 +60,6 @@ def plain_annotation(
     }
 
 
-class _Refused(Exception):
-    def __init__(self, field: str, expected: str) -> None:
-        self.field, self.expected = field, expected
-
-
 def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     """Read an annotation file. `annotations` may be missing, as in COCO's test sets.
 
@@ -85,7 +73,7 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
 
     def image(entry: Entry) -> Entry:
         image_fields.update(entry)
-        return _image(entry)
+        return regular_image(entry)
 
     images = Images.of(_sorted(_each(path, content, "images", image)))
     builder = BoxBuilder(images.ids, [category["id"] for category in categories])
@@ -100,7 +88,7 @@ def read_categories(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
 
 
 def _categories(path: str | os.PathLike[str], content: Entry) -> list[Entry]:
-    categories = _each(path, content, "categories", _category)
+    categories = _each(path, content, "categories", regular_category)
     if not categories:
         raise UserError(f"{path} must have at least one category, got none")
     return categories
@@ -137,7 +125,11 @@ def _add_boxes(
         try:
             builder.add_entry(
                 _checked(
-                    path, "annotations", position, entry, lambda odd: _annotation(odd, categories)
+                    path,
+                    "annotations",
+                    position,
+                    entry,
+                    lambda odd: regular_annotation(odd, categories),
                 )
             )
         except UserError as error:
@@ -180,7 +172,7 @@ def _checked(
         raise UserError(f"{path}: {key}[{position}] must be an object, got {brief(entry)}")
     try:
         return check(entry)
-    except _Refused as refused:
+    except RefusedField as refused:
         got = brief(entry[refused.field]) if refused.field in entry else "nothing"
         raise UserError(
             f"{path}: {key}[{position}].{refused.field} must be {refused.expected}, got {got}"
@@ -203,77 +195,3 @@ def _check_ids(path: str | os.PathLike[str], key: str, entries: list[Entry]) -> 
 
 def _sorted(entries: list[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry["id"])
-
-
-def _category(entry: Entry) -> Entry:
-    own_id = whole(entry.get("id"))
-    if own_id is None:
-        raise _Refused("id", "a whole number")
-    name = entry.get("name")
-    name = own_id if name is None else name
-    if not isinstance(name, str | int | float) or not is_text(str(name)):
-        raise _Refused("name", "text")
-    return {**entry, "id": own_id, "name": str(name)}
-
-
-def _image(entry: Entry) -> Entry:
-    name = entry.get("file_name", _name_of_url(entry.get("coco_url")))
-    if not isinstance(name, str) or not is_text(name) or not name or "\0" in name:
-        raise _Refused("file_name", "the name of a file")
-    checked: Entry = {"id": _id(entry, "id"), "file_name": name}
-    for field in ("width", "height"):
-        side = entry.get(field)
-        if side not in (None, ""):
-            checked[field] = whole(side)
-            if checked[field] is None or checked[field] < 1:
-                raise _Refused(field, "a positive whole number, or null")
-    if ("width" in checked) != ("height" in checked):
-        missing = "height" if "width" in checked else "width"
-        raise _Refused(missing, "given where the other side is")
-    return checked
-
-
-def _name_of_url(url: object) -> object:
-    """LVIS has no file names: .../train2017/000000391895.jpg is in the folder train2017."""
-    return "/".join(url.split("/")[-2:]) if isinstance(url, str) else None
-
-
-def _annotation(entry: Entry, categories: set[int]) -> Entry:
-    category = whole(entry.get("category_id"))
-    if category not in categories:
-        raise _Refused("category_id", "one of the ids in `categories`")
-    if entry.get("bbox", 0) in (None, []):  # labelme2coco's lines and points
-        return {**entry, "image_id": _id(entry, "image_id"), **_WITHOUT_BOX}
-    box = four_numbers(entry.get("bbox"))
-    if box is None:
-        raise _Refused("bbox", FOUR_NUMBERS)
-    area = entry.get("area")
-    if area in (None, ""):
-        area = box[2] * box[3]
-        if area > MAX_AREA:
-            raise _Refused("bbox", f"of at most {MAX_AREA:g} square pixels, or have an `area`")
-    area = number(area)
-    if area is None or not 0 <= area <= MAX_AREA:
-        raise _Refused("area", f"a number from 0 to {MAX_AREA:g}, or null")
-    crowd = entry.get("iscrowd")
-    crowd = 0 if crowd in (None, "", False) else 1 if crowd is True else whole(crowd)
-    if crowd not in (0, 1):
-        raise _Refused("iscrowd", "0 or 1, or null")
-    return {
-        **entry,
-        "image_id": _id(entry, "image_id"),
-        "category_id": category,
-        "bbox": box,
-        "area": area,
-        "iscrowd": crowd,
-    }
-
-
-def _id(entry: Entry, field: str) -> int | str:
-    value = entry.get(field)
-    if isinstance(value, str) and value and is_text(value):
-        return value
-    parsed = None if isinstance(value, str) else whole(value)
-    if parsed is None:
-        raise _Refused(field, "a whole number or a string")
-    return parsed
