@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops import _checks, _library, _native, _schema, _views, reference
 from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
 from fcos_ops._heads import checked_heads
 from fcos_ops.levels import Level
@@ -191,9 +191,7 @@ def _fake(
 _OP = _library.Op(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
     "Tensor? original_sizes, SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, "
-    "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "
-    "float score_threshold, int candidates_per_level, float iou_threshold, int max_detections, "
-    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class) "
+    f"bool normalized, float location_offset, {_schema.arguments(PostprocessRule)}) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
     fake=_fake,

@@ -170,7 +170,7 @@ Normalizer Arguments::normalizer() {
 bool Arguments::reduction(std::int64_t count, double& scale) {
   static constexpr const char* kReductions[] = {"none", "sum", "mean"};
   scale = number("scale");
-  const int choice = word("reduction", kReductions);
+  const int choice = word<int>("reduction", kReductions);
   if (choice == 2) scale /= static_cast<double>(std::max<std::int64_t>(count, 1));
   return choice != 0;
 }

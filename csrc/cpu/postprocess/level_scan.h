@@ -33,10 +33,8 @@ class LevelScan {
         line_(is_one_line(class_view_) && is_one_line(center_view_)
                   ? class_view_.height * class_view_.width
                   : class_view_.width),
-        threshold_(static_cast<Real>(args.score_threshold)),
-        least_(args.threshold_on_score
-                   ? math::min_for_score<Real>(args.score_threshold, args.square_root)
-                   : math::min_for_class_score<Real>(args.score_threshold)),
+        threshold_(static_cast<Real>(args.rule.score_threshold)),
+        least_(math::min_for_threshold<Real>(args.rule)),
         best_(best) {}
 
   // Scans the locations first <= y * width + x < last.
@@ -80,9 +78,7 @@ class LevelScan {
     math::MinScore<Real> min_score = least_;
     if (best_.full()) {
       const auto key = static_cast<double>(best_.worst().key);
-      min_score = math::higher(min_score, args_.rank_by_score
-                                              ? math::min_for_score<Real>(key, args_.square_root)
-                                              : math::min_for_class_score<Real>(key));
+      min_score = math::higher(min_score, math::min_for_rank<Real>(args_.rule, key));
     }
     run_best<BoundLoop<T>>(centers_.data(), count_, min_score, bounds_.data());
   }
@@ -138,17 +134,20 @@ class LevelScan {
     const std::int32_t count = collected_;
     collected_ = 0;
     run_best<SigmoidLoop>(buffer_.data(), count, class_scores_.data());
-    if (args_.square_root) {
-      run_best<CombineLoop<true>>(class_scores_.data(), hit_centers_.data(), count, scores_.data());
+    if (args_.rule.score == ScoreKind::kSqrt) {
+      run_best<CombineLoop<ScoreKind::kSqrt>>(class_scores_.data(), hit_centers_.data(), count,
+                                              scores_.data());
     } else {
-      run_best<CombineLoop<false>>(class_scores_.data(), hit_centers_.data(), count,
-                                   scores_.data());
+      run_best<CombineLoop<ScoreKind::kProduct>>(class_scores_.data(), hit_centers_.data(), count,
+                                                 scores_.data());
     }
+    const bool tests_score = args_.rule.threshold_on == ThresholdOn::kScore;
+    const bool ranks_score = args_.rule.rank_by == RankBy::kScore;
     bool risen = false;
     for (std::int32_t h = 0; h < count; ++h) {
-      const Real tested = args_.threshold_on_score ? scores_[h] : class_scores_[h];
+      const Real tested = tests_score ? scores_[h] : class_scores_[h];
       if (!(tested > threshold_) || scores_[h] != scores_[h]) continue;
-      risen |= best_.push({args_.rank_by_score ? scores_[h] : class_scores_[h], indices_[h]});
+      risen |= best_.push({ranks_score ? scores_[h] : class_scores_[h], indices_[h]});
     }
     if (risen) set_bounds();
   }
