@@ -45,6 +45,7 @@ std::size_t bound_postprocess(Arguments& in) {
   args.image_sizes = image_sizes.data();
   args.original_sizes = original_sizes.data();
   args.image_size_dtype = image_sizes.dtype();
+  args.classes = in.optional_values<std::uint8_t>("classes", DType::kUInt8, args.num_classes);
   args.normalized = in.boolean("normalized");
   args.location_offset = in.number("location_offset");
   args.rule = read_rule(in);

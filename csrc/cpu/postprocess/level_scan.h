@@ -85,11 +85,14 @@ class LevelScan {
 
   void scan_channels() {
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
+      if (!is_wanted(c)) continue;
       if (c + 1 < args_.num_classes) prefetch(channel(c + 1), count_);
       const T* const line = contiguous(channel(c));
       collect(run_best<ScanChannel>(line, bounds_.data(), count_, hits_.data()), 0, c, 1);
     }
   }
+
+  bool is_wanted(std::int64_t c) const { return args_.classes == nullptr || args_.classes[c] != 0; }
 
   Line<const T> channel(std::int64_t c) const {
     return {class_logits_ + c * class_view_.stride_channel, class_view_.stride_x};
@@ -116,16 +119,17 @@ class LevelScan {
     }
   }
 
-  // Collects the hits, to be scored together with more. A hit h is location first + h / width of
-  // the chunk, channel c + h % width.
+  // Collects the hits of wanted classes, to be scored together with more. A hit h is location first
+  // + h / width of the chunk, channel c + h % width.
   void collect(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
     if (collected_ + found > kChunk) score_collected();
-    for (std::int32_t h = 0; h < found; ++h, ++collected_) {
+    for (std::int32_t h = 0; h < found; ++h) {
       const std::int64_t i = first + hits_[h] / width, channel = c + hits_[h] % width;
+      if (!is_wanted(channel)) continue;
       buffer_[collected_] = math::to_real(
           class_logits_[i * class_view_.stride_x + channel * class_view_.stride_channel]);
       hit_centers_[collected_] = centers_[i];
-      indices_[collected_] = (first_ + i) * args_.num_classes + channel;
+      indices_[collected_++] = (first_ + i) * args_.num_classes + channel;
     }
   }
 

@@ -91,9 +91,8 @@ class LevelTopK {
   // Writes scores, boxes and labels by falling score. `spare` has room for `num_selected` keys.
   __device__ __forceinline__ void decode_all(const Key* sorted, std::uint32_t num_selected,
                                              Key* spare) {
-    const bool is_ranked = plan_.args.rule.rank_by == RankBy::kScore;
     const Key* ranked = sorted;
-    if (!is_ranked) {
+    if (plan_.args.rule.rank_by == RankBy::kClass) {
       for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
         spare[i] = make_topk_key(final_score(sorted[i]), i);
       }
@@ -102,7 +101,8 @@ class LevelTopK {
     }
     for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
       const Key key = ranked[i];
-      const std::uint32_t index = index_of(is_ranked ? key : sorted[index_of(key)]);
+      const std::uint32_t index =
+          index_of(plan_.args.rule.rank_by == RankBy::kScore ? key : sorted[index_of(key)]);
       const auto [location, label] = math::divide(index, plan_.args.num_classes);
       const std::int64_t position = first_selected_ + i;
       plan_.ranked_in_level.scores[position] = score_of<Real>(key);

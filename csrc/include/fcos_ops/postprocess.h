@@ -78,6 +78,9 @@ struct PostprocessArgs {
   const void* original_sizes = nullptr;
   DType image_size_dtype = DType::kInt64;  // of both; or kInt32
 
+  // Optional, contiguous [num_classes]: a class of 0 is no candidate anywhere.
+  const std::uint8_t* classes = nullptr;
+
   bool normalized = true;
   double location_offset = 0.5;  // in cells
 

@@ -62,6 +62,8 @@ void postprocess(Random& random) {
   const DType size_dtype = integer(random);
   Array sizes = integers(random, size_dtype, 2 * batch, 0, 500);
   Array original_sizes = integers(random, size_dtype, 2 * batch, 0, 500);
+  std::vector<std::uint8_t> is_wanted(classes);
+  for (auto& wanted : is_wanted) wanted = random.chance(0.7);
   const std::int64_t limit = random.integer(0, 150);
   const DType maths = maths_of(dtypes[0]);
   Array corners(random, maths, batch * limit * 4), scores(random, maths, batch * limit);
@@ -81,6 +83,7 @@ void postprocess(Random& random) {
   args.image_sizes = sizes.data();
   if (random.chance(0.5)) args.original_sizes = original_sizes.data();
   args.image_size_dtype = size_dtype;
+  if (random.chance(0.3)) args.classes = is_wanted.data();
   args.normalized = random.chance(0.5);
   args.location_offset = random.nasty(-1, 1);
   args.rule.threshold_on = static_cast<fcos_ops::ThresholdOn>(random.integer(0, 1));
