@@ -184,6 +184,7 @@ def postprocess(
     level_scales_and_ranges: LevelScalesAndRanges,
     image_sizes: Tensor,
     original_sizes: Tensor | None,
+    classes: Tensor | None,
     normalized: bool,
     location_offset: float,
     threshold_on: str,

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _backward, _library, _native, _views
+from fcos_ops import _backward, _library, _native, _schema, _views
 from fcos_ops._flat_levels import check_levels
+from fcos_ops.presets import LossRule
 
 _NO_LOSSES = _NO_SCALES = (None,) * 3  # one a head
 _SCALES = ("expected_scale", "grad_classification", "grad_bbox_regression", "grad_centerness")
@@ -60,16 +61,8 @@ def _run(
     gradients: Sequence[Sequence[Tensor]],
     level_sizes_and_strides: Sequence[int],
     level_scales_and_ranges: Sequence[float],
-    location_offset: float,
-    normalize_ltrb: bool,
-    box_loss: str,
-    box_weight: str,
-    normalizer: str,
-    alpha: float,
-    gamma: float,
-    eps: float,
+    *convention_and_rule: Any,
     factor: float | None = None,
-    *,
     expected: Tensor | None = None,
     only_unexpected: bool = False,
 ) -> None:
@@ -91,14 +84,7 @@ def _run(
         matched,
         _views.contiguous("boxes", boxes),
         _views.contiguous("labels", labels),
-        location_offset,
-        normalize_ltrb,
-        box_loss,
-        box_weight,
-        normalizer,
-        alpha,
-        gamma,
-        eps,
+        *convention_and_rule,
         _views.contiguous("normalizers", _views.cast("normalizers", normalizers, real)),
         1.0 if factor is None else factor,
         *scales,
@@ -117,7 +103,8 @@ def _kernel(
     expected: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    rule, store = options[:-3], options[-3:]
+    *rule, factor, store_classes, store_ltrb, store_centerness = options
+    store = store_classes, store_ltrb, store_centerness
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
     head_gradients = _group_by_head(gradients, store)
     _run(
@@ -130,6 +117,7 @@ def _kernel(
         losses,
         head_gradients,
         *rule,
+        factor=factor,
         expected=expected,
     )
     return (*losses, gradients)
@@ -179,6 +167,7 @@ def _correct_kernel(
     """Copies of the stored gradients of the heads that have a derivative by their loss, corrected
     where it is not the expected one."""
     scales = (grad_classification, grad_bbox_regression, grad_centerness)
+    *rule, factor = options
     gradients = [tensor.clone() for tensor in stored]
     head_gradients = _group_by_head(gradients, [scale is not None for scale in scales])
     arguments: tuple[Any, ...] = (
@@ -190,7 +179,7 @@ def _correct_kernel(
         _NO_LOSSES,
         head_gradients,
     )
-    _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
+    _run(heads, *arguments, *rule, factor=factor, expected=expected, only_unexpected=True)
     return gradients
 
 
@@ -211,15 +200,17 @@ def _correct_stored(
     In place where that is allowed; else new tensors are returned.
     """
     stored = [tensor for head in head_gradients for tensor in head]
-    ground_truth, heads, options = inputs[:4], inputs[4:], [*ctx.options, ctx.factor]
+    ground_truth, heads, options = inputs[:4], inputs[4:], ctx.options
+    expectation: dict[str, Any] = {"factor": ctx.factor, "expected": expected}
     if _backward.may_overwrite_saved(ctx, stored, grad_losses):
         arguments: tuple[Any, ...] = (*ground_truth, grad_losses, _NO_LOSSES, head_gradients)
         try:
-            _run(heads, *arguments, *options, expected=expected, only_unexpected=True)
+            _run(heads, *arguments, *options, **expectation, only_unexpected=True)
             return head_gradients
         except BufferError:  # a derivative is a zero tensor or the like
             pass
-    corrected = _CORRECT_OP.forward(heads, stored, *ground_truth, expected, *grad_losses, *options)
+    arguments = (*ground_truth, expected, *grad_losses, *options, ctx.factor)
+    corrected = _CORRECT_OP.forward(heads, stored, *arguments)
     return _group_by_head(corrected, [scale is not None for scale in grad_losses])
 
 
@@ -268,15 +259,16 @@ class _FcosLoss(torch.autograd.Function):
         return tuple(grad_inputs)
 
 
-_HEADS_AT = 19  # index of the first head among the arguments of _FcosLoss
+# Index of the first head among the arguments of _FcosLoss: behind ground truth and expected_scale,
+# levels, convention, rule, factor and what to store.
+_HEADS_AT = 5 + 2 + 2 + len(LossRule._fields) + 1 + 3
 _GROUND_TRUTH = "Tensor matched, Tensor boxes, Tensor labels, Tensor normalizers, "
 _DERIVATIVES = (
     "Tensor? grad_classification, Tensor? grad_bbox_regression, Tensor? grad_centerness, "
 )
 _OPTIONS = (
     "SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, float location_offset, "
-    "bool normalize_ltrb, str box_loss, str box_weight, str normalizer, float alpha, float gamma, "
-    "float eps"
+    f"bool normalize_ltrb, {_schema.arguments(LossRule)}"
 )
 LOSS_OP = _library.Op(
     f"fcos_loss(Tensor[] heads, {_GROUND_TRUTH}Tensor? expected_scale, {_OPTIONS}, float? factor, "

@@ -52,7 +52,7 @@ def get_include() -> str:
 
 
 def get_library_dir() -> str:
-    """The directory that holds libfcos_ops.so."""
+    """The directory that holds libfcos_ops.so, as `-lfcos_ops` finds it."""
     return _existing("lib")
 
 

@@ -8,10 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops import _checks, _library, _native, _schema, _views, reference
 from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
 from fcos_ops.levels import Level
-from fcos_ops.presets import AssignmentRule, resolve_assignment_rule
+from fcos_ops.presets import (
+    MATCHING_FIELDS,
+    AssignmentRule,
+    matching_switches,
+    resolve_assignment_rule,
+)
 from fcos_ops.results import Targets
 
 
@@ -60,7 +65,7 @@ def assign_targets(
     flat_levels = flatten_levels(levels)
     check_objects(boxes, labels, offsets)
     op = _OP if _native.enabled("assign_targets", boxes) else _OP.reference
-    return Targets(*op(boxes, labels, offsets, *flat_levels, *rule[:7]))
+    return Targets(*op(boxes, labels, offsets, *flat_levels, *matching_switches(rule)))
 
 
 def check_objects(boxes: Tensor, labels: Tensor, offsets: Tensor) -> None:
@@ -147,14 +152,14 @@ def _compute(
 def _reference(boxes: Tensor, labels: Tensor, offsets: Tensor, *options: Any) -> Targets:
     levels = unflatten_levels(*options[:2])
     _checks.offsets("offsets", offsets, boxes.shape[0])
-    rule = AssignmentRule._make([*options[2:], False, ()])
+    switches = dict(zip(MATCHING_FIELDS, options[2:], strict=True))
+    rule = AssignmentRule(**switches, derived_strides=False, ranges=())
     return reference.assign_targets(levels, boxes, labels, offsets, rule=rule)
 
 
 _ARGUMENTS = (
     "(Tensor boxes, Tensor labels, Tensor offsets, SymInt[] level_sizes_and_strides, "
-    "float[] level_scales_and_ranges, float location_offset, float center_radius, "
-    "str center_region, bool range_inclusive, str area_rule, float max_area, bool normalize_ltrb)"
+    f"float[] level_scales_and_ranges, {_schema.arguments(AssignmentRule, MATCHING_FIELDS)})"
 )
 _OP = _library.Op(
     f"assign_targets{_ARGUMENTS} -> (Tensor labels, Tensor ltrb, Tensor centerness, "

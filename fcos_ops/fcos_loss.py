@@ -15,6 +15,7 @@ from fcos_ops.levels import Level
 from fcos_ops.presets import (
     AssignmentRule,
     LossRule,
+    matching_switches,
     resolve_assignment_rule,
     resolve_loss_rule,
 )
@@ -97,7 +98,8 @@ def fcos_loss(
         return losses_of_targets(*heads, targets, loss_rule, normalize and _checked(normalize))
 
     flat_levels = flatten_levels(levels)
-    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, *flat_levels, *rule[:7])
+    switches = matching_switches(rule)
+    matched, counts, image_counts = MATCH_OP(boxes, labels, offsets, *flat_levels, *switches)
     normalizers = counts if loss_rule.normalizer == "positives" else image_counts
     if normalize is not None:
         normalizers = _checked(normalize)(normalizers).detach()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _checks, _library, _native, _views, reference
+from fcos_ops import _checks, _library, _native, _schema, _views, reference
 from fcos_ops._flat_levels import check_levels, flatten_levels, unflatten_levels
 from fcos_ops._heads import checked_heads
 from fcos_ops.levels import Level
@@ -28,6 +28,7 @@ def postprocess(
     *,
     levels: Sequence[Level],
     original_sizes: Tensor | None = None,
+    classes: Tensor | None = None,
     rule: str | PostprocessRule = "improved",
     normalized: bool | None = None,
     location_offset: float | None = None,
@@ -55,6 +56,8 @@ def postprocess(
         original_sizes: [B, 2] integers, (height, width) of the images before they were resized to
             image_sizes: boxes are then given in pixels of the original, clipped to it (0 in an
             image_sizes of 0). None: in pixels of the resized image.
+        classes: [C] bool: those that may be detected. The others are no candidates: they neither
+            compete nor suppress. None: all.
         rule: name of a preset, or a `PostprocessRule`.
         normalized: ltrb is in units of `Level.scale`, else pixels. None: as the assignment preset
             of the rule's name has it; True where the rule is no name.
@@ -77,11 +80,16 @@ def postprocess(
     heads = checked_heads(cls_logits, ltrb, centerness, levels)
     first = heads[0][0]
     _check_sizes(image_sizes, original_sizes, first)
+    if classes is not None:
+        _checks.tensor("classes", classes, (torch.bool,))
+        _checks.shape("classes", classes, (first.shape[1],), "one a class")
+        _checks.same_device("classes", classes, "cls_logits[0]", first)
     op = _OP if _native.enabled("postprocess", first) else _OP.reference
     detections = op(
         *heads,
         image_sizes,
         original_sizes,
+        classes,
         *flatten_levels(levels),
         normalized,
         location_offset,
@@ -109,6 +117,7 @@ def _kernel(
     centerness: list[Tensor],
     image_sizes: Tensor,
     original_sizes: Tensor | None,
+    classes: Tensor | None,
     level_sizes_and_strides: Sequence[int],
     level_scales_and_ranges: Sequence[float],
     normalized: bool,
@@ -133,6 +142,8 @@ def _kernel(
     if original_sizes is not None:
         original_sizes = _views.cast("original_sizes", original_sizes, image_sizes.dtype)
         original_sizes = _views.contiguous("original_sizes", original_sizes)
+    if classes is not None:
+        classes = _views.contiguous("classes", classes)
     detections = _allocate(cls_logits[0], real, rule.max_detections)
     _native.call(
         "postprocess",
@@ -144,6 +155,7 @@ def _kernel(
         level_scales_and_ranges,
         image_sizes,
         original_sizes,
+        classes,
         normalized,
         location_offset,
         *rule,
@@ -153,13 +165,14 @@ def _kernel(
 
 
 def _reference(*arguments: Any) -> Detections:
-    cls_logits, ltrb, centerness, image_sizes, original_sizes, *options = arguments
+    cls_logits, ltrb, centerness, image_sizes, original_sizes, classes, *options = arguments
     return reference.postprocess(
         cls_logits,
         ltrb,
         centerness,
         image_sizes,
         original_sizes=original_sizes,
+        classes=classes,
         levels=unflatten_levels(*options[:2]),
         rule=PostprocessRule(*options[4:]),
         normalized=options[2],
@@ -190,10 +203,9 @@ def _fake(
 
 _OP = _library.Op(
     "postprocess(Tensor[] cls_logits, Tensor[] ltrb, Tensor[] centerness, Tensor image_sizes, "
-    "Tensor? original_sizes, SymInt[] level_sizes_and_strides, float[] level_scales_and_ranges, "
-    "bool normalized, float location_offset, str threshold_on, str rank_by, str score, "
-    "float score_threshold, int candidates_per_level, float iou_threshold, int max_detections, "
-    "str clip, bool drop_empty, bool class_agnostic, int? max_detections_per_class) "
+    "Tensor? original_sizes, Tensor? classes, SymInt[] level_sizes_and_strides, "
+    "float[] level_scales_and_ranges, "
+    f"bool normalized, float location_offset, {_schema.arguments(PostprocessRule)}) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
     kernel=_kernel,
     fake=_fake,

@@ -46,6 +46,15 @@ class AssignmentRule(NamedTuple):
     ranges: tuple[tuple[float, float], ...]
 
 
+# Those that assign_targets reads; `pyramid_levels` has made its levels by the others.
+MATCHING_FIELDS = AssignmentRule._fields[: AssignmentRule._fields.index("derived_strides")]
+
+
+def matching_switches(rule: AssignmentRule) -> tuple[object, ...]:
+    """What the rule has in MATCHING_FIELDS."""
+    return rule[: len(MATCHING_FIELDS)]
+
+
 class PostprocessRule(NamedTuple):
     """How head outputs become detections.
 

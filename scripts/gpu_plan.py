@@ -99,11 +99,11 @@ def sanitizers() -> Steps:
 
 
 def consumer(folder: Path) -> Step:
-    """tests/cpp/cuda_consumer against what was installed."""
-    build = str(folder / "cuda_consumer")
-    configure = ["cmake", "-S", "tests/cpp/cuda_consumer", "-B", build, "-G", "Ninja"]
+    """tests/cpp/consumer against what was installed."""
+    build = str(folder / "consumer")
+    configure = ["cmake", "-S", "tests/cpp/consumer", "-B", build, "-G", "Ninja", "-DWITH_CUDA=ON"]
     configure.append(f"-Dfcos_ops_DIR={ROOT / 'fcos_ops/share/cmake/fcos_ops'}")
-    return Step([configure, ["cmake", "--build", build], [f"{build}/cuda_consumer"]], 60)
+    return Step([configure, ["cmake", "--build", build], [f"{build}/consumer"]], 60)
 
 
 def benchmarks(output: Path) -> Steps:

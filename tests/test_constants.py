@@ -1,4 +1,4 @@
-"""The words and limits that Python and csrc/ both state are the same."""
+"""The limits that Python and csrc/ both state are the same. (Words: test_native_arguments.py.)"""
 
 import re
 
@@ -7,18 +7,9 @@ import pytest
 from fcos_ops import _constants
 from tests.repository import REPOSITORY
 
-WORDS = [name for name, value in vars(_constants).items() if isinstance(value, tuple)]
-
 
 def source(name: str) -> str:
     return (REPOSITORY / "csrc" / name).read_text()
-
-
-@pytest.mark.parametrize("name", WORDS)
-def test_words(name: str) -> None:
-    text = source("bindings/words.h") + source("bindings/arguments.cpp")
-    lists = [tuple(re.findall(r'"(\w+)"', words)) for words in re.findall(r"= \{([^}]*)\}", text)]
-    assert getattr(_constants, name) in lists
 
 
 @pytest.mark.parametrize(

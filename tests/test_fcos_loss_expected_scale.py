@@ -131,7 +131,7 @@ def test_only_the_unexpected_is_computed_again(
         stored = [torch.full_like(tensor, 7) for tensor in expected]
         scales = [torch.tensor(value, dtype=real) for value in derivatives]
         parts = op._group_by_head(stored, (True, True, True))
-        op._run(*inputs, scales, (None,) * 3, parts, *options, 3.0, only_unexpected=True)
+        op._run(*inputs, scales, (None,) * 3, parts, *options, factor=3.0, only_unexpected=True)
         return stored
 
     levels = len(problem.levels)

@@ -35,7 +35,18 @@ def heads(channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 SIZES = torch.tensor([[48, 40]] * 2)
 POST = (
-    *(heads(3), heads(4), heads(1), SIZES, None, SIZES_AND_STRIDES, SCALES_AND_RANGES, True, 0.5),
+    *(
+        heads(3),
+        heads(4),
+        heads(1),
+        SIZES,
+        None,
+        None,
+        SIZES_AND_STRIDES,
+        SCALES_AND_RANGES,
+        True,
+        0.5,
+    ),
     *fcos_ops.POSTPROCESS_RULES["improved"],
 )
 LOSS = op_arguments(to(make_problem(3, (2, 1)), torch.float32, False), (False, False, False))
@@ -85,7 +96,9 @@ WRONG: list[tuple[Any, tuple[Any, ...], int, Any, str]] = [
     (ops.postprocess, POST, 3, SIZES.to(torch.complex64), "image_sizes must have dtype"),
     (ops.postprocess, POST, 4, SIZES.float(), "original_sizes must have dtype"),
     (ops.postprocess, POST, 4, SIZES[:1], "original_sizes must have shape"),
-    (ops.postprocess, POST, 9, "foo", "threshold_on must be one of"),
+    (ops.postprocess, POST, 5, X[0], "classes must have dtype uint8 or bool"),
+    (ops.postprocess, POST, 5, X[0, :2] > 0, "classes must have shape of 3 elements"),
+    (ops.postprocess, POST, 10, "foo", "threshold_on must be one of"),
     (ops.fcos_loss, LOSS, 0, LOSS[0][:-1], "one tensor for each of"),
     (ops.fcos_loss, LOSS, 1, LOSS[1][:, :-1], "matched must have shape"),
     (ops.fcos_loss, LOSS, 1, LOSS[1].long(), "matched must have dtype"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import fcos_ops
 from tests.repository import REPOSITORY
 
 CPP = Path(__file__).parent / "cpp"
@@ -48,6 +49,12 @@ def build(source: Path, folder: Path, *options: object) -> Path:
     return folder
 
 
+def library(package: Path) -> Path:
+    """Named after the minor version, whose ABI it has."""
+    minor = ".".join(str(fcos_ops.build_info()["version"]).split(".")[:2])
+    return package / f"lib/libfcos_ops.so.{minor}"
+
+
 def test_contents(package: Path) -> None:
     for name in (
         "lib/libfcos_ops.so",
@@ -63,15 +70,26 @@ def test_contents(package: Path) -> None:
 
 
 def test_nothing_links_to_torch(package: Path) -> None:
-    for binary in [*package.glob("_C.*.so"), package / "lib/libfcos_ops.so"]:
+    for binary in [*package.glob("_C.*.so"), library(package)]:
         needed = [line for line in run("readelf", "-d", binary).splitlines() if "NEEDED" in line]
         assert needed
         assert not [line for line in needed if "torch" in line or "c10" in line]
         assert not [line for line in needed if "python" in line]
 
 
+def test_programs_ask_for_the_library_of_their_version(package: Path, tmp_path: Path) -> None:
+    """Found by `-lfcos_ops`, it is loaded by the name of its ABI."""
+    source, program = tmp_path / "main.cpp", tmp_path / "main"
+    source.write_text("#include <fcos_ops/build_info.h>\nint main() { fcos_ops::build_info(); }\n")
+    folder = package / "lib"
+    options = ["-std=c++17", "-I", package / "include", f"-Wl,-rpath,{folder}"]
+    run("c++", *options, source, "-o", program, f"-L{folder}", "-lfcos_ops")
+    run(program)
+    assert f"Shared library: [{library(package).name}]" in run("readelf", "-d", program)
+
+
 def test_exports_only_the_public_names(package: Path) -> None:
-    symbols = run("nm", "-DC", "--defined-only", package / "lib/libfcos_ops.so").splitlines()
+    symbols = run("nm", "-DC", "--defined-only", library(package)).splitlines()
     names = [line.split(maxsplit=2)[2] for line in symbols]
     assert any(name.startswith("fcos_ops::sigmoid_focal_loss(") for name in names)
     assert [name for name in names if not name.startswith("fcos_ops::")] == []
@@ -90,18 +108,19 @@ def test_wheel_imports_and_points_at_itself(package: Path) -> None:
 
 def test_program_without_torch_or_python(package: Path, tmp_path: Path) -> None:
     cmake_dir = package / "share/cmake/fcos_ops"
-    folder = build(CPP / "plain_consumer", tmp_path, f"-Dfcos_ops_DIR={cmake_dir}")
-    print(run(folder / "plain_consumer"))
-    linked = run("ldd", folder / "plain_consumer")
-    assert str(package / "lib/libfcos_ops.so") in linked
+    folder = build(CPP / "consumer", tmp_path, f"-Dfcos_ops_DIR={cmake_dir}")
+    print(run(folder / "consumer"))
+    linked = run("ldd", folder / "consumer")
+    assert str(library(package)) in linked
     assert "torch" not in linked and "python" not in linked
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no CUDA toolkit to build against")
 def test_program_on_a_gpu(package: Path, tmp_path: Path) -> None:
     cmake_dir = package / "share/cmake/fcos_ops"
-    folder = build(CPP / "cuda_consumer", tmp_path, f"-Dfcos_ops_DIR={cmake_dir}")
-    done = subprocess.run([folder / "cuda_consumer"], capture_output=True, text=True)
+    options = f"-Dfcos_ops_DIR={cmake_dir}", "-DWITH_CUDA=ON"
+    folder = build(CPP / "consumer", tmp_path, *options)
+    done = subprocess.run([folder / "consumer"], capture_output=True, text=True)
     if done.returncode == 77:
         pytest.skip("built, but there is no GPU to run it")
     assert done.returncode == 0, done.stdout

@@ -1,5 +1,7 @@
 """What postprocess can do on request: boxes in pixels of the original image, suppression across
-classes, a limit on each class."""
+classes, a limit on each class, classes that may be detected."""
+
+import math
 
 import pytest
 import torch
@@ -128,3 +130,31 @@ def test_limit_on_each_class_of_many_detections() -> None:
         centerness.zero_()
     rule = MANY._replace(max_detections=401, max_detections_per_class=400)
     assert detect(heads, rule).labels[0].bincount()[2] == 400
+
+
+@pytest.mark.every_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_classes_that_may_be_detected(layout: torch.memory_format, dtype: torch.dtype) -> None:
+    """The others take no place among the candidates of a level, and suppress nothing."""
+    heads = to(to(make_heads(2, 9), dtype), memory_format=layout)
+    for logits in heads[0]:
+        logits[:, 3:5] += 5.0  # these alone would fill the candidates, and suppress the rest
+    classes = torch.arange(9) % 4 != 3
+    classes[4] = False
+    by_score = CROWDED._replace(candidates_per_level=60, class_agnostic=True)
+    by_class = by_score._replace(rank_by="class", threshold_on="score", score_threshold=-1.0)
+    for rule in (by_score, by_class):
+        others = torch.isin(detect(heads, rule).labels, torch.tensor([3, 4]))
+        assert others.sum() > 20
+        found = detect(heads, rule, classes=classes)
+        tolerance = 1e-6 if dtype == torch.float32 else 1e-3
+        assert_near(found, reference_of(heads, rule, classes=classes), tolerance)
+        assert found.labels.unique().tolist() == [-1, 0, 1, 2, 5, 6, 8]
+        without = [logits.masked_fill(~classes[:, None, None], -math.inf) for logits in heads[0]]
+        if rule.score_threshold > 0:
+            assert_equal(found, detect((without, *heads[1:]), rule))
+        strided = torch.stack([classes, ~classes], 1)[:, 0]
+        assert_equal(detect(heads, rule, classes=strided), found)
+        assert_equal(detect(heads, rule, classes=classes | True), detect(heads, rule))
+        assert not detect(heads, rule, classes=classes & False).count.any()

@@ -30,7 +30,7 @@ def test_is_not_differentiable() -> None:
     assert not found.boxes.requires_grad and not found.scores.requires_grad
     rule = POSTPROCESS_RULES["improved"]
     geometry = *flatten_levels(levels_of(heads)), True, 0.5
-    found = torch.ops.fcos_ops.postprocess(*heads, image_sizes(heads), None, *geometry, *rule)
+    found = torch.ops.fcos_ops.postprocess(*heads, image_sizes(heads), None, None, *geometry, *rule)
     assert not found[0].requires_grad and not found[1].requires_grad
 
 
@@ -44,7 +44,8 @@ def test_opcheck(suffix: str, resized: bool) -> None:
     sizes, rule = image_sizes(heads), POSTPROCESS_RULES["detectron2"]
     if resized:
         rule = rule._replace(max_detections_per_class=3)
-    arguments = (*heads, sizes, sizes * 2 if resized else None, *geometry, *rule)
+    optional = (sizes * 2, torch.arange(7) != 2) if resized else (None, None)
+    arguments = (*heads, sizes, *optional, *geometry, *rule)
     op = getattr(torch.ops.fcos_ops, f"postprocess{suffix}").default
     torch.library.opcheck(op, arguments)
 

@@ -57,7 +57,9 @@ Arguments::Arguments(PyObject* tuple) : tuple_(tuple), end_(PyTuple_GET_SIZE(tup
   expect_elements_in_memory(tuple);
   context_.device = static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_), "device"));
   context_.stream = PyLong_AsVoidPtr(PyTuple_GET_ITEM(tuple, end_ + 1));
-  if (context_.stream == nullptr && PyErr_Occurred()) throw PythonError();
+  if (context_.stream == nullptr && PyErr_Occurred()) {
+    raise_unlike("stream", "an int of 64 bits", PyTuple_GET_ITEM(tuple, end_ + 1));
+  }
   context_.num_threads =
       static_cast<std::int32_t>(as_integer(PyTuple_GET_ITEM(tuple, end_ + 2), "num_threads"));
   if (PyObject* const value = PyTuple_GET_ITEM(tuple, end_ + 3); PyFunction_Check(value)) {
@@ -170,13 +172,15 @@ Normalizer Arguments::normalizer() {
 bool Arguments::reduction(std::int64_t count, double& scale) {
   static constexpr const char* kReductions[] = {"none", "sum", "mean"};
   scale = number("scale");
-  const int choice = word("reduction", kReductions);
+  const int choice = word<int>("reduction", kReductions);
   if (choice == 2) scale /= static_cast<double>(std::max<std::int64_t>(count, 1));
   return choice != 0;
 }
 
 std::int32_t Arguments::levels(std::array<AssignmentLevel, kMaxLevels>& levels) {
-  const Sequence grids(next(), "levels"), lengths(next(), "levels");
+  constexpr const char* kGrids = "level_sizes_and_strides";
+  constexpr const char* kLengths = "level_scales_and_ranges";
+  const Sequence grids(next(), kGrids), lengths(next(), kLengths);
   const Py_ssize_t count = grids.size() / 4;
   if (count < 1 || count > kMaxLevels || grids.size() != 4 * count || lengths.size() != 3 * count) {
     raise(PyExc_ValueError, "levels must be 1 to " + std::to_string(kMaxLevels) +
@@ -188,8 +192,8 @@ std::int32_t Arguments::levels(std::array<AssignmentLevel, kMaxLevels>& levels) 
     AssignmentLevel& level = levels[i];
     std::int64_t* const grid[] = {&level.height, &level.width, &level.stride_y, &level.stride_x};
     double* const length[] = {&level.scale, &level.lower, &level.upper};
-    for (int k = 0; k < 4; ++k) *grid[k] = as_integer(grids[4 * i + k], "levels");
-    for (int k = 0; k < 3; ++k) *length[k] = as_number(lengths[3 * i + k], "levels");
+    for (int k = 0; k < 4; ++k) *grid[k] = as_integer(grids[4 * i + k], kGrids);
+    for (int k = 0; k < 3; ++k) *length[k] = as_number(lengths[3 * i + k], kLengths);
   }
   return static_cast<std::int32_t>(count);
 }

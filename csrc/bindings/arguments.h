@@ -67,10 +67,10 @@ class Arguments {
   double number(const char* name);
   bool boolean(const char* name);
 
-  // The index of the argument among `words`.
-  template <std::size_t kCount>
-  int word(const char* name, const char* const (&words)[kCount]) {
-    return word(name, words, static_cast<int>(kCount));
+  // The enumerator that counts as many as the argument does among `words`.
+  template <class Enum, std::size_t kCount>
+  Enum word(const char* name, const char* const (&words)[kCount]) {
+    return static_cast<Enum>(word(name, words, static_cast<int>(kCount)));
   }
 
   // A tensor of one number of any dtype, or None; then its floor.

@@ -6,6 +6,21 @@
 #include "bindings/words.h"
 
 namespace fcos_ops::bindings {
+namespace {
+
+AssignmentRule read_rule(Arguments& in) {
+  AssignmentRule rule;
+  rule.location_offset = in.number("location_offset");
+  rule.center_radius = in.number("center_radius");
+  rule.center_region = in.word<CenterRegion>("center_region", kCenterRegions);
+  rule.range_inclusive = in.boolean("range_inclusive");
+  rule.area_rule = in.word<AreaRule>("area_rule", kAreaRules);
+  rule.max_area = in.number("max_area");
+  rule.normalize_ltrb = in.boolean("normalize_ltrb");
+  return rule;
+}
+
+}  // namespace
 
 std::size_t bound_assign_targets(Arguments& in) {
   AssignTargetsArgs args;
@@ -19,13 +34,7 @@ std::size_t bound_assign_targets(Arguments& in) {
   args.offset_dtype = offsets.dtype();
   args.num_levels = in.levels(levels);
   args.levels = levels.data();
-  args.location_offset = in.number("location_offset");
-  args.center_radius = in.number("center_radius");
-  args.center_region = static_cast<CenterRegion>(in.word("center_region", kCenterRegions));
-  args.range_inclusive = in.boolean("range_inclusive");
-  args.area_rule = static_cast<AreaRule>(in.word("area_rule", kAreaRules));
-  args.max_area = in.number("max_area");
-  args.normalize_ltrb = in.boolean("normalize_ltrb");
+  args.rule = read_rule(in);
 
   const std::int64_t rows = args.batch * count_locations(levels, args.num_levels);
   const DType maths = maths_of(boxes.dtype());

@@ -6,6 +6,20 @@
 #include "bindings/words.h"
 
 namespace fcos_ops::bindings {
+namespace {
+
+LossRule read_rule(Arguments& in) {
+  LossRule rule;
+  rule.box_loss = in.word<IouKind>("box_loss", kIouKinds);
+  rule.box_weight = in.word<BoxWeight>("box_weight", kBoxWeights);
+  rule.normalizer = in.word<LossNormalizer>("normalizer", kNormalizers);
+  rule.alpha = in.number("alpha");
+  rule.gamma = in.number("gamma");
+  rule.eps = in.number("eps");
+  return rule;
+}
+
+}  // namespace
 
 std::size_t bound_fcos_loss(Arguments& in) {
   FcosLossArgs args;
@@ -21,13 +35,9 @@ std::size_t bound_fcos_loss(Arguments& in) {
   set_boxes(boxes, labels, args);
   args.location_offset = in.number("location_offset");
   args.normalize_ltrb = in.boolean("normalize_ltrb");
-  args.box_loss = static_cast<IouKind>(in.word("box_loss", kIouKinds));
-  args.box_weight = static_cast<BoxWeight>(in.word("box_weight", kBoxWeights));
-  args.per_image = in.word("normalizer", kNormalizers) == 1;
-  args.alpha = in.number("alpha");
-  args.gamma = in.number("gamma");
-  args.eps = in.number("eps");
-  args.normalizers = in.values("normalizers", maths, args.per_image ? 2 * args.batch : 2);
+  args.loss = read_rule(in);
+  const bool per_image = args.loss.normalizer == LossNormalizer::kPerImage;
+  args.normalizers = in.values("normalizers", maths, per_image ? 2 * args.batch : 2);
   args.expected_factor = in.number("expected_factor");
   args.expected_scale = in.optional_values("expected_scale", maths, 1);
   args.class_gradient_scale = in.optional_values("grad_classification", maths, 1);

@@ -54,7 +54,7 @@ std::size_t bound_group_norm(Arguments& in) {
   std::array<MutableLevelView, kMaxLevels> normalized_views;
   const Tensors maps = read_maps(in, views, args);
   args.eps = in.number("eps");
-  args.activation = static_cast<Activation>(in.word("activation", kActivations));
+  args.activation = in.word<Activation>("activation", kActivations);
   args.normalized = read_like(in, "normalized", maps, "maps", normalized_views);
   args.statistics = read_statistics(in, args);
   return run(in, args, group_norm_workspace_size, group_norm);
@@ -66,7 +66,7 @@ std::size_t bound_group_norm_backward(Arguments& in) {
   std::array<MutableLevelView, kMaxLevels> grad_map_views;
   const Tensors maps = read_maps(in, views, args);
   const DType maths = maths_of(args.dtype);
-  args.activation = static_cast<Activation>(in.word("activation", kActivations));
+  args.activation = in.word<Activation>("activation", kActivations);
   args.statistics = read_statistics(in, args);
   args.grad_normalized = read_like(in, "grad_normalized", maps, "maps", gradient_views);
   args.grad_maps = read_like(in, "grad_maps", maps, "maps", grad_map_views);

@@ -25,8 +25,8 @@ std::size_t bound_iou_loss(Arguments& in) {
   args.target_dtype = target.dtype();
   const bool is_double = pred.dtype() == DType::kFloat64 || target.dtype() == DType::kFloat64;
   const DType maths = is_double ? DType::kFloat64 : DType::kFloat32;
-  args.kind = static_cast<IouKind>(in.word("kind", kIouKinds));
-  args.box_format = static_cast<BoxFormat>(in.word("box_format", kBoxFormats));
+  args.kind = in.word<IouKind>("kind", kIouKinds);
+  args.box_format = in.word<BoxFormat>("box_format", kBoxFormats);
   args.eps = in.number("eps");
   args.weight = in.optional_values("weight", maths, rows.count());
   args.normalizer = in.normalizer();

@@ -6,6 +6,25 @@
 #include "bindings/words.h"
 
 namespace fcos_ops::bindings {
+namespace {
+
+PostprocessRule read_rule(Arguments& in) {
+  PostprocessRule rule;
+  rule.threshold_on = in.word<ThresholdOn>("threshold_on", kThresholdOn);
+  rule.rank_by = in.word<RankBy>("rank_by", kRankBy);
+  rule.score = in.word<ScoreKind>("score", kScores);
+  rule.score_threshold = in.number("score_threshold");
+  rule.candidates_per_level = in.integer("candidates_per_level");
+  rule.iou_threshold = in.number("iou_threshold");
+  rule.max_detections = in.integer("max_detections");
+  rule.clip = in.word<ClipTime>("clip", kClips);
+  rule.drop_empty = in.boolean("drop_empty");
+  rule.class_agnostic = in.boolean("class_agnostic");
+  rule.max_detections_per_class = in.optional_integer("max_detections_per_class", INT64_MAX);
+  return rule;
+}
+
+}  // namespace
 
 std::size_t bound_postprocess(Arguments& in) {
   PostprocessArgs args;
@@ -26,24 +45,15 @@ std::size_t bound_postprocess(Arguments& in) {
   args.image_sizes = image_sizes.data();
   args.original_sizes = original_sizes.data();
   args.image_size_dtype = image_sizes.dtype();
+  args.classes = in.optional_values<std::uint8_t>("classes", DType::kUInt8, args.num_classes);
   args.normalized = in.boolean("normalized");
   args.location_offset = in.number("location_offset");
-  args.threshold_on_score = in.word("threshold_on", kThresholdOn) == 1;
-  args.rank_by_score = in.word("rank_by", kRankBy) == 1;
-  args.square_root = in.word("score", kScores) == 1;
-  args.score_threshold = in.number("score_threshold");
-  args.candidates_per_level = in.integer("candidates_per_level");
-  args.iou_threshold = in.number("iou_threshold");
-  args.max_detections = in.integer("max_detections");
-  args.clip_before_nms = in.word("clip", kClips) == 1;
-  args.drop_empty = in.boolean("drop_empty");
-  args.class_agnostic = in.boolean("class_agnostic");
-  args.max_detections_per_class = in.optional_integer("max_detections_per_class", INT64_MAX);
+  args.rule = read_rule(in);
 
   const DType maths = maths_of(args.class_dtype);
   const Tensor boxes = in.tensor("boxes");
   boxes.expect_dtype(only(maths));
-  boxes.expect_shape({args.batch, args.max_detections, 4});
+  boxes.expect_shape({args.batch, args.rule.max_detections, 4});
   args.boxes = boxes.data();
   args.scores = in.values("scores", maths, boxes.count() / 4);
   args.labels = in.values<std::int64_t>("labels", DType::kInt64, boxes.count() / 4);

@@ -9,8 +9,6 @@ inline constexpr const char* kCenterRegions[] = {"clipped", "chebyshev"};
 inline constexpr const char* kAreaRules[] = {"exact", "float32_complement"};
 inline constexpr const char* kBoxWeights[] = {"centerness", "uniform"};
 inline constexpr const char* kActivations[] = {"none", "relu"};
-
-// Two words for a switch: the second turns it on.
 inline constexpr const char* kNormalizers[] = {"positives", "per_image"};
 inline constexpr const char* kThresholdOn[] = {"class", "score"};
 inline constexpr const char* kRankBy[] = {"class", "score"};

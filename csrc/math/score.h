@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "fcos_ops/postprocess.h"
 #include "math/elementary.h"
 
 namespace fcos_ops::math {
@@ -50,11 +51,16 @@ FCOS_HD Real sigmoid_of_score(Real logit) {
 }
 
 // The score of a detection from its two sigmoids.
-template <bool kSquareRoot, class Real>
+template <ScoreKind kKind, class Real>
 FCOS_HD Real combined_score(Real class_score, Real center_score) {
   const Real product = class_score * center_score;
-  if constexpr (kSquareRoot) return std::sqrt(product);
+  if constexpr (kKind == ScoreKind::kSqrt) return std::sqrt(product);
   return product;
+}
+template <class Real>
+FCOS_HD Real combined_score(ScoreKind kind, Real class_score, Real center_score) {
+  return kind == ScoreKind::kSqrt ? combined_score<ScoreKind::kSqrt>(class_score, center_score)
+                                  : combined_score<ScoreKind::kProduct>(class_score, center_score);
 }
 
 // No logit below this one has a sigmoid_of_score that reaches `score`. It lies 1e-4 or so below the
@@ -83,13 +89,26 @@ struct MinScore {
 // The MinScore of a least score, and that of a least class score. Where products could be subnormal
 // the margin of logit_bound is too narrow.
 template <class Real>
-FCOS_HD MinScore<Real> min_for_score(double least, bool square_root) {
-  const double product = square_root && least > 0 ? least * least : least;
+FCOS_HD MinScore<Real> min_for_score(double least, ScoreKind kind) {
+  const double product = kind == ScoreKind::kSqrt && least > 0 ? least * least : least;
   return {0, static_cast<Real>(product < 1e-30 ? 0.0 : product)};
 }
 template <class Real>
 FCOS_HD MinScore<Real> min_for_class_score(double least) {
   return {static_cast<Real>(least < 1e-30 ? 0.0 : least), 0};
+}
+
+// The MinScore of the threshold of a rule, and that of the least by which candidates are ranked.
+template <class Real>
+FCOS_HD MinScore<Real> min_for_threshold(const PostprocessRule& rule) {
+  return rule.threshold_on == ThresholdOn::kScore
+             ? min_for_score<Real>(rule.score_threshold, rule.score)
+             : min_for_class_score<Real>(rule.score_threshold);
+}
+template <class Real>
+FCOS_HD MinScore<Real> min_for_rank(const PostprocessRule& rule, double least) {
+  return rule.rank_by == RankBy::kScore ? min_for_score<Real>(least, rule.score)
+                                        : min_for_class_score<Real>(least);
 }
 
 // The MinScore that asks for both.

@@ -56,11 +56,14 @@ Status check_options(const FcosLossArgs& args) {
        "fcos_loss: boxes and labels must be given"},
       {is_floating(args.box_dtype) && is_integer(args.label_dtype),
        "fcos_loss: box_dtype must be floating, label_dtype kInt32 or kInt64"},
-      {is_enumerator(args.box_loss, IouKind::kCiou), "fcos_loss: box_loss must be one of IouKind"},
-      {is_enumerator(args.box_weight, BoxWeight::kUniform),
+      {is_enumerator(args.loss.box_loss, IouKind::kCiou),
+       "fcos_loss: box_loss must be one of IouKind"},
+      {is_enumerator(args.loss.box_weight, BoxWeight::kUniform),
        "fcos_loss: box_weight must be one of BoxWeight"},
-      {is_iou_eps(args.eps), "fcos_loss: eps must be in [1.17549435e-38, 3e38]"},
-      {is_focal_gamma(args.gamma), "fcos_loss: gamma must be in [0, 3e38]"},
+      {is_enumerator(args.loss.normalizer, LossNormalizer::kPerImage),
+       "fcos_loss: normalizer must be one of LossNormalizer"},
+      {is_iou_eps(args.loss.eps), "fcos_loss: eps must be in [1.17549435e-38, 3e38]"},
+      {is_focal_gamma(args.loss.gamma), "fcos_loss: gamma must be in [0, 3e38]"},
   });
 }
 

@@ -36,6 +36,7 @@ def postprocess(
     *,
     levels: Sequence[Level],
     original_sizes: Tensor | None = None,
+    classes: Tensor | None = None,
     rule: str | PostprocessRule = "improved",
     normalized: bool | None = None,
     location_offset: float | None = None,
@@ -45,7 +46,7 @@ def postprocess(
     One tensor a level: cls_logits [B, C, H, W], ltrb [B, 4, H, W] (distances after the activation),
     centerness [B, 1, H, W] logits. image_sizes: [B, 2] (height, width) without padding, to clip the
     boxes to. original_sizes: [B, 2] sizes before images were resized to image_sizes; boxes are then
-    given in pixels of the original.
+    given in pixels of the original. classes: [C] bool: those that may be detected, None: all.
     normalized: ltrb is in units of `Level.scale`, else pixels. location_offset: that of the
     assignment. Where None, both are those of the assignment preset of rule's name; True and 0.5
     where rule is no name. Top-k ties: lower location * C + class first. Order: score descending,
@@ -69,6 +70,7 @@ def postprocess(
                 ctr[image].to(dtype).flatten(),
                 _decode(box[image].to(dtype), level, normalized, location_offset),
                 rule,
+                classes,
             )
             for cls, box, ctr, level in zip(cls_logits, ltrb, centerness, levels, strict=True)
         ]
@@ -92,16 +94,20 @@ def _level_candidates(
     centerness: Tensor,
     boxes: Tensor,
     rule: PostprocessRule,
+    classes: Tensor | None,
 ) -> _Candidates:
     """The best candidates_per_level (location, class) pairs of one level of one image, best first.
 
-    cls_logits: [H * W, C]. centerness: [H * W]. boxes: [H * W, 4].
+    cls_logits: [H * W, C]. centerness: [H * W]. boxes: [H * W, 4]. classes: [C] bool.
     """
     class_score, center_score = cls_logits.sigmoid(), centerness.sigmoid()
     tested = class_score
     if rule.threshold_on == "score":
         tested = _score(class_score, center_score[:, None], rule)
-    location, label = (tested > rule.score_threshold).nonzero(as_tuple=True)
+    is_candidate = tested > rule.score_threshold
+    if classes is not None:
+        is_candidate = is_candidate & classes
+    location, label = is_candidate.nonzero(as_tuple=True)
     class_score = class_score[location, label]
     score = _score(class_score, center_score[location], rule)
     key = score if rule.rank_by == "score" else class_score

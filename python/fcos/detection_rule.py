@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 
 from .classes import find_classes
 from .models import FCOS, ModelConfig
-
-_NEVER = -1e4  # a logit that half precision has, and whose sigmoid is 0
 
 
 def apply_options(model: FCOS, options: argparse.Namespace) -> list[int]:
@@ -39,7 +36,9 @@ def apply_options(model: FCOS, options: argparse.Namespace) -> list[int]:
     if options.classes is None:
         return [number for number in config.category_ids if number is not None]
     channels = find_channels(config, options.classes)
-    keep_channels(model, channels)
+    mask = torch.zeros(config.num_classes, dtype=torch.bool)
+    mask[channels] = True
+    model.detected_classes = mask.to(next(model.parameters()).device)
     return [number for c in channels if (number := config.category_ids[c]) is not None]
 
 
@@ -51,14 +50,3 @@ def find_channels(config: ModelConfig, classes: str) -> list[int]:
         if number is not None
     }
     return find_classes(known, classes)
-
-
-def keep_channels(model: FCOS, channels: Sequence[int]) -> None:
-    """Silence all others before NMS, so that they take no place among the detections."""
-    layer = model.head.classification_head.cls_logits
-    others = torch.ones(layer.out_channels, dtype=torch.bool)
-    others[list(channels)] = False
-    assert layer.bias is not None
-    with torch.no_grad():
-        layer.weight[others] = 0.0
-        layer.bias[others] = _NEVER

@@ -98,6 +98,7 @@ def postprocess(rng: Random) -> Call:
     }
     options = {
         "original_sizes": _image_sizes(rng, batch),
+        "classes": draw.laid_out(rng, torch.rand(classes) < 0.7),
         "rule": rng.choice([*POSTPROCESS_RULES, _postprocess_rule(rng), _postprocess_rule(rng)]),
         "normalized": draw.often(rng, 0.5),
         "location_offset": rng.choice([0.5, 0, -1.0]),

@@ -88,10 +88,9 @@ def _group_norm(first: Tensor, second: Tensor, w: Tensor, b: Tensor) -> tuple[Te
 
 
 def _postprocess(*inputs: Tensor) -> tuple[Tensor, ...]:
-    sizes, original = inputs[_IN_HEADS:]
-    return tuple(
-        fcos_ops.postprocess(*_split(inputs), sizes, levels=LEVELS, original_sizes=original)
-    )
+    sizes, original, classes = inputs[_IN_HEADS:]
+    options: dict[str, Any] = {"original_sizes": original, "classes": classes}
+    return tuple(fcos_ops.postprocess(*_split(inputs), sizes, levels=LEVELS, **options))
 
 
 def _nms_padded(b: Tensor, s: Tensor, classes: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
@@ -168,8 +167,8 @@ EVERY_OP = {
         _nms_padded,
     ),
     "postprocess": EveryOp(
-        (*_HEAD_NAMES, "image_sizes", "original_sizes"),
-        lambda n: (*_heads(n), *_image_sizes(n)),
+        (*_HEAD_NAMES, "image_sizes", "original_sizes", "classes"),
+        lambda n: (*_heads(n), *_image_sizes(n), torch.arange(CLASSES) != 1),
         _postprocess,
     ),
 }

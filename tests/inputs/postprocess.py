@@ -74,7 +74,8 @@ def assert_near(actual: Detections, expected: Detections, tolerance: float) -> N
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-def reference_of(heads: Heads, rule: Any) -> Detections:
+def reference_of(heads: Heads, rule: Any, **options: Any) -> Detections:
     """In float64, which the random scores are far enough from ties for."""
     exact = to(heads, torch.float64)
-    return reference.postprocess(*exact, image_sizes(heads), levels=levels_of(heads), rule=rule)
+    options = {"levels": levels_of(heads), "rule": rule, **options}
+    return reference.postprocess(*exact, image_sizes(heads), **options)

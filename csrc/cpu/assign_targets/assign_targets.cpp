@@ -100,7 +100,7 @@ class BandAssigner {
         width_(args.levels[band.level].width),
         scale_(static_cast<Real>(args.levels[band.level].scale)),
         first_(band.image * locations + band.first_location),
-        level_(math::match_level<Real>(args, args.levels[band.level])) {}
+        level_(math::match_level<Real>(args.rule, args.levels[band.level])) {}
 
   Counts run() const {
     fill_background();
@@ -142,7 +142,7 @@ class BandAssigner {
     for (std::int32_t i = cells.rows.first; i < cells.rows.end; ++i) {
       for (std::int32_t j = cells.columns.first; j < cells.columns.end; j += kLanes) {
         const std::int32_t count = std::min(kLanes, cells.columns.end - j);
-        targets.compute(box, level_, i, j, args_.normalize_ltrb ? scale_ : Real(1));
+        targets.compute(box, level_, i, j, args_.rule.normalize_ltrb ? scale_ : Real(1));
         for (std::int32_t k = 0; k < count; ++k) {
           if (!targets.matches[k]) continue;
           const std::int64_t location = first_ + i * width_ + j + k;
@@ -165,9 +165,10 @@ class BandAssigner {
   Real centerness_at(std::int64_t location, const Box& match, std::int32_t row,
                      std::int32_t column) const {
     if (centerness()) return centerness()[location];
-    const math::Sides<Real> s = math::target_sides(
-        math::location(column, level_.offset, level_.stride_x),
-        math::location(row, level_.offset, level_.stride_y), match, scale_, args_.normalize_ltrb);
+    const math::Sides<Real> s =
+        math::target_sides(math::location(column, level_.offset, level_.stride_x),
+                           math::location(row, level_.offset, level_.stride_y), match, scale_,
+                           args_.rule.normalize_ltrb);
     return math::centerness(s.left, s.top, s.right, s.bottom);
   }
 

@@ -81,12 +81,13 @@ struct Sums {
 template <class Real>
 struct Scales {
   Scales(const FcosLossArgs& args, std::int64_t image) {
+    const bool per_image = args.loss.normalizer == LossNormalizer::kPerImage;
     const auto* const numbers =
-        static_cast<const Real*>(args.normalizers) + (args.per_image ? 2 * image : 0);
+        static_cast<const Real*>(args.normalizers) + (per_image ? 2 * image : 0);
     constexpr DType dtype = math::kDTypeOf<Real>;
-    const double mean = args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
+    const double mean = per_image ? 1.0 / static_cast<double>(args.batch) : 1.0;
     positives = math::normalized_scale<Real>(mean, {numbers, dtype, 1.0});
-    ltrb = args.box_weight == BoxWeight::kUniform
+    ltrb = args.loss.box_weight == BoxWeight::kUniform
                ? positives
                : math::normalized_scale<Real>(mean, {numbers + 1, dtype, 1e-6});
   }
@@ -192,7 +193,7 @@ class FcosRun {
     return class_loss(args_.class_dtype, {run_, heads_.classes.values, heads_.classes.gradient,
                                           labels_, args_.num_classes, scales_.positives,
                                           gradient_scale<Real>(args_, args_.class_gradient_scale),
-                                          args_.alpha, args_.gamma});
+                                          args_.loss.alpha, args_.loss.gamma});
   }
 
   // The targets of a block of positives, rounded as assign_targets rounds them.
@@ -233,14 +234,15 @@ class FcosRun {
             math::read_real<Real>(view.data, args_.ltrb_dtype, offset(view, i, c));
       }
     }
-    if (args_.box_weight == BoxWeight::kUniform) std::fill(ones_, ones_ + count_, Real(1));
-    const Real* const weights = args_.box_weight == BoxWeight::kUniform ? ones_ : center_target_;
+    if (args_.loss.box_weight == BoxWeight::kUniform) std::fill(ones_, ones_ + count_, Real(1));
+    const Real* const weights =
+        args_.loss.box_weight == BoxWeight::kUniform ? ones_ : center_target_;
     const iou::IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
                                            gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
-                                           static_cast<Real>(args_.eps)};
-    const double sum =
-        iou::iou_pairs<Real>(args_.box_loss, BoxFormat::kLtrb, factors, constant(pred_.block()),
-                             constant(target_.block()), weights, count_, losses_, grads_.block());
+                                           static_cast<Real>(args_.loss.eps)};
+    const double sum = iou::iou_pairs<Real>(args_.loss.box_loss, BoxFormat::kLtrb, factors,
+                                            constant(pred_.block()), constant(target_.block()),
+                                            weights, count_, losses_, grads_.block());
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {
         write(heads_.ltrb.gradient, args_.ltrb_dtype, c, grads_.storage[c]);

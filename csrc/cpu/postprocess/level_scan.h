@@ -33,10 +33,8 @@ class LevelScan {
         line_(is_one_line(class_view_) && is_one_line(center_view_)
                   ? class_view_.height * class_view_.width
                   : class_view_.width),
-        threshold_(static_cast<Real>(args.score_threshold)),
-        least_(args.threshold_on_score
-                   ? math::min_for_score<Real>(args.score_threshold, args.square_root)
-                   : math::min_for_class_score<Real>(args.score_threshold)),
+        threshold_(static_cast<Real>(args.rule.score_threshold)),
+        least_(math::min_for_threshold<Real>(args.rule)),
         best_(best) {}
 
   // Scans the locations first <= y * width + x < last.
@@ -80,20 +78,21 @@ class LevelScan {
     math::MinScore<Real> min_score = least_;
     if (best_.full()) {
       const auto key = static_cast<double>(best_.worst().key);
-      min_score = math::higher(min_score, args_.rank_by_score
-                                              ? math::min_for_score<Real>(key, args_.square_root)
-                                              : math::min_for_class_score<Real>(key));
+      min_score = math::higher(min_score, math::min_for_rank<Real>(args_.rule, key));
     }
     run_best<BoundLoop<T>>(centers_.data(), count_, min_score, bounds_.data());
   }
 
   void scan_channels() {
     for (std::int64_t c = 0; c < args_.num_classes; ++c) {
+      if (!is_wanted(c)) continue;
       if (c + 1 < args_.num_classes) prefetch(channel(c + 1), count_);
       const T* const line = contiguous(channel(c));
       collect(run_best<ScanChannel>(line, bounds_.data(), count_, hits_.data()), 0, c, 1);
     }
   }
+
+  bool is_wanted(std::int64_t c) const { return args_.classes == nullptr || args_.classes[c] != 0; }
 
   Line<const T> channel(std::int64_t c) const {
     return {class_logits_ + c * class_view_.stride_channel, class_view_.stride_x};
@@ -120,16 +119,17 @@ class LevelScan {
     }
   }
 
-  // Collects the hits, to be scored together with more. A hit h is location first + h / width of
-  // the chunk, channel c + h % width.
+  // Collects the hits of wanted classes, to be scored together with more. A hit h is location first
+  // + h / width of the chunk, channel c + h % width.
   void collect(std::int32_t found, std::int64_t first, std::int64_t c, std::int32_t width) {
     if (collected_ + found > kChunk) score_collected();
-    for (std::int32_t h = 0; h < found; ++h, ++collected_) {
+    for (std::int32_t h = 0; h < found; ++h) {
       const std::int64_t i = first + hits_[h] / width, channel = c + hits_[h] % width;
+      if (!is_wanted(channel)) continue;
       buffer_[collected_] = math::to_real(
           class_logits_[i * class_view_.stride_x + channel * class_view_.stride_channel]);
       hit_centers_[collected_] = centers_[i];
-      indices_[collected_] = (first_ + i) * args_.num_classes + channel;
+      indices_[collected_++] = (first_ + i) * args_.num_classes + channel;
     }
   }
 
@@ -138,17 +138,20 @@ class LevelScan {
     const std::int32_t count = collected_;
     collected_ = 0;
     run_best<SigmoidLoop>(buffer_.data(), count, class_scores_.data());
-    if (args_.square_root) {
-      run_best<CombineLoop<true>>(class_scores_.data(), hit_centers_.data(), count, scores_.data());
+    if (args_.rule.score == ScoreKind::kSqrt) {
+      run_best<CombineLoop<ScoreKind::kSqrt>>(class_scores_.data(), hit_centers_.data(), count,
+                                              scores_.data());
     } else {
-      run_best<CombineLoop<false>>(class_scores_.data(), hit_centers_.data(), count,
-                                   scores_.data());
+      run_best<CombineLoop<ScoreKind::kProduct>>(class_scores_.data(), hit_centers_.data(), count,
+                                                 scores_.data());
     }
+    const bool tests_score = args_.rule.threshold_on == ThresholdOn::kScore;
+    const bool ranks_score = args_.rule.rank_by == RankBy::kScore;
     bool risen = false;
     for (std::int32_t h = 0; h < count; ++h) {
-      const Real tested = args_.threshold_on_score ? scores_[h] : class_scores_[h];
+      const Real tested = tests_score ? scores_[h] : class_scores_[h];
       if (!(tested > threshold_) || scores_[h] != scores_[h]) continue;
-      risen |= best_.push({args_.rank_by_score ? scores_[h] : class_scores_[h], indices_[h]});
+      risen |= best_.push({ranks_score ? scores_[h] : class_scores_[h], indices_[h]});
     }
     if (risen) set_bounds();
   }

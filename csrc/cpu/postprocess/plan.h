@@ -37,12 +37,12 @@ PostprocessPlan make_plan(const PostprocessArgs& args, const Context& context) {
     LevelPlan& level = plan.levels[i];
     level.locations = args.class_logits[i].height * args.class_logits[i].width;
     level.logits = level.locations * args.num_classes;
-    level.k = std::min(args.candidates_per_level, level.logits);
+    level.k = std::min(args.rule.candidates_per_level, level.logits);
     const std::int64_t wanted = (level.logits + kBandLogits - 1) / kBandLogits;
     level.bands = context.num_threads > 1 ? std::min(wanted, level.locations) : 1;
     level.bands = level.k > 0 ? level.bands : 0;
     level.band_locations = level.bands > 0 ? (level.locations + level.bands - 1) / level.bands : 0;
-    level.band_capacity = TopCandidates<Real>::capacity(args.candidates_per_level,
+    level.band_capacity = TopCandidates<Real>::capacity(args.rule.candidates_per_level,
                                                         level.band_locations * args.num_classes);
     level.first_band = plan.bands;
     level.first_candidate = plan.capacity;
@@ -63,7 +63,7 @@ struct PostprocessMemory {
         boxes(scratch.take<Real>(args.batch * plan.max_selected * 4)),
         scores(scratch.take<Real>(args.batch * plan.max_selected)),
         labels(scratch.take<std::int32_t>(args.batch * plan.max_selected)),
-        max_kept(std::min(args.max_detections, plan.max_selected)),
+        max_kept(std::min(args.rule.max_detections, plan.max_selected)),
         keep(scratch.take<std::int64_t>(args.batch * max_kept)),
         nms_size(
             suppression::nms_scratch_size<Real, Real>(1, plan.max_selected, plan.max_selected)),

@@ -43,7 +43,8 @@ class Postprocess {
     const std::int64_t first = (band - level.first_band) * level.band_locations;
     const std::int64_t last = std::min(level.locations, first + level.band_locations);
     TopCandidates<Real> best(candidates(image, level, band - level.first_band),
-                             args_.candidates_per_level, level.band_locations * args_.num_classes);
+                             args_.rule.candidates_per_level,
+                             level.band_locations * args_.num_classes);
     math::dispatch(math::ComputedAs<Real>{}, args_.class_dtype, [&](auto type) {
       using T = typename decltype(type)::type;
       LevelScan<T>(args_, i, image, best).run(first, last);
@@ -58,10 +59,10 @@ class Postprocess {
       found = decode_selected(image, i, num_selected, found);
     }
     suppression::NmsOptions options;
-    options.iou_threshold = args_.iou_threshold;
-    options.class_agnostic = args_.class_agnostic;
+    options.iou_threshold = args_.rule.iou_threshold;
+    options.class_agnostic = args_.rule.class_agnostic;
     options.max_detections = memory_.max_kept;
-    options.max_detections_per_class = args_.max_detections_per_class;
+    options.max_detections_per_class = args_.rule.max_detections_per_class;
     std::int64_t* const keep = memory_.keep + image * memory_.max_kept;
     const std::int64_t kept = suppression::nms_image<Real, Real, std::int32_t>(
         {boxes(image), scores(image), labels(image), found}, options, 0,
@@ -79,8 +80,8 @@ class Postprocess {
       std::memmove(merged + count, band, static_cast<std::size_t>(size) * sizeof(*band));
       count += size;
     }
-    count = select_best(merged, count, args_.candidates_per_level);
-    if (args_.rank_by_score) {
+    count = select_best(merged, count, args_.rule.candidates_per_level);
+    if (args_.rule.rank_by == RankBy::kScore) {
       // NMS orders by score and leaves equals as they lie; until then memory is read in order.
       std::sort(merged, merged + count, [](auto& a, auto& b) { return a.index < b.index; });
     } else {
@@ -98,14 +99,15 @@ class Postprocess {
       const auto [location, label] = math::divide(selected[w].index, args_.num_classes);
       const auto [y, x] = math::divide(location, args_.class_logits[i].width);
       Box box = decode(image, i, y, x);
-      if (args_.clip_before_nms) {
+      if (args_.rule.clip == ClipTime::kBeforeNms) {
         box = math::clip_box(box, size);
-        if (args_.drop_empty && !math::has_area(box)) continue;
+        if (args_.rule.drop_empty && !math::has_area(box)) continue;
       }
       store(box, boxes(image) + 4 * found);
       labels(image)[found] = static_cast<std::int32_t>(label);
-      scores(image)[found++] =
-          args_.rank_by_score ? selected[w].key : score(image, i, y, x, selected[w].key);
+      scores(image)[found++] = args_.rule.rank_by == RankBy::kScore
+                                   ? selected[w].key
+                                   : score(image, i, y, x, selected[w].key);
     }
     return found;
   }
@@ -128,8 +130,7 @@ class Postprocess {
              Real class_score) const {
     const Real center_score =
         math::sigmoid_of_score(read(args_.centerness[i], args_.centerness_dtype, image, y, x, 0));
-    return args_.square_root ? math::combined_score<true>(class_score, center_score)
-                             : math::combined_score<false>(class_score, center_score);
+    return math::combined_score(args_.rule.score, class_score, center_score);
   }
 
   math::ImageSize<Real> size_of(const void* sizes, std::int64_t image) const {
@@ -137,7 +138,7 @@ class Postprocess {
   }
 
   void write(std::int64_t image, const std::int64_t* keep, std::int64_t kept) {
-    const std::int64_t room = args_.max_detections;
+    const std::int64_t room = args_.rule.max_detections;
     Real* const out_boxes = static_cast<Real*>(args_.boxes) + image * room * 4;
     Real* const out_scores = static_cast<Real*>(args_.scores) + image * room;
     std::int64_t* const out_labels = args_.labels + image * room;
@@ -146,9 +147,9 @@ class Postprocess {
     for (std::int64_t j = 0; j < kept; ++j) {
       const Real* const from = boxes(image) + 4 * keep[j];
       Box box = {from[0], from[1], from[2], from[3]};
-      if (!args_.clip_before_nms) {
+      if (args_.rule.clip == ClipTime::kAfterNms) {
         box = math::clip_box(box, size);
-        if (args_.drop_empty && !math::has_area(box)) continue;
+        if (args_.rule.drop_empty && !math::has_area(box)) continue;
       }
       if (args_.original_sizes != nullptr) {
         box = math::undo_resize(box, size, size_of(args_.original_sizes, image));

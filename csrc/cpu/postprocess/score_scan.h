@@ -140,7 +140,7 @@ struct BoundLoop {
   }
 };
 
-template <bool kSquareRoot>
+template <ScoreKind kKind>
 struct CombineLoop {
   template <class Real>
   static FCOS_HD int run(const Real* __restrict__ class_scores,
@@ -148,7 +148,7 @@ struct CombineLoop {
                          Real* __restrict__ scores) {
 #pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
-      scores[i] = math::combined_score<kSquareRoot>(class_scores[i], center_scores[i]);
+      scores[i] = math::combined_score<kKind>(class_scores[i], center_scores[i]);
     }
     return 0;
   }

@@ -133,10 +133,10 @@ Pyramid<Real> make_pyramid(const AssignTargetsArgs& args, const Tiling& tiling) 
     const AssignmentLevel& level = args.levels[from_first];
     const LevelTiles tiles = cut_level(level, tiling.cells[from_first]);
     TiledLevel<Real>& tiled = pyramid.level[i];
-    tiled.rule = math::match_level<Real>(args, level);
+    tiled.rule = math::match_level<Real>(args.rule, level);
     close_range(&tiled.rule);
     tiled.chebyshev_radius = tiled.rule.chebyshev ? tiled.rule.radius : math::kNaN<Real>;
-    tiled.unit = args.normalize_ltrb ? static_cast<Real>(level.scale) : Real(1);
+    tiled.unit = args.rule.normalize_ltrb ? static_cast<Real>(level.scale) : Real(1);
     tiled.height = static_cast<std::uint32_t>(level.height);
     tiled.width = static_cast<std::uint32_t>(level.width);
     tiled.column_bits = static_cast<std::uint32_t>(tiles.column_bits);

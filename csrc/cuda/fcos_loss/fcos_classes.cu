@@ -149,7 +149,7 @@ bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) 
 
 template <class Real>
 focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
-  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
+  const math::AlphaWeights alpha = math::alpha_weights(args.loss.alpha);
   focal::FocalArguments<Real> result = {};
   result.num_classes = static_cast<std::int32_t>(args.num_classes);
   result.class_divisor = focal::divisor_of(args.num_classes);
@@ -159,7 +159,7 @@ focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
   result.num_boxes = args.num_boxes;
   result.positive_scale = static_cast<Real>(alpha.positive);
   result.negative_scale = static_cast<Real>(alpha.negative);
-  result.gamma = static_cast<Real>(args.gamma);
+  result.gamma = static_cast<Real>(args.loss.gamma);
   result.gradient_scale = static_cast<const Real*>(args.class_gradient_scale);
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     focal::FocalLevel& level = result.level[i];
@@ -224,7 +224,7 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
       context};
   const focal::LogitsProblem problem = {args.class_logits, wanted ? args.num_levels : 0, args.batch,
                                         args.num_classes, has_gradient};
-  if (args.gamma != 2.0) return run_general<T, Gamma::kAny>(args, problem, launch);
+  if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(args, problem, launch);
   const auto run_any = [&] { return run_general<T, Gamma::kTwo>(args, problem, launch); };
   if constexpr (std::is_same_v<Real, double>) {
     return run_any();

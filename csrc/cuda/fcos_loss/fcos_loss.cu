@@ -71,8 +71,8 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
   result.normalize_ltrb = args.normalize_ltrb;
   result.wants_ltrb = args.ltrb_loss || args.ltrb_gradient;
   result.wants_centerness = args.centerness_loss || args.centerness_gradient;
-  result.box_loss = args.box_loss;
-  result.box_weight = args.box_weight;
+  result.box_loss = args.loss.box_loss;
+  result.box_weight = args.loss.box_weight;
   result.matched = args.matched;
   result.boxes = args.boxes;
   result.labels = args.labels;
@@ -80,7 +80,7 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
   result.location_offset = args.location_offset;
   result.ltrb_gradient_scale = static_cast<const Real*>(args.ltrb_gradient_scale);
   result.centerness_gradient_scale = static_cast<const Real*>(args.centerness_gradient_scale);
-  result.eps = static_cast<Real>(args.eps);
+  result.eps = static_cast<Real>(args.loss.eps);
   result.scales = scale_arguments<Real>(args);
   return result;
 }

@@ -18,9 +18,9 @@ struct ScaleArguments {
 
 template <class Real>
 ScaleArguments<Real> scale_arguments(const FcosLossArgs& args) {
+  const bool per_image = args.loss.normalizer == LossNormalizer::kPerImage;
   return {static_cast<const Real*>(args.normalizers), static_cast<const Real*>(args.expected_scale),
-          args.per_image,
-          static_cast<Real>(args.per_image ? 1.0 / static_cast<double>(args.batch) : 1.0),
+          per_image, static_cast<Real>(per_image ? 1.0 / static_cast<double>(args.batch) : 1.0),
           static_cast<Real>(args.expected_factor)};
 }
 

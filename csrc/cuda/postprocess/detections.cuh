@@ -79,11 +79,11 @@ __device__ __forceinline__ bool within_limits(const DetectionPlan<Real>& plan,
                                               std::int64_t i, std::int64_t num_kept,
                                               std::int64_t& num_taken) {
   const bool has_room =
-      i < num_kept && has_room_in_class(kept, i, plan.args.max_detections_per_class);
+      i < num_kept && has_room_in_class(kept, i, plan.args.rule.max_detections_per_class);
   unsigned total;
   const std::int64_t rank = num_taken + count_flags_before(has_room, total);
   num_taken += total;
-  return has_room && rank < plan.args.max_detections;
+  return has_room && rank < plan.args.rule.max_detections;
 }
 
 // Writes one place of the outputs.
@@ -105,24 +105,24 @@ __device__ __forceinline__ std::int64_t write_kept(const DetectionPlan<Real>& pl
                                                    const suppression::KeptList<Real>& kept,
                                                    const Real* scores, std::int64_t num_kept) {
   const PostprocessArgs& args = plan.args;
-  const bool limited = args.max_detections_per_class < args.max_detections;
+  const bool limited = args.rule.max_detections_per_class < args.rule.max_detections;
   const auto size = math::read_image_size<Real>(args.image_sizes, args.image_size_dtype, image);
   std::int64_t count = 0, num_taken = 0;
-  for (std::int64_t first = 0; first < num_kept && num_taken < args.max_detections;
+  for (std::int64_t first = 0; first < num_kept && num_taken < args.rule.max_detections;
        first += suppression::kBlockNmsThreads) {
     const std::int64_t i = first + threadIdx.x;
     bool is_kept = limited ? within_limits(plan, kept, i, num_kept, num_taken) : i < num_kept;
     math::Box<Real> box = {};
     if (is_kept) {
       box = kept.boxes[i];
-      if (!args.clip_before_nms) {
+      if (args.rule.clip == ClipTime::kAfterNms) {
         box = math::clip_box(box, size);
-        is_kept = !args.drop_empty || math::has_area(box);
+        is_kept = !args.rule.drop_empty || math::has_area(box);
       }
     }
     unsigned total;
     const std::int64_t position =
-        image * args.max_detections + count + count_flags_before(is_kept, total);
+        image * args.rule.max_detections + count + count_flags_before(is_kept, total);
     count += total;
     if (!is_kept) continue;
     if (args.original_sizes != nullptr) {
@@ -146,8 +146,9 @@ __device__ __forceinline__ void suppress_and_write(const DetectionPlan<Real>& pl
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     num_selected += plan.num_selected[image * args.num_levels + i];
   }
-  const std::int64_t most =
-      args.max_detections_per_class < args.max_detections ? num_selected : args.max_detections;
+  const std::int64_t most = args.rule.max_detections_per_class < args.rule.max_detections
+                                ? num_selected
+                                : args.rule.max_detections;
   const Real* const scores = plan.ranked_in_image.scores + first_selected;
   Real* const kept_scores = plan.ranked_in_level.scores + first_selected;
   const suppression::KeptList<Real> kept = {plan.ranked_in_image.boxes + first_selected,
@@ -157,13 +158,14 @@ __device__ __forceinline__ void suppress_and_write(const DetectionPlan<Real>& pl
     return {box, kept.class_ids[i], !math::has_nan(box)};
   };
   const std::int32_t num_kept = suppression::block_nms<Real>(
-      static_cast<std::int32_t>(num_selected), static_cast<Real>(args.iou_threshold),
-      args.class_agnostic, static_cast<std::int32_t>(most < num_selected ? most : num_selected),
-      kept, load, [&](std::int32_t rank, std::int32_t i) { kept_scores[rank] = scores[i]; });
+      static_cast<std::int32_t>(num_selected), static_cast<Real>(args.rule.iou_threshold),
+      args.rule.class_agnostic,
+      static_cast<std::int32_t>(most < num_selected ? most : num_selected), kept, load,
+      [&](std::int32_t rank, std::int32_t i) { kept_scores[rank] = scores[i]; });
   const std::int64_t count = write_kept(plan, image, kept, kept_scores, num_kept);
-  for (std::int64_t i = count + threadIdx.x; i < args.max_detections;
+  for (std::int64_t i = count + threadIdx.x; i < args.rule.max_detections;
        i += suppression::kBlockNmsThreads) {
-    write_detection<Real>(args, image * args.max_detections + i, {}, 0, -1);
+    write_detection<Real>(args, image * args.rule.max_detections + i, {}, 0, -1);
   }
   if (threadIdx.x == 0) args.count[image] = count;
 }

@@ -57,9 +57,7 @@ class LevelTopK {
     do {
       const auto last = topk_threshold(candidates_, level_.capacity, level_.k);
       const auto least = static_cast<double>(score_of<Real>(last));
-      const auto min_score = plan_.args.rank_by_score
-                                 ? math::min_for_score<Real>(least, plan_.args.square_root)
-                                 : math::min_for_class_score<Real>(least);
+      const auto min_score = math::min_for_rank<Real>(plan_.args.rule, least);
       if (threadIdx.x == 0) count_ = 0;
       TileScan<T, kSelectThreads> scan(plan_, level_, image_,
                                        {last, math::higher(plan_.min_score, min_score)},
@@ -94,7 +92,7 @@ class LevelTopK {
   __device__ __forceinline__ void decode_all(const Key* sorted, std::uint32_t num_selected,
                                              Key* spare) {
     const Key* ranked = sorted;
-    if (!plan_.args.rank_by_score) {
+    if (plan_.args.rule.rank_by == RankBy::kClass) {
       for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
         spare[i] = make_topk_key(final_score(sorted[i]), i);
       }
@@ -103,7 +101,8 @@ class LevelTopK {
     }
     for (std::uint32_t i = threadIdx.x; i < num_selected; i += kSelectThreads) {
       const Key key = ranked[i];
-      const std::uint32_t index = index_of(plan_.args.rank_by_score ? key : sorted[index_of(key)]);
+      const std::uint32_t index =
+          index_of(plan_.args.rule.rank_by == RankBy::kScore ? key : sorted[index_of(key)]);
       const auto [location, label] = math::divide(index, plan_.args.num_classes);
       const std::int64_t position = first_selected_ + i;
       plan_.ranked_in_level.scores[position] = score_of<Real>(key);
@@ -118,8 +117,7 @@ class LevelTopK {
     const LevelView& view = level_.centerness;
     const Real center_score = math::sigmoid_of_score(math::read_real<Real>(
         view.data, plan_.args.centerness_dtype, element_offset(view, image_, location)));
-    return plan_.args.square_root ? math::combined_score<true>(score_of<Real>(key), center_score)
-                                  : math::combined_score<false>(score_of<Real>(key), center_score);
+    return math::combined_score(plan_.args.rule.score, score_of<Real>(key), center_score);
   }
 
   // The box of a location; NaN where it shall be dropped.
@@ -136,10 +134,10 @@ class LevelTopK {
         math::location(y, offset, static_cast<Real>(level_.geometry.stride_y)),
         {side(0), side(1), side(2), side(3)},
         static_cast<Real>(plan_.args.normalized ? level_.geometry.scale : 1.0));
-    if (!plan_.args.clip_before_nms) return box;
+    if (plan_.args.rule.clip == ClipTime::kAfterNms) return box;
     box = math::clip_box(box, math::read_image_size<Real>(plan_.args.image_sizes,
                                                           plan_.args.image_size_dtype, image_));
-    if (plan_.args.drop_empty && !math::has_area(box)) box.x1 = math::kNaN<Real>;
+    if (plan_.args.rule.drop_empty && !math::has_area(box)) box.x1 = math::kNaN<Real>;
     return box;
   }
 

@@ -122,7 +122,7 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory
     if (args.levels != nullptr) level.geometry = args.levels[i];
     const std::int64_t locations = level.class_logits.height * level.class_logits.width;
     const std::int64_t logits = locations * args.num_classes;
-    const std::int64_t k = std::min(args.candidates_per_level, logits);
+    const std::int64_t k = std::min(args.rule.candidates_per_level, logits);
     const std::int64_t capacity = std::max(kCapacityPerK * k, kMinCapacity);
     level.k = static_cast<std::uint32_t>(k);
     level.capacity = static_cast<std::uint32_t>(k > 0 ? std::min(capacity, logits) : 0);
@@ -136,10 +136,8 @@ PostprocessPlan<Real> make_plan(const PostprocessArgs& args, DeviceArena& memory
     plan.blocks += ((locations + level.tile - 1) / level.tile) *
                    ((args.num_classes + level.channels - 1) / level.channels);
   }
-  plan.score_threshold = static_cast<Real>(args.score_threshold);
-  plan.min_score = args.threshold_on_score
-                       ? math::min_for_score<Real>(args.score_threshold, args.square_root)
-                       : math::min_for_class_score<Real>(args.score_threshold);
+  plan.score_threshold = static_cast<Real>(args.rule.score_threshold);
+  plan.min_score = math::min_for_threshold<Real>(args.rule);
   take_memory(args, memory, plan);
   return plan;
 }

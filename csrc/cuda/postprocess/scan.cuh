@@ -213,15 +213,17 @@ class TileScan {
         logits_[locations_.offset[location] + channel * level_.class_logits.stride_channel]);
     const Real class_score = math::sigmoid_of_score(logit);
     const Real center_score = locations_.center[location];
-    const Real score = plan_.args.square_root
-                           ? math::combined_score<true>(class_score, center_score)
-                           : math::combined_score<false>(class_score, center_score);
-    const Real tested = plan_.args.threshold_on_score ? score : class_score;
-    const auto index = static_cast<std::uint32_t>(
-        (first_location_ + location) * plan_.args.num_classes + first_channel_ + channel);
-    const auto key = make_topk_key(plan_.args.rank_by_score ? score : class_score, index);
+    const PostprocessArgs& args = plan_.args;
+    const Real score = math::combined_score(args.rule.score, class_score, center_score);
+    const Real tested = args.rule.threshold_on == ThresholdOn::kScore ? score : class_score;
+    const auto index = static_cast<std::uint32_t>((first_location_ + location) * args.num_classes +
+                                                  first_channel_ + channel);
+    const auto key =
+        make_topk_key(args.rule.rank_by == RankBy::kScore ? score : class_score, index);
+    const bool is_wanted = args.classes == nullptr || args.classes[first_channel_ + channel] != 0;
     append(list_,
-           lane < count && tested > plan_.score_threshold && score == score && key <= limit_.worst,
+           lane < count && is_wanted && tested > plan_.score_threshold && score == score &&
+               key <= limit_.worst,
            key);
   }
 

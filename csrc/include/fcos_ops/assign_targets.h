@@ -25,6 +25,18 @@ enum class AreaRule : std::int32_t {
   kFloat32Complement = 1,  // the largest float32(1e8) - float32(area), which must be >= 1e-5, wins
 };
 
+// How locations are matched: the fields of Python's AssignmentRule, but for those that make levels.
+// As it is here, it is the preset "improved".
+struct AssignmentRule {
+  double location_offset = 0.5;  // in cells
+  double center_radius = 1.5;  // half side of the centre square in units of scale; <= 0: whole box
+  CenterRegion center_region = CenterRegion::kClipped;
+  bool range_inclusive = true;  // lower <= max(l, t, r, b) <= upper, else both strict
+  AreaRule area_rule = AreaRule::kExact;
+  double max_area = 1e8;       // a box of this area or more never matches, square pixels
+  bool normalize_ltrb = true;  // distances in units of scale, else pixels
+};
+
 struct AssignTargetsArgs {
   const AssignmentLevel* levels = nullptr;  // [num_levels], in memory of the host
   std::int32_t num_levels = 0;
@@ -40,13 +52,7 @@ struct AssignTargetsArgs {
   const void* offsets = nullptr;       // [batch + 1]
   DType offset_dtype = DType::kInt64;  // or kInt32
 
-  double location_offset = 0.5;  // in cells
-  double center_radius = 1.5;  // half side of the centre square in units of scale; <= 0: whole box
-  CenterRegion center_region = CenterRegion::kClipped;
-  bool range_inclusive = true;  // lower <= max(l, t, r, b) <= upper, else both strict
-  AreaRule area_rule = AreaRule::kExact;
-  double max_area = 1e8;       // a box of this area or more never matches, square pixels
-  bool normalize_ltrb = true;  // distances in units of scale, else pixels
+  AssignmentRule rule;
 
   // The outputs, contiguous; N = sum of height * width, level-major then row-major. Exactly one of
   // `matched` and `matched_int32` must be given (the latter for num_boxes < 2^31), all others are

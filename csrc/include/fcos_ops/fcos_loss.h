@@ -17,6 +17,22 @@ enum class BoxWeight : std::int32_t {
   kUniform = 1,     // it weighs 1; divided by normalizer 0
 };
 
+enum class LossNormalizer : std::int32_t {
+  kPositives = 0,  // one pair of normalizers, of the whole batch
+  kPerImage = 1,   // a pair for each image; losses are means over images
+};
+
+// How the three losses are weighted and normalised: the fields of Python's LossRule. As it is here,
+// it is the preset "improved".
+struct LossRule {
+  IouKind box_loss = IouKind::kGiou;
+  BoxWeight box_weight = BoxWeight::kCenterness;
+  LossNormalizer normalizer = LossNormalizer::kPositives;
+  double alpha = 0.25;  // of the focal loss; negative: no alpha weighting
+  double gamma = 2.0;   // of the focal loss, in [0, 3e38]
+  double eps = 1e-7;    // of the IoU loss
+};
+
 // The maths is float64 where the heads are kFloat64, else float32; box and centerness targets are
 // computed as assign_targets does. "Rows" are the N locations of an image, level-major.
 struct FcosLossArgs {
@@ -42,19 +58,13 @@ struct FcosLossArgs {
   // by the focal loss. Neither has box or centerness loss. Any other makes its rows NaN.
   const void* labels = nullptr;
   DType label_dtype = DType::kInt64;  // or kInt32
-  double location_offset = 0.5;       // as in AssignTargetsArgs
+  double location_offset = 0.5;       // as in AssignmentRule
   bool normalize_ltrb = true;
 
-  IouKind box_loss = IouKind::kGiou;
-  BoxWeight box_weight = BoxWeight::kCenterness;
-  double eps = 1e-7;    // of the IoU loss
-  double alpha = 0.25;  // of the focal loss; negative: no alpha weighting
-  double gamma = 2.0;   // of the focal loss, in [0, 3e38]
-
-  // Positives and sum of their centerness, in the dtype of the maths: two numbers; with `per_image`
-  // contiguous [batch, 2], and losses are means over images. Floors: 1 and 1e-6.
+  LossRule loss;
+  // Positives and sum of their centerness, in the dtype of the maths: two numbers; with kPerImage
+  // contiguous [batch, 2]. Floors: 1 and 1e-6.
   const void* normalizers = nullptr;
-  bool per_image = false;
 
   // The factors of the gradients (not of the losses): for each head optionally one number in the
   // dtype of the maths, else what is expected to be one: a number of the host, times optionally one

@@ -13,12 +13,50 @@ struct PostprocessLevel {
   double scale = 1.0;                       // unit of normalised distances, pixels
 };
 
+enum class ThresholdOn : std::int32_t {
+  kClass = 0,  // p > score_threshold
+  kScore = 1,  // score > score_threshold
+};
+
+enum class RankBy : std::int32_t {
+  kClass = 0,  // candidates of a level compete by p
+  kScore = 1,  // by their score
+};
+
+enum class ScoreKind : std::int32_t {
+  kProduct = 0,  // p q
+  kSqrt = 1,     // sqrt(p q)
+};
+
+enum class ClipTime : std::int32_t {
+  kAfterNms = 0,  // the detections that are left at the end
+  kBeforeNms = 1,
+};
+
+// How head outputs become detections: the fields of Python's PostprocessRule. As it is here, it is
+// the preset "improved".
+struct PostprocessRule {
+  ThresholdOn threshold_on = ThresholdOn::kClass;
+  RankBy rank_by = RankBy::kScore;
+  ScoreKind score = ScoreKind::kSqrt;
+  double score_threshold = 0.05;
+  std::int64_t candidates_per_level = 1000;
+  double iou_threshold = 0.6;
+  std::int64_t max_detections = 100;     // of an image
+  ClipTime clip = ClipTime::kBeforeNms;  // to the image
+  bool drop_empty = true;                // drop boxes without width or height right after clipping
+  bool class_agnostic = false;           // boxes suppress those of other classes, too
+  // The most detections of a class of an image, counted among the boxes that NMS keeps and before
+  // the cut to max_detections.
+  std::int64_t max_detections_per_class = INT64_MAX;
+};
+
 // With p = sigmoid(class logit) and q = sigmoid(centerness logit), every class of every location is
-// a candidate of score p q or sqrt(p q). Those above the threshold are ranked, and the best
-// candidates_per_level of each level are selected (equals by location * num_classes + class, the
-// lower first); these are suppressed as in fcos_ops/nms.h, class by class unless class_agnostic.
-// NaN scores and boxes are never detections. Scores are made of correctly rounded operations, so
-// that all devices agree.
+// a candidate of the score that the rule makes of both. Those above the threshold are ranked, and
+// the best candidates_per_level of each level are selected (equals by location * num_classes +
+// class, the lower first); these are suppressed as in fcos_ops/nms.h, class by class unless
+// class_agnostic. NaN scores and boxes are never detections. Scores are made of correctly rounded
+// operations, so that all devices agree.
 struct PostprocessArgs {
   // Head outputs, [num_levels] each, with num_classes, 4 and 1 channels. ltrb are distances in
   // pixels, or in units of scale if normalized. A level's three views have the same size.
@@ -40,22 +78,13 @@ struct PostprocessArgs {
   const void* original_sizes = nullptr;
   DType image_size_dtype = DType::kInt64;  // of both; or kInt32
 
+  // Optional, contiguous [num_classes]: a class of 0 is no candidate anywhere.
+  const std::uint8_t* classes = nullptr;
+
   bool normalized = true;
   double location_offset = 0.5;  // in cells
 
-  bool threshold_on_score = false;  // score > score_threshold, else p > score_threshold
-  bool rank_by_score = true;        // else by p
-  bool square_root = true;          // the score is sqrt(p q), else p q
-  double score_threshold = 0.05;
-  std::int64_t candidates_per_level = 1000;
-  double iou_threshold = 0.6;
-  std::int64_t max_detections = 100;  // of an image
-  bool clip_before_nms = true;        // else clip the detections that are left at the end
-  bool drop_empty = true;             // drop boxes without width or height right after clipping
-  bool class_agnostic = false;        // boxes suppress those of other classes, too
-  // The most detections of a class of an image, counted among the boxes that NMS keeps and before
-  // the cut to max_detections.
-  std::int64_t max_detections_per_class = INT64_MAX;
+  PostprocessRule rule;
 
   // The outputs, contiguous, by falling score (equals by level, then rank within it); behind
   // `count` detections zeros, and -1 in labels.
@@ -65,8 +94,8 @@ struct PostprocessArgs {
   std::int64_t* count = nullptr;   // [batch]
 };
 
-// Depends on the sizes of class_logits, its dtype, batch, num_classes, candidates_per_level and
-// max_detections, and on the context.
+// Depends on the sizes of class_logits, its dtype, batch, num_classes, the rule's
+// candidates_per_level and max_detections, and on the context.
 [[gnu::visibility("default")]] std::size_t postprocess_workspace_size(const PostprocessArgs& args,
                                                                       const Context& context);
 

@@ -50,6 +50,7 @@ class FCOS(nn.Module):
     """
 
     loss_normalizer: Tensor
+    detected_classes: Tensor | None  # bool [num_classes]: those that `detect` gives; None: all
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -64,6 +65,7 @@ class FCOS(nn.Module):
             config.num_levels,
             config.head_norm,
         )
+        self.register_buffer("detected_classes", None, persistent=False)
         if self.variant.normalizer == "moving":
             self.register_buffer("loss_normalizer", torch.tensor(300.0))
 
@@ -162,6 +164,7 @@ class FCOS(nn.Module):
             batch.sizes,
             levels=levels,
             original_sizes=original_sizes,
+            classes=self.detected_classes,
             rule=self.config.postprocess if rule is None else rule,
             normalized=trained.normalize_ltrb,
             location_offset=trained.location_offset,

@@ -12,8 +12,8 @@ void list_breaks(Breaks& breaks, fcos_ops::AssignTargetsArgs& args) {
   breaks.floating("box_dtype", args.box_dtype);
   breaks.integral("label_dtype", args.label_dtype);
   breaks.integral("offset_dtype", args.offset_dtype);
-  breaks.enumerator("center_region", args.center_region);
-  breaks.enumerator("area_rule", args.area_rule);
+  breaks.enumerator("center_region", args.rule.center_region);
+  breaks.enumerator("area_rule", args.rule.area_rule);
   breaks.pointer("boxes", args.boxes, args.num_boxes > 0);
   breaks.pointer("labels", args.labels, args.num_boxes > 0);
   breaks.pointer("offsets", args.offsets, args.batch > 0);
@@ -64,13 +64,13 @@ void assign_targets(Random& random) {
   args.label_dtype = labels.dtype();
   args.offsets = starts.data();
   args.offset_dtype = starts.dtype();
-  args.location_offset = random.nasty(-1, 1);
-  args.center_radius = random.nasty(-1, 3);
-  args.center_region = static_cast<fcos_ops::CenterRegion>(random.integer(0, 1));
-  args.range_inclusive = random.chance(0.5);
-  args.area_rule = static_cast<fcos_ops::AreaRule>(random.integer(0, 1));
-  args.max_area = random.nasty(100, 10000);
-  args.normalize_ltrb = random.chance(0.5);
+  args.rule.location_offset = random.nasty(-1, 1);
+  args.rule.center_radius = random.nasty(-1, 3);
+  args.rule.center_region = static_cast<fcos_ops::CenterRegion>(random.integer(0, 1));
+  args.rule.range_inclusive = random.chance(0.5);
+  args.rule.area_rule = static_cast<fcos_ops::AreaRule>(random.integer(0, 1));
+  args.rule.max_area = random.nasty(100, 10000);
+  args.rule.normalize_ltrb = random.chance(0.5);
   if (random.chance(0.5)) {
     args.matched = matched.data();
   } else {
