@@ -13,6 +13,7 @@ struct PostprocessLevel {
   double scale = 1.0;                       // unit of normalised distances, pixels
 };
 
+// p = sigmoid(class logit), q = sigmoid(centerness logit).
 enum class ThresholdOn : std::int32_t {
   kClass = 0,  // p > score_threshold
   kScore = 1,  // score > score_threshold
@@ -51,12 +52,11 @@ struct PostprocessRule {
   std::int64_t max_detections_per_class = INT64_MAX;
 };
 
-// With p = sigmoid(class logit) and q = sigmoid(centerness logit), every class of every location is
-// a candidate of the score that the rule makes of both. Those above the threshold are ranked, and
-// the best candidates_per_level of each level are selected (equals by location * num_classes +
-// class, the lower first); these are suppressed as in fcos_ops/nms.h, class by class unless
-// class_agnostic. NaN scores and boxes are never detections. Scores are made of correctly rounded
-// operations, so that all devices agree.
+// Every class of every location is a candidate of the score that the rule makes of p and q. Those
+// above the threshold are ranked, and the best candidates_per_level of each level are selected
+// (equals by location * num_classes + class, the lower first); these are suppressed as in
+// fcos_ops/nms.h, class by class unless class_agnostic. NaN scores and boxes are never detections.
+// Scores are made of correctly rounded operations, so that all devices agree.
 struct PostprocessArgs {
   // Head outputs, [num_levels] each, with num_classes, 4 and 1 channels. ltrb are distances in
   // pixels, or in units of scale if normalized. A level's three views have the same size.
