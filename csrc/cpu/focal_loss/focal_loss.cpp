@@ -5,7 +5,7 @@
 #include "common/dtypes.h"
 #include "cpu/common/huge_pages.h"
 #include "cpu/common/levels.h"
-#include "cpu/common/parallel.h"
+#include "cpu/common/sums.h"
 #include "cpu/drivers.h"
 #include "cpu/focal_loss/class_loss.h"
 #include "math/labels.h"
@@ -52,16 +52,9 @@ Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Cont
   const FocalFactors<Real> factors = focal_factors(
       math::normalized_scale<Real>(args.scale, args.normalizer), args.alpha, args.gamma,
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : Real(1));
-  auto* const partials = static_cast<double*>(workspace.data);
-  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
-    const LocationRun run = runs[i];
-    partials[i] = run_loss(args, run, run.batch * runs.rows() + run.first_row, factors);
-  });
-  if (args.loss_sum) {
-    double total = 0;
-    for (std::int64_t i = 0; i < runs.count(); ++i) total += partials[i];
-    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
-  }
+  sum_over_runs<Real>(
+      runs, context.num_threads, static_cast<double*>(workspace.data), args.loss_sum,
+      [&](const LocationRun& run, std::int64_t row) { return run_loss(args, run, row, factors); });
   return {};
 }
 
