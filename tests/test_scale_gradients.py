@@ -163,3 +163,13 @@ def test_grad_scaler() -> None:
     assert scaler.get_scale() > 1
     # Rounding errors of either in float32, three steps of them.
     torch.testing.assert_close(weight.detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1024, 1023], ids=["dense", "with holes"])
+def test_threads_share_a_large_gradient(width: int) -> None:
+    values = torch.randn(4, 3, 512, 1024)[..., :width]
+    for threads in (1, 2, 3, 7):
+        torch.set_num_threads(threads)
+        gradient = torch.empty(4, 3, 512, 1024)[..., :width].copy_(values)
+        scale([gradient], torch.tensor(3.0))
+        assert torch.equal(gradient, values * 3)

@@ -121,16 +121,10 @@ Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Con
   const double upstream =
       args.gradient_scale ? *static_cast<const Real*>(args.gradient_scale) : 1.0;
   const Factors<Real> factors = {static_cast<Real>(scale), static_cast<Real>(scale * upstream)};
-  auto* const partials = static_cast<double*>(workspace.data);
-  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
-    const LocationRun run = runs[i];
-    partials[i] = run_loss<T, G>(args, run, run.batch * runs.rows() + run.first_row, factors);
-  });
-  if (args.loss_sum) {
-    double total = 0;
-    for (std::int64_t i = 0; i < runs.count(); ++i) total += partials[i];
-    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
-  }
+  sum_over_runs<Real>(runs, context.num_threads, static_cast<double*>(workspace.data),
+                      args.loss_sum, [&](const LocationRun& run, std::int64_t row) {
+                        return run_loss<T, G>(args, run, row, factors);
+                      });
   return {};
 }
 

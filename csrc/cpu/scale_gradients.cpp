@@ -63,14 +63,16 @@ void scale(const ScaledGradient& gradient, std::int32_t num_threads) {
   const MutableLevelView& view = gradient.view;
   const std::int64_t size = gradient.batch * gradient.channels * view.height * view.width;
   if (factor == Real(1) || size == 0) return;
+  const std::int32_t threads =
+      worthwhile_threads(size * static_cast<std::int64_t>(sizeof(T)), num_threads);
   if (is_dense(view, gradient.batch, gradient.channels)) {
-    parallel_for((size + kBand - 1) / kBand, num_threads, [&](std::int64_t i) {
+    parallel_for((size + kBand - 1) / kBand, threads, [&](std::int64_t i) {
       const std::int64_t first = i * kBand, count = std::min(kBand, size - first);
       scale_line<T>({static_cast<T*>(view.data) + first, 1}, count, factor);
     });
     return;
   }
-  parallel_for(gradient.batch * view.height, num_threads, [&](std::int64_t i) {
+  parallel_for(gradient.batch * view.height, threads, [&](std::int64_t i) {
     scale_row<T>(view, i / view.height, i % view.height, gradient.channels, factor);
   });
 }

@@ -230,12 +230,24 @@ void write_counts(const AssignTargetsArgs& args, const Counts* bands, std::int64
   }
 }
 
+// About how many bytes could be written meanwhile; a box takes as long as 32 kB.
+template <class Real, class Index>
+std::int64_t work(const AssignTargetsArgs& args, std::int64_t locations) {
+  std::size_t bytes = sizeof(Index);
+  if (args.location_labels) bytes += sizeof(std::int64_t);
+  if (args.ltrb) bytes += 4 * sizeof(Real);
+  if (args.centerness) bytes += sizeof(Real);
+  return args.batch * locations * static_cast<std::int64_t>(bytes) + args.num_boxes * 32768;
+}
+
 template <class T, class Index>
 Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspace workspace,
                           const Context& context) {
   const RowBands bands(args.levels, args.num_levels, args.batch);
   auto* partials = static_cast<Counts*>(workspace.data);
-  parallel_for(bands.count(), context.num_threads, [&](std::int64_t i) {
+  const std::int32_t threads =
+      worthwhile_threads(work<math::Real<T>, Index>(args, bands.locations()), context.num_threads);
+  parallel_for(bands.count(), threads, [&](std::int64_t i) {
     partials[i] = BandAssigner<T, Index>(args, matched, bands[i], bands.locations()).run();
   });
   write_counts<math::Real<T>>(args, partials, bands.per_image());

@@ -10,6 +10,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #include "common/dense.h"
@@ -17,18 +18,17 @@
 
 namespace fcos_ops::cpu {
 
-inline constexpr std::uintptr_t kHugePage = std::uintptr_t{2} << 20;
-inline constexpr std::size_t kLeastAdvised = 2 * kHugePage;
+inline constexpr std::size_t kLeastAdvised = std::size_t{4} << 20;
 
-// Asks for huge pages under an array that is about to be written, but not at its two ends, whose
-// pages it may share with others.
+// Asks for huge pages under an array that is about to be written. From the small page on that it
+// begins in: a block of its own begins with some bytes of the allocator's, often at a huge page.
 inline void advise_huge_pages(void* data, std::size_t size) {
 #if defined(__linux__)
   if (data == nullptr || size < kLeastAdvised) return;
+  static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto address = reinterpret_cast<std::uintptr_t>(data);
-  const std::uintptr_t first = (address + kHugePage - 1) / kHugePage * kHugePage;
-  const std::uintptr_t end = (address + size) / kHugePage * kHugePage;
-  static_cast<void>(madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE));
+  const std::uintptr_t first = address / page * page;
+  static_cast<void>(madvise(reinterpret_cast<void*>(first), address + size - first, MADV_HUGEPAGE));
 #else
   static_cast<void>(data);
   static_cast<void>(size);

@@ -6,6 +6,15 @@
 
 namespace fcos_ops::cpu {
 
+// Of `num_threads`, those that work of so many bytes, written or the time of so many, is worth: a
+// region waits for all of its threads, and one that shares its core with others may take
+// milliseconds to wake up.
+inline std::int32_t worthwhile_threads(std::int64_t bytes, std::int32_t num_threads) {
+  constexpr std::int64_t kBytesOfThread = std::int64_t{1} << 20;  // some 15 us
+  return static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(bytes / kBytesOfThread, 1, num_threads));
+}
+
 // Calls body(i) for i in [0, count). One thread takes a serial path that never touches OpenMP:
 // after a fork, a second OpenMP region in the child would hang.
 template <class Body>

@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "cpu/common/isa.h"
+#include "cpu/common/levels.h"
+#include "cpu/common/parallel.h"
 #include "math/qualifiers.h"
 
 namespace fcos_ops::cpu {
@@ -36,6 +38,21 @@ struct SumLoop {
 template <class Real>
 double sum_of(const Real* values, std::int32_t count) {
   return run_best<SumLoop>(values, count);
+}
+
+// Threads take the runs: body(run, its first row among those of all images) returns the loss of
+// one, which goes to `partials`. Their sum goes to `loss_sum`, a Real, unless that is null.
+template <class Real, class Runs, class Body>
+void sum_over_runs(const Runs& runs, std::int32_t num_threads, double* partials, void* loss_sum,
+                   const Body& body) {
+  parallel_for(runs.count(), num_threads, [&](std::int64_t i) {
+    const LocationRun run = runs[i];
+    partials[i] = body(run, run.batch * runs.rows() + run.first_row);
+  });
+  if (loss_sum == nullptr) return;
+  double total = 0;
+  for (std::int64_t i = 0; i < runs.count(); ++i) total += partials[i];
+  *static_cast<Real*>(loss_sum) = static_cast<Real>(total);
 }
 
 }  // namespace fcos_ops::cpu

@@ -2,8 +2,8 @@
 //
 // Threads take runs of up to 512 neighbouring locations: of a whole level, where its rows follow
 // one another in memory. One pass over a run's class logits gives their loss and gradient (see
-// fcos_classes.cpp); its few positives are gathered, with targets recomputed from the matched
-// boxes, and go through the loops of the IoU losses and of centerness.
+// focal_loss/class_loss.h); its few positives are gathered, with targets recomputed from the
+// matched boxes, and go through the loops of the IoU losses and of centerness.
 #include "fcos_ops/fcos_loss.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 #include "cpu/common/parallel.h"
 #include "cpu/common/sums.h"
 #include "cpu/drivers.h"
-#include "cpu/fcos_loss/fcos_classes.h"
+#include "cpu/focal_loss/class_loss.h"
 #include "cpu/iou_loss/iou_loops.h"
 #include "math/cross_entropy.h"
 #include "math/expected_scale.h"
@@ -27,7 +27,7 @@
 namespace fcos_ops::cpu::fcos {
 namespace {
 
-using Runs = LocationRuns<kFcosRun>;
+using Runs = LocationRuns<focal::kClassRun>;
 
 // A head's output and its gradient at one level; data is null where no gradient is wanted.
 struct HeadViews {
@@ -190,10 +190,13 @@ class FcosRun {
   }
 
   double classes() {
-    return class_loss(args_.class_dtype, {run_, heads_.classes.values, heads_.classes.gradient,
-                                          labels_, args_.num_classes, scales_.positives,
-                                          gradient_scale<Real>(args_, args_.class_gradient_scale),
-                                          args_.loss.alpha, args_.loss.gamma});
+    const focal::ClassRun run = {
+        run_, args_.num_classes,       heads_.classes.values, args_.class_dtype,
+        {},   heads_.classes.gradient, args_.class_dtype};
+    const auto factors =
+        focal::focal_factors(scales_.positives, args_.loss.alpha, args_.loss.gamma,
+                             gradient_scale<Real>(args_, args_.class_gradient_scale));
+    return focal::class_loss<Real>(run, factors, labels_, nullptr);
   }
 
   // The targets of a block of positives, rounded as assign_targets rounds them.
@@ -293,7 +296,7 @@ class FcosRun {
   const LevelHeads heads_;
   const Scales<Real> scales_;
   const std::int32_t* const matched_;  // of the run's locations
-  std::int32_t labels_[kFcosRun], positives_[kFcosRun];
+  std::int32_t labels_[focal::kClassRun], positives_[focal::kClassRun];
   std::int32_t num_positives_ = 0, first_ = 0, count_ = 0;  // all, and the block's
   BoxBuffer<Real> pred_, target_, grads_;
   alignas(64) Real center_target_[kBoxes], ones_[kBoxes], losses_[kBoxes];

@@ -9,7 +9,7 @@
 #include "common/dtypes.h"
 #include "cpu/common/boxes.h"
 #include "cpu/common/huge_pages.h"
-#include "cpu/common/parallel.h"
+#include "cpu/common/sums.h"
 #include "cpu/drivers.h"
 #include "cpu/iou_loss/iou_loops.h"
 
@@ -20,16 +20,15 @@ namespace {
 // than the boxes do.
 constexpr std::int64_t kBlocksWithoutWorkspace = 64;
 
-// The sum of the losses of one block.
+// The sum of the losses of one block, whose first row among those of all images is `row`.
 template <class Real>
-double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t rows,
+double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t row,
                  const IouFactors<Real>& factors) {
   BoxBuffer<Real> pred_buffer, target_buffer, gradient;
   alignas(64) Real loss_buffer[kBoxes], ones[kBoxes];
   const auto pred = load_boxes(args.pred[run.level], args.pred_dtype, run, pred_buffer);
   const auto target = load_boxes(args.target[run.level], args.target_dtype, run, target_buffer);
   const auto count = static_cast<std::int32_t>(run.length);
-  const std::int64_t row = run.batch * rows + run.first_row;
   const Real* weights = ones;
   if (args.weight) {
     weights = static_cast<const Real*>(args.weight) + row;
@@ -55,14 +54,10 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
   double sums_of_few[kBlocksWithoutWorkspace];
   auto* sums =
       runs.count() <= kBlocksWithoutWorkspace ? sums_of_few : static_cast<double*>(workspace.data);
-  parallel_for(runs.count(), context.num_threads, [&](std::int64_t i) {
-    sums[i] = run_block<Real>(args, runs[i], runs.rows(), factors);
-  });
-  if (args.loss_sum) {
-    double total = 0;
-    for (std::int64_t i = 0; i < runs.count(); ++i) total += sums[i];
-    *static_cast<Real*>(args.loss_sum) = static_cast<Real>(total);
-  }
+  sum_over_runs<Real>(runs, context.num_threads, sums, args.loss_sum,
+                      [&](const LocationRun& run, std::int64_t row) {
+                        return run_block<Real>(args, run, row, factors);
+                      });
   return {};
 }
 
