@@ -18,9 +18,9 @@ from .matching import MIN_IOU
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CURVES_NAME = "precision_recall.png"
+PRECISION_RECALL_NAME = "precision_recall.png"
 CONFUSION_NAME = "confusion.png"
-PLOT_NAMES = (CURVES_NAME, CONFUSION_NAME)
+PLOT_NAMES = (PRECISION_RECALL_NAME, CONFUSION_NAME)
 _NAMED_CURVES = 10  # more colours are hard to tell apart
 _COUNTED_CLASSES = 30  # beyond, numbers in the cells are too small to read
 _LONGEST_NAME = 24  # characters
@@ -51,7 +51,7 @@ def write_plots(
     curves = {of_id[number]: curve for number, curve in evaluation.curves().items()}
     counts = confusion(evaluation.truth, evaluation.found, min_score=min_score)
     figures = {
-        CURVES_NAME: _draw_curves(list(curves.items())),
+        PRECISION_RECALL_NAME: _draw_curves(list(curves.items())),
         CONFUSION_NAME: _draw_confusion(counts, labels, min_score),
     }
     for name, figure in figures.items():

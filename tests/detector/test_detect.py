@@ -238,7 +238,7 @@ def test_a_folder_that_holds_another_run(
     assert _detect(weights, output, image) == 0
     before = {path: path.read_bytes() for path in output.iterdir()}
     assert _detect(weights, output, image, "--min-score", "1") == 2
-    assert "is of another run: add --overwrite" in capsys.readouterr().err
+    assert "exists: add --overwrite" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in output.iterdir()}
     (output / "detections.json").unlink()  # as left by a run that was killed
     assert _detect(weights, output, image, "--min-score", "1") == 2

@@ -108,7 +108,7 @@ def test_eval(data: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert min(result["score"] for result in _read(output)) >= 0.55
     assert len(list(plots.iterdir())) == 2
     assert _eval(data, weights, *common) == 2
-    assert "precision_recall.png is of another run: add --overwrite" in capsys.readouterr().err
+    assert "precision_recall.png exists: add --overwrite" in capsys.readouterr().err
 
     assert _eval(data, weights, *common, "--overwrite", "--classes", "cup,hat") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -141,7 +141,7 @@ def test_truth_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert names == ["11.png", "12.png", "index.png"]
     assert "drew 2 pictures and index.png into" in capsys.readouterr().out
     assert _show(data, tmp_path / "out", "--limit", "2") == 2
-    assert "is of another run: add --overwrite" in capsys.readouterr().err
+    assert "exists: add --overwrite" in capsys.readouterr().err
     assert _show(data, tmp_path / "out", "--limit", "2", "--overwrite") == 0
 
 

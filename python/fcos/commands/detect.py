@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from ..files import check_there
 from ..image_ids import ids_of_file, ids_of_names
 from ..inputs import describe, find_images
 
@@ -20,8 +20,7 @@ def run(options: argparse.Namespace) -> int:
         if options.annotations is None
         else ids_of_file(paths, options.annotations)
     )
-    if not os.path.exists(options.weights):
-        raise FileNotFoundError(f"file of weights not found: {options.weights}")
+    check_there(options.weights, "file of weights")
     # here, as they import torch, which takes seconds
     from ..detection import REPORT_NAME, RESULTS_NAME, detect_files, plan_files
     from ..detection_rule import apply_options

@@ -14,9 +14,8 @@ from ..data import DetectionDataset
 from ..evaluation import NOTHING_TO_MEASURE, check_results_file, detect_dataset, format_metrics
 from ..evaluation_report import PLOT_NAMES, class_table, write_plots
 from ..evaluators import choose_evaluator
-from ..files import check_writable, write_json
+from ..files import check_new, check_writable, write_json
 from ..launch import Launch, read_launch
-from ..outputs import check_unused
 from ..processes import Processes, joined
 from ..show import SHEET_NAME, Gallery, plan_gallery
 from .detectors import detector_on_data
@@ -81,7 +80,7 @@ def _plan_files(options: argparse.Namespace, dataset: DetectionDataset) -> list[
     if options.plots:
         importlib.import_module("matplotlib")  # that it is missing is said now, not after hours
         plots = [Path(options.plots, name) for name in PLOT_NAMES]
-    check_unused(plots, overwrite=options.overwrite)
+    check_new(*plots, overwrite=options.overwrite)
     if options.output:
         check_results_file(options.output)
     folders = [options.output and Path(options.output).parent, options.draw, options.plots]

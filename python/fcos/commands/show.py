@@ -11,7 +11,7 @@ from ..classes import find_classes, of_categories
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..errors import UserError
-from ..files import check_writable
+from ..files import check_there, check_writable
 from ..show import SHEET_NAME, Gallery, plan_gallery
 
 # options that say how --weights detects
@@ -92,8 +92,7 @@ def _read_results(options: argparse.Namespace, annotated: AnnotatedImages) -> li
         FileNotFoundError, UserError: there is no such file, or it is none of detections.
     """
     path = Path(options.results)
-    if not path.exists():
-        raise FileNotFoundError(f"file of results not found: {path}")
+    check_there(path, "file of results")
     try:
         results = json.loads(path.read_bytes())
     except ValueError:
