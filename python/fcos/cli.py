@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,17 +14,20 @@ from .launch import Launch, quiet_but_the_first, read_launch
 from .memory import ADVICE, is_out_of_memory
 from .names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
 from .options import (
-    LEFT_OUT,
     POSITIVE,
     PROBABILITY,
     SEED,
     SIDE,
     THREADS,
+    add_batch,
     add_data,
     add_detection_rule,
     add_device,
+    add_min_score,
     add_model,
+    add_overwrite,
     add_recipe,
+    add_sides,
     add_val_fraction,
     add_validation,
     add_workers,
@@ -104,13 +106,6 @@ def _add_train(subparsers: _Subparsers) -> None:
     parser.set_defaults(command="train", wrong_usage=parser.error)
 
 
-def _add_min_score(parser: argparse.ArgumentParser, shown: str) -> None:
-    help_text = f"{shown} from this score on (default %(default)s)"
-    parser.add_argument(
-        "--min-score", type=PROBABILITY, default=0.3, metavar="SCORE", help=help_text
-    )
-
-
 def _add_eval(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "eval",
@@ -126,18 +121,16 @@ def _add_eval(subparsers: _Subparsers) -> None:
     )
     add_val_fraction(parser, help_text)
     parser.add_argument("--weights", required=True, metavar="FILE")
-    parser.add_argument("--batch", type=POSITIVE, default=8)
-    parser.add_argument("--size", type=SIDE, help="default: as trained")
-    parser.add_argument("--max-size", type=SIDE, help="default: as trained")
+    add_batch(parser)
+    add_sides(parser)
     parser.add_argument("--output", metavar="FILE", help="also write the detections as COCO JSON")
     parser.add_argument(
         "--draw", metavar="DIR", help="also draw truth beside detections, as `fcos show` does"
     )
-    help_text = "draw into a folder that holds such pictures"
-    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    add_overwrite(parser, "draw into folders that hold such pictures")
     help_text = "also draw precision-recall curves and confusions of classes"
     parser.add_argument("--plots", metavar="DIR", help=help_text)
-    _add_min_score(parser, "drawn")
+    add_min_score(parser, "drawn")
     help_text = "evaluate detections from this score on (default: as trained)"
     parser.add_argument("--score-threshold", type=PROBABILITY, metavar="SCORE", help=help_text)
     add_detection_rule(parser)
@@ -162,26 +155,18 @@ def _add_show(subparsers: _Subparsers) -> None:
     help_text = "detections to show, as `fcos eval --output FILE` writes them"
     source.add_argument("--results", metavar="FILE", help=help_text)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the pictures")
-    help_text = "write into a folder that holds such pictures"
-    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    add_overwrite(parser, "write into a folder that holds such pictures")
     help_text = "data: as they are listed (default); worst: those with the most errors first"
     parser.add_argument("--sort", choices=("data", "worst"), default="data", help=help_text)
     help_text = "draw only the first N, once sorted (default: all)"
     parser.add_argument("--pictures", type=POSITIVE, metavar="N", help=help_text)
-    help_text = "show detections from this score on (default %(default)s)"
-    names = ("--score-threshold", "--min-score")
-    parser.add_argument(*names, type=PROBABILITY, default=0.3, metavar="SCORE", help=help_text)
+    add_min_score(parser, "shown", "--score-threshold")
     add_detection_rule(parser)
-    parser.add_argument("--batch", type=POSITIVE, default=8, help="images (default %(default)s)")
-    parser.add_argument("--size", type=SIDE, help="default: as trained")
-    parser.add_argument("--max-size", type=SIDE, help="default: as trained")
+    add_batch(parser)
+    add_sides(parser)
     add_device(parser)
     add_workers(parser)
     parser.set_defaults(command="show")
-
-
-def _usable_cores() -> int:
-    return min(8, len(os.sched_getaffinity(0)))
 
 
 def _add_detect(subparsers: _Subparsers) -> None:
@@ -197,19 +182,8 @@ def _add_detect(subparsers: _Subparsers) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=help_text)
     parser.add_argument("--weights", required=True, metavar="FILE")
     parser.add_argument("--output", required=True, metavar="DIR")
-    help_text = "write into a folder that holds another run"
-    parser.add_argument("--overwrite", action="store_true", help=help_text)
-    _add_min_score(parser, "detections")
-    help_text = "another name of --min-score"
-    parser.add_argument(
-        "--score-threshold",
-        dest="min_score",
-        type=PROBABILITY,
-        metavar="SCORE",
-        default=LEFT_OUT,
-        help=help_text,
-    )
-    parser.set_defaults(score_threshold=None)
+    add_overwrite(parser, "write into a folder that holds another run")
+    add_min_score(parser, "detections", "--score-threshold")
     help_text = "write only the JSON files"
     parser.add_argument("--no-pictures", action="store_true", help=help_text)
     parser.add_argument(
@@ -220,12 +194,10 @@ def _add_detect(subparsers: _Subparsers) -> None:
         "place in detections.json, from 1)",
     )
     add_detection_rule(parser)
-    help_text = "images that run together, if of one size (default %(default)s)"
-    parser.add_argument("--batch", type=POSITIVE, default=8, help=help_text)
+    add_batch(parser, ", if of one size")
     help_text = "threads that read images and draw pictures (default %(default)s: min(8, cores))"
-    parser.add_argument("--workers", type=THREADS, default=_usable_cores(), help=help_text)
-    parser.add_argument("--size", type=SIDE, help="default: as trained")
-    parser.add_argument("--max-size", type=SIDE, help="default: as trained")
+    parser.add_argument("--workers", type=THREADS, default=Launch().cores, help=help_text)
+    add_sides(parser)
     add_device(parser)
     parser.set_defaults(command="detect")
 
@@ -245,8 +217,7 @@ def _add_convert(subparsers: _Subparsers) -> None:
     parser.add_argument("--preset", choices=PRESETS, help=help_text)
     help_text = "annotation file that it was trained with (default COCO's 80)"
     parser.add_argument("--categories", metavar="FILE", help=help_text)
-    help_text = "replace a file OUT"
-    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    add_overwrite(parser, "replace a file OUT")
     parser.set_defaults(command="convert")
 
 
@@ -263,7 +234,7 @@ def _add_census(subparsers: _Subparsers) -> None:
     parser.add_argument("--output", metavar="FILE", help="PNG to draw annotated images into")
     help_text = "drawn of each part (default %(default)s)"
     parser.add_argument("--pictures", type=POSITIVE, default=12, metavar="N", help=help_text)
-    parser.add_argument("--overwrite", action="store_true", help="replace a file of --output")
+    add_overwrite(parser, "replace a file of --output")
     parser.set_defaults(command="data")
 
 

@@ -13,7 +13,7 @@ from .average_precision import DEFAULT_LIMIT, Evaluation
 from .data import Batch, DetectionDataset, evaluation_loader
 from .errors import UserError, a_few, brief
 from .files import check_replaceable
-from .inference import detect_batch
+from .inference import Detector, detect_batch
 from .models import FCOS, ModelConfig
 from .processes import Processes
 
@@ -22,18 +22,19 @@ _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 
 
 def predict(
-    model: FCOS, loader: Iterable[Batch], *, min_score: float = 0.0, progress: bool = False
+    model: FCOS, loader: Iterable[Batch], *, min_score: float | None = None, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score;
-    from `min_score` on.
+    from `min_score` on, or, if None, as the model's config has it.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
     the model into evaluation mode.
     """
     model.eval()
+    rule, least = Detector(model).rule(min_score)
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        found = detect_batch(model, batch.images, batch.original_sizes, min_score=min_score)
+        found = detect_batch(model, batch.images, batch.original_sizes, rule, min_score=least)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
@@ -59,7 +60,7 @@ def detect_dataset(
     *,
     batch: int = 8,
     workers: int = 0,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     progress: bool = False,
     processes: Processes | None = None,
 ) -> list[dict[str, Any]]:

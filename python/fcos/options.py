@@ -155,6 +155,28 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=WORKERS, help=help_text, default=LEFT_OUT)
 
 
+def add_min_score(parser: argparse.ArgumentParser, shown: str, *other_names: str) -> None:
+    """What is drawn or written; it is the attribute `min_score` by all of its names."""
+    help_text = f"{shown} from this score on (default %(default)s)"
+    names = ("--min-score", *other_names)
+    parser.add_argument(*names, type=PROBABILITY, default=0.3, metavar="SCORE", help=help_text)
+
+
+def add_batch(parser: argparse.ArgumentParser, which: str = "") -> None:
+    help_text = f"images that run together{which} (default %(default)s)"
+    parser.add_argument("--batch", type=POSITIVE, default=8, metavar="N", help=help_text)
+
+
+def add_sides(parser: argparse.ArgumentParser) -> None:
+    help_text = "of the resized images, pixels (default: as trained)"
+    parser.add_argument("--size", type=SIDE, metavar="N", help=f"short side {help_text}")
+    parser.add_argument("--max-size", type=SIDE, metavar="N", help=f"longest side {help_text}")
+
+
+def add_overwrite(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
+
+
 def add_detection_rule(parser: argparse.ArgumentParser) -> None:
     """What `detection_rule` applies beside thresholds of scores."""
     help_text = "of NMS: a box suppresses those that overlap it more (default: the model's)"

@@ -36,11 +36,12 @@ class Processes:
         launch: which of them this is. More than one: `joined` makes them.
 
     Attributes:
+        launch: see there.
         rank, world: the number of this process, and of processes.
     """
 
     def __init__(self, launch: Launch = _ALONE) -> None:
-        self.rank, self.world = launch.rank, launch.world
+        self.launch, self.rank, self.world = launch, launch.rank, launch.world
         # on the CPU, so that nothing waits for a GPU to agree
         self._control = (
             dist.new_group(backend="gloo", timeout=_PATIENCE) if self.world > 1 else None

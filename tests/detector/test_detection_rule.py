@@ -41,11 +41,23 @@ def test_nothing_given_changes_nothing() -> None:
 
 
 def test_the_rule_takes_what_is_given() -> None:
-    options = "--score-threshold 0.01 --iou-threshold 0.7 --max-detections 1000 --class-agnostic"
+    options = "--iou-threshold 0.7 --max-detections 1000 --class-agnostic"
     expected = decided_model().config.postprocess._replace(
-        score_threshold=0.01, iou_threshold=0.7, max_detections=1000, class_agnostic=True
+        iou_threshold=0.7, max_detections=1000, class_agnostic=True
     )
     assert _changed(*options.split()).config.postprocess == expected
+
+
+def test_a_threshold_below_that_of_the_model(data: Path, tmp_path: Path) -> None:
+    """It is 0.2 in this preset, and what is below that is not looked at unless it is asked for."""
+    save_checkpoint(tmp_path / "model.pth", decided_model(preset="torchvision"))
+    weights = str(tmp_path / "model.pth")
+    options = ["--output", str(tmp_path / "found.json"), "--max-detections", "1000"]
+    least = []
+    for more in ([], ["--score-threshold", "0.01"]):
+        assert _eval(data, weights, *options, *more) == 0
+        least.append(min(result["score"] for result in _read(tmp_path / "found.json")))
+    assert least[0] > 0.2 > least[1] >= 0.01
 
 
 @pytest.mark.parametrize(

@@ -15,23 +15,18 @@ from ..evaluation import NOTHING_TO_MEASURE, check_results_file, detect_dataset,
 from ..evaluation_report import PLOT_NAMES, class_table, write_plots
 from ..evaluators import choose_evaluator
 from ..files import check_new, check_writable, write_json
-from ..launch import Launch, read_launch
-from ..processes import Processes, joined
+from ..processes import Processes
 from ..show import SHEET_NAME, Gallery, plan_gallery
 from .detectors import detector_on_data
-from .devices import device_of_process, workers_of
+from .devices import computing, workers_of
 
 
 def run(options: argparse.Namespace) -> None:
-    launch = read_launch()
-    device = device_of_process(options.device, launch)
-    with joined(launch, device) as processes:
-        _run(options, launch, device, processes)
+    with computing(options) as (device, processes):
+        _run(options, device, processes)
 
 
-def _run(
-    options: argparse.Namespace, launch: Launch, device: torch.device, processes: Processes
-) -> None:
+def _run(options: argparse.Namespace, device: torch.device, processes: Processes) -> None:
     evaluator = choose_evaluator(options.evaluator)
     model, dataset, chosen = detector_on_data(options, device)
     truth = of_categories(dataset.ground_truth(), chosen)
@@ -45,8 +40,8 @@ def _run(
         model,
         dataset,
         batch=options.batch,
-        workers=workers_of(options, device, launch),
-        min_score=options.score_threshold or 0.0,
+        workers=workers_of(options, device, processes),
+        min_score=options.score_threshold,
         progress=True,
         processes=processes,
     )

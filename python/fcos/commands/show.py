@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         truth, results = _detect(options, truth)
     elif options.classes is not None:
         truth, results = _of_classes(truth, results, options.classes)
-    gallery = Gallery(annotated, truth, results, min_score=options.score_threshold)
+    gallery = Gallery(annotated, truth, results, min_score=options.min_score)
     order = gallery.worst_first() if options.sort == "worst" else list(range(len(annotated)))
     order = order[: options.pictures]
     if results is not None:
@@ -68,7 +68,7 @@ def _detect(
         dataset,
         batch=options.batch,
         workers=workers_of(options, device),
-        min_score=options.score_threshold,
+        min_score=options.min_score,
         progress=True,
     )
     return truth, found
