@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from fcos.cli import main, make_parser
+from fcos.cli import main
 from fcos.detection_rule import apply_options, find_channels
 from fcos.errors import UserError
 from fcos.models import FCOS
+from fcos.options.commands import make_parser
 from fcos.structures import ImageBatch
 from fcos.training.checkpoint import save_checkpoint
 

@@ -16,7 +16,7 @@ from ..data import DetectionDataset
 from ..evaluation import detect_dataset, format_metrics, match_categories
 from ..evaluators import choose_evaluator
 from ..interrupts import Interrupted
-from ..overrides import describe
+from ..options.overrides import describe
 from ..processes import Processes
 from ..starting import read_start
 from ..training import Trainer
