@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from .distributed.launch import Launch, quiet_but_the_first, read_launch
 from .errors import TrainingError, UserError
 from .interrupts import Interrupted, ignore_signals
-from .launch import Launch, quiet_but_the_first, read_launch
 from .memory import ADVICE, is_out_of_memory
 from .options.commands import make_parser
 from .options.overrides import add_pairs, read_config
@@ -70,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, launch: Launch) -> int:
     if options.command in ("train", "evaluate", "show"):
-        from . import data_options  # needs no torch: an error of the data is said in a second
+        from .commands import given_data  # needs no torch: an error of the data is said in a second
 
-        data_options.read_early(options)
+        given_data.read_early(options)
     elif launch.world > 1:
         raise UserError(
             "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "

@@ -8,12 +8,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from fcos import drawing, fonts
-from fcos.captions import Places
-from fcos.comparison import Judged
-from fcos.drawing import DrawnBox, draw_boxes
-from fcos.fonts import can_draw, lay_out
-from fcos.show import DrawnCategories
+from fcos.evaluation.comparison import Judged
+from fcos.pictures import drawing, fonts
+from fcos.pictures.captions import Places
+from fcos.pictures.drawing import DrawnBox, draw_boxes
+from fcos.pictures.fonts import can_draw, lay_out
+from fcos.pictures.gallery import DrawnCategories
 from matplotlib import font_manager
 from PIL import Image, features
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fcos.cli import main
-from fcos.evaluators import EVALUATORS
+from fcos.evaluation.evaluators import EVALUATORS
 from fcos.models import VARIANTS
 from fcos.names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
 from fcos.weights.layouts import LAYOUTS

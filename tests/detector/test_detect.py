@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fcos import detection
 from fcos.cli import main
-from fcos.inference import Detector
-from fcos.inputs import find_images
+from fcos.detection import files as detection
+from fcos.detection.inference import Detector
+from fcos.detection.inputs import find_images
 from fcos.preprocessing import Preprocessing
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image

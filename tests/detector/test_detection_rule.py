@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fcos.cli import main
-from fcos.detection_rule import apply_options, find_channels
+from fcos.commands.detection_rule import apply_options, find_channels
 from fcos.errors import UserError
 from fcos.models import FCOS
 from fcos.options.commands import make_parser

@@ -6,9 +6,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from fcos.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
-from fcos.outlines import Line
-from fcos.show import DrawnCategories, draw_detections
+from fcos.pictures.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
+from fcos.pictures.gallery import DrawnCategories, draw_detections
+from fcos.pictures.outlines import Line
 from PIL import Image
 
 LINES: tuple[Line, ...] = get_args(Line)

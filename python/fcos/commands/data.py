@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from ..coco_checks import check_ground_truth
-from ..comparison import Judged, Outcome
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..data.images import image_size
 from ..data.refusals import RefusedEntries
-from ..data_options import all_parts
-from ..drawing import draw_scaled, grid
 from ..errors import UserError, a_few, shorten
+from ..evaluation.coco_checks import check_ground_truth
+from ..evaluation.comparison import Judged, Outcome
 from ..files import check_new
-from ..outputs import save_picture
-from ..show import DrawnCategories
+from ..pictures.drawing import draw_scaled, grid
+from ..pictures.files import save_picture
+from ..pictures.gallery import DrawnCategories
+from .given_data import all_parts
 
 _SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
 _MOST_CLASSES = 100

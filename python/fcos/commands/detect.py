@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..detection.image_ids import ids_of_file, ids_of_names
+from ..detection.inputs import describe, find_images
 from ..files import check_there
-from ..image_ids import ids_of_file, ids_of_names
-from ..inputs import describe, find_images
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> int:
     )
     check_there(options.weights, "file of weights")
     # here, as they import torch, which takes seconds
-    from ..detection import REPORT_NAME, RESULTS_NAME, detect_files, plan_files
-    from ..detection_rule import apply_options
+    from ..detection.files import REPORT_NAME, RESULTS_NAME, detect_files, plan_files
+    from .detection_rule import apply_options
     from .detectors import model_of, preprocessing_of
     from .devices import choose_device
 

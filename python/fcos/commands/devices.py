@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import torch
 
+from ..distributed.launch import Launch, read_launch
+from ..distributed.processes import Processes, joined
 from ..errors import UserError
-from ..launch import Launch, read_launch
-from ..processes import Processes, joined
 
 _ALONE = Launch()
 

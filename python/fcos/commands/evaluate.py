@@ -8,15 +8,21 @@ from pathlib import Path
 
 import torch
 
-from ..average_precision import DEFAULT_LIMIT, Evaluation
-from ..classes import of_categories
 from ..data import DetectionDataset
-from ..evaluation import NOTHING_TO_MEASURE, check_results_file, detect_dataset, format_metrics
-from ..evaluation_report import PLOT_NAMES, class_table, write_plots
-from ..evaluators import choose_evaluator
+from ..detection.dataset import check_results_file, detect_dataset
+from ..distributed.processes import Processes
+from ..evaluation.average_precision import DEFAULT_LIMIT, Evaluation
+from ..evaluation.evaluators import choose_evaluator
+from ..evaluation.report import (
+    NOTHING_TO_MEASURE,
+    PLOT_NAMES,
+    class_table,
+    format_metrics,
+    write_plots,
+)
 from ..files import check_new, check_writable, write_json
-from ..processes import Processes
-from ..show import SHEET_NAME, Gallery, plan_gallery
+from ..pictures.gallery import SHEET_NAME, Gallery, plan_gallery
+from .classes import of_categories
 from .detectors import detector_on_data
 from .devices import computing, workers_of
 

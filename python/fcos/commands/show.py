@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..classes import find_classes, of_categories
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..errors import UserError
 from ..files import check_there, check_writable
-from ..show import SHEET_NAME, Gallery, plan_gallery
+from ..pictures.gallery import SHEET_NAME, Gallery, plan_gallery
+from .classes import find_classes, of_categories
 
 # options that say how --weights detects
 _OF_WEIGHTS = ("iou_threshold", "max_detections", "class_agnostic", "size", "max_size", "device")
@@ -56,7 +56,7 @@ def _check(options: argparse.Namespace) -> None:
 def _detect(
     options: argparse.Namespace, truth: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Entry]]:
-    from ..evaluation import detect_dataset  # imports torch
+    from ..detection.dataset import detect_dataset  # imports torch
     from .detectors import detector_on_data
     from .devices import choose_device, workers_of
 

@@ -9,21 +9,22 @@ from typing import Any
 
 import torch
 
-from .. import data_options
-from ..average_precision import Evaluation
 from ..configuration import changes, complete, given_values, merge
 from ..data import DetectionDataset
-from ..evaluation import detect_dataset, format_metrics, match_categories
-from ..evaluators import choose_evaluator
+from ..detection.dataset import detect_dataset, match_categories
+from ..distributed.processes import Processes
+from ..evaluation.average_precision import Evaluation
+from ..evaluation.evaluators import choose_evaluator
+from ..evaluation.report import format_metrics
 from ..interrupts import Interrupted
 from ..options.overrides import describe
-from ..processes import Processes
 from ..starting import read_start
 from ..training import Trainer
 from ..training.evaluations import EvaluationPlan
 from ..training.folder import RunFolder
-from ..training_report import TrainingReport
+from ..training.report import TrainingReport
 from .devices import computing, default_workers
+from .given_data import read_training
 
 _EVALUATION_BATCH = 8
 
@@ -37,7 +38,7 @@ def _run(options: argparse.Namespace, device: torch.device, processes: Processes
     folder = RunFolder(options.output)
     start = read_start(options, folder)
     merged = merge(given_values(options), options.file, start.values)
-    found = options.found or data_options.read_training(options, merged.values)
+    found = options.found or read_training(options, merged.values)
     workers = default_workers(device, processes.launch)
     configuration, sources = complete(merged, len(found.train), workers=workers)
     preprocessing = start.preprocessing(configuration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TypeAlias
 
-from ..launch import Launch
+from ..distributed.launch import Launch
 from ..names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
 from .shared import (
     add_batch,

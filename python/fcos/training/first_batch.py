@@ -9,8 +9,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset
-from ..drawing import DrawnBox, caption, draw_scaled, grid
-from ..outputs import save_picture
+from ..pictures.drawing import DrawnBox, caption, draw_scaled, grid
+from ..pictures.files import save_picture
 
 _MOST_IMAGES = 16
 

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from ..data import Batch, DetectionDataset, training_loader
 from ..data.augmentation import Augmentation
 from ..data.scales import parse_scales
+from ..distributed.processes import Processes, is_lost_connection
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS
 from ..models.batch_size import check_batch, check_norms
-from ..processes import Processes, is_lost_connection
 from .first_batch import write_first_batch
 from .folder import RunFolder
 from .gradients import StepGradients

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from .average_precision import METRIC_NAMES
-from .files import atomic_path
-from .models import LOSS_NAMES
-from .names import CURVES_NAME, TABLE_NAME
-from .training.metrics import read_metrics
+from ..evaluation.average_precision import METRIC_NAMES
+from ..files import atomic_path
+from ..models import LOSS_NAMES
+from ..names import CURVES_NAME, TABLE_NAME
+from .metrics import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.images import load_image
+from ..errors import UserError
+from ..files import check_new, check_writable, json_list
+from ..interrupts import StopSignals
+from ..models import FCOS
+from ..pictures.files import plan_pictures, save_picture
+from ..pictures.gallery import DrawnCategories, draw_detections
+from ..preprocessing import Preprocessing
 from .ahead import ahead
-from .data.images import load_image
-from .errors import UserError
-from .files import check_new, check_writable, json_list
 from .inference import Detector, PreparedImage, alike, detect_batch, join
-from .interrupts import StopSignals
-from .models import FCOS
-from .outputs import plan_pictures, save_picture
-from .preprocessing import Preprocessing
-from .show import DrawnCategories, draw_detections
 
 REPORT_NAME = "detections.json"
 RESULTS_NAME = "results.json"

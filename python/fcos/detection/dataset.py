@@ -1,4 +1,4 @@
-"""Detection on a data set and COCO average precision."""
+"""Detection on a data set, and which of its categories the detector knows."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .average_precision import DEFAULT_LIMIT, Evaluation
-from .data import Batch, DetectionDataset, evaluation_loader
-from .errors import UserError, a_few, brief
-from .files import check_replaceable
+from ..data import Batch, DetectionDataset, evaluation_loader
+from ..distributed.processes import Processes
+from ..errors import UserError, a_few, brief
+from ..evaluation.average_precision import coco_metrics
+from ..files import check_replaceable
+from ..models import FCOS, ModelConfig
 from .inference import Detector, detect_batch
-from .models import FCOS, ModelConfig
-from .processes import Processes
 
-NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 
 
@@ -38,20 +37,6 @@ def predict(
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
-
-
-def coco_metrics(
-    ground_truth: dict[str, Any],
-    results: list[dict[str, Any]],
-    *,
-    max_detections: int = DEFAULT_LIMIT,
-    evaluator: str | None = None,
-) -> dict[str, float]:
-    """COCO's twelve box metrics: see `Evaluation` and its `metrics`."""
-    evaluation = Evaluation(
-        ground_truth, results, max_detections=max_detections, evaluator=evaluator
-    )
-    return evaluation.metrics()
 
 
 def detect_dataset(
@@ -141,11 +126,3 @@ def check_results_file(path: str | os.PathLike[str]) -> None:
         with Path(path).open("rb") as file:
             if not file.read(len(_RESULTS[-1])).startswith(_RESULTS):
                 raise UserError(f"{path} is there and holds no detections: choose another --output")
-
-
-def format_metrics(metrics: dict[str, float]) -> str:
-    """The twelve numbers in two lines, or why there are none in one."""
-    if metrics["AP"] == -1:
-        return NOTHING_TO_MEASURE
-    cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
-    return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])

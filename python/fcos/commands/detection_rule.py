@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ..models import FCOS, ModelConfig
 from .classes import find_classes
-from .models import FCOS, ModelConfig
 
 _NEVER = -1e4  # a logit that half precision has, and whose sigmoid is 0
 

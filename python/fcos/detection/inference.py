@@ -13,11 +13,11 @@ from torch import Tensor
 
 from fcos_ops import PostprocessRule
 
-from .data.pixels import IMAGE_TYPES, KINDS, AnyImage, rgb_image
-from .errors import brief
-from .models import FCOS, ModelConfig
-from .preprocessing import Preprocessing
-from .structures import PAD_MULTIPLE, ImageBatch, pad_images
+from ..data.pixels import IMAGE_TYPES, KINDS, AnyImage, rgb_image
+from ..errors import brief
+from ..models import FCOS, ModelConfig
+from ..preprocessing import Preprocessing
+from ..structures import PAD_MULTIPLE, ImageBatch, pad_images
 
 Item = TypeVar("Item")
 

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from .comparison import Comparison, Judged, Outcome, compare, truth_alone
-from .data.annotated import AnnotatedImages
-from .data.annotations import Entry
+from ..data.annotated import AnnotatedImages
+from ..data.annotations import Entry
+from ..errors import UserError
+from ..evaluation.comparison import Comparison, Judged, Outcome, compare, truth_alone
+from ..files import check_new
 from .drawing import DrawnBox, caption, draw_boxes, grid, side_by_side
-from .errors import UserError
-from .files import check_new
+from .files import plan_pictures, save_picture
 from .fonts import can_draw
 from .outlines import Colour, Line
-from .outputs import plan_pictures, save_picture
 
 SHEET_NAME = "index.png"
 _SHEET_COLUMNS, _SHEET_PICTURES = 3, 24

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .errors import UserError, brief
+from ..errors import UserError, brief
 
 _MOST_CORES = 8
 

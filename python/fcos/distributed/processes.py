@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import TrainingError, UserError, brief, shorten
-from .interrupts import Interrupted
+from ..errors import TrainingError, UserError, brief, shorten
+from ..interrupts import Interrupted
 from .last_words import LastWords
 from .launch import Launch
 

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from .configuration import Values, given_values, merge
-from .data.annotated import AnnotatedImages
-from .data.coco import without_root_category
-from .data.forms import find_parts, read_file, read_part
-from .data.held_out import HeldOut
-from .data.part import Part, Parts
-from .errors import UserError
-from .files import check_there
-from .names import BEST_NAME, CHECKPOINT_NAME
+from ..configuration import Values, given_values, merge
+from ..data.annotated import AnnotatedImages
+from ..data.coco import without_root_category
+from ..data.forms import find_parts, read_file, read_part
+from ..data.held_out import HeldOut
+from ..data.part import Part, Parts
+from ..errors import UserError
+from ..files import check_there
+from ..names import BEST_NAME, CHECKPOINT_NAME
 
 
 class TrainingData(NamedTuple):

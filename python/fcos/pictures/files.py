@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import UserError
-from .files import atomic_path
+from ..errors import UserError
+from ..files import atomic_path
 
 _LONGEST_STEM = 240  # bytes
 
