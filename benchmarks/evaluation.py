@@ -14,8 +14,8 @@ import time
 from typing import Any
 
 import numpy as np
-from fcos.evaluation import coco_metrics
-from fcos.evaluators import EVALUATORS, choose_evaluator, describe_evaluator
+from fcos.evaluation.average_precision import coco_metrics
+from fcos.evaluation.evaluators import EVALUATORS, choose_evaluator, describe_evaluator
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 

@@ -1,4 +1,5 @@
-"""README's tables from committed results: `python -m benchmarks.table FILE [--clock CLOCK]`."""
+"""Tables of committed results, for benchmarks/results/README.md and, some of their rows, README.md:
+`python -m benchmarks.table FILE [--clock CLOCK]`."""
 
 import argparse
 import json

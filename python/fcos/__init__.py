@@ -16,12 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .inference import load
+    from .detection.inference import load
     from .models import FCOS, ModelConfig
 
 __all__ = ["FCOS", "ModelConfig", "load"]
 
-_MODULES = {"FCOS": "models", "ModelConfig": "models", "load": "inference"}
+_MODULES = {"FCOS": "models", "ModelConfig": "models", "load": "detection.inference"}
 
 
 def __getattr__(name: str) -> object:

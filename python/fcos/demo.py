@@ -12,15 +12,16 @@ import fcos_ops
 
 from . import op_report
 from .data import CocoDataset, find_split
-from .drawing import grid
+from .detection.dataset import evaluate
 from .errors import UserError
-from .evaluation import evaluate, format_metrics
+from .evaluation.report import format_metrics
 from .models import FCOS, ModelConfig
 from .names import CHECKPOINT_NAME
-from .outputs import save_picture
+from .pictures.drawing import grid
+from .pictures.files import save_picture
+from .pictures.gallery import Gallery
 from .preprocessing import Preprocessing
 from .scenes import write_scenes
-from .show import Gallery
 from .training import Trainer, TrainingSettings
 
 SIZE = 128  # pixels; scenes and training

@@ -93,11 +93,18 @@ def check_replaceable(path: str | os.PathLike[str]) -> None:
         raise UserError(f"{path} must be an ordinary file, got {kind}")
 
 
-def check_new(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """UserError where a file has that name and must not be overwritten, or what is no file has."""
-    check_replaceable(path)
-    if os.path.exists(path) and not overwrite:
-        raise UserError(f"{path} exists: add --overwrite or choose another name")
+def check_new(*paths: str | os.PathLike[str], overwrite: bool) -> None:
+    """UserError where one of these files exists and may not be replaced, or is no ordinary file."""
+    for path in paths:
+        check_replaceable(path)
+        if os.path.exists(path) and not overwrite:
+            raise UserError(f"{path} exists: add --overwrite or write elsewhere")
+
+
+def check_there(path: str | os.PathLike[str], kind: str) -> None:
+    """FileNotFoundError where nothing has that name; `kind` says what it should be."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{kind} not found: {path}")
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

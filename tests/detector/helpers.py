@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fcos.inference import ImageDetections
+from fcos.detection.inference import ImageDetections
 from fcos.models import FCOS, ModelConfig
 from fcos.preprocessing import Preprocessing
 from PIL import Image

@@ -13,7 +13,7 @@ from fcos.data import CocoDataset
 from fcos.data.annotations import read_annotations
 from fcos.data.refusals import RefusedEntries
 from fcos.errors import UserError
-from fcos.evaluation import coco_metrics
+from fcos.evaluation.average_precision import coco_metrics
 from PIL import Image
 
 GOOD: dict[str, Any] = {

@@ -8,12 +8,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from fcos import drawing, fonts
-from fcos.captions import Places
-from fcos.comparison import Judged
-from fcos.drawing import DrawnBox, draw_boxes
-from fcos.fonts import can_draw, lay_out
-from fcos.show import Categories
+from fcos.evaluation.comparison import Judged
+from fcos.pictures import drawing, fonts
+from fcos.pictures.captions import Places
+from fcos.pictures.drawing import DrawnBox, draw_boxes
+from fcos.pictures.fonts import can_draw, lay_out
+from fcos.pictures.gallery import DrawnCategories
 from matplotlib import font_manager
 from PIL import Image, features
 
@@ -155,7 +155,7 @@ def test_a_font_of_the_system_is_found(
     assert len(text.runs) == runs and "".join(piece for piece, *_ in text.runs) == f"{name} 0.83"
     assert text.runs[0][1].path == str(font)
     judged = Judged({"category_id": 7, "bbox": [0.0, 0.0, 9.0, 9.0]}, "object")
-    assert Categories([(7, name)]).drawn(judged).caption == name
+    assert DrawnCategories([(7, name)]).drawn(judged).caption == name
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, files: list[Path]) -> None:

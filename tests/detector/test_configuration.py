@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from fcos.cli import main, make_parser
+from fcos.cli import main
 from fcos.configuration import DEFAULTS, NAMES, Configuration, Values, complete, merge
 from fcos.errors import UserError
-from fcos.options import add_model, add_recipe, add_split_and_limit, add_validation, add_workers
-from fcos.overrides import add_pairs, describe, read_config, to_text
+from fcos.options.commands import make_parser
+from fcos.options.overrides import add_pairs, describe, read_config, to_text
+from fcos.options.shared import add_split_and_limit, add_validation, add_workers
+from fcos.options.training import add_model, add_recipe
 from fcos.recipes import RECIPES
 from fcos.training import load_checkpoint
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fcos import detection
 from fcos.cli import main
-from fcos.inference import Detector
-from fcos.inputs import find_images
+from fcos.detection import files as detection
+from fcos.detection.inference import Detector
+from fcos.detection.inputs import find_images
 from fcos.preprocessing import Preprocessing
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
@@ -238,7 +238,7 @@ def test_a_folder_that_holds_another_run(
     assert _detect(weights, output, image) == 0
     before = {path: path.read_bytes() for path in output.iterdir()}
     assert _detect(weights, output, image, "--min-score", "1") == 2
-    assert "is of another run: add --overwrite" in capsys.readouterr().err
+    assert "exists: add --overwrite" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in output.iterdir()}
     (output / "detections.json").unlink()  # as left by a run that was killed
     assert _detect(weights, output, image, "--min-score", "1") == 2

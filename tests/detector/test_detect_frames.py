@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fcos.ahead import ahead
 from fcos.cli import main
+from fcos.detection.ahead import ahead
+from fcos.detection.image_ids import ids_of_file, ids_of_names
+from fcos.detection.inputs import find_images
 from fcos.files import json_list
-from fcos.image_ids import ids_of_file, ids_of_names
-from fcos.inputs import find_images
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
 from pycocotools.coco import COCO

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from fcos.cli import main, make_parser
-from fcos.detection_rule import apply_options, find_channels
+from fcos.cli import main
+from fcos.commands.detection_rule import apply_options, find_channels
 from fcos.errors import UserError
 from fcos.models import FCOS
+from fcos.options.commands import make_parser
 from fcos.structures import ImageBatch
 from fcos.training.checkpoint import save_checkpoint
 
@@ -41,11 +42,23 @@ def test_nothing_given_changes_nothing() -> None:
 
 
 def test_the_rule_takes_what_is_given() -> None:
-    options = "--score-threshold 0.01 --iou-threshold 0.7 --max-detections 1000 --class-agnostic"
+    options = "--iou-threshold 0.7 --max-detections 1000 --class-agnostic"
     expected = decided_model().config.postprocess._replace(
-        score_threshold=0.01, iou_threshold=0.7, max_detections=1000, class_agnostic=True
+        iou_threshold=0.7, max_detections=1000, class_agnostic=True
     )
     assert _changed(*options.split()).config.postprocess == expected
+
+
+def test_a_threshold_below_that_of_the_model(data: Path, tmp_path: Path) -> None:
+    """It is 0.2 in this preset, and what is below that is not looked at unless it is asked for."""
+    save_checkpoint(tmp_path / "model.pth", decided_model(preset="torchvision"))
+    weights = str(tmp_path / "model.pth")
+    options = ["--output", str(tmp_path / "found.json"), "--max-detections", "1000"]
+    least = []
+    for more in ([], ["--score-threshold", "0.01"]):
+        assert _eval(data, weights, *options, *more) == 0
+        least.append(min(result["score"] for result in _read(tmp_path / "found.json")))
+    assert least[0] > 0.2 > least[1] >= 0.01
 
 
 @pytest.mark.parametrize(
@@ -108,7 +121,7 @@ def test_eval(data: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert min(result["score"] for result in _read(output)) >= 0.55
     assert len(list(plots.iterdir())) == 2
     assert _eval(data, weights, *common) == 2
-    assert "precision_recall.png is of another run: add --overwrite" in capsys.readouterr().err
+    assert "precision_recall.png exists: add --overwrite" in capsys.readouterr().err
 
     assert _eval(data, weights, *common, "--overwrite", "--classes", "cup,hat") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -12,7 +12,7 @@ from fcos.commands import devices
 from fcos.commands import evaluate as evaluation
 from fcos.commands import train as training
 from fcos.commands.devices import default_workers
-from fcos.launch import Launch
+from fcos.distributed.launch import Launch
 from fcos.training import load_checkpoint
 
 from .helpers import SMALL

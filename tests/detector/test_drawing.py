@@ -6,9 +6,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from fcos.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
-from fcos.outlines import Line
-from fcos.show import Categories, draw_detections
+from fcos.pictures.drawing import DrawnBox, class_colour, draw_boxes, grid, side_by_side
+from fcos.pictures.gallery import DrawnCategories, draw_detections
+from fcos.pictures.outlines import Line
 from PIL import Image
 
 LINES: tuple[Line, ...] = get_args(Line)
@@ -96,7 +96,7 @@ def test_a_category_without_a_name_is_drawn_with_its_id() -> None:
     result = {"category_id": 7, "bbox": [4, 6, 20, 24], "score": 0.9}
     image = Image.new("RGB", (500, 500))
     pictures = [
-        draw_detections(image, [result], Categories([(None, ""), (7, name)]))
+        draw_detections(image, [result], DrawnCategories([(None, ""), (7, name)]))
         for name in ("", "category 7", "\N{VARIATION SELECTOR-256}\ue000")
     ]
     assert len({picture.tobytes() for picture in pictures}) == 1

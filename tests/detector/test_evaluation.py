@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fcos.average_precision import METRIC_NAMES
 from fcos.data import CocoDataset, collate, find_split
+from fcos.detection.dataset import describe_unused, evaluate, match_categories, predict
 from fcos.errors import UserError
-from fcos.evaluation import (
-    coco_metrics,
-    describe_unused,
-    evaluate,
-    format_metrics,
-    match_categories,
-    predict,
-)
+from fcos.evaluation.average_precision import METRIC_NAMES, coco_metrics
+from fcos.evaluation.report import format_metrics
 from fcos.structures import pad_images
 
 from fcos_ops import POSTPROCESS_RULES

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fcos.average_precision import ClassResult, Evaluation
-from fcos.coco_tables import result_table, truth_table
-from fcos.confusion import confusion
-from fcos.evaluation_report import PLOT_NAMES, class_table, write_plots
+from fcos.evaluation.average_precision import ClassResult, Evaluation
+from fcos.evaluation.coco_tables import result_table, truth_table
+from fcos.evaluation.confusion import confusion
+from fcos.evaluation.report import PLOT_NAMES, class_table, write_plots
 from PIL import Image
 
 BOXES = [[40.0 * i, 0.0, 20.0, 20.0] for i in range(4)]

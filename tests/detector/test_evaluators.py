@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fcos.average_precision import METRIC_NAMES, Evaluation
-from fcos.coco_tables import result_table, truth_table
 from fcos.data import CocoDataset, find_split
 from fcos.errors import UserError
-from fcos.evaluation import coco_metrics
-from fcos.evaluators import EVALUATORS, accumulate, choose_evaluator
+from fcos.evaluation.average_precision import METRIC_NAMES, Evaluation, coco_metrics
+from fcos.evaluation.coco_tables import result_table, truth_table
+from fcos.evaluation.evaluators import EVALUATORS, accumulate, choose_evaluator
 
 from tests.repository import PHOTOS, WITHOUT_PHOTOS
 

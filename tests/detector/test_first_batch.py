@@ -9,7 +9,7 @@ import pytest
 from fcos.cli import main
 from fcos.data import CocoDataset, collate
 from fcos.data.augmentation import View
-from fcos.drawing import class_colour
+from fcos.pictures.drawing import class_colour
 from fcos.training import first_batch
 from fcos.training.first_batch import write_first_batch
 from PIL import Image

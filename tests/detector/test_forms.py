@@ -10,7 +10,7 @@ from fcos.cli import main
 from fcos.data import progress
 from fcos.data.annotated import AnnotatedImages
 from fcos.data.forms import find_parts, read_part
-from fcos.evaluation import coco_metrics
+from fcos.evaluation.average_precision import coco_metrics
 
 from .forms_by_hand import FORMS, coco, photos, write
 from .helpers import SMALL

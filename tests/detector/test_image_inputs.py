@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from fcos.data.pixels import rgb_image
+from fcos.detection.inference import Detector
 from fcos.errors import UserError
-from fcos.inference import Detector
 from PIL import Image
 from torch import Tensor
 

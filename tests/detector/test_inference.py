@@ -16,7 +16,7 @@ import pytest
 import torch
 from fcos.cli import main
 from fcos.data.images import load_image
-from fcos.inference import Detector, ImageDetections
+from fcos.detection.inference import Detector, ImageDetections
 from fcos.models import FCOS
 from fcos.preprocessing import Preprocessing
 from fcos.structures import pad_images

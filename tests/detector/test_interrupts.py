@@ -165,7 +165,7 @@ def test_what_ran_out_in_the_optimizer_is_not_saved(
     def greedy() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(trainer.optimizer, "step", greedy)
+    monkeypatch.setattr(trainer.state.optimizer, "step", greedy)
     with pytest.raises(MemoryError):
         _finish(trainer)
     assert not (ten_images / "run" / "last.pth").exists()
@@ -219,7 +219,7 @@ def test_weights_that_are_not_finite_are_not_saved_on_a_signal(
     trainer = _trainer(ten_images, ten_images / "run", log_every=100, checkpoint_every=100)
 
     def signalled(_: Any) -> Tensor:
-        trainer.step += 1
+        trainer.state.step += 1
         os.kill(os.getpid(), signal.SIGINT)
         return torch.full((4,), torch.nan)
 

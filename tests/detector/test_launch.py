@@ -9,8 +9,8 @@ import pytest
 import torch
 from fcos.cli import main
 from fcos.commands.devices import device_of_process
+from fcos.distributed.launch import Launch, read_launch
 from fcos.errors import UserError
-from fcos.launch import Launch, read_launch
 from fcos.models.batch_size import check_norms
 
 from .helpers import SMALL, small_model

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fcos.data import Batch, CocoDataset, find_split
 from fcos.data.augmentation import View
-from fcos.evaluation import predict
+from fcos.detection.dataset import predict
 from fcos.models import FCOS
 from fcos.models.head import HeadOutput
 from fcos.preprocessing import PREPROCESSING

@@ -12,8 +12,8 @@ import pytest
 import torch
 from fcos.cli import main
 from fcos.data import CocoDataset, find_split, training_loader
+from fcos.detection.dataset import evaluate
 from fcos.detectors import load_model
-from fcos.evaluation import evaluate
 from fcos.training import load_checkpoint, save_checkpoint
 from torch import Tensor
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from fcos.cli import main
 from fcos.data import CocoDataset, find_split, training_loader
+from fcos.distributed.launch import Launch
+from fcos.distributed.processes import joined
 from fcos.errors import TrainingError
-from fcos.launch import Launch
 from fcos.models import FCOS
-from fcos.processes import joined
 from fcos.training import load_checkpoint
 
 from .processes import command, free_port, join_all, start_function, start_together

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fcos.cli import main
-from fcos.comparison import Comparison, compare, truth_alone
 from fcos.data import CocoDataset, find_split
 from fcos.data.annotated import AnnotatedImages
-from fcos.show import STYLES, Gallery
+from fcos.evaluation.comparison import Comparison, compare, truth_alone
+from fcos.pictures.gallery import STYLES, Gallery
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
 
@@ -124,9 +124,12 @@ def _drawn(
     titles: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "fcos.show.draw_boxes", lambda image, boxes: captions.extend(b.caption for b in boxes)
+            "fcos.pictures.gallery.draw_boxes",
+            lambda image, boxes: captions.extend(b.caption for b in boxes),
         )
-        patch.setattr("fcos.show.side_by_side", lambda panels: titles.extend(t for t, _ in panels))
+        patch.setattr(
+            "fcos.pictures.gallery.side_by_side", lambda panels: titles.extend(t for t, _ in panels)
+        )
         Gallery(annotated, annotated.ground_truth(), results, min_score=0.3).draw(index)
     return captions, titles
 
@@ -141,7 +144,7 @@ def test_truth_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert names == ["11.png", "12.png", "index.png"]
     assert "drew 2 pictures and index.png into" in capsys.readouterr().out
     assert _show(data, tmp_path / "out", "--limit", "2") == 2
-    assert "is of another run: add --overwrite" in capsys.readouterr().err
+    assert "exists: add --overwrite" in capsys.readouterr().err
     assert _show(data, tmp_path / "out", "--limit", "2", "--overwrite") == 0
 
 

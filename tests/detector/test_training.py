@@ -188,7 +188,7 @@ def test_average_follows_the_weights() -> None:
 
 
 def test_norms_and_biases_do_not_decay(dataset: CocoDataset, tmp_path: Path) -> None:
-    decayed, plain = _trainer(dataset, tmp_path).optimizer.param_groups
+    decayed, plain = _trainer(dataset, tmp_path).state.optimizer.param_groups
     assert decayed["weight_decay"] == 1e-4 and all(p.ndim == 4 for p in decayed["params"])
     assert plain["weight_decay"] == 0 and all(p.ndim == 1 for p in plain["params"])
 
@@ -196,7 +196,7 @@ def test_norms_and_biases_do_not_decay(dataset: CocoDataset, tmp_path: Path) -> 
 def test_biases_learn_at_their_own_rate(dataset: CocoDataset, tmp_path: Path) -> None:
     trainer = _trainer(dataset, tmp_path, steps=2, warmup=1, bias_lr_factor=2.0)
     _finish(trainer)
-    rates = {group["lr_factor"]: group["lr"] for group in trainer.optimizer.param_groups}
+    rates = {group["lr_factor"]: group["lr"] for group in trainer.state.optimizer.param_groups}
     assert rates.keys() == {1.0, 2.0} and rates[2.0] == 2 * rates[1.0]
 
 

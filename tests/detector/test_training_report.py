@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fcos import training_report
 from fcos.cli import main
-from fcos.training_report import COLUMNS, TrainingReport, write_report
+from fcos.training import report as training_report
+from fcos.training.report import COLUMNS, TrainingReport, write_report
 from PIL import Image
 
 from .helpers import SMALL, annotation, image_entry, write_dataset

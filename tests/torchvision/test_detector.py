@@ -165,7 +165,7 @@ def test_detections(theirs: Any, file: Path) -> None:
 
 def test_channels_without_a_category_are_left_out(theirs: Any, file: Path) -> None:
     """91 channels on COCO's annotations, whose 80 categories have 80 of them."""
-    from fcos.evaluation import describe_unused, evaluate, match_categories
+    from fcos.detection.dataset import describe_unused, evaluate, match_categories
 
     ours = load(file)
     dataset = our_dataset(ours)

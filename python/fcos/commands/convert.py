@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from ..data.annotations import read_categories
 from ..errors import UserError
-from ..files import check_new, check_replaceable
+from ..files import check_new, check_replaceable, check_there
 
 
 def run(options: argparse.Namespace) -> None:
@@ -19,8 +18,7 @@ def run(options: argparse.Namespace) -> None:
             if path.exists() and output.samefile(path):
                 raise UserError(f"OUT must be another file than {path}, which would be lost")
     check_new(output, overwrite=options.overwrite)
-    if not os.path.exists(options.input):
-        raise FileNotFoundError(f"file of weights not found: {options.input}")
+    check_there(options.input, "file of weights")
     categories = None if options.categories is None else read_categories(options.categories)
     # here, as they import torch, which takes seconds
     from ..detectors import convert_file

@@ -9,21 +9,19 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from ..coco_checks import check_ground_truth
-from ..comparison import Judged, Outcome
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..data.images import image_size
 from ..data.refusals import RefusedEntries
-from ..data_options import all_parts
-from ..drawing import draw_scaled, grid
 from ..errors import UserError, a_few, shorten
+from ..evaluation.coco_checks import check_ground_truth
+from ..evaluation.comparison import Judged, Outcome
 from ..files import check_new
-from ..outputs import save_picture
-from ..show import Categories
+from ..pictures.drawing import draw_scaled, grid
+from ..pictures.files import save_picture
+from ..pictures.gallery import DrawnCategories
+from .given_data import all_parts
 
-_COLUMNS = 4
-_CELL = 480  # pixels of the longer side of an image in the picture
 _SMALL, _LARGE = 32**2, 96**2  # square pixels, as COCO's evaluation parts boxes
 _MOST_CLASSES = 100
 _MOST_LISTED = 20
@@ -52,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         if options.output:
             pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
     if pictures:
-        save_picture(grid(pictures, _COLUMNS), options.output)
+        save_picture(grid(pictures), options.output)
         print(f"drew {len(pictures)} images into {options.output}")
     return failed
 
@@ -81,14 +79,14 @@ def describe(annotated: AnnotatedImages) -> Iterator[str]:
 def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
     """Image `index` with its annotations, crowd regions hatched."""
     image = annotated.load(index)
-    categories = Categories(zip(annotated.category_ids, annotated.class_names, strict=True))
+    categories = DrawnCategories(zip(annotated.category_ids, annotated.class_names, strict=True))
     reasons = annotated.left_out(index, image.height, image.width)
     drawn = []
     for entry, reason in zip(annotated.annotations(index), reasons, strict=True):
         outcome: Outcome = "crowd" if reason == "crowd" else "object"
         if reason != "outside":
             drawn.append(categories.drawn(Judged(entry, outcome)))
-    return draw_scaled(image, drawn, _CELL)
+    return draw_scaled(image, drawn)
 
 
 def _chosen(annotated: AnnotatedImages, count: int) -> list[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-from ..image_ids import ids_of_file, ids_of_names
-from ..inputs import describe, find_images
+from ..detection.image_ids import ids_of_file, ids_of_names
+from ..detection.inputs import describe, find_images
+from ..files import check_there
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,11 +20,10 @@ def run(options: argparse.Namespace) -> int:
         if options.annotations is None
         else ids_of_file(paths, options.annotations)
     )
-    if not os.path.exists(options.weights):
-        raise FileNotFoundError(f"file of weights not found: {options.weights}")
+    check_there(options.weights, "file of weights")
     # here, as they import torch, which takes seconds
-    from ..detection import REPORT_NAME, RESULTS_NAME, detect_files, plan_files
-    from ..detection_rule import apply_options
+    from ..detection.files import REPORT_NAME, RESULTS_NAME, detect_files, plan_files
+    from .detection_rule import apply_options
     from .detectors import model_of, preprocessing_of
     from .devices import choose_device
 

@@ -9,11 +9,11 @@ import torch
 
 from ..configuration import check_sides
 from ..data import DetectionDataset
-from ..detection_rule import apply_options
+from ..detection.dataset import describe_unused, match_categories
 from ..detectors import read_model
-from ..evaluation import describe_unused, match_categories
 from ..models import FCOS
 from ..preprocessing import Preprocessing
+from .detection_rule import apply_options
 
 
 def model_of(options: argparse.Namespace, device: torch.device) -> FCOS:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
+from ..distributed.launch import Launch, read_launch
+from ..distributed.processes import Processes, joined
 from ..errors import UserError
-from ..launch import Launch
 
-_MOST_WORKERS = 8
 _ALONE = Launch()
+
+
+@contextlib.contextmanager
+def computing(options: argparse.Namespace) -> Iterator[tuple[torch.device, Processes]]:
+    """The device of this process and the processes of its run, for `fcos train` and `eval`.
+
+    Raises: as `read_launch`, `device_of_process` and `joined`.
+    """
+    launch = read_launch()
+    device = device_of_process(options.device, launch)
+    with joined(launch, device) as processes:
+        yield device, processes
 
 
 def device_of_process(name: str | None, launch: Launch) -> torch.device:
@@ -59,15 +72,15 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
-def workers_of(options: argparse.Namespace, device: torch.device, launch: Launch = _ALONE) -> int:
+def workers_of(
+    options: argparse.Namespace, device: torch.device, processes: Processes | None = None
+) -> int:
     """What --workers says, else `default_workers`."""
+    launch = _ALONE if processes is None else processes.launch
     return getattr(options, "workers", default_workers(device, launch))
 
 
 def default_workers(device: torch.device, launch: Launch) -> int:
-    """How many processes load images where --workers does not say it: one for each core that this
-    process may use and shares with none of the same run, at most 8, beside a GPU; none beside a
-    CPU, which has work enough."""
-    if device.type == "cpu":
-        return 0
-    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // launch.local_world))
+    """How many processes load images where --workers does not say it: one for each of
+    `Launch.cores` beside a GPU, none beside a CPU, which has work enough."""
+    return 0 if device.type == "cpu" else launch.cores

@@ -8,31 +8,31 @@ from pathlib import Path
 
 import torch
 
-from ..average_precision import DEFAULT_LIMIT, Evaluation
-from ..classes import of_categories
 from ..data import DetectionDataset
-from ..evaluation import NOTHING_TO_MEASURE, check_results_file, detect_dataset, format_metrics
-from ..evaluation_report import PLOT_NAMES, class_table, write_plots
-from ..evaluators import choose_evaluator
-from ..files import check_writable, write_json
-from ..launch import Launch, read_launch
-from ..outputs import check_unused
-from ..processes import Processes, joined
-from ..show import SHEET_NAME, Gallery, plan_gallery
+from ..detection.dataset import check_results_file, detect_dataset
+from ..distributed.processes import Processes
+from ..evaluation.average_precision import DEFAULT_LIMIT, Evaluation
+from ..evaluation.evaluators import choose_evaluator
+from ..evaluation.report import (
+    NOTHING_TO_MEASURE,
+    PLOT_NAMES,
+    class_table,
+    format_metrics,
+    write_plots,
+)
+from ..files import check_new, check_writable, write_json
+from ..pictures.gallery import SHEET_NAME, Gallery, plan_gallery
+from .classes import of_categories
 from .detectors import detector_on_data
-from .devices import device_of_process, workers_of
+from .devices import computing, workers_of
 
 
 def run(options: argparse.Namespace) -> None:
-    launch = read_launch()
-    device = device_of_process(options.device, launch)
-    with joined(launch, device) as processes:
-        _run(options, launch, device, processes)
+    with computing(options) as (device, processes):
+        _run(options, device, processes)
 
 
-def _run(
-    options: argparse.Namespace, launch: Launch, device: torch.device, processes: Processes
-) -> None:
+def _run(options: argparse.Namespace, device: torch.device, processes: Processes) -> None:
     evaluator = choose_evaluator(options.evaluator)
     model, dataset, chosen = detector_on_data(options, device)
     truth = of_categories(dataset.ground_truth(), chosen)
@@ -46,8 +46,8 @@ def _run(
         model,
         dataset,
         batch=options.batch,
-        workers=workers_of(options, device, launch),
-        min_score=options.score_threshold or 0.0,
+        workers=workers_of(options, device, processes),
+        min_score=options.score_threshold,
         progress=True,
         processes=processes,
     )
@@ -81,7 +81,7 @@ def _plan_files(options: argparse.Namespace, dataset: DetectionDataset) -> list[
     if options.plots:
         importlib.import_module("matplotlib")  # that it is missing is said now, not after hours
         plots = [Path(options.plots, name) for name in PLOT_NAMES]
-    check_unused(plots, overwrite=options.overwrite)
+    check_new(*plots, overwrite=options.overwrite)
     if options.output:
         check_results_file(options.output)
     folders = [options.output and Path(options.output).parent, options.draw, options.plots]

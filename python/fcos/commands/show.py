@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..classes import find_classes, of_categories
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
 from ..errors import UserError
-from ..files import check_writable
-from ..show import SHEET_NAME, Gallery, plan_gallery
+from ..files import check_there, check_writable
+from ..pictures.gallery import SHEET_NAME, Gallery, plan_gallery
+from .classes import find_classes, of_categories
 
 # options that say how --weights detects
 _OF_WEIGHTS = ("iou_threshold", "max_detections", "class_agnostic", "size", "max_size", "device")
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         truth, results = _detect(options, truth)
     elif options.classes is not None:
         truth, results = _of_classes(truth, results, options.classes)
-    gallery = Gallery(annotated, truth, results, min_score=options.score_threshold)
+    gallery = Gallery(annotated, truth, results, min_score=options.min_score)
     order = gallery.worst_first() if options.sort == "worst" else list(range(len(annotated)))
     order = order[: options.pictures]
     if results is not None:
@@ -56,7 +56,7 @@ def _check(options: argparse.Namespace) -> None:
 def _detect(
     options: argparse.Namespace, truth: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Entry]]:
-    from ..evaluation import detect_dataset  # imports torch
+    from ..detection.dataset import detect_dataset  # imports torch
     from .detectors import detector_on_data
     from .devices import choose_device, workers_of
 
@@ -68,7 +68,7 @@ def _detect(
         dataset,
         batch=options.batch,
         workers=workers_of(options, device),
-        min_score=options.score_threshold,
+        min_score=options.min_score,
         progress=True,
     )
     return truth, found
@@ -92,8 +92,7 @@ def _read_results(options: argparse.Namespace, annotated: AnnotatedImages) -> li
         FileNotFoundError, UserError: there is no such file, or it is none of detections.
     """
     path = Path(options.results)
-    if not path.exists():
-        raise FileNotFoundError(f"file of results not found: {path}")
+    check_there(path, "file of results")
     try:
         results = json.loads(path.read_bytes())
     except ValueError:

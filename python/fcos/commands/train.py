@@ -9,41 +9,37 @@ from typing import Any
 
 import torch
 
-from .. import data_options
-from ..average_precision import Evaluation
 from ..configuration import changes, complete, given_values, merge
 from ..data import DetectionDataset
-from ..evaluation import detect_dataset, format_metrics, match_categories
-from ..evaluators import choose_evaluator
+from ..detection.dataset import detect_dataset, match_categories
+from ..distributed.processes import Processes
+from ..evaluation.average_precision import Evaluation
+from ..evaluation.evaluators import choose_evaluator
+from ..evaluation.report import format_metrics
 from ..interrupts import Interrupted
-from ..launch import Launch, read_launch
-from ..overrides import describe
-from ..processes import Processes, joined
+from ..options.overrides import describe
 from ..starting import read_start
 from ..training import Trainer
 from ..training.evaluations import EvaluationPlan
 from ..training.folder import RunFolder
-from ..training_report import TrainingReport
-from .devices import default_workers, device_of_process
+from ..training.report import TrainingReport
+from .devices import computing, default_workers
+from .given_data import read_training
 
 _EVALUATION_BATCH = 8
 
 
 def run(options: argparse.Namespace) -> None:
-    launch = read_launch()
-    device = device_of_process(options.device, launch)
-    with joined(launch, device) as processes:
-        _run(options, launch, device, processes)
+    with computing(options) as (device, processes):
+        _run(options, device, processes)
 
 
-def _run(
-    options: argparse.Namespace, launch: Launch, device: torch.device, processes: Processes
-) -> None:
+def _run(options: argparse.Namespace, device: torch.device, processes: Processes) -> None:
     folder = RunFolder(options.output)
     start = read_start(options, folder)
     merged = merge(given_values(options), options.file, start.values)
-    found = options.found or data_options.read_training(options, merged.values)
-    workers = default_workers(device, launch)
+    found = options.found or read_training(options, merged.values)
+    workers = default_workers(device, processes.launch)
     configuration, sources = complete(merged, len(found.train), workers=workers)
     preprocessing = start.preprocessing(configuration)
     dataset = DetectionDataset(found.train, preprocessing)
@@ -58,11 +54,10 @@ def _run(
     trainer.folder.configuration = asdict(configuration)
     if validation is not None:
         match_categories(model.config, validation)
+    together = f" in {processes.world} processes" if processes.world > 1 else ""
     print(
         f"{len(dataset.class_names)} classes, {configuration.steps} steps of "
-        f"{configuration.batch} images on {device}"
-        + f" in {processes.world} processes"
-        * (processes.world > 1)
+        f"{configuration.batch} images on {device}{together}"
     )
     files = {"file": options.config, "stored": start.path or folder.checkpoint}
     print(describe(configuration, sources, files), flush=True)

@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 from ..errors import UserError
-from ..inputs import SUFFIXES
+
+# of the files in a folder, those with these names are taken for images
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -15,7 +19,7 @@ def list_images(folder: Path) -> list[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 found.append(Path(place, name))
     return sorted(found)
 

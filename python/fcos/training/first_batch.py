@@ -9,12 +9,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset
-from ..drawing import DrawnBox, caption, draw_scaled, grid
-from ..files import atomic_path
+from ..pictures.drawing import DrawnBox, caption, draw_scaled, grid
+from ..pictures.files import save_picture
 
 _MOST_IMAGES = 16
-_COLUMNS = 4
-_CELL = 480  # pixels of the longer side of an image
 
 
 def write_first_batch(
@@ -27,9 +25,7 @@ def write_first_batch(
     try:
         count = min(_MOST_IMAGES, len(batch.image_ids))
         pictures = [_draw(batch, index, dataset) for index in range(count)]
-        with atomic_path(path) as temporary:
-            # a larger file, in a third of the time
-            grid(pictures, min(_COLUMNS, count)).save(temporary, format="PNG", compress_level=1)
+        save_picture(grid(pictures), path)
     except Exception as error:
         reason = str(error) or type(error).__name__
         tqdm.write(f"fcos: {path} could not be drawn: {reason}", file=sys.stderr)
@@ -45,4 +41,4 @@ def _draw(batch: Batch, index: int, dataset: DetectionDataset) -> Image.Image:
         for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True)
     ]
     picture = dataset.preprocessing.picture(batch.images.tensor[index])
-    return draw_scaled(picture, drawn, _CELL)
+    return draw_scaled(picture, drawn)

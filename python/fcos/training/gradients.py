@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import Batch
+from ..distributed.processes import Processes
 from ..models import FCOS, LOSS_NAMES
-from ..processes import Processes
 from .settings import TrainingSettings
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..data.scales import parse_scales
 from ..errors import UserError, brief
-from .schedule import ScheduleName, WarmupName
+from .schedule import ScheduleName, WarmupName, learning_rate_factor
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
@@ -117,6 +117,18 @@ class TrainingSettings:
             self._check(name, "True or False", isinstance(value, bool))
         else:
             self._check(name, "a number", isinstance(value, int | float))
+
+    def learning_rate(self, step: int) -> float:
+        """Of the optimizer step that follows `step`."""
+        return self.lr * learning_rate_factor(
+            step,
+            self.steps,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            warmup_kind=self.warmup_kind,
+            warmup_factor=self.warmup_factor,
+            milestones=self.milestones,
+        )
 
     def check_shares(self, processes: int) -> None:
         """UserError where the parts of a step in all processes cannot hold as many images each."""

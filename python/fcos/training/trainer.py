@@ -18,22 +18,18 @@ from tqdm import tqdm
 from ..data import Batch, DetectionDataset, training_loader
 from ..data.augmentation import Augmentation
 from ..data.scales import parse_scales
+from ..distributed.processes import Processes, is_lost_connection
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS
 from ..models.batch_size import check_batch, check_norms
-from ..processes import Processes, is_lost_connection
-from ..weights import load_weights
-from .checkpoint import check_same, reading, save_checkpoint
-from .ema import ModelEMA
 from .first_batch import write_first_batch
 from .folder import RunFolder
 from .gradients import StepGradients
 from .metrics import append_metrics
-from .optimizer import load_optimizer, make_optimizer
 from .records import Record, Window
-from .schedule import learning_rate_factor
 from .settings import TrainingSettings
+from .state import TrainingState
 
 _LOG_SECONDS = 15.0
 
@@ -56,6 +52,7 @@ class Trainer:
 
     Attributes:
         folder: `output`, and what lies in it.
+        state: the model with all that changes while it trains.
         signals: noted while `run` works; see `StopSignals`.
 
     Raises:
@@ -79,7 +76,7 @@ class Trainer:
             )
         if not dataset.contents.boxes:
             raise UserError(f"nothing to train on: {dataset.contents}")
-        self.model, self.dataset, self.settings = model, dataset, settings
+        self.dataset, self.settings = dataset, settings
         self.processes = processes or Processes()
         settings.check_shares(self.processes.world)
         model.config = dataclasses.replace(model.config, preprocessing=dataset.preprocessing)
@@ -87,20 +84,28 @@ class Trainer:
         self.device = next(model.parameters()).device
         check_norms(model.config, self.device, self.processes.world)
         # a step took 4 to 11 % less time so, on two CPU cores with thin and full ResNet-18
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.backbone.body.activation_checkpointing = settings.activation_checkpointing
-        self.optimizer = make_optimizer(model, settings)
-        self.ema = ModelEMA(model, settings.ema) if settings.ema else None
-        self.step = self.saved_step = 0
-        self._saved_window = 0  # steps since the last record in what was saved
+        self.state = TrainingState(model, settings)
         self.signals = StopSignals()
         self._notes = dict(notes or {})
-        self._window = Window()
+
+    @property
+    def model(self) -> FCOS:
+        return self.state.model
 
     @property
     def final_model(self) -> FCOS:
-        """The averaged model where there is one, else the model itself."""
-        return self.model if self.ema is None else self.ema.module
+        """See `TrainingState.final_model`."""
+        return self.state.final_model
+
+    @property
+    def step(self) -> int:
+        return self.state.step
+
+    @property
+    def saved_step(self) -> int:
+        return self.state.saved_step
 
     @property
     def epoch(self) -> float:
@@ -110,68 +115,19 @@ class Trainer:
     @property
     def at_record(self) -> bool:
         """Whether the step that was reached is one that ends a record."""
-        return self.step > 0 and not self._window.values
+        return self.step > 0 and not self.state.window.values
 
     def save(self) -> None:
-        """Write last.pth, unless it holds this step already.
-
-        Raises:
-            OSError: it cannot be written. The old one is then still there.
-            TrainingError: a loss or gradient since the last record is not finite.
-        """
-        if (self.saved_step, self._saved_window) == (self.step, len(self._window.values)):
-            return
-        window = self._window.check(self.step)
-        if self.processes.first:
-            self._write(window)
-        self.saved_step, self._saved_window = self.step, len(window)
-
-    def _write(self, window: Tensor) -> None:
-        rng: dict[str, Any] = {"torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.device)
-        save_checkpoint(
-            self.folder.checkpoint,
-            self.model,
-            ema=None if self.ema is None else self.ema.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            step=self.step,
-            settings=dataclasses.asdict(self.settings),
-            data=self._notes,
-            window=window,
-            rng=rng,
-        )
+        """Write last.pth, unless it holds this step already. Errors: `TrainingState.save`"""
+        self.state.save(self.folder.checkpoint if self.processes.first else None, self._notes)
 
     def resume(self, content: Mapping[str, Any]) -> None:
-        """Take weights, optimizer, average, step and random state from last.pth.
+        """Go on from last.pth, whose content `load_checkpoint` has read to resume.
 
         The learning rate and the order of the images follow from the step, so with the same
-        settings the run goes on as if it had not been interrupted.
-
-        Args:
-            content: as `load_checkpoint` reads it from there, to resume.
-
-        Raises:
-            UserError: it is of another model or optimizer, or lacks the average asked for.
+        settings the run goes on as if it had not been interrupted. Errors: `TrainingState.load`
         """
-        path = self.folder.checkpoint
-        check_same(path, content, self.model.config, self.settings)
-        with reading(path, "model"):
-            load_weights(self.model, content["model"])
-        with reading(path, "optimizer"):
-            load_optimizer(self.optimizer, content["optimizer"])
-        if self.ema is not None:
-            with reading(path, "ema"):
-                self.ema.load_state_dict(content["ema"])
-        # not in the first checkpoints of this package, which all ended a window
-        window = content.get("window")
-        self._window = Window(None if window is None else window.to(self.device))
-        self.step = self.saved_step = content["step"]
-        self._saved_window = len(self._window.values)
-        torch.set_rng_state(content["rng"]["torch"])
-        if self.device.type == "cuda" and "cuda" in content["rng"]:
-            with reading(path, "rng"):
-                torch.cuda.set_rng_state(content["rng"]["cuda"], self.device)
+        self.state.load(self.folder.checkpoint, content)
 
     def run(self, *, progress: bool = True) -> Generator[Record, None, None]:
         """Train up to settings.steps, yielding a record every log_every steps.
@@ -186,7 +142,7 @@ class Trainer:
         with opened, self.signals, self._bar(progress) as bar, closing(self._batches()) as batches:
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
-                if self._window.values and (self._save_due() or self._due(self.settings.log_every)):
+                if self._record_due():
                     record = self._close_window()
                     bar.set_postfix_str(record.summary())
                     yield record
@@ -198,7 +154,7 @@ class Trainer:
                 loaded = time.perf_counter()
                 if self.step == 0 and self.processes.first:
                     write_first_batch(self.folder.first_batch, parts[0], self.dataset)
-                self._window.add(self.train_step(parts), loaded - begin)
+                self.state.window.add(self.train_step(parts), loaded - begin)
                 bar.update()
 
     def _begin_together(self) -> None:
@@ -207,8 +163,8 @@ class Trainer:
         values |= {"images": len(self.dataset), "boxes": self.dataset.contents.boxes}
         self.processes.check_alike({**values, "step": self.step})
         self.processes.share(self.model)
-        if self.ema is not None:
-            self.processes.share(self.ema.module)
+        if self.state.ema is not None:
+            self.processes.share(self.state.ema.module)
 
     def _bar(self, progress: bool) -> tqdm[Any]:
         steps = self.settings.steps
@@ -242,13 +198,14 @@ class Trainer:
 
     def _close_window(self) -> Record:
         """Write the record of the steps since the last one, and last.pth where it is due."""
-        record = self._window.close(self.step, self.epoch, self._learning_rate(self.step - 1))
+        rate = self.settings.learning_rate(self.step - 1)
+        record = self.state.window.close(self.step, self.epoch, rate)
         try:
             self.write_metrics(record.to_dict())
         except OSError:
             self.save()  # with the window: the run that resumes writes the line
             raise
-        self._window = Window()
+        self.state.window = Window()
         if self._save_due():
             self.save()
         return record
@@ -278,6 +235,10 @@ class Trainer:
             raise
         return parts
 
+    def _record_due(self) -> bool:
+        begun = bool(self.state.window.values)
+        return begun and (self._save_due() or self._due(self.settings.log_every))
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
 
@@ -285,19 +246,6 @@ class Trainer:
         images = self.step * self.settings.batch
         epoch_ends = images % len(self.dataset) < self.settings.batch
         return epoch_ends or self._due(self.settings.checkpoint_every)
-
-    def _learning_rate(self, step: int) -> float:
-        """Of the optimizer step that follows `step`."""
-        settings = self.settings
-        return settings.lr * learning_rate_factor(
-            step,
-            settings.steps,
-            schedule=settings.schedule,
-            warmup=settings.warmup,
-            warmup_kind=settings.warmup_kind,
-            warmup_factor=settings.warmup_factor,
-            milestones=settings.milestones,
-        )
 
     @cached_property
     def _gradients(self) -> StepGradients:
@@ -310,21 +258,18 @@ class Trainer:
         An error before the weights change, such as out of memory, loses nothing: the steps before
         are saved.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step) * group["lr_factor"]
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate(self.step) * group["lr_factor"]
         buffers = [buffer.clone() for buffer in self.model.buffers()]  # statistics of the norms
         try:
             values = self._gradients(parts)
         except Exception as error:
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.state.optimizer.zero_grad(set_to_none=True)
             self._save_after(error)
             raise
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.model)
-        self.step += 1
+        self.state.advance()
         return values
 
     def _save_after(self, error: BaseException) -> None:

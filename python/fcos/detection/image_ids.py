@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from .data.forms import read_file
-from .errors import UserError, a_few
+from ..data.forms import read_file
+from ..errors import UserError, a_few
 
 
 def ids_of_names(paths: Sequence[Path]) -> list[int | str]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
-from .average_precision import METRIC_NAMES
-from .files import atomic_path
-from .models import LOSS_NAMES
-from .names import CURVES_NAME, TABLE_NAME
-from .training.metrics import read_metrics
+from ..evaluation.average_precision import METRIC_NAMES
+from ..files import atomic_path
+from ..models import LOSS_NAMES
+from ..names import CURVES_NAME, TABLE_NAME
+from .metrics import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ class TrainingReport:
             if not self._failed:
                 names = f"{TABLE_NAME} and {CURVES_NAME}"
                 message = f"fcos: {names} could not be written, training goes on: {error!r}"
-                print(message, file=sys.stderr, flush=True)
+                tqdm.write(message, file=sys.stderr)
             self._failed = True
         end = self._clock()
         self._due = end + (end - begin) * (1 / _SHARE - 1)

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.images import load_image
+from ..errors import UserError
+from ..files import check_new, check_writable, json_list
+from ..interrupts import StopSignals
+from ..models import FCOS
+from ..pictures.files import plan_pictures, save_picture
+from ..pictures.gallery import DrawnCategories, draw_detections
+from ..preprocessing import Preprocessing
 from .ahead import ahead
-from .data.images import load_image
-from .errors import UserError
-from .files import check_writable, json_list
 from .inference import Detector, PreparedImage, alike, detect_batch, join
-from .interrupts import StopSignals
-from .models import FCOS
-from .outputs import check_unused, plan_pictures, save_picture
-from .preprocessing import Preprocessing
-from .show import Categories, draw_detections
 
 REPORT_NAME = "detections.json"
 RESULTS_NAME = "results.json"
@@ -73,7 +73,7 @@ def plan_files(
     """
     root = Path(output)
     planned = plan_pictures(paths, root) if pictures else []
-    check_unused([root / REPORT_NAME, root / RESULTS_NAME, *planned], overwrite=overwrite)
+    check_new(root / REPORT_NAME, root / RESULTS_NAME, *planned, overwrite=overwrite)
     places: Sequence[Path | None] = planned if pictures else [None] * len(paths)
     return [ImageFile(*file) for file in zip(paths, image_ids, places, strict=True)]
 
@@ -140,7 +140,7 @@ class _Work:
         self.rule, self.min_score = detector.rule(min_score)
         config = detector.config
         names = [config.category_name(channel) for channel in range(config.num_classes)]
-        self.categories = Categories(zip(config.category_ids, names, strict=True))
+        self.categories = DrawnCategories(zip(config.category_ids, names, strict=True))
 
     def read(self, file: ImageFile) -> _Read:
         try:

@@ -1,4 +1,4 @@
-"""How a command changes what a detector gives: thresholds, limits, classes."""
+"""How a command changes what a detector gives: threshold of NMS, limit, classes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import dataclasses
 
 import torch
 
+from ..models import FCOS, ModelConfig
 from .classes import find_classes
-from .models import FCOS, ModelConfig
 
 
 def apply_options(model: FCOS, options: argparse.Namespace) -> list[int]:
-    """Change the model's rule as the options of `fcos eval` and `detect` have it.
+    """Change the model's rule as the options of `add_detection_rule` have it.
 
     Returns:
         The ids of the categories that --classes names; of all that the model knows without it.
@@ -28,10 +28,6 @@ def apply_options(model: FCOS, options: argparse.Namespace) -> list[int]:
     }
     changes = {name: value for name, value in given.items() if value is not None}
     rule = config.postprocess._replace(**changes)
-    if options.score_threshold is not None:
-        # of the class alone where the model has it so: the final score is looked at afterwards
-        lowered = min(rule.score_threshold, options.score_threshold)
-        rule = rule._replace(score_threshold=lowered)
     model.config = dataclasses.replace(config, postprocess=rule)
     if options.classes is None:
         return [number for number in config.category_ids if number is not None]

@@ -1,4 +1,4 @@
-"""Detection on a data set and COCO average precision."""
+"""Detection on a data set, and which of its categories the detector knows."""
 
 from __future__ import annotations
 
@@ -9,48 +9,34 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .average_precision import DEFAULT_LIMIT, Evaluation
-from .data import Batch, DetectionDataset, evaluation_loader
-from .errors import UserError, a_few, brief
-from .files import check_replaceable
-from .inference import detect_batch
-from .models import FCOS, ModelConfig
-from .processes import Processes
+from ..data import Batch, DetectionDataset, evaluation_loader
+from ..distributed.processes import Processes
+from ..errors import UserError, a_few, brief
+from ..evaluation.average_precision import coco_metrics
+from ..files import check_replaceable
+from ..models import FCOS, ModelConfig
+from .inference import Detector, detect_batch
 
-NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
 _RESULTS = (b"[]", b'[{"image_id": ')  # how a file of results begins
 
 
 def predict(
-    model: FCOS, loader: Iterable[Batch], *, min_score: float = 0.0, progress: bool = False
+    model: FCOS, loader: Iterable[Batch], *, min_score: float | None = None, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Detections in COCO's result format: image_id, category_id, bbox (x y width height), score;
-    from `min_score` on.
+    from `min_score` on, or, if None, as the model's config has it.
 
     Boxes are in pixels of the image files; the category ids are those of the model's config. Puts
     the model into evaluation mode.
     """
     model.eval()
+    rule, least = Detector(model).rule(min_score)
     results: list[dict[str, Any]] = []
     for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
-        found = detect_batch(model, batch.images, batch.original_sizes, min_score=min_score)
+        found = detect_batch(model, batch.images, batch.original_sizes, rule, min_score=least)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
     return results
-
-
-def coco_metrics(
-    ground_truth: dict[str, Any],
-    results: list[dict[str, Any]],
-    *,
-    max_detections: int = DEFAULT_LIMIT,
-    evaluator: str | None = None,
-) -> dict[str, float]:
-    """COCO's twelve box metrics: see `Evaluation` and its `metrics`."""
-    evaluation = Evaluation(
-        ground_truth, results, max_detections=max_detections, evaluator=evaluator
-    )
-    return evaluation.metrics()
 
 
 def detect_dataset(
@@ -59,7 +45,7 @@ def detect_dataset(
     *,
     batch: int = 8,
     workers: int = 0,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     progress: bool = False,
     processes: Processes | None = None,
 ) -> list[dict[str, Any]]:
@@ -140,11 +126,3 @@ def check_results_file(path: str | os.PathLike[str]) -> None:
         with Path(path).open("rb") as file:
             if not file.read(len(_RESULTS[-1])).startswith(_RESULTS):
                 raise UserError(f"{path} is there and holds no detections: choose another --output")
-
-
-def format_metrics(metrics: dict[str, float]) -> str:
-    """The twelve numbers in two lines, or why there are none in one."""
-    if metrics["AP"] == -1:
-        return NOTHING_TO_MEASURE
-    cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
-    return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])

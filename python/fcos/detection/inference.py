@@ -13,11 +13,11 @@ from torch import Tensor
 
 from fcos_ops import PostprocessRule
 
-from .data.pixels import IMAGE_TYPES, KINDS, AnyImage, rgb_image
-from .errors import brief
-from .models import FCOS, ModelConfig
-from .preprocessing import Preprocessing
-from .structures import PAD_MULTIPLE, ImageBatch, pad_images
+from ..data.pixels import IMAGE_TYPES, KINDS, AnyImage, rgb_image
+from ..errors import brief
+from ..models import FCOS, ModelConfig
+from ..preprocessing import Preprocessing
+from ..structures import PAD_MULTIPLE, ImageBatch, pad_images
 
 Item = TypeVar("Item")
 
@@ -133,6 +133,7 @@ class Detector:
         if not isinstance(min_score, Real) or not 0 <= min_score <= 1:
             raise ValueError(f"min_score must be a number from 0 to 1, got {brief(min_score)}")
         least = float(min_score)
+        # the threshold may be of the class alone, and then lets through more than is wanted
         return rule._replace(score_threshold=min(rule.score_threshold, least)), least
 
 

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from .comparison import Comparison, Judged, Outcome, compare, truth_alone
-from .data.annotated import AnnotatedImages
-from .data.annotations import Entry
+from ..data.annotated import AnnotatedImages
+from ..data.annotations import Entry
+from ..errors import UserError
+from ..evaluation.comparison import Comparison, Judged, Outcome, compare, truth_alone
+from ..files import check_new
 from .drawing import DrawnBox, caption, draw_boxes, grid, side_by_side
-from .errors import UserError
+from .files import plan_pictures, save_picture
 from .fonts import can_draw
 from .outlines import Colour, Line
-from .outputs import check_unused, plan_pictures, save_picture
 
 SHEET_NAME = "index.png"
 _SHEET_COLUMNS, _SHEET_PICTURES = 3, 24
@@ -46,8 +47,8 @@ STYLES: dict[Outcome, Style] = {
 }
 
 
-class Categories:
-    """Names and colours of categories by their ids.
+class DrawnCategories:
+    """What categories are called and which colours they have in pictures, by their ids.
 
     Args:
         names: (id, name) of each; one that no font here can draw is called by its id.
@@ -76,7 +77,7 @@ class Categories:
 
 
 def draw_detections(
-    image: Image.Image, results: Sequence[Entry], categories: Categories
+    image: Image.Image, results: Sequence[Entry], categories: DrawnCategories
 ) -> Image.Image:
     """The image with the results, the best score on top."""
     by_score = sorted(results, key=lambda result: result["score"])
@@ -93,7 +94,7 @@ def plan_gallery(
     """
     sheet = Path(folder, SHEET_NAME)
     pictures = plan_pictures(annotated.paths, folder, taken=[sheet.stem])
-    check_unused([sheet, *pictures], overwrite=overwrite)
+    check_new(sheet, *pictures, overwrite=overwrite)
     return pictures
 
 
@@ -126,7 +127,7 @@ class Gallery:
             else compare(ground_truth, results, min_score=min_score)
         )
         self._shown = {category["id"] for category in ground_truth["categories"]}
-        self._categories = Categories(
+        self._categories = DrawnCategories(
             zip(annotated.category_ids, annotated.class_names, strict=True)
         )
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.columns import Entry
+from ..data.entries import MAX_AREA
 from .coco_checks import check_ground_truth, check_results
-from .data.columns import Entry
-from .data.entries import MAX_AREA
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

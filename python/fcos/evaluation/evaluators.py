@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import UserError
 from .coco_tables import Floats, ResultTable, TruthTable
-from .errors import UserError
 
 
 class _Package(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import distributed as dist
 
-from .errors import shorten
+from ..errors import shorten
 from .launch import Launch
 
 _SECONDS = 3.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .errors import UserError, a_few, brief
+from ..errors import UserError, a_few, brief
 
 
 def find_classes(known: Mapping[int, tuple[int, str]], classes: str) -> list[int]:

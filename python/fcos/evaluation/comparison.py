@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Literal, NamedTuple
 
+from ..data.annotations import Entry
 from .coco_tables import result_table, truth_table
-from .data.annotations import Entry
 from .matching import IN_CROWD, NO_OBJECT, ImageMatches, match_images
 
 # object: of which nothing is known, as there are no detections

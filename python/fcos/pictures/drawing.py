@@ -14,6 +14,7 @@ from .fonts import Text, lay_out
 from .outlines import Colour, Corners, Line, draw_outline
 
 MIN_PICTURE_SIDE = 480  # smaller images are enlarged, so that the captions stay legible
+_COLUMNS = 4  # of a grid
 _GAP = 8  # pixels between the panels and around a title
 _TITLE_SIZE = 18
 _LABEL_SIZE, _SMALL_LABEL_SIZE = 13, 10
@@ -78,10 +79,10 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox]) -> Image.Image:
     return _with_legend(picture, legend) if legend else picture
 
 
-def draw_scaled(image: Image.Image, boxes: Sequence[DrawnBox], side: int) -> Image.Image:
-    """An RGB image whose long side is brought to `side` pixels, with boxes, which are in pixels of
-    the image as it was."""
-    factor = side / max(image.size)
+def draw_scaled(image: Image.Image, boxes: Sequence[DrawnBox]) -> Image.Image:
+    """An RGB image for a `grid`: its long side is brought to MIN_PICTURE_SIDE pixels. The boxes are
+    in pixels of the image as it was."""
+    factor = MIN_PICTURE_SIDE / max(image.size)
     width, height = (max(1, round(length * factor)) for length in image.size)
     scaled = []
     for drawn in boxes:
@@ -108,7 +109,7 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return sheet
 
 
-def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+def grid(pictures: Sequence[Image.Image], columns: int = _COLUMNS) -> Image.Image:
     """Pictures in rows of `columns` at most, in cells of the largest one's size."""
     width = max(picture.width for picture in pictures) + _GAP
     height = max(picture.height for picture in pictures) + _GAP

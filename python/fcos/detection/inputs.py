@@ -11,13 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import UserError, shorten
-
-# of the files in a folder, those with these names are taken for images
-SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
-)
-
+from ..data.folders import IMAGE_SUFFIXES
+from ..errors import UserError, shorten
 
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv".split()
@@ -114,7 +109,7 @@ def _why_no_image(path: Path, folder: Path | None) -> str:
     if any(part.startswith(".") for part in path.relative_to(folder).parts):
         return "hidden"
     suffix = path.suffix.lower()
-    return "" if suffix in SUFFIXES else suffix or "without a suffix"
+    return "" if suffix in IMAGE_SUFFIXES else suffix or "without a suffix"
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .errors import UserError, brief
+from ..errors import UserError, brief
+
+_MOST_CORES = 8
 
 
 class Launch(NamedTuple):
@@ -23,6 +25,12 @@ class Launch(NamedTuple):
     world: int = 1
     local_rank: int = 0
     local_world: int = 1
+
+    @property
+    def cores(self) -> int:
+        """How many cores this process may use and shares with no other of its run, at most 8: more
+        threads or processes than that seldom load images faster."""
+        return max(1, min(_MOST_CORES, len(os.sched_getaffinity(0)) // self.local_world))
 
     @property
     def prefix(self) -> str:

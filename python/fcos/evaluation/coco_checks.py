@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .data.columns import Entry
-from .data.entries import MAX_AREA
-from .data.values import FOUR_NUMBERS
-from .errors import UserError, brief
+from ..data.columns import Entry
+from ..data.entries import MAX_AREA
+from ..data.values import FOUR_NUMBERS
+from ..errors import UserError, brief
 
 _Rules = tuple[tuple[str, str, Callable[[Any], bool]], ...]
 

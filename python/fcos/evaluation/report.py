@@ -1,4 +1,5 @@
-"""What an evaluation says class by class: a table, and pictures of curves and confusions."""
+"""What an evaluation says: metrics and a table of the classes as text, curves and confusions as
+pictures."""
 
 from __future__ import annotations
 
@@ -9,21 +10,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import atomic_path
 from .average_precision import RECALLS, ClassResult, Evaluation
 from .coco_tables import Floats
 from .confusion import confusion
-from .files import atomic_path
 from .matching import MIN_IOU
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CURVES_NAME = "precision_recall.png"
+NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
+PRECISION_RECALL_NAME = "precision_recall.png"
 CONFUSION_NAME = "confusion.png"
-PLOT_NAMES = (CURVES_NAME, CONFUSION_NAME)
+PLOT_NAMES = (PRECISION_RECALL_NAME, CONFUSION_NAME)
 _NAMED_CURVES = 10  # more colours are hard to tell apart
 _COUNTED_CLASSES = 30  # beyond, numbers in the cells are too small to read
 _LONGEST_NAME = 24  # characters
+
+
+def format_metrics(metrics: dict[str, float]) -> str:
+    """The twelve numbers in two lines, or why there are none in one."""
+    if metrics["AP"] == -1:
+        return NOTHING_TO_MEASURE
+    cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
+    return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])
 
 
 def class_table(classes: Sequence[ClassResult], names: Sequence[str]) -> str:
@@ -51,7 +61,7 @@ def write_plots(
     curves = {of_id[number]: curve for number, curve in evaluation.curves().items()}
     counts = confusion(evaluation.truth, evaluation.found, min_score=min_score)
     figures = {
-        CURVES_NAME: _draw_curves(list(curves.items())),
+        PRECISION_RECALL_NAME: _draw_curves(list(curves.items())),
         CONFUSION_NAME: _draw_confusion(counts, labels, min_score),
     }
     for name, figure in figures.items():

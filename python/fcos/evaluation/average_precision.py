@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data.annotations import Entry
 from .coco_tables import Floats, result_table, truth_table
-from .data.annotations import Entry
 from .evaluators import Accumulated, accumulate, choose_evaluator, describe_evaluator
 
 DEFAULT_LIMIT = 100  # detections an image that COCO's metrics count
@@ -131,6 +131,20 @@ class Evaluation:
         there[self.truth.categories[~self.truth.crowds]] = True
         precision = np.where(there[:, None, None], 0.0, np.full(shape, -1.0))
         return Accumulated(precision, precision[:, 0].copy(), precision.copy())
+
+
+def coco_metrics(
+    ground_truth: dict[str, Any],
+    results: list[Entry],
+    *,
+    max_detections: int = DEFAULT_LIMIT,
+    evaluator: str | None = None,
+) -> dict[str, float]:
+    """COCO's twelve box metrics: see `Evaluation` and its `metrics`."""
+    evaluation = Evaluation(
+        ground_truth, results, max_detections=max_detections, evaluator=evaluator
+    )
+    return evaluation.metrics()
 
 
 def _mean(values: Floats) -> float:

@@ -15,16 +15,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .configuration import DEFAULTS, NAMES, Configuration, Source, Values
-from .errors import UserError, brief
-from .options import (
-    add_model,
-    add_recipe,
-    add_split_and_limit,
-    add_val_fraction,
-    add_workers,
-)
-from .recipes import RECIPES
+from ..configuration import DEFAULTS, NAMES, Configuration, Source, Values
+from ..errors import UserError, brief
+from ..recipes import RECIPES
+from .shared import add_split_and_limit, add_val_fraction, add_workers
+from .training import add_model, add_recipe
 
 _OPTIONAL = tuple(name for name in NAMES if DEFAULTS.get(name) is None)  # null in config.json
 

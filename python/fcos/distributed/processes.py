@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import TrainingError, UserError, brief, shorten
-from .interrupts import Interrupted
+from ..errors import TrainingError, UserError, brief, shorten
+from ..interrupts import Interrupted
 from .last_words import LastWords
 from .launch import Launch
 
@@ -36,11 +36,12 @@ class Processes:
         launch: which of them this is. More than one: `joined` makes them.
 
     Attributes:
+        launch: see there.
         rank, world: the number of this process, and of processes.
     """
 
     def __init__(self, launch: Launch = _ALONE) -> None:
-        self.rank, self.world = launch.rank, launch.world
+        self.launch, self.rank, self.world = launch, launch.rank, launch.world
         # on the CPU, so that nothing waits for a GPU to agree
         self._control = (
             dist.new_group(backend="gloo", timeout=_PATIENCE) if self.world > 1 else None

@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from .configuration import Values, given_values, merge
-from .data.annotated import AnnotatedImages
-from .data.coco import without_root_category
-from .data.forms import find_parts, read_file, read_part
-from .data.held_out import HeldOut
-from .data.part import Part, Parts
-from .errors import UserError
-from .names import BEST_NAME, CHECKPOINT_NAME
+from ..configuration import Values, given_values, merge
+from ..data.annotated import AnnotatedImages
+from ..data.coco import without_root_category
+from ..data.forms import find_parts, read_file, read_part
+from ..data.held_out import HeldOut
+from ..data.part import Part, Parts
+from ..errors import UserError
+from ..files import check_there
+from ..names import BEST_NAME, CHECKPOINT_NAME
 
 
 class TrainingData(NamedTuple):
@@ -47,8 +48,7 @@ def read_early(options: argparse.Namespace) -> None:
         return
     checkpoint = Path(options.output, CHECKPOINT_NAME)
     if options.resume:
-        if not checkpoint.exists():
-            raise FileNotFoundError(f"checkpoint not found: {checkpoint}")
+        check_there(checkpoint, "checkpoint")
         if options.data is not None:
             find_parts(options.data)
         print(f"going on from {checkpoint}", flush=True)
@@ -134,8 +134,8 @@ def _check_weights(options: argparse.Namespace) -> None:
         if resumes and path is not None:
             option = name.replace("_", "-")
             raise UserError(f"--{option} must not be given with --resume, which has weights")
-        if path and not os.path.exists(path):
-            raise FileNotFoundError(f"file of {name.replace('_', ' ')} not found: {path}")
+        if path:
+            check_there(path, f"file of {name.replace('_', ' ')}")
 
 
 def _limit(options: argparse.Namespace) -> int | None:

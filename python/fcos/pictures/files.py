@@ -1,4 +1,4 @@
-"""Pictures that a command writes: named, saved, and what is there not replaced unasked."""
+"""Pictures that a command writes: their names, and how they are saved."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import UserError
-from .files import atomic_path, check_replaceable
+from ..errors import UserError
+from ..files import atomic_path
 
 _LONGEST_STEM = 240  # bytes
 
@@ -44,14 +44,6 @@ def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     with atomic_path(path) as temporary:
         # a third of the time that the usual level takes, for a twentieth more bytes of a photo
         picture.save(temporary, format="PNG", compress_level=1)
-
-
-def check_unused(files: Sequence[Path], *, overwrite: bool) -> None:
-    """UserError where one of the files to write is there, and may not or cannot be replaced."""
-    for path in files:
-        check_replaceable(path)
-        if path.exists() and not overwrite:
-            raise UserError(f"{path} is of another run: add --overwrite or choose another folder")
 
 
 def _unused(stem: str, used: set[str]) -> str:

@@ -1,0 +1,1 @@
+"""How good detections are: COCO's metrics, and which detection is of which object."""
