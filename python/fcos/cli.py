@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done. 1: `detect` or `show` could not read some of the images. 2: an error, one line on
         stderr. 128 + the number of the signal that interrupted it.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files and classes hold what not every terminal or log can
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         launch = read_launch()
     except UserError as error:

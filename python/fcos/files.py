@@ -102,8 +102,8 @@ def check_new(*paths: str | os.PathLike[str], overwrite: bool) -> None:
 
 
 def check_there(path: str | os.PathLike[str], kind: str) -> None:
-    """FileNotFoundError where nothing has that name; `kind` says what it should be."""
-    if not os.path.exists(path):
+    """FileNotFoundError where nothing or a folder has that name; `kind` says what it should be."""
+    if not os.path.exists(path) or os.path.isdir(path):
         raise FileNotFoundError(f"{kind} not found: {path}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -35,6 +36,30 @@ def test_counts(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "  cup  3 boxes in 2 images: 3 small, 0 medium, 0 large",
         "  hat  1 boxes in 1 images: 1 small, 0 medium, 0 large",
     ]
+
+
+def test_an_image_that_cannot_be_read_is_not_drawn(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither one that is none, nor one that is cut short, of which the size is there."""
+    whole = (data / "train" / "11.png").read_bytes()
+    (data / "train" / "11.png").write_bytes(whole[:-500])
+    (data / "train" / "12.png").write_text("not an image")
+    assert main(["data", str(data), "--output", str(tmp_path / "grid.png")]) == 0
+    captured = capsys.readouterr()
+    assert "odd: 1 images cannot be read:" in captured.out
+    assert captured.out.endswith(f"drew 1 images into {tmp_path / 'grid.png'}\n")
+    assert captured.err.count("fcos: not drawn: cannot read the image") == 2
+
+
+def test_names_that_a_terminal_cannot_show(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = data / "annotations" / "instances_train.json"
+    file.write_text(file.read_text().replace("ball", "\N{CJK UNIFIED IDEOGRAPH-7403}"))
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "ascii"))
+    assert main(["data", str(data)]) == 0
+    sys.stdout.flush()
+    assert b"  \\u7403" in written.getvalue()
 
 
 def test_every_part_and_a_picture_of_each(

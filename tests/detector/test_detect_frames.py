@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fcos.cli import main
 from fcos.detection.ahead import ahead
-from fcos.detection.image_ids import ids_of_file, ids_of_names
+from fcos.detection.image_ids import ids_of_names, images_of_file
 from fcos.detection.inputs import find_images
 from fcos.files import json_list
 from fcos.training.checkpoint import save_checkpoint
@@ -132,6 +132,31 @@ def test_ids_of_names(names: list[str], ids: list[int | str]) -> None:
     assert ids_of_names([Path(name) for name in names]) == ids
 
 
+def test_boxes_are_in_the_pixels_that_an_annotation_file_means(
+    weights: str, tmp_path: Path
+) -> None:
+    """A photo that EXIF turns has another width upright than stored; a size that is neither of the
+    two is listed as an error."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "1.png", exif=exif)
+    file = _annotations(tmp_path / "a.json", "1.png")
+    content = json.loads(file.read_text())
+    options = [str(tmp_path / "1.png"), "--annotations", str(file), "--overwrite"]
+    for width, height in [(56, 40), (40, 56), (None, None)]:
+        content["images"][0].update(width=width, height=height)
+        file.write_text(json.dumps(content))
+        assert _detect(weights, tmp_path / "out", *options) == 0
+        (entry,) = _read(tmp_path / "out")
+        assert (entry["width"], entry["height"]) == ((width or 40), (height or 56))
+        assert max(row["bbox"][0] + row["bbox"][2] for row in entry["detections"]) <= entry["width"]
+    content["images"][0].update(width=41, height=56)
+    file.write_text(json.dumps(content))
+    assert _detect(weights, tmp_path / "out", *options) == 1
+    assert "must have 41 x 56 pixels" in _read(tmp_path / "out")[0]["error"]
+
+
 def _annotations(path: Path, *names: str) -> Path:
     images = [{"id": 10 * i, "file_name": name} for i, name in enumerate(names, start=1)]
     categories = [{"id": 1, "name": "a"}]
@@ -142,7 +167,7 @@ def _annotations(path: Path, *names: str) -> Path:
 def test_ids_of_a_file_are_found_by_the_ends_of_paths(tmp_path: Path) -> None:
     file = _annotations(tmp_path / "a.json", "1.jpg", "day/2.jpg", "night/2.jpg", "x\\3.jpg")
     paths = [Path(p) for p in ("photos/night/2.jpg", "photos/1.jpg", "day/2.jpg", "3.jpg")]
-    assert ids_of_file(paths, file) == [30, 10, 20, 40]
+    assert [image.image_id for image in images_of_file(paths, file)] == [30, 10, 20, 40]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +187,7 @@ def test_ids_of_a_file_are_found_by_the_ends_of_paths(tmp_path: Path) -> None:
 def test_ids_that_a_file_does_not_give(paths: list[str], message: str, tmp_path: Path) -> None:
     file = _annotations(tmp_path / "a.json", "1.jpg", "day/2.jpg", "night/2.jpg")
     with pytest.raises(ValueError, match=message):
-        ids_of_file([Path(path) for path in paths], file)
+        images_of_file([Path(path) for path in paths], file)
 
 
 def test_a_video_is_refused_with_what_to_do(
@@ -170,10 +195,11 @@ def test_a_video_is_refused_with_what_to_do(
 ) -> None:
     video = tmp_path / "my clip.MP4"
     video.touch()
-    assert _detect(weights, tmp_path / "out", str(video)) == 2
     folder = str(tmp_path / "my clip")
     command = f"mkdir '{folder}' && ffmpeg -i '{video}' -q:v 2 '{folder}/%06d.jpg'"
-    assert f"got the video {video}: make frames of it by {command}" in capsys.readouterr().err
+    for given in (str(video), str(tmp_path / "*.MP4")):
+        assert _detect(weights, tmp_path / "out", given) == 2
+        assert f"got the video {video}: make frames of it by {command}" in capsys.readouterr().err
 
 
 def test_work_ahead_is_in_order_and_limited() -> None:

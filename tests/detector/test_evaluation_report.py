@@ -11,7 +11,7 @@ import pytest
 from fcos.evaluation.average_precision import ClassResult, Evaluation
 from fcos.evaluation.coco_tables import result_table, truth_table
 from fcos.evaluation.confusion import confusion
-from fcos.evaluation.report import PLOT_NAMES, class_table, write_plots
+from fcos.evaluation.report import PLOT_NAMES, _drawable, class_table, write_plots
 from PIL import Image
 
 BOXES = [[40.0 * i, 0.0, 20.0, 20.0] for i in range(4)]
@@ -98,6 +98,11 @@ def test_pictures(tmp_path: Path, names: list[str]) -> None:
     for name in PLOT_NAMES:
         with Image.open(tmp_path / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_names_that_cannot_be_drawn_are_ids() -> None:
+    names = ["ball", "\N{CJK UNIFIED IDEOGRAPH-72AC}", "$5"]
+    assert _drawable(names, [3, 7, 40]) == ["ball", "category 7", r"\$5"]
 
 
 def test_pictures_of_many_classes_and_no_detections(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fcos.cli import main
 from fcos.data import CocoDataset, find_split
 from fcos.data.annotated import AnnotatedImages
 from fcos.evaluation.comparison import Comparison, compare, truth_alone
+from fcos.pictures.files import plan_pictures
 from fcos.pictures.gallery import STYLES, Gallery
 from fcos.training.checkpoint import save_checkpoint
 from PIL import Image
@@ -194,6 +195,31 @@ def test_an_image_that_cannot_be_read_is_left_out(
     assert captured.err.count("fcos: cannot read the image") == 1
 
 
+def test_no_sheet_where_nothing_was_drawn(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image in (data / "train").iterdir():
+        image.write_text("not an image")
+    assert _show(data, tmp_path / "out") == 1
+    assert capsys.readouterr().out.endswith("4 images could not be read\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("more", [["--limit", "2"], ["--classes", "cup"]])
+@pytest.mark.parametrize("field", ["image_id", "category_id"])
+def test_ids_of_results_that_are_none(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    more: list[str],
+) -> None:
+    (tmp_path / "results.json").write_text(json.dumps([{**_result(11, 7, CUP), field: [1]}]))
+    source = ["--results", str(tmp_path / "results.json")]
+    assert _show(data, tmp_path / "out", *source, *more) == 2
+    assert f"results[0].{field} must be" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -203,6 +229,8 @@ def test_an_image_that_cannot_be_read_is_left_out(
         ("--results none.json", "file of results not found: none.json"),
         ("--results TEXT", "--results must be a JSON list of detections, as `fcos eval --output`"),
         ("--results DICTIONARY", "--results must be a JSON list of detections"),
+        ("--results DEEP", "--results must be a JSON list of detections"),
+        ("--results .", "file of results not found: ."),
         ("--results UNKNOWN", "results[0].image_id must be the id of an image of ground_truth"),
         ("--classes dog", "--classes must be names or ids of categories, of 'ball', 'cup', 'hat'"),
         ("--weights none.pth", "file of weights not found: none.pth"),
@@ -211,13 +239,25 @@ def test_an_image_that_cannot_be_read_is_left_out(
 def test_what_is_refused_is_refused_first(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, message: str
 ) -> None:
-    contents = {"FILE": "[]", "TEXT": "boxes", "DICTIONARY": "{}", "UNKNOWN": "[{}]"}
+    contents = {
+        "FILE": "[]",
+        "TEXT": "boxes",
+        "DICTIONARY": "{}",
+        "UNKNOWN": "[{}]",
+        "DEEP": "[" * 10**5,
+    }
     for name, content in contents.items():
         (tmp_path / name).write_text(content)
         options = options.replace(name, str(tmp_path / name))
     assert _show(data, tmp_path / "out", *options.split()) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_one_name_are_numbered() -> None:
+    paths = ["a.jpg", "b/a.png", "a-2.jpg", "index.jpg", "c/a.jpg", "b/index.jpg"]
+    names = [path.name for path in plan_pictures(paths, "out", taken=["index"])]
+    assert names == ["a.png", "a-2.png", "a-2-2.png", "index-2.png", "a-3.png", "index-3.png"]
 
 
 def test_pictures_never_replace_images(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

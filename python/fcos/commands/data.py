@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.output:
         check_new(options.output, overwrite=options.overwrite)
-    pictures = []
+    pictures: list[Image.Image] = []
     failed = 0
     for read in all_parts(options):
         try:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         for line in describe(annotated):
             print(f"  {line}", flush=True)
         if options.output:
-            pictures += [draw(annotated, index) for index in _chosen(annotated, options.pictures)]
+            pictures += _drawn(annotated, options.pictures)
     if pictures:
         save_picture(grid(pictures), options.output)
         print(f"drew {len(pictures)} images into {options.output}")
@@ -87,6 +87,15 @@ def draw(annotated: AnnotatedImages, index: int) -> Image.Image:
         if reason != "outside":
             drawn.append(categories.drawn(Judged(entry, outcome)))
     return draw_scaled(image, drawn)
+
+
+def _drawn(annotated: AnnotatedImages, count: int) -> Iterator[Image.Image]:
+    """Some images; one that cannot be read is said on stderr, and left out."""
+    for index in _chosen(annotated, count):
+        try:
+            yield draw(annotated, index)
+        except UserError as error:
+            print(f"fcos: not drawn: {error}", file=sys.stderr)
 
 
 def _chosen(annotated: AnnotatedImages, count: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..detection.image_ids import ids_of_file, ids_of_names
+from ..detection.image_ids import ListedImage, ids_of_names, images_of_file
 from ..detection.inputs import describe, find_images
 from ..files import check_there
 
@@ -15,10 +15,10 @@ def run(options: argparse.Namespace) -> int:
     paths, left_out = find_images(options.images, outside=Path(options.output))
     if left_out:
         print(f"left out: {describe(left_out)}", flush=True)
-    image_ids = (
-        ids_of_names(paths)
+    listed = (
+        [ListedImage(number, None) for number in ids_of_names(paths)]
         if options.annotations is None
-        else ids_of_file(paths, options.annotations)
+        else images_of_file(paths, options.annotations)
     )
     check_there(options.weights, "file of weights")
     # here, as they import torch, which takes seconds
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     files = plan_files(
         paths,
-        image_ids,
+        listed,
         options.output,
         pictures=not options.no_pictures,
         overwrite=options.overwrite,

@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
     written = gallery.write(order, pictures, progress=True)
     if written < len(order):
         print(f"{len(order) - written} images could not be read")
-    print(f"drew {written} pictures and {SHEET_NAME} into {options.output}")
+    if written:
+        print(f"drew {written} pictures and {SHEET_NAME} into {options.output}")
     return 0 if written == len(order) else 1
 
 
@@ -79,7 +80,7 @@ def _of_classes(
 ) -> tuple[dict[str, Any], list[Entry] | None]:
     known = {category["id"]: (category["id"], category["name"]) for category in truth["categories"]}
     chosen = find_classes(known, classes)
-    others = known.keys() - set(chosen)
+    others = list(known.keys() - set(chosen))  # no set: a file's ids may be anything
     if results is not None:
         results = [result for result in results if result.get("category_id") not in others]
     return of_categories(truth, chosen), results
@@ -95,7 +96,7 @@ def _read_results(options: argparse.Namespace, annotated: AnnotatedImages) -> li
     check_there(path, "file of results")
     try:
         results = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         results = None
     if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
         expected = "a JSON list of detections, as `fcos eval --output` writes it"
@@ -103,4 +104,9 @@ def _read_results(options: argparse.Namespace, annotated: AnnotatedImages) -> li
     if getattr(options, "limit", None) is None:
         return results
     own = set(annotated.images.ids)
-    return [one for one in results if one.get("image_id") in own]
+
+    def wanted(image_id: object) -> bool:
+        # what is no id at all, such as a list, is refused where results are checked
+        return not isinstance(image_id, int | str) or image_id in own
+
+    return [one for one in results if wanted(one.get("image_id"))]

@@ -22,6 +22,7 @@ from ..pictures.files import plan_pictures, save_picture
 from ..pictures.gallery import DrawnCategories, draw_detections
 from ..preprocessing import Preprocessing
 from .ahead import ahead
+from .image_ids import ListedImage
 from .inference import Detector, PreparedImage, alike, detect_batch, join
 
 REPORT_NAME = "detections.json"
@@ -38,10 +39,10 @@ class DetectedFiles(NamedTuple):
 
 
 class ImageFile(NamedTuple):
-    """An image file, the id that results have for it, and where its picture goes, if anywhere."""
+    """An image file, what is known of it, and where its picture goes, if anywhere."""
 
     path: Path
-    image_id: int | str
+    listed: ListedImage
     picture: Path | None
 
 
@@ -56,7 +57,7 @@ class _Read(NamedTuple):
 
 def plan_files(
     paths: Sequence[Path],
-    image_ids: Sequence[int | str],
+    listed: Sequence[ListedImage],
     output: str | os.PathLike[str],
     *,
     pictures: bool,
@@ -65,6 +66,7 @@ def plan_files(
     """What `detect_files` takes.
 
     Args:
+        listed: the id that results have for each of the paths; the size that boxes refer to.
         pictures: whether there is to be one of each image.
         overwrite: whether `output` may hold such files already.
 
@@ -75,7 +77,7 @@ def plan_files(
     planned = plan_pictures(paths, root) if pictures else []
     check_new(root / REPORT_NAME, root / RESULTS_NAME, *planned, overwrite=overwrite)
     places: Sequence[Path | None] = planned if pictures else [None] * len(paths)
-    return [ImageFile(*file) for file in zip(paths, image_ids, places, strict=True)]
+    return [ImageFile(*file) for file in zip(paths, listed, places, strict=True)]
 
 
 def detect_files(
@@ -95,7 +97,7 @@ def detect_files(
     there is one, "width", "height", "detections"}, or {"file", "image_id", "error"}. results.json
     is a list of all detections in COCO's result format: image_id, category_id, bbox (x y width
     height), score. Both are also written when a signal or an error stops the work, with the files
-    up to there. Sizes and boxes are those of the upright image.
+    up to there. Sizes and boxes are those of the upright image, or of what `listed` says.
 
     Args:
         model, preprocessing: see `Detector`.
@@ -122,7 +124,7 @@ def detect_files(
         for read, rows in ahead(pool, work.draw, found, at_once):
             report(_entry(read, rows))
             for row in rows:
-                results(_result(read.file.image_id, row))
+                results(_result(read.file.listed.image_id, row))
             images, objects = images + (not read.error), objects + len(rows)
             failed += bool(read.error)
             if read.error:
@@ -144,7 +146,7 @@ class _Work:
 
     def read(self, file: ImageFile) -> _Read:
         try:
-            image = load_image(file.path)
+            image = load_image(file.path, file.listed.size)
         except (UserError, OSError) as error:
             return _Read(file, error=str(error))
         return _Read(file, image, self.detector.prepare(image))
@@ -182,7 +184,7 @@ def _padded_size(read: _Read) -> tuple[int, ...] | None:
 
 def _entry(read: _Read, rows: Rows) -> dict[str, Any]:
     """Of the report."""
-    entry: dict[str, Any] = {"file": str(read.file.path), "image_id": read.file.image_id}
+    entry: dict[str, Any] = {"file": str(read.file.path), "image_id": read.file.listed.image_id}
     if read.image is None:
         return {**entry, "error": read.error}
     if read.file.picture is not None:

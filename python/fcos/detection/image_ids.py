@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from ..data.forms import read_file
 from ..errors import UserError, a_few
@@ -18,8 +19,15 @@ def ids_of_names(paths: Sequence[Path]) -> list[int | str]:
     return ids if len(set(ids)) == len(ids) else list(range(1, len(paths) + 1))
 
 
-def ids_of_file(paths: Sequence[Path], annotations: str | os.PathLike[str]) -> list[int | str]:
-    """The ids that an annotation file gives to images.
+class ListedImage(NamedTuple):
+    """What an annotation file says of an image: its id and, where stated, (width, height)."""
+
+    image_id: int | str
+    size: tuple[int, int] | None
+
+
+def images_of_file(paths: Sequence[Path], annotations: str | os.PathLike[str]) -> list[ListedImage]:
+    """What an annotation file says of each of these images.
 
     A path is that of the image whose `file_name` ends like it; the most folders in common decide.
 
@@ -27,28 +35,33 @@ def ids_of_file(paths: Sequence[Path], annotations: str | os.PathLike[str]) -> l
         FileNotFoundError: no such file.
         UserError: images that it does not list, or lists twice under names that fit alike.
     """
-    listed: dict[str, list[tuple[tuple[str, ...], int | str]]] = {}
+    listed: dict[str, list[tuple[tuple[str, ...], ListedImage]]] = {}
     for image in read_file(annotations, ".").annotations.columns()[0]:
         *folders, name = image["file_name"].replace("\\", "/").split("/")
-        listed.setdefault(name, []).append((tuple(folders[::-1]), image["id"]))
+        size = (image["width"], image["height"]) if "width" in image else None
+        found = ListedImage(image["id"], size)
+        listed.setdefault(name, []).append((tuple(folders[::-1]), found))
     missing = [str(path) for path in paths if path.name not in listed]
     if missing:
         raise UserError(
             f"{annotations} must list every image, got {len(missing)} of {len(paths)} that it does "
             f"not: {a_few(missing)}"
         )
-    taken: dict[int | str, Path] = {}
+    taken: dict[ListedImage, Path] = {}
     for path in paths:
         fitting = _most_alike(path, listed[path.name])
         other = taken.setdefault(fitting[0], path)
         if len(fitting) > 1 or other is not path:
-            several = f"the ids {a_few(fitting)}" if len(fitting) > 1 else f"that of {other}, too"
+            ids = a_few([image.image_id for image in fitting])
+            several = f"the ids {ids}" if len(fitting) > 1 else f"that of {other}, too"
             raise UserError(f"{annotations} must have an id of its own for {path}, got {several}")
     return list(taken)
 
 
-def _most_alike(path: Path, listed: Sequence[tuple[tuple[str, ...], int | str]]) -> list[int | str]:
-    """Ids of the names that have the most folders in common with a path, from the last one on."""
+def _most_alike(
+    path: Path, listed: Sequence[tuple[tuple[str, ...], ListedImage]]
+) -> list[ListedImage]:
+    """Those whose names have the most folders in common with a path, from the last one on."""
     own = path.resolve().parts[-2::-1]
 
     def common(folders: tuple[str, ...]) -> int:
@@ -56,4 +69,4 @@ def _most_alike(path: Path, listed: Sequence[tuple[tuple[str, ...], int | str]])
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     most = max(common(folders) for folders, _ in listed)
-    return [number for folders, number in listed if common(folders) == most]
+    return [image for folders, image in listed if common(folders) == most]

@@ -52,7 +52,7 @@ def find_images(names: Sequence[str], *, outside: Path) -> FoundImages:
                 if reason:
                     reasons[reason] += 1
                 else:
-                    own.append(candidate)
+                    own.append(_no_video(candidate))
             left_out += reasons
             if not own:
                 what = shorten(name)

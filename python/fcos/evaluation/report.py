@@ -56,7 +56,7 @@ def write_plots(
         names: of the categories, in the order of their ids.
         min_score: of the detections that the confusions count.
     """
-    labels = _drawable(names)
+    labels = _drawable(names, evaluation.truth.category_ids)
     of_id = dict(zip(evaluation.truth.category_ids, labels, strict=True))
     curves = {of_id[number]: curve for number, curve in evaluation.curves().items()}
     counts = confusion(evaluation.truth, evaluation.found, min_score=min_score)
@@ -117,15 +117,15 @@ def _draw_confusion(counts: NDArray[np.int64], names: Sequence[str], min_score: 
     return figure
 
 
-def _drawable(names: Sequence[str]) -> list[str]:
-    """Names in characters that matplotlib's own font has; others by their place, from 1."""
+def _drawable(names: Sequence[str], category_ids: Sequence[int]) -> list[str]:
+    """Names in characters that matplotlib's own font has; the ids of others."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     font = get_font(findfont(FontProperties()))
     drawn = []
-    for place, name in enumerate(names, start=1):
+    for number, name in zip(category_ids, names, strict=True):
         plain = name.isprintable() and all(font.get_char_index(ord(c)) for c in name)
-        drawn.append(_short(name).replace("$", r"\$") if plain else f"class {place}")
+        drawn.append(_short(name).replace("$", r"\$") if plain else f"category {number}")
     return drawn
 
 

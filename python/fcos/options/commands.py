@@ -176,9 +176,9 @@ def _add_detect(subparsers: _Subparsers) -> None:
     parser.add_argument(
         "--annotations",
         metavar="FILE",
-        help="take image_id from this file in COCO format, by file names (default: the number that "
-        "a name is, such as 139 of 000000000139.jpg, or the name; where two would be equal, the "
-        "place in detections.json, from 1)",
+        help="take image_id, and the size that boxes refer to, from this file in COCO format, by "
+        "file names (default: the number that a name is, such as 139 of 000000000139.jpg, or the "
+        "name; where two would be equal, the place in detections.json, from 1)",
     )
     add_detection_rule(parser)
     add_batch(parser, ", if of one size")

@@ -30,7 +30,7 @@ def plan_pictures(
     Raises:
         UserError: a picture would take the place of an image.
     """
-    used = set(taken)
+    used = dict.fromkeys(taken, 1)
     pictures = [Path(folder) / f"{_unused(_short(Path(path).stem), used)}.png" for path in paths]
     images = {Path(path).resolve() for path in paths}
     for picture in pictures:
@@ -46,13 +46,16 @@ def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
         picture.save(temporary, format="PNG", compress_level=1)
 
 
-def _unused(stem: str, used: set[str]) -> str:
-    """`stem`, numbered where another image of that name was there before."""
-    name, number = stem, 1
+def _unused(stem: str, used: dict[str, int]) -> str:
+    """`stem`, numbered where another image of that name was there before.
+
+    used: names, each with the last number that was tried behind it, to go on from.
+    """
+    name = stem
     while name in used:
-        number += 1
-        name = f"{stem}-{number}"
-    used.add(name)
+        used[stem] += 1
+        name = f"{stem}-{used[stem]}"
+    used[name] = 1
     return name
 
 
