@@ -145,13 +145,13 @@ def merge(given: Values, file: Values, stored: Values) -> Merged:
 
 
 def _check_recipe(given: Values, file: Values, stored: Values) -> None:
-    if "recipe" not in given:
-        return
+    asked = {**file, **given}
+    name = "--recipe" if "recipe" in given else "recipe of --config"
     for values, option in ((file, "--config"), (stored, "--resume")):
-        if "recipe" in values and values["recipe"] != given["recipe"]:
+        if "recipe" in asked and values.get("recipe", asked["recipe"]) != asked["recipe"]:
             raise UserError(
-                f"--recipe must not be given with {option}, whose values stand before it: "
-                f"got {given['recipe']} over {values['recipe'] or 'none'}"
+                f"{name} must not be given with {option}, whose values stand before it: "
+                f"got {asked['recipe'] or 'none'} over {values['recipe'] or 'none'}"
             )
 
 
@@ -203,7 +203,8 @@ def complete(
     values, sources = dict(merged.values), dict(merged.sources)
     if sources["max_size"] == "given" or sources["size"] == sources["max_size"] == "file":
         check_sides(values["size"], values["max_size"])
-    values["max_size"] = max(values["size"], values["max_size"])
+    if values["max_size"] < values["size"]:
+        values["max_size"], sources["max_size"] = values["size"], "derived"
     if max(parse_scales(values["scales"]), default=0) > values["max_size"]:
         raise UserError(
             f"--scales must be at most --max-size, {values['max_size']}, got {values['scales']}"
@@ -227,6 +228,19 @@ def complete(
     elif sources["warmup"] in ("recipe", "derived") and values["warmup"] > tenth:
         derive("warmup", tenth)  # of a run that is much shorter than the published one
     return Configuration(**values), sources
+
+
+def check_anew(configuration: Configuration) -> None:
+    """UserError where a run from nothing would keep weights that were drawn at random."""
+    if not configuration.freeze_at:
+        return
+    message = (
+        "--freeze-at must be 0 without --weights or --backbone-weights, as what is frozen stays "
+        f"as it was drawn at random, got {configuration.freeze_at}"
+    )
+    if configuration.recipe is not None:
+        message += f" (--recipe {configuration.recipe} starts from --backbone-weights of ImageNet)"
+    raise UserError(message)
 
 
 def changes(stored: Values, values: Values) -> str:

@@ -48,8 +48,6 @@ class Start:
 
     def model(self, configuration: Configuration, dataset: DetectionDataset) -> FCOS:
         """The network of a run on this data set; prints what it takes of the weights."""
-        if configuration.freeze_at and self.config is None and self.backbone is None:
-            raise UserError(_frozen_at_random(configuration))
         config = _config(self, configuration, dataset.class_names, dataset.category_ids)
         model = FCOS(config)
         if self.config is not None and config.norm_eps != self.config.norm_eps:
@@ -87,16 +85,6 @@ def read_start(options: argparse.Namespace, folder: RunFolder) -> Start:
         backbone = read_backbone_weights(options.backbone_weights)
         return Start(_asked_by(backbone), backbone=backbone, path=options.backbone_weights)
     return Start({})
-
-
-def _frozen_at_random(configuration: Configuration) -> str:
-    message = (
-        "--freeze-at must be 0 without --weights or --backbone-weights, as what is frozen stays "
-        f"as it was drawn at random, got {configuration.freeze_at}"
-    )
-    if configuration.recipe is not None:
-        message += f" (--recipe {configuration.recipe} starts from --backbone-weights of ImageNet)"
-    return message
 
 
 def _of(config: ModelConfig) -> Values:

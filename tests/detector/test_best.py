@@ -53,6 +53,17 @@ def test_the_first_of_the_best_is_kept(
     assert out.count("the best AP so far") == 2 and "best.pth holds AP 0.300 of epoch 1\n" in out
 
 
+def test_no_evaluation_is_late_by_a_rounding(data: Path, curve: dict[int, float]) -> None:
+    """Ten images: step 3 is epoch 0.3, and 0.3 / 0.1 is 2.9999999999999996."""
+    images = [image_entry(i, 48, 48) for i in range(1, 11)]
+    write_dataset(data, "train", images, [annotation(i, 3, [8, 8, 20, 20]) for i in range(1, 11)])
+    curve |= dict.fromkeys(range(1, 5), 0.1)
+    assert _train(data, "--batch", "1", *STEPS[:4], "--eval-every", "0.1") == 0
+    lines = (data / "run" / "metrics.jsonl").read_text().splitlines()
+    evaluated = [line["step"] for line in map(json.loads, lines) if "AP" in line]
+    assert evaluated == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(("later", "step"), [(0.2, 2), (0.4, 4)])
 def test_a_run_that_resumes_knows_the_best(
     data: Path, curve: dict[int, float], later: float, step: int

@@ -83,6 +83,11 @@ def test_every_part_and_a_picture_of_each(
     assert "drew 2 images" in capsys.readouterr().out
 
 
+def test_the_picture_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", str(tmp_path), "--output", "boxes.jpg"]) == 2
+    assert "--output must be the name of a .png file, got boxes.jpg" in capsys.readouterr().err
+
+
 def test_a_large_image_is_drawn_smaller(tmp_path: Path) -> None:
     Image.new("RGB", (1200, 900)).save(tmp_path / "a.png")
     content = coco(["a"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fcos.cli import main
+from fcos.errors import brief
 from fcos.evaluation.evaluators import EVALUATORS
 from fcos.models import VARIANTS
 from fcos.names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
@@ -226,7 +227,7 @@ def test_values_out_of_range_are_refused(
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert f"argument {option}" in err  # and what else it is called
-    assert f": must be {expected}" in err and f"got {value!r}" in err
+    assert f": must be {expected}" in err and f"got {brief(value)}" in err
 
 
 def test_names_that_options_know_are_those_of_the_modules() -> None:

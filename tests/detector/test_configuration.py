@@ -88,6 +88,7 @@ def test_key_value_is_the_option_of_that_name(data: Path, tmp_path: Path) -> Non
         ("steps=1 epochs=1", "not allowed with argument"),
         ("milestones=3/4,1/2", "argument --milestones: must be rising shares of the steps"),
         ("milestones=1/0", "argument --milestones: must be rising"),
+        ("milestones=1/2,1", "argument --milestones: must be rising"),
         ("ep=3", "no such KEY: ep=3"),
         ("lr", "unrecognized arguments: lr"),
         ("--nonsense", "unrecognized arguments: --nonsense"),
@@ -146,7 +147,11 @@ def test_every_value_survives_the_file(tmp_path: Path) -> None:
         ('{"learning_rate": 1}', "no such KEY: 'learning_rate'"),
         ('{"lr": -1}', "argument --lr: must be a number above 0 and below 1e+06, got '-1'"),
         ('{"batch": 2.5}', "argument --batch: must be a whole number"),
-        ('{"batch": null}', "argument --batch: must be a whole number"),
+        ('{"batch": null}', "batch must be a value, got None"),
+        ('{"lr": null}', "lr must be a value, got None"),
+        ('{"split": null}', "split must be a value, got None"),
+        ('{"lr": 0.1, "lr": 0.2}', "lr must be given once, got 0.1 and 0.2"),
+        ("[" * 100_000, "must be a file of JSON: "),
         ('{"drop_empty": 1}', "argument --drop-empty: must be true or false, got '1'"),
         ('{"preset": "mine"}', "argument --preset: invalid choice: 'mine'"),
         ('{"milestones": "soon"}', "argument --milestones: must be rising"),
@@ -208,9 +213,38 @@ def test_another_batch_changes_a_recipe_in_proportion() -> None:
     [({"recipe": None}, {}, "--config"), ({}, {"recipe": "paper-2x"}, "--resume")],
 )
 def test_a_recipe_without_effect_is_refused(file: Values, stored: Values, option: str) -> None:
-    with pytest.raises(UserError, match=f"--recipe must not be given with {option}"):
+    with pytest.raises(UserError, match=f"^--recipe must not be given with {option}"):
         merge({"recipe": "paper-1x"}, file, stored)
     merge({"recipe": "paper-1x"}, {"lr": 1.0}, {"recipe": "paper-1x"})
+
+
+def test_a_recipe_of_a_file_has_no_effect_on_what_is_stored() -> None:
+    expected = "^recipe of --config must not be given with --resume, .* got paper-2x over paper-1x"
+    with pytest.raises(UserError, match=expected):
+        merge({}, {"recipe": "paper-2x"}, {"recipe": "paper-1x"})
+    merge({}, {"recipe": "paper-1x"}, {"recipe": "paper-1x"})
+
+
+def test_a_long_side_that_follows_from_the_short_one() -> None:
+    configuration, sources = complete(merge({"size": 1400}, {}, {}), 100)
+    assert (configuration.max_size, sources["max_size"]) == (1400, "derived")
+    assert complete(merge({"size": 800}, {}, {}), 100)[1]["max_size"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("ema=1", "ema must be at least 0 and less than 1, got 1.0"),
+        ("batch=5 accumulate=2", "batch must be a multiple of 2"),
+        ("size=64 scales=1400", "--scales must be at most --max-size, 1333, got 1400"),
+        ("recipe=paper-1x", "--freeze-at must be 0 without --weights or --backbone-weights"),
+    ],
+)
+def test_values_are_checked_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: str, message: str
+) -> None:
+    assert _train(tmp_path / "nowhere", tmp_path / "run", *values.split()) == 2
+    assert capsys.readouterr().err.startswith(f"fcos: error: {message}")
 
 
 def test_the_line_says_where_values_are_from(

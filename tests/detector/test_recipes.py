@@ -134,6 +134,7 @@ def test_batch_norms_count_as_norms() -> None:
     [
         ({"milestones": (0.9, 0.5)}, "milestones must be positive numbers that rise"),
         ({"milestones": (0,)}, "milestones must be positive numbers"),
+        ({"milestones": (0.5, 1.0)}, r"milestones must be shares .* got \(0.5, 1.0\)"),
         ({"warmup_kind": "constant"}, "warmup_factor must be a number above 0 and at most 1"),
         ({"warmup_factor": 2.0}, "warmup_factor must be a number from 0 to 1, got 2.0"),
         ({"bias_lr_factor": 0.0}, "bias_lr_factor must be positive, got 0.0"),
@@ -151,6 +152,14 @@ def test_milestones_in_steps() -> None:
         for step in (9, 10, 49, 50)
     ]
     assert factors == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
+def test_milestones_are_not_late_by_a_rounding() -> None:
+    """9 / 11 * 77 is 63.00000000000001."""
+    factors = [
+        learning_rate_factor(step, 77, schedule="step", milestones=(9 / 11,)) for step in (62, 63)
+    ]
+    assert factors == [1, 0.1]
 
 
 def test_settings_of_a_configuration_are_a_part_of_it() -> None:

@@ -164,9 +164,6 @@ def test_nan_loss_stops_and_keeps_the_last_sound_checkpoint(
 
 
 def test_bf16_autocast_trains(dataset: CocoDataset, tmp_path: Path) -> None:
-    # Wide enough for two columns on P6: torch 2.13 and 2.15 leave the bfloat16 gradient of a weight
-    # of stride 2 over one column unset on a CPU with AVX-512 (Trainer then stops: not finite).
-    dataset.preprocessing = dataset.preprocessing._replace(size=96, max_size=144)
     plain = _finish(_trainer(dataset, tmp_path / "a"))
     mixed = _finish(_trainer(dataset, tmp_path / "b", amp="bf16"))
     assert mixed[0].loss == pytest.approx(plain[0].loss, rel=0.05)
@@ -185,6 +182,21 @@ def test_average_follows_the_weights() -> None:
     assert not averaged.requires_grad and not ema.module.training
     with pytest.raises(ValueError, match="decay"):
         ModelEMA(model, decay=1.0)
+
+
+@pytest.mark.parametrize("width", [8, 16])
+def test_a_thin_stem_keeps_away_from_channels_last(
+    dataset: CocoDataset, tmp_path: Path, width: int
+) -> None:
+    """There the oneDNN of torch 2.13 ends the process, once images are larger than these."""
+    trainer = _trainer(dataset, tmp_path, small_model(backbone_width=width), steps=1)
+    body = trainer.model.backbone.body
+    last = [body.conv1.weight.is_contiguous(memory_format=torch.channels_last)]
+    body.layer2.register_forward_pre_hook(
+        lambda _, inputs: last.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    _finish(trainer)
+    assert last == [width == 16] * 2
 
 
 def test_norms_and_biases_do_not_decay(dataset: CocoDataset, tmp_path: Path) -> None:

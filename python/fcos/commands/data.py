@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
         2 where a part could not be read, whose error is on stderr.
     """
     if options.output:
+        if not options.output.lower().endswith(".png"):
+            raise UserError(f"--output must be the name of a .png file, got {options.output}")
         check_new(options.output, overwrite=options.overwrite)
     pictures: list[Image.Image] = []
     failed = 0

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..configuration import Values, given_values, merge
+from ..configuration import Merged, Values, check_anew, complete, given_values, merge
 from ..data.annotated import AnnotatedImages
 from ..data.coco import without_root_category
 from ..data.forms import find_parts, read_file, read_part
 from ..data.held_out import HeldOut
 from ..data.part import Part, Parts
+from ..distributed.launch import read_launch
 from ..errors import UserError
 from ..files import check_there
 from ..names import BEST_NAME, CHECKPOINT_NAME
@@ -60,6 +61,7 @@ def read_early(options: argparse.Namespace) -> None:
         if (best := checkpoint.with_name(BEST_NAME)).exists():
             raise UserError(f"{best} exists, of another training: choose another --output")
         asked = merge(given_values(options), options.file, {})
+        _check_values(options, asked)
         options.found = read_training(options, asked.values)
 
 
@@ -136,6 +138,16 @@ def _check_weights(options: argparse.Namespace) -> None:
             raise UserError(f"--{option} must not be given with --resume, which has weights")
         if path:
             check_there(path, f"file of {name.replace('_', ' ')}")
+
+
+def _check_values(options: argparse.Namespace, asked: Merged) -> None:
+    """Values that are out of range or do not fit, before anything is read that takes long."""
+    if options.weights is not None:  # which say the other values
+        return
+    configuration, _ = complete(asked, images=1)  # how many there are decides on lengths alone
+    configuration.settings.check_shares(read_launch().world)
+    if options.backbone_weights is None:
+        check_anew(configuration)
 
 
 def _limit(options: argparse.Namespace) -> int | None:

@@ -19,8 +19,17 @@ class LastLevels(nn.Module):
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, coarsest: Tensor) -> tuple[Tensor, Tensor]:
-        p6 = self.p6(coarsest)
-        return p6, self.p7(F.relu(p6))
+        p6 = self.p6(_widened(coarsest))
+        return p6, self.p7(_widened(F.relu(p6)))
+
+
+def _widened(maps: Tensor) -> Tensor:
+    """Maps of one column with a second one of zeros, as the padding of a convolution is.
+
+    Of stride 2 over one column, torch 2.13 and 2.15 leave the bfloat16 gradient of the weights
+    unset on a CPU with AVX-512, of those that see nothing but padding.
+    """
+    return F.pad(maps, (0, 1)) if maps.shape[-1] == 1 else maps
 
 
 class FPN(nn.Module):

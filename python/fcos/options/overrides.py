@@ -21,7 +21,7 @@ from ..recipes import RECIPES
 from .shared import add_split_and_limit, add_val_fraction, add_workers
 from .training import add_model, add_recipe
 
-_OPTIONAL = tuple(name for name in NAMES if DEFAULTS.get(name) is None)  # null in config.json
+_OPTIONAL = ("steps", "epochs", "limit", "recipe")  # may be null in config.json
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,10 +73,11 @@ def read_config(path: str | os.PathLike[str]) -> Values:
         UserError: it is no JSON object; no such key; a value that the option would refuse.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_without_repeats)
     except FileNotFoundError:
         raise FileNotFoundError(f"file of --config not found: {path}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--config {path} must be a file of JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"--config {path} must hold a JSON object, got {brief(content)}")
@@ -86,13 +87,25 @@ def read_config(path: str | os.PathLike[str]) -> Values:
             _known(name, brief(name))
             if value is None and name in _OPTIONAL:
                 values[name] = None
-            elif isinstance(value, dict):
+            elif value is None or isinstance(value, dict):
                 raise UserError(f"{name} must be a value, got {brief(value)}")
             else:
                 # one by one, as steps and epochs exclude each other on a command line only
                 values |= _parse([_option(name, to_text(value))])
     except UserError as error:
         raise UserError(f"--config {path}: {error}") from error
+    return values
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> Values:
+    """A JSON object; of a key that is there twice one value would count for nothing."""
+    values: Values = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(
+                f"{name} must be given once, got {brief(values[name])} and {brief(value)}"
+            )
+        values[name] = value
     return values
 
 

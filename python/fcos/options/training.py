@@ -108,7 +108,7 @@ def _add_views(group: argparse._ArgumentGroup) -> None:
     add("scales", help_text, type=scales, metavar="SIDES")
     help_text = f"brightness, contrast, saturation, hue; 0.5: as SSD {_default('colour_jitter')}"
     add("colour-jitter", help_text, type=PROBABILITY, metavar="STRENGTH")
-    help_text = f"no wide images beside tall ones in a batch {_default('aspect_groups')}"
+    help_text = "no wide images beside tall ones in a batch (default no)"
     add("aspect-groups", help_text, action=argparse.BooleanOptionalAction)
     help_text = f"leave out images without a box to train on {_default('drop_empty')}"
     add("drop-empty", help_text, action=argparse.BooleanOptionalAction)

@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from ..data.scales import parse_scales
-from ..errors import UserError
+from ..errors import UserError, brief
 
 
 class Number:
@@ -32,7 +32,7 @@ class Number:
             value = math.nan
         inside = self.least < value < self.most if self.open else self.least <= value <= self.most
         if not inside and not (self.or_zero and value == 0):
-            raise argparse.ArgumentTypeError(f"must be {self}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be {self}, got {brief(text)}")
         return value
 
     def __str__(self) -> str:
@@ -51,7 +51,8 @@ class Milestones:
         except (ValueError, ArithmeticError):
             numbers = ()
         rising = all(low < high for low, high in zip(numbers, numbers[1:], strict=False))
-        if not numbers or numbers[0] <= 0 or not rising:
+        mixed = numbers and numbers[0] < 1 <= numbers[-1]
+        if not numbers or numbers[0] <= 0 or not rising or mixed:
             expected = "rising shares of the steps, such as 2/3,8/9, or steps, such as 60000,80000"
             raise argparse.ArgumentTypeError(f"must be {expected}, got {text!r}")
         return numbers

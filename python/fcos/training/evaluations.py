@@ -25,7 +25,6 @@ class EvaluationPlan:
         lines = trainer.processes.of_first(read_metrics(trainer.folder.metrics, trainer.step))
         done = [line for line in lines if "AP" in line]
         self._last_step = done[-1]["step"] if done else 0
-        self._last_epoch = float(done[-1].get("epoch", 0)) if done else 0.0
         self.best: dict[str, Any] | None = None
         if trainer.processes.first and trainer.step and trainer.folder.best.exists():
             self.best = load_checkpoint(trainer.folder.best).get("best")
@@ -35,8 +34,13 @@ class EvaluationPlan:
         trainer = self.trainer
         if trainer.step == self._last_step or not trainer.at_record:
             return False
-        passed = int(trainer.epoch / self.every) > int(self._last_epoch / self.every)
+        passed = self._periods(trainer.step) > self._periods(self._last_step)
         return passed or trainer.step >= trainer.settings.steps
+
+    def _periods(self, step: int) -> int:
+        """How often `every` epochs have passed at a step."""
+        epochs = step * self.trainer.settings.batch / len(self.trainer.dataset)
+        return int(epochs / self.every + 1e-9)  # 0.3 / 0.1 is 2.9999999999999996
 
     def write(self, metrics: dict[str, Any]) -> bool:
         """Keep the metrics of an evaluation at the trainer's step, and the weights if no AP before
@@ -51,5 +55,5 @@ class EvaluationPlan:
             self.best = {"AP": metrics["AP"], "step": trainer.step, "epoch": trainer.epoch}
             save_checkpoint(trainer.folder.best, trainer.final_model, best=self.best)
         trainer.write_metrics({"step": trainer.step, "epoch": trainer.epoch, **metrics})
-        self._last_step, self._last_epoch = trainer.step, trainer.epoch
+        self._last_step = trainer.step
         return better

@@ -15,6 +15,19 @@ from ..distributed.processes import Processes
 from ..models import FCOS, LOSS_NAMES
 from .settings import TrainingSettings
 
+_FEWEST_CHANNELS_LAST = 16
+
+
+def memory_format(model: FCOS) -> torch.memory_format:
+    """How the maps of a training lie in memory.
+
+    Channels last: a step took 4 to 11 % less time so, on two CPU cores with thin and full
+    ResNet-18. With a thinner stem the oneDNN of torch 2.13 ended such a process on a CPU.
+    """
+    if model.config.backbone_width < _FEWEST_CHANNELS_LAST:
+        return torch.contiguous_format
+    return torch.channels_last
+
 
 class StepGradients:
     """Computes the gradients of all images of a step.
@@ -52,7 +65,8 @@ class StepGradients:
     def _backward(self, part: Batch, count: int, normalizers: Tensor | None) -> Tensor:
         """The losses [3] of a part, whose gradients are added to those in the weights."""
         images = part.images.to(self._device)
-        images = images._replace(tensor=images.tensor.contiguous(memory_format=torch.channels_last))
+        tensor = images.tensor.contiguous(memory_format=memory_format(self._model))
+        images = images._replace(tensor=tensor)
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self._settings.amp == "bf16"
         ):

@@ -39,6 +39,7 @@ def learning_rate_factor(
         progress = max(0, step - warmup) / max(1, total - warmup)
         return ramp * 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "step":
-        passed = sum(step >= (m * total if m < 1 else m) for m in milestones)
+        # rounded, as 9 / 11 * 77 is 63.00000000000001
+        passed = sum(step >= (round(m * total, 6) if m < 1 else m) for m in milestones)
         return ramp * gamma**passed
     raise UserError(f"schedule must be 'cosine' or 'step', got {schedule!r}")

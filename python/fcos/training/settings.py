@@ -106,6 +106,10 @@ class TrainingSettings:
             rising = isinstance(value, tuple) and all(map(_is_positive, value))
             if not rising or list(value) != sorted(value):
                 raise UserError(f"{name} must be positive numbers that rise, got {brief(value)}")
+            if value and value[0] < 1 <= value[-1]:  # 1 would be the first step, not the last
+                raise UserError(
+                    f"{name} must be shares of the steps, below 1, or all steps, got {brief(value)}"
+                )
         elif name == "scales":
             parse_scales(value)
         elif name in _CHOICES:
