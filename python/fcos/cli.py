@@ -348,15 +348,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, launch: Launch) -> int:
-    if options.command in ("train", "evaluate", "show"):
-        from . import data_options  # needs no torch: an error of the data is said in a second
-
-        data_options.read_early(options)
-    elif launch.world > 1:
+    if launch.world > 1 and options.command not in ("train", "evaluate"):
         raise UserError(
             "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "
             f"work among processes, got {launch.world}"
         )
+    if options.command in ("train", "evaluate", "show"):
+        from . import data_options  # needs no torch: an error of the data is said in a second
+
+        data_options.read_early(options)
     # here, so that --help needs none of the extra packages
     command = import_module(f".commands.{options.command}", __package__)
     return command.run(options) or 0

@@ -59,8 +59,8 @@ class Trainer:
         signals: noted while `run` works; see `StopSignals`.
 
     Raises:
-        UserError: model and data do not fit, there is nothing to train on, or the images of a step
-            have no equal shares.
+        UserError: model and data do not fit, there is nothing to train on, the images of a step
+            have no equal shares, or the arguments are not the same in all processes.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Trainer:
         self.signals = StopSignals()
         self._notes = dict(notes or {})
         self._window = Window()
+        self._check_alike()
 
     @property
     def final_model(self) -> FCOS:
@@ -201,11 +202,17 @@ class Trainer:
                 self._window.add(self.train_step(parts), loaded - begin)
                 bar.update()
 
+    def _check_alike(self) -> None:
+        """UserError where other processes have other arguments, which would go unnoticed, or end in
+        tensors that do not fit."""
+        if self.processes.world > 1:
+            settings = {**dataclasses.asdict(self.settings), "workers": 0}  # which may differ
+            values = {**self._notes, **self.model.config.to_dict(), **settings}
+            self.processes.check_alike({**values, **self.dataset.summary()})
+
     def _begin_together(self) -> None:
-        """The processes have the same settings, images, step, weights and averages."""
-        values = {**dataclasses.asdict(self.settings), "workers": 0}  # which may differ
-        values |= {"images": len(self.dataset), "boxes": self.dataset.contents.boxes}
-        self.processes.check_alike({**values, "step": self.step})
+        """The processes have the same step, weights and averages."""
+        self.processes.check_alike({"step": self.step})
         self.processes.share(self.model)
         if self.ema is not None:
             self.processes.share(self.ema.module)
