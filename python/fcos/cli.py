@@ -348,11 +348,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, launch: Launch) -> int:
-    if launch.world > 1 and options.command not in ("train", "evaluate"):
-        raise UserError(
-            "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "
-            f"work among processes, got {launch.world}"
-        )
+    if launch.world > 1:
+        if options.command not in ("train", "evaluate"):
+            raise UserError(
+                "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "
+                f"work among processes, got {launch.world}"
+            )
+        # torch reads it once. Its warnings of lost connections are a page of addresses each
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if options.command in ("train", "evaluate", "show"):
         from . import data_options  # needs no torch: an error of the data is said in a second
 

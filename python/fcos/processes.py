@@ -191,7 +191,9 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
 def _brief_reason(error: BaseException) -> str:
     if isinstance(error, Interrupted):
         return f"interrupted by {error}"
-    return str(error) or type(error).__name__
+    if isinstance(error, UserError | TrainingError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def is_lost_connection(error: BaseException) -> bool:
