@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ def test_the_first_process_is_killed(six_images: Path) -> None:
     assert load_checkpoint(six_images / "run" / "last.pth")["step"] >= 4
 
 
+def test_ctrl_c_while_the_others_are_awaited(six_images: Path) -> None:
+    """torch waits ten minutes, and looks at no signal meanwhile."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    log, environment = six_images / "log0", {**meeting, "RANK": "0"}
+    first = start_function(command, train(six_images, "run"), log, None, environment)
+    line = f"waiting for 2 processes to meet at 127.0.0.1:{meeting['MASTER_PORT']}\n"
+    while first.is_alive() and line not in (log.read_text() if log.exists() else ""):
+        time.sleep(0.01)
+    time.sleep(0.5)  # until torch waits
+    os.kill(first.pid or 0, signal.SIGINT)
+    assert join_all([first]) == [-signal.SIGINT]
+
+
 def test_an_error_of_the_data_in_one_process(six_images: Path) -> None:
     dataset = CocoDataset(*find_split(six_images, "train"))
     batches = iter(training_loader(dataset, batch=3, seed=0, rank=2, world=3))
@@ -111,7 +125,9 @@ def test_out_of_memory_in_one_process(six_images: Path) -> None:
     assert join_all(processes) == [2, 2]
     logs = [(six_images / f"log{rank}").read_text() for rank in range(2)]
     assert logs[1].startswith("fcos: process 1: error: out of memory")
-    assert "error: process 1 ended: RuntimeError: " in logs[0] and "last.pth holds step 2" in logs[0]
+    assert (
+        "error: process 1 ended: RuntimeError: " in logs[0] and "last.pth holds step 2" in logs[0]
+    )
     assert load_checkpoint(six_images / "run" / "last.pth")["step"] == 2
 
 

@@ -162,7 +162,7 @@ class AnnotatedImages:
         listed = repr((self.categories, [*images.ids], [*images.names], *sides))
         checksum = zlib.crc32(listed.encode())
         for column in self._boxes.columns:
-            checksum = zlib.crc32(np.ascontiguousarray(column), checksum)
+            checksum = zlib.crc32(np.ascontiguousarray(column).data, checksum)
         return checksum
 
     def _keep(self, rows: NDArray[np.int64]) -> None:

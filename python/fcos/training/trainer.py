@@ -188,6 +188,8 @@ class Trainer:
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
                 if self._window.values and (self._save_due() or self._due(self.settings.log_every)):
+                    # one that failed in the step leaves GPUs waiting, where reading would hang
+                    self._stop_together()
                     record = self._close_window()
                     bar.set_postfix_str(record.summary())
                     yield record
@@ -277,13 +279,17 @@ class Trainer:
                 check_batch(self.model.config, part.images.tensor)
         except (Exception, Interrupted) as error:
             reason = error
+        self._stop_together(reason)
+        return parts
+
+    def _stop_together(self, reason: BaseException | None = None) -> None:
+        """Save and raise the reason, where this process or another one has to stop."""
         try:
             self.processes.check(reason)
         except (Exception, Interrupted) as error:
             self._save_after(error)
             self.signals.check()  # it may have reached a worker process and so caused the error
             raise
-        return parts
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
