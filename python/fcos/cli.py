@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -73,15 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, launch: Launch) -> int:
+    if launch.world > 1:
+        if options.command not in ("train", "evaluate"):
+            raise UserError(
+                "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "
+                f"work among processes, got {launch.world}"
+            )
+        # torch reads it once. Its warnings of lost connections are a page of addresses each
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if options.command in ("train", "evaluate", "show"):
         from .commands import given_data  # needs no torch: an error of the data is said in a second
 
         given_data.read_early(options)
-    elif launch.world > 1:
-        raise UserError(
-            "WORLD_SIZE must be 1 for all commands but train and eval, which alone share their "
-            f"work among processes, got {launch.world}"
-        )
     # here, so that --help needs none of the extra packages
     command = import_module(f".commands.{options.command}", __package__)
     return command.run(options) or 0

@@ -71,6 +71,23 @@ class StopSignals:
             raise Interrupted(number)
 
 
+@contextlib.contextmanager
+def fatal_ctrl_c() -> Iterator[None]:
+    """A block of foreign code that may wait for minutes without looking at a signal: Ctrl-C, where
+    nobody else handles it, ends the process there, without a word of it."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def ignore_signals() -> None:
     """For a process that ends: another signal would only break into what torch does at the end."""
     for number in _NUMBERS:

@@ -12,9 +12,11 @@ from fcos.commands.devices import device_of_process
 from fcos.distributed.launch import Launch, read_launch
 from fcos.errors import UserError
 from fcos.models.batch_size import check_norms
+from fcos.training import save_checkpoint
 
-from .helpers import SMALL, small_model
+from .helpers import small_model
 from .processes import join_all, start_together
+from .runs import train
 
 TORCHRUN = {
     "WORLD_SIZE": "4",
@@ -67,7 +69,7 @@ def test_variables_that_do_not_fit(
     assert capsys.readouterr().err.startswith(f"fcos: error: {message}")
 
 
-@pytest.mark.parametrize("command", ["demo", "scenes"])
+@pytest.mark.parametrize("command", ["demo", "scenes", "show --data nowhere"])
 def test_other_commands_take_one_process(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -75,7 +77,7 @@ def test_other_commands_take_one_process(
     command: str,
 ) -> None:
     _set(monkeypatch)
-    assert main([command, "--output", str(tmp_path / "out")]) == 2
+    assert main([*command.split(), "--output", str(tmp_path / "out")]) == 2
     message = "fcos: process 3: error: WORLD_SIZE must be 1 for all commands but train and eval"
     assert capsys.readouterr().err.startswith(message) and not (tmp_path / "out").exists()
 
@@ -108,14 +110,50 @@ def test_sync_bn_needs_gpus() -> None:
     check_norms(small_model(norm="sync_bn", freeze_at=5).config, cpu, 2)
 
 
-def test_processes_of_other_options(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "got"),
+    [
+        ("--steps 3", "steps must be the same in all processes, got 2 in 0, 3 in 1"),
+        # what would end in tensors that do not fit, in other losses, in a wait for an evaluation
+        ("--width 32", "width must be the same in all processes, got 16 in 0, 32 in 1"),
+        ("--preset paper", "preset must be the same in all processes, got 'improved' in 0, 'pap"),
+        ("--eval-every 1", "eval_every must be the same in all processes, got 0.0 in 0, 1.0 in 1"),
+    ],
+)
+def test_processes_of_other_options(six_images: Path, option: str, got: str) -> None:
     """As on two machines where one command line was mistyped."""
-    arguments = ["train", "--data", str(data), "--output", str(tmp_path / "run"), *SMALL]
-    processes = start_together([*arguments, "--steps", "2"], tmp_path, 2, last=["--steps", "3"])
+    arguments = train(six_images, "run", "--steps", "2")
+    processes = start_together(arguments, six_images, 2, last=option.split())
     assert join_all(processes) == [2, 2]
-    line = (tmp_path / "log1").read_text()
-    assert line == (
-        "fcos: process 1: error: steps must be the same in all processes, got 2 in 0, 3 in 1: "
-        "do all of them have the same options, data and --output?\n"
-    )
-    assert not (tmp_path / "run").exists()
+    line = (six_images / "log1").read_text()
+    assert line.startswith(f"fcos: process 1: error: {got}") and line.count("\n") == 1
+    assert line.endswith(": do all of them have the same options, data and --output?\n")
+    assert not (six_images / "run").exists()
+
+
+def test_processes_of_other_data(six_images: Path) -> None:
+    """As many images and boxes, and one of them elsewhere."""
+    other = six_images / "other"
+    (other / "annotations").mkdir(parents=True)
+    (other / "train").symlink_to(six_images / "train")
+    text = (six_images / "annotations" / "instances_train.json").read_text()
+    changed = text.replace("[4, 6, 20, 24]", "[5, 6, 20, 24]", 1)
+    assert changed != text
+    (other / "annotations" / "instances_train.json").write_text(changed)
+    arguments = train(six_images, "run")
+    processes = start_together(arguments, six_images, 2, last=["--data", str(other)])
+    assert join_all(processes) == [2, 2]
+    message = "fcos: process 1: error: checksum of images and annotations must be the same in all"
+    assert (six_images / "log1").read_text().startswith(message)
+
+
+def test_an_evaluation_of_other_weights(six_images: Path) -> None:
+    """Of another size than those of the first process, which all would take."""
+    weights = six_images / "one.pth", six_images / "other.pth"
+    save_checkpoint(weights[0], small_model())
+    save_checkpoint(weights[1], small_model(width=32))
+    arguments = ["eval", "--data", str(six_images), "--weights", str(weights[0]), "--device", "cpu"]
+    last = ["--weights", str(weights[1])]
+    assert join_all(start_together(arguments, six_images, 2, last=last)) == [2, 2]
+    message = "fcos: process 1: error: width must be the same in all processes, got 16 in 0, 32"
+    assert (six_images / "log1").read_text().startswith(message)

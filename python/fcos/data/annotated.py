@@ -5,6 +5,7 @@ Nothing here imports torch, so that what is wrong with data is said in a second.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +154,16 @@ class AnnotatedImages:
             "categories": [dict(category) for category in self.categories],
             "annotations": [dict(a, id=i) for i, a in enumerate(annotations, start=1)],
         }
+
+    def checksum(self) -> int:
+        """Of what the files of annotations say, wherever they and the images lie: CRC-32."""
+        images = self.images
+        sides = [*images.widths], [*images.heights]
+        listed = repr((self.categories, [*images.ids], [*images.names], *sides))
+        checksum = zlib.crc32(listed.encode())
+        for column in self._boxes.columns:
+            checksum = zlib.crc32(np.ascontiguousarray(column).data, checksum)
+        return checksum
 
     def _keep(self, rows: NDArray[np.int64]) -> None:
         """Leave out the images that are not of these rows, all of which have boxes."""

@@ -97,6 +97,14 @@ class DetectionDataset(Dataset[Sample]):
         """See `AnnotatedImages.ground_truth`."""
         return self.annotated.ground_truth()
 
+    def summary(self) -> dict[str, int]:
+        """Counts and a checksum, by which another process tells whether it has the same data."""
+        return {
+            "images": len(self),
+            "boxes": self.contents.boxes,
+            "checksum of images and annotations": self.annotated.checksum(),
+        }
+
 
 class CocoDataset(DetectionDataset):
     """Images and boxes of an annotation file in COCO format.

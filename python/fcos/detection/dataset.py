@@ -55,9 +55,12 @@ def detect_dataset(
         processes: that share the batches; the first then has the detections of all, as if it had
             been alone, and the others none. The model is everywhere what it is in the first.
 
-    Raises: as `match_categories`.
+    Raises: as `match_categories`; UserError also where the processes have other arguments.
     """
     processes = processes or Processes()
+    if processes.world > 1:
+        options = {"batch": batch, "score_threshold": min_score}
+        processes.check_alike({**options, **model.config.to_dict(), **dataset.summary()})
     matched = set(match_categories(model.config, dataset))
     processes.share(model)
     loader = evaluation_loader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import TrainingError, UserError, brief, shorten
-from ..interrupts import Interrupted
+from ..interrupts import Interrupted, fatal_ctrl_c
 from .last_words import LastWords
 from .launch import Launch
 
@@ -161,17 +162,7 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
     if launch.world == 1:
         yield Processes()
         return
-    rank, world = launch.rank, launch.world
-    try:
-        store, *_ = next(dist.rendezvous("env://", rank, world, timeout=_STEP_TIMEOUT))
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(
-            backend, store=store, rank=rank, world_size=world, timeout=_STEP_TIMEOUT
-        )
-        processes = Processes(launch)
-    except (RuntimeError, ValueError) as error:
-        reason = shorten(str(error).splitlines()[0])
-        raise TrainingError(f"{world} processes did not meet: {reason}") from error
+    store, processes = _meet(launch, "nccl" if device.type == "cuda" else "gloo")
     last_words = LastWords(store, launch)
     try:
         yield processes
@@ -189,10 +180,30 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
     processes.leave()
 
 
+def _meet(launch: Launch, backend: str) -> tuple[dist.Store, Processes]:
+    """The store by which the processes of a launch find each other, and this one of them."""
+    rank, world = launch.rank, launch.world
+    if rank == 0:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        print(f"waiting for {world} processes to meet at {place}", flush=True)
+    try:
+        with fatal_ctrl_c():
+            store, *_ = next(dist.rendezvous("env://", rank, world, timeout=_STEP_TIMEOUT))
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=world, timeout=_STEP_TIMEOUT
+            )
+            return store, Processes(launch)
+    except (RuntimeError, ValueError) as error:
+        reason = shorten(str(error).splitlines()[0])
+        raise TrainingError(f"{world} processes did not meet: {reason}") from error
+
+
 def _brief_reason(error: BaseException) -> str:
     if isinstance(error, Interrupted):
         return f"interrupted by {error}"
-    return str(error) or type(error).__name__
+    if isinstance(error, UserError | TrainingError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def is_lost_connection(error: BaseException) -> bool:

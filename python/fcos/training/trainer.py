@@ -55,8 +55,8 @@ class Trainer:
         signals: noted while `run` works; see `StopSignals`.
 
     Raises:
-        UserError: model and data do not fit, there is nothing to train on, or the images of a step
-            have no equal shares.
+        UserError: model and data do not fit, there is nothing to train on, the images of a step
+            have no equal shares, or the arguments are not the same in all processes.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Trainer:
         self.state = TrainingState(model, settings)
         self.signals = StopSignals()
         self._notes = dict(notes or {})
+        self._check_alike()
 
     @property
     def model(self) -> FCOS:
@@ -141,6 +142,8 @@ class Trainer:
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
                 if self._record_due():
+                    # one that failed in the step leaves GPUs waiting, where reading would hang
+                    self._stop_together()
                     record = self._close_window()
                     bar.set_postfix_str(record.summary())
                     yield record
@@ -155,11 +158,17 @@ class Trainer:
                 self.state.window.add(self.train_step(parts), loaded - begin)
                 bar.update()
 
+    def _check_alike(self) -> None:
+        """UserError where other processes have other arguments, which would go unnoticed, or end in
+        tensors that do not fit."""
+        if self.processes.world > 1:
+            settings = {**dataclasses.asdict(self.settings), "workers": 0}  # which may differ
+            values = {**self._notes, **self.model.config.to_dict(), **settings}
+            self.processes.check_alike({**values, **self.dataset.summary()})
+
     def _begin_together(self) -> None:
-        """The processes have the same settings, images, step, weights and averages."""
-        values = {**dataclasses.asdict(self.settings), "workers": 0}  # which may differ
-        values |= {"images": len(self.dataset), "boxes": self.dataset.contents.boxes}
-        self.processes.check_alike({**values, "step": self.step})
+        """The processes have the same step, weights and averages."""
+        self.processes.check_alike({"step": self.step})
         self.processes.share(self.model)
         if self.state.ema is not None:
             self.processes.share(self.state.ema.module)
@@ -225,13 +234,17 @@ class Trainer:
                 check_batch(self.model.config, part.images.tensor)
         except (Exception, Interrupted) as error:
             reason = error
+        self._stop_together(reason)
+        return parts
+
+    def _stop_together(self, reason: BaseException | None = None) -> None:
+        """Save and raise the reason, where this process or another one has to stop."""
         try:
             self.processes.check(reason)
         except (Exception, Interrupted) as error:
             self._save_after(error)
             self.signals.check()  # it may have reached a worker process and so caused the error
             raise
-        return parts
 
     def _record_due(self) -> bool:
         begun = bool(self.state.window.values)
