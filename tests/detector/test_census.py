@@ -62,6 +62,11 @@ def test_names_that_a_terminal_cannot_show(data: Path, monkeypatch: pytest.Monke
     assert b"  \\u7403" in written.getvalue()
 
 
+def test_the_picture_is_a_png(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", str(data), "--output", str(data / "boxes.jpg")]) == 2
+    assert "--output must be a .png file, got" in capsys.readouterr().err
+
+
 def test_every_part_and_a_picture_of_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,11 +86,6 @@ def test_every_part_and_a_picture_of_each(
     assert f"{picture} exists: add --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite", "--pictures", "1"]) == 0
     assert "drew 2 images" in capsys.readouterr().out
-
-
-def test_the_picture_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", str(tmp_path), "--output", "boxes.jpg"]) == 2
-    assert "--output must be the name of a .png file, got boxes.jpg" in capsys.readouterr().err
 
 
 def test_a_large_image_is_drawn_smaller(tmp_path: Path) -> None:

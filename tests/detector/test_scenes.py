@@ -14,6 +14,12 @@ from fcos.preprocessing import Preprocessing
 from fcos.scenes import CLASS_NAMES, draw_scene, write_scenes, write_split
 
 
+def test_sides_that_have_no_room_for_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["scenes", "--output", "none", "--size", "15"])
+    assert "argument --size: must be a whole number from 16 to 100000" in capsys.readouterr().err
+
+
 def test_scenes_are_a_coco_data_set(tmp_path: Path) -> None:
     write_scenes(tmp_path, train=12, val=5, size=96)
     dataset = CocoDataset(*find_split(tmp_path, "train"), Preprocessing(size=96, max_size=96))

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from PIL import Image
 
@@ -34,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
         2 where a part could not be read, whose error is on stderr.
     """
     if options.output:
-        if not options.output.lower().endswith(".png"):
-            raise UserError(f"--output must be the name of a .png file, got {options.output}")
+        if Path(options.output).suffix.lower() != ".png":
+            raise UserError(f"--output must be a .png file, got {options.output}")
         check_new(options.output, overwrite=options.overwrite)
     pictures: list[Image.Image] = []
     failed = 0

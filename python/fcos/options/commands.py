@@ -21,7 +21,7 @@ from .shared import (
     add_workers,
 )
 from .training import add_model, add_recipe
-from .types import POSITIVE, PROBABILITY, SEED, SIDE, THREADS
+from .types import POSITIVE, PROBABILITY, SEED, THREADS, Number
 
 _LAYOUT = """\
 --data DIR holds a data set in one of these forms:
@@ -230,7 +230,8 @@ def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--train", type=POSITIVE, default=1000, help="images (default %(default)s)")
     parser.add_argument("--val", type=POSITIVE, default=200, help="images (default %(default)s)")
-    parser.add_argument("--size", type=SIDE, default=192, help="side, pixels (default %(default)s)")
+    size = Number(int, 16, 100_000)  # smaller ones have no room for shapes
+    parser.add_argument("--size", type=size, default=192, help="side, pixels (default %(default)s)")
     parser.add_argument("--seed", type=SEED, default=0)
     parser.set_defaults(command="scenes")
 

@@ -115,12 +115,21 @@ def _load(file: str, size: int) -> _Font:
 @lru_cache(8192)
 def _font_file(text: str) -> str | None:
     """A font that has all characters of a text, or None."""
-    codes = np.unique([ord(c) for c in text if unicodedata.category(c) != "Cf"])
+    codes = np.array([ord(c) for c in text if unicodedata.category(c) != "Cf"], np.uint32)
     own = _own_font()
-    if np.isin(codes, _characters(own)).all():
+    if _has(own, codes):
         return own
     # one after the other, as to read all of a system takes seconds
-    return next((f for f in _system_fonts() if np.isin(codes, _characters(f)).all()), None)
+    return next((file for file in _system_fonts() if _has(file, codes)), None)
+
+
+def _has(file: str, codes: NDArray[np.uint32]) -> bool:
+    """Whether a font has all of these characters."""
+    known = _characters(file)
+    if not known.size:
+        return False
+    nearest = known.take(np.searchsorted(known, codes), mode="clip")
+    return bool((nearest == codes).all())
 
 
 @lru_cache(1)
