@@ -8,7 +8,7 @@ from .types import DETECTIONS, FRACTION, LEFT_OUT, POSITIVE, PROBABILITY, SIDE, 
 
 
 def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = False) -> None:
-    """The options that `data_options` reads; --split and --limit have no attribute if left out."""
+    """The options that `given_data` reads; --split and --limit have no attribute if left out."""
     source = parser.add_mutually_exclusive_group(required=True)
     help_text = "folder of a data set, see below"
     if positional:

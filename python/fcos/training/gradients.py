@@ -45,9 +45,25 @@ class StepGradients:
 
     def __call__(self, parts: Sequence[Batch]) -> Tensor:
         """Losses and norm of the gradient [4] of this process's parts and those of the others; the
-        gradients, clipped, are then in the weights."""
+        gradients, clipped, are then in the weights.
+
+        An error leaves no gradient there, and the statistics of the norms as they were.
+        """
+        buffers = [buffer.clone() for buffer in self._model.buffers()]
+        self._forget()
+        try:
+            return self._compute(parts)
+        except Exception:
+            for buffer, before in zip(self._model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
         for weight in self._model.parameters():
             weight.grad = None
+
+    def _compute(self, parts: Sequence[Batch]) -> Tensor:
         normalizers = None
         if len(parts) > 1:
             sizes = [part.images.tensor.shape[2:] for part in parts]

@@ -48,6 +48,8 @@ class TrainingState:
 
     def advance(self) -> None:
         """Take the optimizer step of the gradients that are in the weights."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate(self.step) * group["lr_factor"]
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.model)

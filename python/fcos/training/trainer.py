@@ -269,15 +269,9 @@ class Trainer:
         An error before the weights change, such as out of memory, loses nothing: the steps before
         are saved.
         """
-        for group in self.state.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate(self.step) * group["lr_factor"]
-        buffers = [buffer.clone() for buffer in self.model.buffers()]  # statistics of the norms
         try:
             values = self._gradients(parts)
         except Exception as error:
-            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-            self.state.optimizer.zero_grad(set_to_none=True)
             self._save_after(error)
             raise
         self.state.advance()
