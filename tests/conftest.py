@@ -2,6 +2,7 @@
 `every_device` run once a device: see devices.py."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -29,6 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     device = config.getoption("--device")
     if device is not None and (reason := devices.missing_reason(device)):
         pytest.exit(f"--device {device}: {reason}", returncode=2)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # as in the background of a script; commands obey that, and tests of Ctrl-C would wait
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
