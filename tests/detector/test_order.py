@@ -95,5 +95,6 @@ def test_padding_of_photos() -> None:
         padded = -(-steps.max(1) // 32) * 32
         return float(1 - steps.prod(2).sum() / (8 * padded.prod(1).sum()))
 
-    assert padding(None) == pytest.approx(0.36, abs=0.02)
-    assert padding(annotated.wide()) == pytest.approx(0.15, abs=0.02)
+    # other seeds differ by 0.007
+    assert padding(None) == pytest.approx(0.36, abs=0.01)
+    assert padding(annotated.wide()) == pytest.approx(0.15, abs=0.01)

@@ -173,8 +173,9 @@ class ClassLoss {
 
   double dense_rows(const Origin<const Real, LevelView>& targets) {
     double total = 0;
+    const std::int64_t longest = std::min(kChunk, num_classes_);
     for (std::int32_t i = 0; i < length_; ++i) {
-      std::fill(weight_buffer_, weight_buffer_ + kChunk, weight_at(i));
+      std::fill(weight_buffer_, weight_buffer_ + longest, weight_at(i));
       for (std::int64_t c = 0; c < num_classes_; c += kChunk) {
         const auto length = static_cast<std::int32_t>(std::min(kChunk, num_classes_ - c));
         total += dense_chunk(along_row(i, c), targets.along_row(i, c), length);
