@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cpu/common/spared_threads.h"
+
 namespace fcos_ops::cpu {
 
 // Of `num_threads`, those that work of so many bytes, written or the time of so many, is worth: a
@@ -19,13 +21,25 @@ inline std::int32_t worthwhile_threads(std::int64_t bytes, std::int32_t num_thre
 // after a fork, a second OpenMP region in the child would hang.
 template <class Body>
 void parallel_for(std::int64_t count, std::int32_t num_threads, const Body& body) {
-  const auto threads = static_cast<int>(std::min<std::int64_t>(count, num_threads));
-  if (threads <= 1) {
+  const auto wanted = static_cast<int>(std::min<std::int64_t>(count, num_threads));
+  const int threads = wanted > 1 ? SparedThreads::take(wanted) : 1;
+  if (threads == 1) {
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (std::int64_t i = 0; i < count; ++i) body(i);
+  const std::int64_t start = wall_time();
+  std::int64_t away = 0;  // the longest that a thread beside the caller was
+#pragma omp parallel num_threads(threads) reduction(max : away)
+  {
+    bool is_caller = false;
+#pragma omp master
+    is_caller = true;
+    const std::int64_t core_start = core_time();
+#pragma omp for schedule(dynamic, 1) nowait
+    for (std::int64_t i = 0; i < count; ++i) body(i);
+    if (!is_caller) away = wall_time() - start - (core_time() - core_start);
+  }
+  SparedThreads::record(threads, wall_time() - start, away);
 }
 
 }  // namespace fcos_ops::cpu

@@ -1,8 +1,8 @@
 // Types that every op of the library shares: dtypes, statuses, where to run, and strided views.
 //
 // The contract of every function declared beside this file:
-//   - it works on memory that the caller owns, allocates nothing, keeps nothing after it returns;
-//   - it throws nothing and has no state; several threads may call it at once;
+//   - it works on memory that the caller owns, allocates nothing, keeps none of its arguments;
+//   - it throws nothing; several threads may call it at once; no call changes another's results;
 //   - it returns a Status; scratch memory comes from the caller, who asks `..._workspace_size`;
 //   - what its header rules out is kInvalidArgument, before anything is read or written. For all:
 //     unknown enumerators, sizes and counts below 0, products of them beyond kMaxElements, and null
@@ -53,7 +53,10 @@ inline constexpr std::int32_t kCpuDevice = -1;
 struct Context {
   std::int32_t device = kCpuDevice;  // kCpuDevice, or a CUDA device index
   void* stream = nullptr;            // the cudaStream_t to launch on; unused on a CPU
-  std::int32_t num_threads = 1;      // CPU threads; 1 never enters an OpenMP region
+  // CPU threads, at most: one that shares its core with other processes, so that all others had to
+  // wait for it, is left out of what is called in the next moments. 1 never enters an OpenMP
+  // region.
+  std::int32_t num_threads = 1;
 };
 
 // Scratch memory, aligned to 16 bytes. May be null where the query returns 0.
