@@ -13,15 +13,10 @@ from ..detection.dataset import check_results_file, detect_dataset
 from ..distributed.processes import Processes
 from ..evaluation.average_precision import DEFAULT_LIMIT, Evaluation
 from ..evaluation.evaluators import choose_evaluator
-from ..evaluation.report import (
-    NOTHING_TO_MEASURE,
-    PLOT_NAMES,
-    class_table,
-    format_metrics,
-    write_plots,
-)
+from ..evaluation.report import NOTHING_TO_MEASURE, class_table, format_metrics
 from ..files import check_new, check_writable, write_json
 from ..pictures.gallery import SHEET_NAME, Gallery, plan_gallery
+from ..pictures.plots import PLOT_NAMES, write_plots
 from .classes import of_categories
 from .detectors import detector_on_data
 from .devices import computing, workers_of

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset, evaluation_loader
+from ..data.loading import OnUnread, raise_unread
 from ..distributed.processes import Processes
 from ..errors import UserError, a_few, brief
 from ..evaluation.average_precision import coco_metrics
@@ -48,10 +49,13 @@ def detect_dataset(
     min_score: float | None = None,
     progress: bool = False,
     processes: Processes | None = None,
+    on_unread: OnUnread = raise_unread,
 ) -> list[dict[str, Any]]:
     """Detections of a model on a data set, of the categories in the data: see `predict`.
 
     Args:
+        on_unread: see `evaluation_loader`; without it an image that cannot be read is an error, so
+            that no metric is of fewer images than it seems.
         processes: that share the batches; the first then has the detections of all, as if it had
             been alone, and the others none. The model is everywhere what it is in the first.
 
@@ -64,7 +68,12 @@ def detect_dataset(
     matched = set(match_categories(model.config, dataset))
     processes.share(model)
     loader = evaluation_loader(
-        dataset, batch=batch, workers=workers, rank=processes.rank, world=processes.world
+        dataset,
+        batch=batch,
+        workers=workers,
+        rank=processes.rank,
+        world=processes.world,
+        on_unread=on_unread,
     )
     found = predict(model, loader, min_score=min_score, progress=progress and processes.first)
     own = [result for result in found if result["category_id"] in matched]
