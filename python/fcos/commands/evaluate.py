@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace, device: torch.device, processes: Processes
     model, dataset, chosen = detector_on_data(options, device)
     truth = of_categories(dataset.ground_truth(), chosen)
     measurable = any(not annotation["iscrowd"] for annotation in truth["annotations"])
-    if not (measurable or options.output or options.draw):
+    if not processes.of_first(measurable or options.output or options.draw):
         print(f"{NOTHING_TO_MEASURE}; --output FILE writes the detections")
         return
     pictures = _plan_files(options, dataset) if processes.first else []

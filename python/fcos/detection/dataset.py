@@ -64,7 +64,7 @@ def detect_dataset(
     processes = processes or Processes()
     if processes.world > 1:
         options = {"batch": batch, "score_threshold": min_score}
-        processes.check_alike({**options, **model.config.to_dict(), **dataset.summary()})
+        processes.check_alike({**options, **_what_decides(model, dataset)})
     matched = set(match_categories(model.config, dataset))
     processes.share(model)
     loader = evaluation_loader(
@@ -83,6 +83,20 @@ def detect_dataset(
         for place, number in enumerate(image["id"] for image in dataset.annotated.images)
     }
     return sorted(results, key=lambda result: places[result["image_id"]])
+
+
+def _what_decides(model: FCOS, dataset: DetectionDataset) -> dict[str, Any]:
+    """What decides which detections a model gives on a data set, but its weights."""
+    classes = None
+    if model.detected_classes is not None:
+        channels = model.detected_classes.nonzero().flatten().tolist()
+        classes = [model.config.category_name(channel) for channel in channels]
+    return {
+        **model.config.to_dict(),
+        "preprocessing": dataset.preprocessing.to_dict(),
+        "classes": classes,
+        **dataset.summary(),
+    }
 
 
 def evaluate(
