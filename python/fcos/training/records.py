@@ -101,7 +101,7 @@ def _diagnosis(step: int, values: dict[str, float]) -> str:
 
 
 def progress_bar(step: int, steps: int, *, shown: bool) -> tqdm[Any]:
-    """From a step on, if any are left: in a terminal a bar that moves, in a file a line now and then."""
+    """From a step on, if any are left; a moving one in a terminal, a line now and then in a file."""
     return tqdm(
         total=steps,
         initial=step,
