@@ -101,7 +101,7 @@ def _diagnosis(step: int, values: dict[str, float]) -> str:
 
 
 def progress_bar(step: int, steps: int, *, shown: bool) -> tqdm[Any]:
-    """From a step on, if any are left; a moving one in a terminal, a line now and then in a file."""
+    """From a step on, if any are left; moving in a terminal, a line now and then in a file."""
     return tqdm(
         total=steps,
         initial=step,
