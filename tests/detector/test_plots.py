@@ -49,7 +49,10 @@ def test_any_name_is_drawn(tmp_path: Path, names: list[str]) -> None:
 
 
 def test_names_in_fonts_of_the_system(
-    tmp_path: Path, system_fonts: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    system_fonts: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As in other pictures; else the id, as where matplotlib or Pillow cannot join letters."""
     labels = [plots._label(7, name) for name in ("ball", "$5", "a\nb", PALATAL)]
@@ -57,6 +60,7 @@ def test_names_in_fonts_of_the_system(
     system_fonts(SYSTEM_FONT)
     assert plots._label(7, PALATAL) == PALATAL
     _write(tmp_path, [PALATAL, "ball"])
+    assert not caplog.records  # of fonts that matplotlib looked for in vain
     monkeypatch.delattr(ft2font, "__libraqm_version__", raising=False)
     assert plots._label(7, RING) == "category 7"
 

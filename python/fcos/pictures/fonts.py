@@ -83,14 +83,17 @@ def can_plot(text: str) -> bool:
 def families(texts: Iterable[str]) -> list[str]:
     """The names by which matplotlib finds the fonts of these texts, its own font first: the others
     have what that has not."""
-    from matplotlib.font_manager import FontProperties, fontManager
+    from matplotlib.font_manager import FontEntry, fontManager
 
     own = _own_font()
     words = (word for text in texts for word in _words(one_line(text)))
     files = dict.fromkeys((own, *(_font_file(word) or own for word in words)))
-    for file in files:
-        fontManager.addfont(file)  # its list of the system's fonts may be older than they are
-    return [FontProperties(fname=file).get_name() for file in files]
+    known = {entry.name for entry in fontManager.ttflist}
+    # by their paths: of a family matplotlib would choose another style, or warn that it has none
+    fontManager.ttflist += [
+        FontEntry(fname=file, name=file, size="scalable") for file in files if file not in known
+    ]
+    return list(files)
 
 
 def one_line(text: str) -> str:
