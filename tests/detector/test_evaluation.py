@@ -259,3 +259,5 @@ def test_nothing_to_measure_is_said() -> None:
 def test_format() -> None:
     text = format_metrics(dict.fromkeys(METRIC_NAMES, 0.5))
     assert len(text.splitlines()) == 2 and text.startswith("AP 0.500  AP50 0.500")
+    text = format_metrics({**dict.fromkeys(METRIC_NAMES, 0.5), "APl": -1.0, "ARl": -1.0})
+    assert text.count(" -") == 2 and "-1" not in text

@@ -33,7 +33,9 @@ def predict(
     model.eval()
     rule, least = Detector(model).rule(min_score)
     results: list[dict[str, Any]] = []
-    for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+    # below a training's bar it goes once it is done
+    bar = tqdm(loader, desc="detect", unit="batch", disable=not progress, leave=None)
+    for batch in bar:
         found = detect_batch(model, batch.images, batch.original_sizes, rule, min_score=least)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]

@@ -11,10 +11,10 @@ _LONGEST_NAME = 24  # characters
 
 
 def format_metrics(metrics: dict[str, float]) -> str:
-    """The twelve numbers in two lines, or why there are none in one."""
+    """The twelve numbers in two lines, "-" where no such objects are; or why there are none."""
     if metrics["AP"] == -1:
         return NOTHING_TO_MEASURE
-    cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
+    cells = [f"{name} {_number(value)}" for name, value in metrics.items()]
     return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TypeAlias
+from importlib import metadata
+from typing import Any, TypeAlias
 
 from ..distributed.launch import Launch
 from ..names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
@@ -205,8 +206,17 @@ def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
     parser.set_defaults(command="demo")
 
 
+class _Version(argparse.Action):
+    """Reads the version of the installed package, but only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"fcos_ops {metadata.version('fcos_ops')}")
+        parser.exit()
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fcos", description="FCOS detector on fcos_ops.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it and end")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(subparsers)
     _add_eval(subparsers)

@@ -25,7 +25,7 @@ from .outlines import Colour, Line
 SHEET_NAME = "index.png"
 _SHEET_COLUMNS, _SHEET_PICTURES = 3, 24
 _SHEET_CELL = (640, 480)  # width and height, pixels
-_NOTE_SIZE = (480, 360)
+_NOTE_SIZE = (960, 240)  # as a pair of small pictures
 
 
 class Style(NamedTuple):
