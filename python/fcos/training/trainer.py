@@ -133,11 +133,13 @@ class Trainer:
         """
         self._begin_together()
         opened = self.folder.opened(self.step) if self.processes.first else nullcontext()
-        stream = batches_from(
-            self.step, self.dataset, self.settings, self.processes.launch, self.device
-        )
-        bar = progress_bar(self.step, self.settings.steps, shown=progress and self.processes.first)
-        with opened, self.signals, bar, closing(stream) as batches:
+        shown = progress and self.processes.first
+        with (
+            opened,
+            self.signals,
+            progress_bar(self.step, self.settings.steps, shown=shown) as bar,
+            closing(self._batches()) as batches,
+        ):
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
                 if self._record_due():
@@ -171,6 +173,10 @@ class Trainer:
         self.processes.share(self.model)
         if self.state.ema is not None:
             self.processes.share(self.state.ema.module)
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        launch = self.processes.launch
+        return batches_from(self.step, self.dataset, self.settings, launch, self.device)
 
     def _close_window(self) -> Record:
         """Write the record of the steps since the last one, and last.pth where it is due."""
