@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0: done. 1: `detect` or `show` could not read some of the images. 2: an error, one line on
-        stderr. 128 + the number of the signal that interrupted it.
+        stderr. 128 + the number of the signal that interrupted it; SIGPIPE where stdout goes to a
+        program that ended, such as `head`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # names of files and classes hold what not every terminal or log can
@@ -53,8 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     who = launch.prefix
     try:
         with quiet_but_the_first(launch):
-            return _run(_parse(arguments), launch)
+            status = _run(_parse(arguments), launch)
+            sys.stdout.flush()
+            return status
     except (UserError, TrainingError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_ended():
+            return 128 + signal.SIGPIPE
         return _fail(f"{who}error: {error}", 2)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
@@ -89,6 +96,17 @@ def _run(options: argparse.Namespace, launch: Launch) -> int:
     # here, so that --help needs none of the extra packages
     command = import_module(f".commands.{options.command}", __package__)
     return command.run(options) or 0
+
+
+def _reader_has_ended() -> bool:
+    """Whether nobody reads stdout any more. What it still holds is then forgotten, as Python would
+    complain of it at exit."""
+    stdout, poll = 1, select.poll()
+    poll.register(stdout, 0)
+    ended = any(event & select.POLLERR for _, event in poll.poll(0))
+    if ended:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return ended
 
 
 def _fail(message: str, status: int) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fcos.data import CocoDataset, find_split
+from fcos.pictures import fonts
 from fcos.preprocessing import Preprocessing
 
 from .helpers import annotation, image_entry, write_dataset
@@ -54,3 +56,20 @@ def six_images(tmp_path: Path) -> Path:
     images = [image_entry(i, *size) for i, size in enumerate(sizes, start=11)]
     write_dataset(tmp_path, "val", images, [annotation(i, 3, [8, 8, 20, 20]) for i in (11, 13, 15)])
     return tmp_path
+
+
+@pytest.fixture
+def system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets the font files that this system seems to have: none, until it is called."""
+
+    def forget() -> None:
+        for cached in (fonts._font_file, fonts.can_draw, fonts.lay_out):
+            cached.cache_clear()
+
+    def have(*files: Path) -> None:
+        monkeypatch.setattr(fonts, "_system_fonts", lambda: list(map(str, files)))
+        forget()
+
+    have()
+    yield have
+    forget()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -18,15 +18,6 @@ from matplotlib import font_manager
 from PIL import Image, features
 
 DOG_IN_CHINESE, DOG_IN_HINDI, DOG_IN_ARABIC = "狗", "कुत्ता", "كلب كبير"
-
-
-@pytest.fixture
-def own_font_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As on a system without fonts."""
-    _use(monkeypatch, [])
-    yield
-    for cached in (fonts._font_file, fonts.can_draw, fonts.lay_out):
-        cached.cache_clear()
 
 
 def _placed(size: tuple[int, int], boxes: list[tuple[float, float, float, float]]) -> np.ndarray:
@@ -105,7 +96,7 @@ def test_long_captions_are_cut() -> None:
     assert lay_out("\N{SNOWMAN}" * 90, 13, 5).width <= 5
 
 
-def test_without_fonts_names_that_none_has_are_ids(own_font_only: None) -> None:
+def test_without_fonts_names_that_none_has_are_ids(system_fonts: Callable[..., None]) -> None:
     for name in ("chien", "Škoda", "ete" + "\N{COMBINING ACUTE ACCENT}", "собака", "σκύλος"):
         assert can_draw(name), name
     for name in (DOG_IN_CHINESE, DOG_IN_HINDI, "", " ", "a\x00b", "\ue000"):
@@ -113,7 +104,7 @@ def test_without_fonts_names_that_none_has_are_ids(own_font_only: None) -> None:
 
 
 def test_right_to_left_and_joined_letters_need_raqm(
-    own_font_only: None, monkeypatch: pytest.MonkeyPatch
+    system_fonts: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert can_draw(DOG_IN_ARABIC) == features.check("raqm")
     fonts.can_draw.cache_clear()
@@ -137,8 +128,7 @@ def test_arabic_letters_are_joined() -> None:
     ],
 )
 def test_a_font_of_the_system_is_found(
-    own_font_only: None,
-    monkeypatch: pytest.MonkeyPatch,
+    system_fonts: Callable[..., None],
     tmp_path: Path,
     file: str,
     name: str,
@@ -149,19 +139,13 @@ def test_a_font_of_the_system_is_found(
     font = Path(matplotlib.get_data_path(), "fonts", "ttf", file)
     (tmp_path / "damaged.ttf").write_bytes(font.read_bytes()[:100])
     (tmp_path / "text.ttf").write_text("no font")
-    _use(monkeypatch, [tmp_path / "damaged.ttf", tmp_path / "text.ttf", font])
+    system_fonts(tmp_path / "damaged.ttf", tmp_path / "text.ttf", font)
     assert can_draw(name) and not can_draw(DOG_IN_CHINESE)
     text = lay_out(f"{name} 0.83", 13)
     assert len(text.runs) == runs and "".join(piece for piece, *_ in text.runs) == f"{name} 0.83"
     assert text.runs[0][1].path == str(font)
     judged = Judged({"category_id": 7, "bbox": [0.0, 0.0, 9.0, 9.0]}, "object")
     assert DrawnCategories([(7, name)]).drawn(judged).caption == name
-
-
-def _use(monkeypatch: pytest.MonkeyPatch, files: list[Path]) -> None:
-    monkeypatch.setattr(fonts, "_system_fonts", lambda: list(map(str, files)))
-    for cached in (fonts._font_file, fonts.can_draw, fonts.lay_out):
-        cached.cache_clear()
 
 
 def test_plain_fonts_of_the_system_come_first(monkeypatch: pytest.MonkeyPatch) -> None:

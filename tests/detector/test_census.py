@@ -106,6 +106,34 @@ def test_one_part_and_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "train: 1 images" in capsys.readouterr().out
 
 
+def test_the_folder_by_its_name_as_in_other_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roboflow(tmp_path)
+    assert main(["data", str(tmp_path)]) == 0
+    expected = capsys.readouterr().out
+    assert main(["data", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == expected != ""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "one of the arguments --data DIR --annotations is required"),
+        (["a", "--data", "b"], "argument --data: not allowed with argument DIR"),
+        (["--data", "b", "a"], "argument DIR: not allowed with argument --data"),
+        (["a", "--annotations", "b"], "argument --annotations: not allowed with argument DIR"),
+    ],
+)
+def test_one_source_of_data(
+    capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["data", *given])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"fcos data: error: {message}"
+
+
 def test_a_part_that_cannot_be_read_does_not_hide_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -44,6 +49,23 @@ def test_train_resume_evaluate_detect(
     image = str(data / "train" / "12.png")
     assert main(["detect", image, "--weights", weights, "--output", str(tmp_path / "d")]) == 0
     assert (tmp_path / "d" / "12.png").is_file() and (tmp_path / "d" / "detections.json").is_file()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"fcos_ops {metadata.version('fcos_ops')}\n"
+
+
+def test_a_reader_that_has_seen_enough(data: Path) -> None:
+    """As `fcos data DIR | head`: no error is printed into the terminal, by Python neither."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fcos", "data", str(data)]
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_evaluation_during_training(

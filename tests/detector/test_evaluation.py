@@ -59,8 +59,10 @@ def test_ground_truth_with_a_missing_and_a_false_box(dataset: CocoDataset) -> No
 
 
 def test_no_results_give_zeros(dataset: CocoDataset) -> None:
+    """Of objects that are all small."""
     metrics = coco_metrics(dataset.ground_truth(), [])
-    assert metrics == dict.fromkeys(METRIC_NAMES, 0.0) and len(metrics) == 12
+    others = dict.fromkeys(("APm", "APl", "ARm", "ARl"), -1.0)
+    assert metrics == {**dict.fromkeys(METRIC_NAMES, 0.0), **others} and len(metrics) == 12
 
 
 def test_no_ground_truth_gives_nothing_to_measure(dataset: CocoDataset) -> None:
@@ -259,3 +261,5 @@ def test_nothing_to_measure_is_said() -> None:
 def test_format() -> None:
     text = format_metrics(dict.fromkeys(METRIC_NAMES, 0.5))
     assert len(text.splitlines()) == 2 and text.startswith("AP 0.500  AP50 0.500")
+    text = format_metrics({**dict.fromkeys(METRIC_NAMES, 0.5), "APl": -1.0, "ARl": -1.0})
+    assert text.count(" -") == 2 and "-1" not in text

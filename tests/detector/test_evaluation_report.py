@@ -1,18 +1,14 @@
-"""What `fcos eval` says class by class: the table, the confusions, the pictures."""
+"""What `fcos eval` says class by class: the table and the confusions."""
 
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-from fcos.evaluation.average_precision import ClassResult, Evaluation
+from fcos.evaluation.average_precision import ClassResult
 from fcos.evaluation.coco_tables import result_table, truth_table
 from fcos.evaluation.confusion import confusion
-from fcos.evaluation.report import PLOT_NAMES, _drawable, class_table, write_plots
-from PIL import Image
+from fcos.evaluation.report import class_table
 
 BOXES = [[40.0 * i, 0.0, 20.0, 20.0] for i in range(4)]
 
@@ -85,28 +81,3 @@ def test_table() -> None:
     ]
     assert lines[2].split()[-4:] == ["-", "-", "0", "-"] and "a name of more than t..." in lines[2]
     assert len({line.rindex("  ") for line in lines[:2]}) == 1
-
-
-@pytest.mark.parametrize("names", [["ball", "cup"], ["$x^{$", "犬\n"], ["", "é" * 200]])
-def test_pictures(tmp_path: Path, names: list[str]) -> None:
-    """Whatever the categories are called, and without a warning."""
-    truth = _truth((3, BOXES[0], 0))
-    result = {"image_id": 1, "category_id": 3, "bbox": BOXES[0], "score": 0.9}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        write_plots(Evaluation(truth, [result]), names, tmp_path, min_score=0.3)
-    for name in PLOT_NAMES:
-        with Image.open(tmp_path / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5
-
-
-def test_names_that_cannot_be_drawn_are_ids() -> None:
-    names = ["ball", "\N{CJK UNIFIED IDEOGRAPH-72AC}", "$5"]
-    assert _drawable(names, [3, 7, 40]) == ["ball", "category 7", r"\$5"]
-
-
-def test_pictures_of_many_classes_and_no_detections(tmp_path: Path) -> None:
-    truth = _truth((3, BOXES[0], 0))
-    truth["categories"] = [{"id": i, "name": str(i)} for i in range(100)]
-    write_plots(Evaluation(truth, []), [str(i) for i in range(100)], tmp_path, min_score=0.3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PLOT_NAMES)

@@ -192,6 +192,18 @@ def test_without_detections(dataset: CocoDataset) -> None:
     assert len(evaluation.curves()) == 3 and not np.any(list(evaluation.curves().values()))
 
 
+def test_no_detections_are_as_good_as_a_false_one(dataset: CocoDataset) -> None:
+    """Where there are no objects of a size there is nothing to measure, here none above 96 x 96
+    pixels; one of 32 x 32 is small and medium."""
+    truth = dataset.ground_truth()
+    truth["annotations"][0]["area"] = 32**2
+    false = {"image_id": 13, "category_id": 3, "bbox": [0, 0, 5, 5], "score": 0.1}
+    nothing, one = (Evaluation(truth, results) for results in ([], [false]))
+    assert nothing.metrics() == one.metrics()
+    assert nothing.metrics()["APl"] == -1 and nothing.metrics()["APm"] == 0
+    assert nothing.classes() == one.classes()
+
+
 def test_the_fastest_that_is_installed_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("hotcoco", "faster_coco_eval"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -14,7 +14,7 @@ from fcos.errors import UserError
 from fcos.models.batch_size import check_norms
 from fcos.training import save_checkpoint
 
-from .helpers import small_model
+from .helpers import decided_model, small_model
 from .processes import join_all, start_together
 from .runs import train
 
@@ -145,6 +145,29 @@ def test_processes_of_other_data(six_images: Path) -> None:
     assert join_all(processes) == [2, 2]
     message = "fcos: process 1: error: checksum of images and annotations must be the same in all"
     assert (six_images / "log1").read_text().startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("option", "got"),
+    [
+        ("--classes ball", "classes must be the same in all processes, got None in 0, ['ball'] in"),
+        ("--classes hat", "classes must be the same in all processes, got None in 0, ['hat'] in 1"),
+        ("--iou-threshold 0.3", "postprocess.iou_threshold must be the same in all processes, got"),
+        ("--max-detections 7", "postprocess.max_detections must be the same in all processes, got"),
+        ("--class-agnostic", "postprocess.class_agnostic must be the same in all processes, got"),
+        ("--size 50", "preprocessing.size must be the same in all processes, got 40 in 0, 50 in 1"),
+        ("--score-threshold 0.5", "score_threshold must be the same in all processes, got None in"),
+    ],
+)
+def test_an_evaluation_of_other_options(six_images: Path, option: str, got: str) -> None:
+    """That would give each process detections of another kind; there are no hats in the data."""
+    weights = six_images / "one.pth"
+    save_checkpoint(weights, decided_model())
+    arguments = ["eval", "--data", str(six_images), "--weights", str(weights), "--device", "cpu"]
+    processes = start_together(arguments, six_images, 2, last=option.split())
+    assert join_all(processes) == [2, 2]
+    line = (six_images / "log1").read_text()
+    assert line.startswith(f"fcos: process 1: error: {got}") and line.count("\n") == 1
 
 
 def test_an_evaluation_of_other_weights(six_images: Path) -> None:

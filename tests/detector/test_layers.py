@@ -44,7 +44,11 @@ def test_imports_lead_downwards() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["options.commands", "data.annotated", "evaluation.report", "pictures.gallery"]
+    "module",
+    [
+        *("options.commands", "data.annotated", "evaluation.report"),
+        *("pictures.gallery", "pictures.plots"),
+    ],
 )
 def test_what_needs_no_torch(module: str) -> None:
     script = f"import sys; sys.modules['torch'] = None; import fcos.{module}"

@@ -183,28 +183,6 @@ def test_detections_of_weights_are_those_that_eval_writes(
     assert len(written[0]) == 5 and written[0] == written[1] == written[2]
 
 
-def test_an_image_that_cannot_be_read_is_left_out(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (data / "train" / "12.png").write_text("not an image")
-    assert _show(data, tmp_path / "out") == 1
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["11.png", "13.png", "14.png", "index.png"]
-    captured = capsys.readouterr()
-    assert "1 images could not be read\ndrew 3 pictures" in captured.out
-    assert captured.err.count("fcos: cannot read the image") == 1
-
-
-def test_no_sheet_where_nothing_was_drawn(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for image in (data / "train").iterdir():
-        image.write_text("not an image")
-    assert _show(data, tmp_path / "out") == 1
-    assert capsys.readouterr().out.endswith("4 images could not be read\n")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("more", [["--limit", "2"], ["--classes", "cup"]])
 @pytest.mark.parametrize("field", ["image_id", "category_id"])
 def test_ids_of_results_that_are_none(

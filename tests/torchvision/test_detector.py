@@ -159,8 +159,11 @@ def test_detections(theirs: Any, file: Path) -> None:
         # torchvision rounds the ratio, with which a box may leave the image by the last bit
         limit = torch.tensor([image.shape[2], image.shape[1]] * 2)
         boxes = torch.minimum(expected["boxes"], limit)
-        torch.testing.assert_close(found.boxes[0, :count], boxes, rtol=0, atol=1e-3)
-        assert torch.equal(found.labels[0, :count], expected["labels"])
+        # scores that differ by rounding alone may change places
+        near = (found.scores[0, :count, None] - expected["scores"]).abs() <= 1e-5
+        near &= (found.boxes[0, :count, None] - boxes).abs().amax(-1) <= 1e-3
+        near &= found.labels[0, :count, None] == expected["labels"]
+        assert near.any(0).all() and near.any(1).all(), (~near.any(0)).nonzero()
 
 
 def test_channels_without_a_category_are_left_out(theirs: Any, file: Path) -> None:

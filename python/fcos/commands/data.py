@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     for read in all_parts(options):
         try:
             annotated = read()
+        except BrokenPipeError:  # of what is printed
+            raise
         except (UserError, OSError) as error:
             for line in _refused(error):
                 print(f"fcos: error: {line}", file=sys.stderr)

@@ -13,15 +13,10 @@ from ..detection.dataset import check_results_file, detect_dataset
 from ..distributed.processes import Processes
 from ..evaluation.average_precision import DEFAULT_LIMIT, Evaluation
 from ..evaluation.evaluators import choose_evaluator
-from ..evaluation.report import (
-    NOTHING_TO_MEASURE,
-    PLOT_NAMES,
-    class_table,
-    format_metrics,
-    write_plots,
-)
+from ..evaluation.report import NOTHING_TO_MEASURE, class_table, format_metrics
 from ..files import check_new, check_writable, write_json
 from ..pictures.gallery import SHEET_NAME, Gallery, plan_gallery
+from ..pictures.plots import PLOT_NAMES, write_plots
 from .classes import of_categories
 from .detectors import detector_on_data
 from .devices import computing, workers_of
@@ -37,7 +32,7 @@ def _run(options: argparse.Namespace, device: torch.device, processes: Processes
     model, dataset, chosen = detector_on_data(options, device)
     truth = of_categories(dataset.ground_truth(), chosen)
     measurable = any(not annotation["iscrowd"] for annotation in truth["annotations"])
-    if not (measurable or options.output or options.draw):
+    if not processes.of_first(measurable or options.output or options.draw):
         print(f"{NOTHING_TO_MEASURE}; --output FILE writes the detections")
         return
     pictures = _plan_files(options, dataset) if processes.first else []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ..data.annotated import AnnotatedImages
 from ..data.annotations import Entry
@@ -24,24 +27,24 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     pictures = plan_gallery(annotated, options.output, overwrite=options.overwrite)
     results = None if options.results is None else _read_results(options, annotated)
+    unread: dict[int, str] = {}
     truth = annotated.ground_truth()
     if options.weights is not None:
         check_writable(options.output)  # not after hours of detection
-        truth, results = _detect(options, truth)
+        truth, results = _detect(options, truth, unread)
     elif options.classes is not None:
         truth, results = _of_classes(truth, results, options.classes)
-    gallery = Gallery(annotated, truth, results, min_score=options.min_score)
+    gallery = Gallery(annotated, truth, results, min_score=options.min_score, unread=unread)
     order = gallery.worst_first() if options.sort == "worst" else list(range(len(annotated)))
     order = order[: options.pictures]
     if results is not None:
         total = sum(gallery.errors(index) for index in range(len(annotated)))
-        print(f"{len(annotated)} images, {total} errors")
-    written = gallery.write(order, pictures, progress=True)
-    if written < len(order):
-        print(f"{len(order) - written} images could not be read")
-    if written:
-        print(f"drew {written} pictures and {SHEET_NAME} into {options.output}")
-    return 0 if written == len(order) else 1
+        print(f"{len(annotated) - len(unread)} images, {total} errors")
+    gallery.write(order, pictures, progress=True)
+    if gallery.unread:
+        print(f"{len(gallery.unread)} images could not be read: notes are in their places")
+    print(f"drew {len(order)} pictures and {SHEET_NAME} into {options.output}")
+    return 1 if gallery.unread else 0
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -55,8 +58,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _detect(
-    options: argparse.Namespace, truth: dict[str, Any]
+    options: argparse.Namespace, truth: dict[str, Any], unread: dict[int, str]
 ) -> tuple[dict[str, Any], list[Entry]]:
+    """The truth of what --classes names, and detections; `unread` gets what cannot be read."""
+    from ..data.loading import Unread
     from ..detection.dataset import detect_dataset  # imports torch
     from .detectors import detector_on_data
     from .devices import choose_device, workers_of
@@ -64,6 +69,11 @@ def _detect(
     device = choose_device(options.device)
     model, dataset, chosen = detector_on_data(options, device)
     truth = of_categories(truth, chosen)
+
+    def note(item: Unread) -> None:
+        unread[item.key] = str(item.error)
+        tqdm.write(f"fcos: {item.error}", file=sys.stderr)
+
     found = detect_dataset(
         model,
         dataset,
@@ -71,6 +81,7 @@ def _detect(
         workers=workers_of(options, device),
         min_score=options.min_score,
         progress=True,
+        on_unread=note,
     )
     return truth, found
 

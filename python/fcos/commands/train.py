@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -110,6 +111,7 @@ def _evaluate(trainer: Trainer, validation: DetectionDataset) -> dict[str, Any]:
         # result depends on how its batch is padded
         batch=min(_EVALUATION_BATCH, settings.batch),
         workers=settings.workers,
+        progress=sys.stderr.isatty(),  # in a file it would be a line a batch
         processes=processes,
     )
     if not processes.first:

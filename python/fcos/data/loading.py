@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,18 +100,43 @@ class TrainingStream(Dataset[Sample]):
         return self.dataset.sample(index, self.augmentation.view(draws))
 
 
+class Unread(NamedTuple):
+    """An item of a data set that cannot be read, by its key, and why."""
+
+    key: Any
+    error: Exception
+
+
+OnUnread = Callable[[Unread], None]
+
+
+def raise_unread(unread: Unread) -> None:
+    raise unread.error
+
+
 class Batches:
     """The `Batch`es of a data set, loaded by `workers` processes or, if 0, by this one.
 
     An error of the data is raised as it is, whichever process met it. A TrainingError says that a
     worker was killed.
+
+    Args:
+        on_unread: called with what cannot be read, which its batch then lacks.
+        options: of `DataLoader`.
     """
 
-    def __init__(self, dataset: Dataset[Sample], workers: int, **options: Any) -> None:
-        self._loader: DataLoader[Sample | Exception] = DataLoader(
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        workers: int,
+        on_unread: OnUnread = raise_unread,
+        **options: Any,
+    ) -> None:
+        self._on_unread = on_unread
+        self._loader: DataLoader[Sample | Unread] = DataLoader(
             _Reporting(dataset),
             num_workers=workers,
-            collate_fn=_collate_or_report,
+            collate_fn=_collate_what_is_read,
             worker_init_fn=_leave_signals_to_the_main_process,
             **options,
         )
@@ -123,16 +148,17 @@ class Batches:
         batches = _start(self._loader)
         while True:
             try:
-                batch = next(batches)
+                batch, unread = next(batches)
             except StopIteration:
                 return
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
                 raise TrainingError(_WORKER_DIED) from error
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+            for item in unread:
+                self._on_unread(item)
+            if batch is not None:
+                yield batch
 
 
 def _start(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -148,7 +174,7 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
     return batches
 
 
-class _Reporting(Dataset["Sample | Exception"]):
+class _Reporting(Dataset["Sample | Unread"]):
     """Returns the error of an item instead of raising it: a worker process of the loader would put
     its whole traceback into the message."""
 
@@ -158,20 +184,18 @@ class _Reporting(Dataset["Sample | Exception"]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, key: Any) -> Sample | Exception:
+    def __getitem__(self, key: Any) -> Sample | Unread:
         try:
             return self.dataset[key]
         except (UserError, OSError) as error:
-            return error
+            return Unread(key, error)
 
 
-def _collate_or_report(samples: Sequence[Sample | Exception]) -> Batch | Exception:
-    good: list[Sample] = []
-    for sample in samples:
-        if isinstance(sample, Exception):
-            return sample
-        good.append(sample)
-    return collate(good)
+def _collate_what_is_read(items: Sequence[Sample | Unread]) -> tuple[Batch | None, list[Unread]]:
+    """The batch is None where nothing of it can be read."""
+    samples = [item for item in items if isinstance(item, Sample)]
+    unread = [item for item in items if isinstance(item, Unread)]
+    return collate(samples) if samples else None, unread
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:
@@ -216,10 +240,19 @@ def training_loader(
 
 
 def evaluation_loader(
-    dataset: DetectionDataset, *, batch: int, workers: int = 0, rank: int = 0, world: int = 1
+    dataset: DetectionDataset,
+    *,
+    batch: int,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    on_unread: OnUnread = raise_unread,
 ) -> Batches:
     """`Batch`es over the dataset once, in order; of `world` processes, each takes every world-th
-    of the same ones."""
+    of the same ones.
+
+    on_unread: called with each image that cannot be read, by its number; it is then left out.
+    """
     starts = range(rank * batch, len(dataset), world * batch)
     batches = [range(start, min(start + batch, len(dataset))) for start in starts]
-    return Batches(dataset, workers, batch_sampler=batches)
+    return Batches(dataset, workers, on_unread, batch_sampler=batches)

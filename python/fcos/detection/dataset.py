@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data import Batch, DetectionDataset, evaluation_loader
+from ..data.loading import OnUnread, raise_unread
 from ..distributed.processes import Processes
 from ..errors import UserError, a_few, brief
 from ..evaluation.average_precision import coco_metrics
@@ -32,7 +33,9 @@ def predict(
     model.eval()
     rule, least = Detector(model).rule(min_score)
     results: list[dict[str, Any]] = []
-    for batch in tqdm(loader, desc="detect", unit="batch", disable=not progress):
+    # below a training's bar it goes once it is done
+    bar = tqdm(loader, desc="detect", unit="batch", disable=not progress, leave=None)
+    for batch in bar:
         found = detect_batch(model, batch.images, batch.original_sizes, rule, min_score=least)
         for image_id, detections in zip(batch.image_ids, found, strict=True):
             results += [{"image_id": image_id, **row} for row in detections.to_coco()]
@@ -48,10 +51,13 @@ def detect_dataset(
     min_score: float | None = None,
     progress: bool = False,
     processes: Processes | None = None,
+    on_unread: OnUnread = raise_unread,
 ) -> list[dict[str, Any]]:
     """Detections of a model on a data set, of the categories in the data: see `predict`.
 
     Args:
+        on_unread: see `evaluation_loader`; without it an image that cannot be read is an error, so
+            that no metric is of fewer images than it seems.
         processes: that share the batches; the first then has the detections of all, as if it had
             been alone, and the others none. The model is everywhere what it is in the first.
 
@@ -60,11 +66,16 @@ def detect_dataset(
     processes = processes or Processes()
     if processes.world > 1:
         options = {"batch": batch, "score_threshold": min_score}
-        processes.check_alike({**options, **model.config.to_dict(), **dataset.summary()})
+        processes.check_alike({**options, **_what_decides(model, dataset)})
     matched = set(match_categories(model.config, dataset))
     processes.share(model)
     loader = evaluation_loader(
-        dataset, batch=batch, workers=workers, rank=processes.rank, world=processes.world
+        dataset,
+        batch=batch,
+        workers=workers,
+        rank=processes.rank,
+        world=processes.world,
+        on_unread=on_unread,
     )
     found = predict(model, loader, min_score=min_score, progress=progress and processes.first)
     own = [result for result in found if result["category_id"] in matched]
@@ -74,6 +85,20 @@ def detect_dataset(
         for place, number in enumerate(image["id"] for image in dataset.annotated.images)
     }
     return sorted(results, key=lambda result: places[result["image_id"]])
+
+
+def _what_decides(model: FCOS, dataset: DetectionDataset) -> dict[str, Any]:
+    """What decides which detections a model gives on a data set, but its weights."""
+    classes = None
+    if model.detected_classes is not None:
+        channels = model.detected_classes.nonzero().flatten().tolist()
+        classes = [model.config.category_name(channel) for channel in channels]
+    return {
+        **model.config.to_dict(),
+        "preprocessing": dataset.preprocessing.to_dict(),
+        "classes": classes,
+        **dataset.summary(),
+    }
 
 
 def evaluate(

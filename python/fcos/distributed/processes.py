@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -77,7 +77,8 @@ class Processes:
                 raise _StoppedByAnother(f"process {rank} ended with an error")
 
     def check_alike(self, values: dict[str, Any]) -> None:
-        """UserError where a value is not the same in all processes."""
+        """UserError where a value, or one within a dictionary, is not the same in all processes."""
+        values = dict(_flat(values))
         for rank, others in enumerate(self.gather_everywhere(values)):
             for name, value in values.items():
                 if others.get(name) != value:
@@ -146,6 +147,14 @@ class Processes:
             dist.distributed_c10d._abort_process_group()
         else:
             dist.destroy_process_group()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 class _StoppedByAnother(TrainingError):

@@ -16,6 +16,7 @@ METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+_AREAS = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))  # with both ends, as COCO has them
 _IOU_75 = 5  # place of that threshold, of 0.5, 0.55, ...
 
 
@@ -125,11 +126,14 @@ class Evaluation:
         return [*METRIC_NAMES[:6], *ar, *METRIC_NAMES[-3:]]
 
     def _nothing_found(self) -> Accumulated:
-        """Without detections: 0 for each category that has objects."""
-        shape = (10, len(RECALLS), len(self.truth.category_ids), 4, len(self.limits))
-        there = np.zeros(shape[2], np.bool_)
-        there[self.truth.categories[~self.truth.crowds]] = True
-        precision = np.where(there[:, None, None], 0.0, np.full(shape, -1.0))
+        """Without detections: 0 for each category and range of areas that has objects."""
+        truth = self.truth
+        shape = (10, len(RECALLS), len(truth.category_ids), len(_AREAS), len(self.limits))
+        there = np.zeros(shape[2:4], np.bool_)
+        for place, (least, most) in enumerate(_AREAS):
+            objects = ~truth.crowds & (truth.areas >= least) & (truth.areas <= most)
+            there[truth.categories[objects], place] = True
+        precision = np.where(there[:, :, None], 0.0, np.full(shape, -1.0))
         return Accumulated(precision, precision[:, 0].copy(), precision.copy())
 
 

@@ -1,38 +1,20 @@
-"""What an evaluation says: metrics and a table of the classes as text, curves and confusions as
-pictures."""
+"""What an evaluation says as text: metrics and a table of the classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..files import atomic_path
-from .average_precision import RECALLS, ClassResult, Evaluation
-from .coco_tables import Floats
-from .confusion import confusion
-from .matching import MIN_IOU
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .average_precision import ClassResult
 
 NOTHING_TO_MEASURE = "nothing to measure: the data set has no objects to find (crowds do not count)"
-PRECISION_RECALL_NAME = "precision_recall.png"
-CONFUSION_NAME = "confusion.png"
-PLOT_NAMES = (PRECISION_RECALL_NAME, CONFUSION_NAME)
-_NAMED_CURVES = 10  # more colours are hard to tell apart
-_COUNTED_CLASSES = 30  # beyond, numbers in the cells are too small to read
 _LONGEST_NAME = 24  # characters
 
 
 def format_metrics(metrics: dict[str, float]) -> str:
-    """The twelve numbers in two lines, or why there are none in one."""
+    """The twelve numbers in two lines, "-" where no such objects are; or why there are none."""
     if metrics["AP"] == -1:
         return NOTHING_TO_MEASURE
-    cells = [f"{name} {value:.3f}" for name, value in metrics.items()]
+    cells = [f"{name} {_number(value)}" for name, value in metrics.items()]
     return "  ".join(cells[:6]) + "\n" + "  ".join(cells[6:])
 
 
@@ -45,88 +27,6 @@ def class_table(classes: Sequence[ClassResult], names: Sequence[str]) -> str:
         cells = f"{_number(own.ap)}  {_number(own.ap50)}  {own.boxes:>5}  {score}"
         lines.append(f"{_short(name):<{width}}  {cells}")
     return "\n".join(lines)
-
-
-def write_plots(
-    evaluation: Evaluation, names: Sequence[str], folder: Path, *, min_score: float
-) -> None:
-    """Write the pictures of `PLOT_NAMES` into a folder.
-
-    Args:
-        names: of the categories, in the order of their ids.
-        min_score: of the detections that the confusions count.
-    """
-    labels = _drawable(names, evaluation.truth.category_ids)
-    of_id = dict(zip(evaluation.truth.category_ids, labels, strict=True))
-    curves = {of_id[number]: curve for number, curve in evaluation.curves().items()}
-    counts = confusion(evaluation.truth, evaluation.found, min_score=min_score)
-    figures = {
-        PRECISION_RECALL_NAME: _draw_curves(list(curves.items())),
-        CONFUSION_NAME: _draw_confusion(counts, labels, min_score),
-    }
-    for name, figure in figures.items():
-        with atomic_path(folder / name) as temporary:
-            figure.savefig(temporary, dpi=120)
-
-
-def _draw_curves(curves: Sequence[tuple[str, Floats]]) -> Figure:
-    """Each category, named where they are few, and the mean."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((7, 5), layout="constrained")
-    axes = figure.add_subplot(
-        title="precision and recall at an IoU of 0.5",
-        xlabel="recall",
-        ylabel="precision, at this recall or beyond",
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-    )
-    named = len(curves) <= _NAMED_CURVES
-    for name, curve in curves:
-        label = f"{name} {curve.mean():.3f}" if named else None
-        axes.plot(RECALLS, curve, linewidth=1, color=None if named else "0.8", label=label)
-    if curves:
-        mean = np.mean([curve for _, curve in curves], axis=0)
-        label = f"mean of {len(curves)} {mean.mean():.3f}"
-        axes.plot(RECALLS, mean, color="black", linewidth=2.5, label=label)
-        axes.legend(title="AP50", fontsize="small")
-    axes.grid(alpha=0.3)
-    return figure
-
-
-def _draw_confusion(counts: NDArray[np.int64], names: Sequence[str], min_score: float) -> Figure:
-    """Colours are shares of a row; numbers are counts."""
-    from matplotlib.figure import Figure
-
-    side = min(20.0, 3 + 0.4 * len(counts))
-    figure = Figure((side + 1, side), layout="constrained")
-    title = f"objects (rows) found as (columns), score >= {min_score:g}, IoU >= {MIN_IOU:g}"
-    axes = figure.add_subplot(title=title, xlabel="detection", ylabel="ground truth")
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, label="share of the row", shrink=0.7)
-    size = 9 if len(counts) <= _COUNTED_CLASSES else 5
-    places = range(len(counts))
-    axes.set_xticks(places, [*names, "nothing"], rotation=90, fontsize=size)
-    axes.set_yticks(places, [*names, "nothing"], fontsize=size)
-    if len(counts) <= _COUNTED_CLASSES:
-        for row, column in np.argwhere(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            count = str(counts[row, column])
-            axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
-    return figure
-
-
-def _drawable(names: Sequence[str], category_ids: Sequence[int]) -> list[str]:
-    """Names in characters that matplotlib's own font has; the ids of others."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    font = get_font(findfont(FontProperties()))
-    drawn = []
-    for number, name in zip(category_ids, names, strict=True):
-        plain = name.isprintable() and all(font.get_char_index(ord(c)) for c in name)
-        drawn.append(_short(name).replace("$", r"\$") if plain else f"category {number}")
-    return drawn
 
 
 def _number(value: float) -> str:

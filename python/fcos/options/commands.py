@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TypeAlias
+from importlib import metadata
+from typing import Any, TypeAlias
 
 from ..distributed.launch import Launch
 from ..names import EVALUATOR_NAMES, LAYOUT_NAMES, PRESETS
@@ -20,48 +21,10 @@ from .shared import (
     add_weights,
     add_workers,
 )
+from .texts import LAYOUT, SHOW, TRAIN
 from .training import add_model, add_recipe
 from .types import POSITIVE, PROBABILITY, SEED, THREADS, Number
 
-_LAYOUT = """\
---data DIR holds a data set in one of these forms:
-  COCO          DIR/annotations/instances_train2017.json  DIR/train2017/   (and val2017)
-                DIR/annotations/instances_train.json      DIR/train/       (and val)
-  CVAT, datumaro  the same, with the images in DIR/images/train/ or DIR/images/
-  Roboflow      DIR/train/_annotations.coco.json beside the images         (and valid)
-  Label Studio  DIR/result.json                           DIR/images/
-  LVIS          DIR/lvis_v1_train.json                    DIR/train2017/
-  Pascal VOC    DIR/Annotations/*.xml  DIR/JPEGImages/  DIR/ImageSets/Main/train.txt
-                or DIR/train/*.xml beside the images                       (and valid)
-  YOLO          DIR/data.yaml, or DIR/images/train/ and DIR/labels/train/  (and val)
-  CrowdHuman    DIR/annotation_train.odgt, images below DIR                (and val)
-Any other place: --annotations FILE --images DIR, for a file in COCO format or an .odgt.
-"""
-_TRAIN = """\
-Train a detector. Writes into the output folder:
-  last.pth          at least once an epoch and when it is interrupted; --resume goes on from it
-  best.pth          with --eval-every: the weights with the best AP
-  first_batch.png   the first images as the network sees them, with what it learns from them
-  config.json       every value below, for --config; the first lines print them, too
-  metrics.jsonl     losses and average precision; metrics.csv is the same as a table
-  curves.png        the same drawn
-
-Options of the groups model and recipe, and split, limit and workers, can be written as KEY=VALUE,
-too: lr=0.02 freeze_at=2 drop_empty=true. What is given comes before --config, that before what
---resume or --weights hold, that before --recipe, that before the defaults. A recipe brings its own
-preset; with another --batch its rate changes in proportion, its steps and warm-up against it. All
-recipes want ImageNet weights:
-  fcos train --data DIR --output RUN --recipe paper-1x --preset improved --backbone-weights FILE
-The processes that torchrun starts are one run and share the images of each step:
-  torchrun --nproc-per-node N -m fcos train --data DIR --output RUN
-"""
-_SHOW = """\
-Draw the annotations of a data set, a picture an image, and a sheet of the first ones, index.png;
-with --weights or --results the detections beside them. Each detection, best score first, is matched
-with the object that it overlaps most, by an IoU of 0.5 or more. Matched ones are drawn in solid
-lines, those of different classes dotted, missed objects and false detections dashed, crowd regions
-hatched.
-"""
 _Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -71,8 +34,8 @@ def _add_train(subparsers: _Subparsers) -> None:
         help="train a detector",
         usage="%(prog)s (--data DIR | --annotations FILE --images DIR) --output DIR [options] "
         "[KEY=VALUE ...]",
-        description=_TRAIN,
-        epilog=_LAYOUT,
+        description=TRAIN,
+        epilog=LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser, "train")
@@ -99,7 +62,7 @@ def _add_eval(subparsers: _Subparsers) -> None:
         help="COCO average precision of a checkpoint, of each class and of all",
         description="Evaluate a checkpoint by COCO's metrics. The processes that torchrun starts "
         "share the images:\ntorchrun --nproc-per-node N -m fcos eval ...",
-        epilog=_LAYOUT,
+        epilog=LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser, "val")
@@ -132,8 +95,8 @@ def _add_show(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "show",
         help="draw annotations beside detections",
-        description=_SHOW,
-        epilog=_LAYOUT,
+        description=SHOW,
+        epilog=LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser, "val")
@@ -214,7 +177,7 @@ def _add_census(subparsers: _Subparsers) -> None:
         help="say what a data set holds, and draw some of it",
         description="Print images, sizes, boxes of each class and odd values of every part of a "
         "data set, and draw annotated images of each.",
-        epilog=_LAYOUT,
+        epilog=LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser, "all", positional=True)
@@ -243,8 +206,17 @@ def _add_scenes_and_demo(subparsers: _Subparsers) -> None:
     parser.set_defaults(command="demo")
 
 
+class _Version(argparse.Action):
+    """Reads the version of the installed package, but only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"fcos_ops {metadata.version('fcos_ops')}")
+        parser.exit()
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fcos", description="FCOS detector on fcos_ops.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it and end")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(subparsers)
     _add_eval(subparsers)

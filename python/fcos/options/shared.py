@@ -8,13 +8,16 @@ from .types import DETECTIONS, FRACTION, LEFT_OUT, POSITIVE, PROBABILITY, SIDE, 
 
 
 def add_data(parser: argparse.ArgumentParser, split: str, *, positional: bool = False) -> None:
-    """The options that `given_data` reads; --split and --limit have no attribute if left out."""
+    """The options that `given_data` reads; --split and --limit have no attribute if left out.
+
+    positional: --data may also be written without its name.
+    """
     source = parser.add_mutually_exclusive_group(required=True)
     help_text = "folder of a data set, see below"
+    source.add_argument("--data", metavar="DIR", help=help_text)
     if positional:
-        source.add_argument("data", metavar="DIR", nargs="?", help=help_text)
-    else:
-        source.add_argument("--data", metavar="DIR", help=help_text)
+        help_text = "the same as --data DIR"
+        source.add_argument("data", metavar="DIR", nargs="?", help=help_text, default=LEFT_OUT)
     help_text = "annotation file in COCO format, instead of --data"
     source.add_argument("--annotations", metavar="FILE", help=help_text)
     parser.add_argument("--images", metavar="DIR", help="images of --annotations")

@@ -109,6 +109,15 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return sheet
 
 
+def note(text: str, size: tuple[int, int]) -> Image.Image:
+    """A picture of this size that says something in the place of an image."""
+    picture = Image.new("RGB", size, "lightgrey")
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(_lines(text, size[0] - 2 * _GAP)):
+        line.draw(draw, _GAP, _GAP + number * (_TITLE_SIZE + _GAP // 2), "black")
+    return picture
+
+
 def grid(pictures: Sequence[Image.Image], columns: int = _COLUMNS) -> Image.Image:
     """Pictures in rows of `columns` at most, in cells of the largest one's size."""
     width = max(picture.width for picture in pictures) + _GAP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -48,7 +49,7 @@ def lay_out(text: str, size: int, most: int | None = None) -> Text:
     Args:
         most: its width in pixels; a longer text is cut, and ends with dots.
     """
-    text = _normal(text)
+    text = one_line(text)
     whole = _runs(text, size)
     if most is None or whole.width <= most:
         return whole
@@ -64,14 +65,38 @@ def lay_out(text: str, size: int, most: int | None = None) -> Text:
 def can_draw(text: str) -> bool:
     """Whether fonts of this system have every character, and Pillow can join them as the script
     wants it: from right to left, with marks above and below."""
-    text = _normal(text)
+    text = one_line(text)
     control = any(unicodedata.category(c) in ("Cc", "Cn", "Co", "Cs") for c in text)
     if not text or control or (_is_complex(text) and not features.check("raqm")):
         return False
     return all(_font_file(word) is not None for word in _words(text))
 
 
-def _normal(text: str) -> str:
+def can_plot(text: str) -> bool:
+    """`can_draw`, by matplotlib, which joins letters itself from version 3.11 on."""
+    from matplotlib import ft2font
+
+    joins = hasattr(ft2font, "__libraqm_version__")
+    return can_draw(text) and (joins or not _is_complex(one_line(text)))
+
+
+def families(texts: Iterable[str]) -> list[str]:
+    """The names by which matplotlib finds the fonts of these texts, its own font first: the others
+    have what that has not."""
+    from matplotlib.font_manager import FontEntry, fontManager
+
+    own = _own_font()
+    words = (word for text in texts for word in _words(one_line(text)))
+    files = dict.fromkeys((own, *(_font_file(word) or own for word in words)))
+    known = {entry.name for entry in fontManager.ttflist}
+    # by their paths: of a family matplotlib would choose another style, or warn that it has none
+    fontManager.ttflist += [
+        FontEntry(fname=file, name=file, size="scalable") for file in files if file not in known
+    ]
+    return list(files)
+
+
+def one_line(text: str) -> str:
     """Letters with their accents as one character, where there is such a one; one line."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 

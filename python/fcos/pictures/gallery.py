@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from ..data.annotations import Entry
 from ..errors import UserError
 from ..evaluation.comparison import Comparison, Judged, Outcome, compare, truth_alone
 from ..files import check_new
-from .drawing import DrawnBox, caption, draw_boxes, grid, side_by_side
+from .drawing import DrawnBox, caption, draw_boxes, grid, note, side_by_side
 from .files import plan_pictures, save_picture
 from .fonts import can_draw
 from .outlines import Colour, Line
@@ -25,6 +25,7 @@ from .outlines import Colour, Line
 SHEET_NAME = "index.png"
 _SHEET_COLUMNS, _SHEET_PICTURES = 3, 24
 _SHEET_CELL = (640, 480)  # width and height, pixels
+_NOTE_SIZE = (960, 240)  # as a pair of small pictures
 
 
 class Style(NamedTuple):
@@ -106,6 +107,10 @@ class Gallery:
         ground_truth: of them, of all categories or some.
         results: detections in COCO's result format; None: the annotations alone.
         min_score: detections from this score on.
+        unread: images that are known not to be readable, by their numbers, each with its error.
+
+    Attributes:
+        unread: these, and what `write` finds.
 
     Raises:
         UserError: a value of the results makes no sense; the message names it.
@@ -118,7 +123,9 @@ class Gallery:
         results: list[Entry] | None,
         *,
         min_score: float,
+        unread: Mapping[int, str] | None = None,
     ) -> None:
+        self.unread = dict(unread or {})
         self.annotated, self._detected = annotated, results is not None
         self._begin = f"detections from {min_score:g} on"
         self._comparisons = (
@@ -132,8 +139,9 @@ class Gallery:
         )
 
     def errors(self, index: int) -> int:
-        """See `Comparison.errors`, of image `index`."""
-        return self._comparison(index).errors()
+        """See `Comparison.errors`, of image `index`; none where nothing was detected on it, as it
+        cannot be read."""
+        return 0 if index in self.unread else self._comparison(index).errors()
 
     def worst_first(self) -> list[int]:
         """Images with the most errors first, equal ones in the order of the data."""
@@ -157,32 +165,30 @@ class Gallery:
 
     def write(
         self, order: Sequence[int], pictures: Sequence[Path], *, progress: bool = False
-    ) -> int:
+    ) -> None:
         """Write the pictures of the images `order`, and a sheet of the first ones beside them.
 
-        An image that cannot be read is said on stderr, and left out.
+        An image that cannot be read is said on stderr, and has a note in its place.
 
         Args:
             pictures: a file for each image of the data, see `plan_gallery`.
-
-        Returns:
-            How many were written.
         """
-        written = 0
         sheet: list[Image.Image] = []
         for index in tqdm(order, desc="draw", unit="image", disable=not progress):
-            try:
-                drawn = self.draw(index)
-            except UserError as error:
-                tqdm.write(f"fcos: {error}", file=sys.stderr)
-                continue
-            written += 1
+            drawn = self._drawn_or_note(index)
             save_picture(drawn, pictures[index])
             if len(sheet) < _SHEET_PICTURES:
                 sheet.append(self._thumbnail(index, drawn))
-        if sheet:
-            save_picture(grid(sheet, _SHEET_COLUMNS), pictures[0].parent / SHEET_NAME)
-        return written
+        save_picture(grid(sheet, _SHEET_COLUMNS), pictures[0].parent / SHEET_NAME)
+
+    def _drawn_or_note(self, index: int) -> Image.Image:
+        if index not in self.unread:
+            try:
+                return self.draw(index)
+            except (UserError, OSError) as error:
+                self.unread[index] = str(error)
+                tqdm.write(f"fcos: {error}", file=sys.stderr)
+        return note(self.unread[index], _NOTE_SIZE)
 
     def _comparison(self, index: int) -> Comparison:
         return self._comparisons[self.annotated.images.ids[index]]
@@ -199,10 +205,12 @@ class Gallery:
 
     def _thumbnail(self, index: int, drawn: Image.Image) -> Image.Image:
         small = ImageOps.contain(drawn, _SHEET_CELL)
-        name = self.annotated.paths[index].name
-        return side_by_side(
-            [(f"{name}: {self.errors(index)} errors" if self._detected else name, small)]
-        )
+        title = self.annotated.paths[index].name
+        if index in self.unread:
+            title = f"{title}: not read"
+        elif self._detected:
+            title = f"{title}: {self.errors(index)} errors"
+        return side_by_side([(title, small)])
 
 
 def _title(begin: str, judged: Sequence[Judged], left_out: Sequence[str] = ()) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -12,25 +11,21 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
-from ..data import Batch, DetectionDataset, training_loader
-from ..data.augmentation import Augmentation
-from ..data.scales import parse_scales
+from ..data import Batch, DetectionDataset
 from ..distributed.processes import Processes, is_lost_connection
 from ..errors import UserError
 from ..interrupts import Interrupted, StopSignals
 from ..models import FCOS
 from ..models.batch_size import check_batch, check_norms
+from .batches import batches_from
 from .first_batch import write_first_batch
 from .folder import RunFolder
 from .gradients import StepGradients, memory_format
 from .metrics import append_metrics
-from .records import Record, Window
+from .records import Record, Window, progress_bar
 from .settings import TrainingSettings
 from .state import TrainingState
-
-_LOG_SECONDS = 15.0
 
 
 class Trainer:
@@ -138,7 +133,13 @@ class Trainer:
         """
         self._begin_together()
         opened = self.folder.opened(self.step) if self.processes.first else nullcontext()
-        with opened, self.signals, self._bar(progress) as bar, closing(self._batches()) as batches:
+        shown = progress and self.processes.first
+        with (
+            opened,
+            self.signals,
+            progress_bar(self.step, self.settings.steps, shown=shown) as bar,
+            closing(self._batches()) as batches,
+        ):
             while True:
                 # before the first step, too: its record may have failed in the run that was resumed
                 if self._record_due():
@@ -173,35 +174,9 @@ class Trainer:
         if self.state.ema is not None:
             self.processes.share(self.state.ema.module)
 
-    def _bar(self, progress: bool) -> tqdm[Any]:
-        steps = self.settings.steps
-        return tqdm(
-            total=steps,
-            initial=self.step,
-            disable=not (progress and self.processes.first) or self.step >= steps,
-            unit="step",
-            # a log file gets a line now and then, a terminal a moving bar
-            mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
-        )
-
     def _batches(self) -> Generator[Batch, None, None]:
-        settings = self.settings
-        loader = training_loader(
-            self.dataset,
-            batch=settings.batch,
-            parts=settings.accumulate,
-            rank=self.processes.rank,
-            world=self.processes.world,
-            seed=settings.seed,
-            workers=settings.workers,
-            start_step=self.step,
-            augmentation=Augmentation(
-                settings.flip, parse_scales(settings.scales), settings.colour_jitter
-            ),
-            aspect_groups=settings.aspect_groups,
-            pin_memory=self.device.type == "cuda",
-        )
-        return iter(loader)
+        launch = self.processes.launch
+        return batches_from(self.step, self.dataset, self.settings, launch, self.device)
 
     def _close_window(self) -> Record:
         """Write the record of the steps since the last one, and last.pth where it is due."""
