@@ -17,6 +17,10 @@ using BoxRuns = LocationRuns<kBoxes>;
 template <class Element>
 struct BoxBlock {
   Element* coordinate[4];
+
+  BoxBlock<const Element> constant() const {
+    return {coordinate[0], coordinate[1], coordinate[2], coordinate[3]};
+  }
 };
 
 template <class Real>
@@ -103,8 +107,7 @@ BoxBlock<const Real> load_boxes_as(const LevelView& view, const LocationRun& run
   const auto count = static_cast<std::int32_t>(run.length);
   const T* first = element<T>(view, run.batch, run.y, run.x);
   const BoxBlock<Real> to = buffer.block();
-  BoxBlock<const Real> block = {to.coordinate[0], to.coordinate[1], to.coordinate[2],
-                                to.coordinate[3]};
+  BoxBlock<const Real> block = to.constant();
   if (view.stride_channel == 1 && view.stride_x == 4) {
     run_best<SplitLoop>(first, count, to);
     return block;

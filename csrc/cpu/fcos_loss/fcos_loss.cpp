@@ -243,9 +243,9 @@ class FcosRun {
     const iou::IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
                                            gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
                                            static_cast<Real>(args_.loss.eps)};
-    const double sum = iou::iou_pairs<Real>(args_.loss.box_loss, BoxFormat::kLtrb, factors,
-                                            constant(pred_.block()), constant(target_.block()),
-                                            weights, count_, losses_, grads_.block());
+    const double sum = iou::iou_pairs<Real>(args_.loss.box_loss, BoxFormat::kLtrb,
+                                            {pred_.block().constant(), target_.block().constant(),
+                                             weights, count_, factors, losses_, grads_.block()});
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {
         write(heads_.ltrb.gradient, args_.ltrb_dtype, c, grads_.storage[c]);
@@ -270,11 +270,6 @@ class FcosRun {
       write(heads_.centerness.gradient, args_.centerness_dtype, 0, grads);
     }
     return sum_of(losses_, count_);
-  }
-
-  static BoxBlock<const Real> constant(const BoxBlock<Real>& block) {
-    const auto [a, b, c, d] = block.coordinate;
-    return {a, b, c, d};
   }
 
   void write(const MutableLevelView& view, DType dtype, std::int64_t channel,

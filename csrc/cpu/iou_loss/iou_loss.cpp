@@ -36,8 +36,8 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
     std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const double sum = iou_pairs<Real>(args.kind, args.box_format, factors, pred, target, weights,
-                                     count, losses, gradient.block());
+  const Pairs<Real> pairs = {pred, target, weights, count, factors, losses, gradient.block()};
+  const double sum = iou_pairs(args.kind, args.box_format, pairs);
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
   }
