@@ -163,45 +163,32 @@ double run_focal(const FocalFactors<Real>& factors, Real* losses, Real* gradient
 }  // namespace
 
 template <class Real>
-double focal_negatives(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                       Real* losses, Real* gradient) {
+double FocalLoops<Real>::negatives(const Factors& factors, const Real* logits, std::int32_t count,
+                                   Real* losses, Real* gradient) {
   return run_focal<NegativeLoop>(factors, losses, gradient, logits, count);
 }
 
 template <class Real>
-double focal_row(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                 std::int32_t positive, Real* losses, Real* gradient) {
+double FocalLoops<Real>::row(const Factors& factors, const Real* logits, std::int32_t count,
+                             std::int32_t positive, Real* losses, Real* gradient) {
   return run_focal<RowLoop>(factors, losses, gradient, logits, count, positive);
 }
 
 template <class Real>
-double focal_column(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                    const std::int32_t* labels, const Real* weights, std::int32_t channel,
-                    Real* losses, Real* gradient) {
+double FocalLoops<Real>::column(const Factors& factors, const Real* logits, std::int32_t count,
+                                const std::int32_t* labels, const Real* weights,
+                                std::int32_t channel, Real* losses, Real* gradient) {
   return run_focal<ColumnLoop>(factors, losses, gradient, logits, count, labels, weights, channel);
 }
 
 template <class Real>
-double focal_dense(const FocalFactors<Real>& factors, const Real* logits, std::int32_t count,
-                   const Real* targets, const Real* weights, Real* losses, Real* gradient) {
+double FocalLoops<Real>::dense(const Factors& factors, const Real* logits, std::int32_t count,
+                               const Real* targets, const Real* weights, Real* losses,
+                               Real* gradient) {
   return run_focal<DenseLoop>(factors, losses, gradient, logits, count, targets, weights);
 }
 
-template double focal_negatives(const FocalFactors<float>&, const float*, std::int32_t, float*,
-                                float*);
-template double focal_row(const FocalFactors<float>&, const float*, std::int32_t, std::int32_t,
-                          float*, float*);
-template double focal_column(const FocalFactors<float>&, const float*, std::int32_t,
-                             const std::int32_t*, const float*, std::int32_t, float*, float*);
-template double focal_dense(const FocalFactors<float>&, const float*, std::int32_t, const float*,
-                            const float*, float*, float*);
-template double focal_negatives(const FocalFactors<double>&, const double*, std::int32_t, double*,
-                                double*);
-template double focal_row(const FocalFactors<double>&, const double*, std::int32_t, std::int32_t,
-                          double*, double*);
-template double focal_column(const FocalFactors<double>&, const double*, std::int32_t,
-                             const std::int32_t*, const double*, std::int32_t, double*, double*);
-template double focal_dense(const FocalFactors<double>&, const double*, std::int32_t, const double*,
-                            const double*, double*, double*);
+template struct FocalLoops<float>;
+template struct FocalLoops<double>;
 
 }  // namespace fcos_ops::cpu::focal
