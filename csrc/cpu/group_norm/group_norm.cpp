@@ -174,7 +174,7 @@ std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&)
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) -> std::size_t {
     using Moments = math::Moments<typename decltype(real)::type>;
     CacheLineArena arena(nullptr);
-    const std::int64_t runs = norm::runs_at_most(args.maps, args.num_levels, args.batch);
+    const std::int64_t runs = norm::Runs(args.maps, args.num_levels, args.batch).count();
     arena.take<Moments>(runs * args.groups);
     return runs == 0 ? 0 : arena.used();
   });

@@ -30,7 +30,7 @@ struct Sums {
 
   Sums(const GroupNormBackwardArgs& args, CacheLineArena& arena)
       : channels(arena.take<ChannelSums>(args.num_levels * args.batch * args.channels)),
-        runs(arena.take<Real>(runs_at_most(args.maps, args.num_levels, args.batch) * 2 *
+        runs(arena.take<Real>(Runs(args.maps, args.num_levels, args.batch).count() * 2 *
                               args.channels)) {}
 };
 
