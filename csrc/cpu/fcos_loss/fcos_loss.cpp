@@ -7,7 +7,6 @@
 #include "fcos_ops/fcos_loss.h"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 
 #include "common/dtypes.h"
@@ -121,33 +120,25 @@ struct CenterLoop {
   }
 };
 
-std::size_t element_size(DType dtype) {
-  return math::dispatch(math::Floating{}, dtype,
-                        [](auto type) { return sizeof(typename decltype(type)::type); });
-}
-
-// Zeros to all channels of `count` locations from (batch, y, x) on; floats of 0 are bytes of 0.
+// Zeros to all channels of the locations of a run.
 void fill_zero(const MutableLevelView& view, DType dtype, const LocationRun& run,
                std::int64_t channels) {
-  const std::size_t size = element_size(dtype);
-  const auto count = static_cast<std::size_t>(run.length);
-  const std::int64_t first =
-      run.batch * view.stride_batch + run.y * view.stride_y + run.x * view.stride_x;
-  auto* const data = static_cast<char*>(view.data) + first * static_cast<std::int64_t>(size);
-  if (view.stride_channel == 1 && view.stride_x == channels) {
-    std::memset(data, 0, count * static_cast<std::size_t>(channels) * size);
-    return;
-  }
-  for (std::int64_t c = 0; c < channels; ++c) {
-    char* const line = data + c * view.stride_channel * static_cast<std::int64_t>(size);
-    if (view.stride_x == 1) {
-      std::memset(line, 0, count * size);
-    } else {
-      for (std::int64_t i = 0; i < run.length; ++i) {
-        std::memset(line + i * view.stride_x * static_cast<std::int64_t>(size), 0, size);
+  math::dispatch(math::Floating{}, dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    T* const first = element<T>(view, run.batch, run.y, run.x);
+    if (view.stride_channel == 1 && view.stride_x == channels) {
+      std::fill_n(first, run.length * channels, T{});
+      return;
+    }
+    for (std::int64_t c = 0; c < channels; ++c) {
+      T* const line = first + c * view.stride_channel;
+      if (view.stride_x == 1) {
+        std::fill_n(line, run.length, T{});
+      } else {
+        for (std::int64_t i = 0; i < run.length; ++i) line[i * view.stride_x] = T{};
       }
     }
-  }
+  });
 }
 
 template <class Real>
