@@ -334,13 +334,13 @@ Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context
 
 namespace fcos_ops::cpu {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context&) {
+std::size_t workspace_size(const FcosLossArgs& args, const Context&) {
   // Enough whether or not the gradients, which a query need not name, let rows be joined.
   const fcos::Runs runs(args.class_logits, args.num_levels, args.batch);
   return static_cast<std::size_t>(runs.count()) * sizeof(fcos::Sums);
 }
 
-Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   if (!args.only_unexpected) {  // else the gradients are there
     advise_huge_pages(args.class_gradient, args.num_levels, args.batch, args.num_classes,
                       args.class_dtype);

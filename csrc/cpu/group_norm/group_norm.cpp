@@ -170,7 +170,7 @@ class GroupNorm {
 
 namespace fcos_ops::cpu {
 
-std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&) {
+std::size_t workspace_size(const GroupNormArgs& args, const Context&) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) -> std::size_t {
     using Moments = math::Moments<typename decltype(real)::type>;
     CacheLineArena arena(nullptr);
@@ -180,7 +180,7 @@ std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&)
   });
 }
 
-Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {
+Status run(const GroupNormArgs& args, Workspace workspace, const Context& context) {
   advise_huge_pages(args.normalized, args.num_levels, args.batch, args.channels, args.dtype);
   const norm::Plan plan = norm::plan_of(args);
   math::dispatch(math::Floating{}, args.dtype, [&](auto type) {

@@ -66,13 +66,13 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
 
 namespace fcos_ops::cpu {
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
+std::size_t workspace_size(const IouLossArgs& args, const Context&) {
   const std::int64_t count = BoxRuns(args.pred, args.num_levels, args.batch).count();
   return count <= iou::kBlocksWithoutWorkspace ? 0
                                                : static_cast<std::size_t>(count) * sizeof(double);
 }
 
-Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const IouLossArgs& args, Workspace workspace, const Context& context) {
   advise_huge_pages(args.gradient, args.num_levels, args.batch, 4, args.gradient_dtype);
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
   if (is_double) return iou::run_iou_loss<double>(args, workspace, context);
