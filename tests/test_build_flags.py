@@ -62,7 +62,6 @@ FLAGS: dict[str, list[str]] = {
     "ops/postprocess.cpp": EXACT,
     "ops/scale_gradients.cpp": EXACT,
 }
-WITHOUT_CUDA = {"ops/without_cuda.cpp": EXACT}
 KERNEL_FLAGS = {
     "cuda/assign_targets/assign_targets.cu": ["--fmad=false", GATE],
     "cuda/centerness.cu": [GATE],
@@ -105,7 +104,7 @@ def in_order(table: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def test_sources_round_as_the_table_says(tmp_path: Path) -> None:
-    assert configured_flags(tmp_path, "OFF") == in_order({**FLAGS, **WITHOUT_CUDA})
+    assert configured_flags(tmp_path, "OFF") == in_order(FLAGS)
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc: CMake cannot configure kernels")

@@ -127,3 +127,14 @@ def test_words(function: str) -> None:
         if argument.kind == "str":
             words = re.search(r"one of (\(.*?\))", refusal(function, place, NO_KIND))
             assert words is not None and ast.literal_eval(words[1]) == WORDS[argument.name]
+
+
+@pytest.mark.skipif(
+    _native.unavailable_reason("cuda") is None, reason="this library has drivers for CUDA"
+)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_library_without_cuda_says_so(function: str) -> None:
+    """Given a device, each op is refused by its name, and runs nothing on the CPU in its stead."""
+    arguments = [*calls()[function][:-4], 0, 0, 1, None]
+    with pytest.raises(RuntimeError, match=f"^{function}: this library was built without CUDA"):
+        getattr(_native._C, function)(*arguments)

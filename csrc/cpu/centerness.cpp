@@ -130,19 +130,18 @@ Status run_losses(const CenternessLossArgs& args, Workspace workspace, const Con
 
 }  // namespace
 
-Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
+Status run(const CenternessTargetArgs& args, const Context& context) {
   return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     return run_target<typename decltype(t)::type>(args, context);
   });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
+std::size_t workspace_size(const CenternessLossArgs& args, const Context&) {
   return static_cast<std::size_t>(Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }
 
-Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
-                       const Context& context) {
+Status run(const CenternessLossArgs& args, Workspace workspace, const Context& context) {
   return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.gradient_dtype == args.dtype) return run_losses<T, T>(args, workspace, context);

@@ -79,7 +79,7 @@ void scale(const ScaledGradient& gradient, std::int32_t num_threads) {
 
 }  // namespace
 
-Status scale_gradients(const ScaleGradientsArgs& args, const Context& context) {
+Status run(const ScaleGradientsArgs& args, const Context& context) {
   for (std::int32_t i = 0; i < args.count; ++i) {
     math::dispatch(math::Floating{}, args.gradients[i].dtype, [&](auto type) {
       scale<typename decltype(type)::type>(args.gradients[i], context.num_threads);

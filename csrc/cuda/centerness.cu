@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
-Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
+Status run(const CenternessTargetArgs& args, const Context& context) {
   return on_device(context, [&]() -> Status {
     const Tiles tiles(args.ltrb, args.num_levels, args.batch, kTile);
     if (tiles.count() > kMaxBlocks) return too_large("centerness_target: too many locations");
@@ -141,13 +141,12 @@ Status centerness_target(const CenternessTargetArgs& args, const Context& contex
   });
 }
 
-std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context&) {
+std::size_t workspace_size(const CenternessLossArgs& args, const Context&) {
   const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
   return BlockSumsWorkspace(nullptr, tiles.count()).size;
 }
 
-Status centerness_loss(const CenternessLossArgs& args, Workspace workspace,
-                       const Context& context) {
+Status run(const CenternessLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     const Tiles tiles(args.logits, args.num_levels, args.batch, kTile);
     if (tiles.count() > kMaxBlocks) return too_large("centerness_loss: too many locations");

@@ -205,13 +205,13 @@ Status run_pairs(const IouLossArgs& args, Workspace workspace, const Context& co
 
 }  // namespace
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
+std::size_t workspace_size(const IouLossArgs& args, const Context&) {
   if (are_few(args)) return 0;
   const std::int64_t tiles = Tiles(args.pred, args.num_levels, args.batch, kThreads).count();
   return BlockSumsWorkspace(nullptr, std::min(tiles, kMaxPartials)).size;
 }
 
-Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const IouLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     return math::dispatch_kind(args.kind, [&](auto kind) {
       if (are_few(args)) return run_few<kind.value>(args, context);

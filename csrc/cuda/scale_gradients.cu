@@ -155,7 +155,7 @@ Status run(const ScaleGradientsArgs& args, const Context& context) {
 
 }  // namespace
 
-Status scale_gradients(const ScaleGradientsArgs& args, const Context& context) {
+Status run(const ScaleGradientsArgs& args, const Context& context) {
   return on_device(context, [&]() -> Status {
     return args.count <= 1 ? run<1>(args, context) : run<kMaxScaledGradients>(args, context);
   });

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "math/qualifiers.h"
 
@@ -27,33 +28,26 @@ FCOS_HD To bit_cast(From value) {
   return result;
 }
 
+// The integer that has the bits of a float or double.
+template <class Real>
+using Bits = std::conditional_t<sizeof(Real) == 4, std::uint32_t, std::uint64_t>;
+
 // condition ? a : b. g++ vectorises a row of dependent ternaries by combining their conditions,
 // which takes many times the instructions; through bits each is one comparison and one blend.
-FCOS_HD float select(bool condition, float a, float b) {
+template <class Real>
+FCOS_HD Real select(bool condition, Real a, Real b) {
 #if defined(__CUDA_ARCH__)
   return condition ? a : b;
 #else
-  const std::uint32_t mask = -static_cast<std::uint32_t>(condition);
-  return bit_cast<float>((bit_cast<std::uint32_t>(a) & mask) |
-                         (bit_cast<std::uint32_t>(b) & ~mask));
-#endif
-}
-FCOS_HD double select(bool condition, double a, double b) {
-#if defined(__CUDA_ARCH__)
-  return condition ? a : b;
-#else
-  const std::uint64_t mask = -static_cast<std::uint64_t>(condition);
-  return bit_cast<double>((bit_cast<std::uint64_t>(a) & mask) |
-                          (bit_cast<std::uint64_t>(b) & ~mask));
+  const Bits<Real> mask = -static_cast<Bits<Real>>(condition);
+  return bit_cast<Real>((bit_cast<Bits<Real>>(a) & mask) | (bit_cast<Bits<Real>>(b) & ~mask));
 #endif
 }
 
 // x < 0 ? a : b, where -0 may give either: a blend by the sign bit, without a comparison.
-FCOS_HD float select_by_sign(float x, float a, float b) {
-  return bit_cast<std::int32_t>(x) < 0 ? a : b;
-}
-FCOS_HD double select_by_sign(double x, double a, double b) {
-  return bit_cast<std::int64_t>(x) < 0 ? a : b;
+template <class Real>
+FCOS_HD Real select_by_sign(Real x, Real a, Real b) {
+  return bit_cast<std::make_signed_t<Bits<Real>>>(x) < 0 ? a : b;
 }
 
 // exp(x) for x <= 0; exactly 0 where the result would be subnormal.

@@ -40,15 +40,12 @@ FCOS_HD bool can_overlap(Real area) {
 }
 
 // Integer keys: ascending keys are descending scores; -0 equals +0. Not for NaN.
-FCOS_HD std::uint32_t descending_key(float score) {
-  const auto bits = bit_cast<std::uint32_t>(score);
-  if (bits >> 31) return bits == 0x80000000u ? 0x7fffffffu : bits;
-  return bits ^ 0x7fffffffu;
-}
-FCOS_HD std::uint64_t descending_key(double score) {
-  const auto bits = bit_cast<std::uint64_t>(score);
-  if (bits >> 63) return bits == 0x8000000000000000u ? 0x7fffffffffffffffu : bits;
-  return bits ^ 0x7fffffffffffffffu;
+template <class Real>
+FCOS_HD Bits<Real> descending_key(Real score) {
+  constexpr Bits<Real> kMinusZero = Bits<Real>{1} << (8 * sizeof(Real) - 1), kRest = kMinusZero - 1;
+  const auto bits = bit_cast<Bits<Real>>(score);
+  if (bits >= kMinusZero) return bits == kMinusZero ? kRest : bits;
+  return bits ^ kRest;
 }
 
 }  // namespace fcos_ops::math

@@ -43,8 +43,7 @@ Status check_data(const AssignTargetsArgs& args) {
 }
 
 constexpr Op<AssignTargetsArgs> kOp = {"assign_targets: workspace must be as its query says",
-                                       {cpu::assign_targets_workspace_size, cpu::assign_targets},
-                                       {cuda::assign_targets_workspace_size, cuda::assign_targets},
+                                       "assign_targets: this library was built without CUDA",
                                        {check_sizes, check_data}};
 
 }  // namespace

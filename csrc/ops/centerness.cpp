@@ -51,18 +51,15 @@ Status check_data(const CenternessLossArgs& args) {
   });
 }
 
-constexpr Op<CenternessLossArgs> kOp = {
-    "centerness_loss: workspace must be as its query says",
-    {cpu::centerness_loss_workspace_size, cpu::centerness_loss},
-    {cuda::centerness_loss_workspace_size, cuda::centerness_loss},
-    {check_sizes, check_data}};
+constexpr Op<CenternessLossArgs> kOp = {"centerness_loss: workspace must be as its query says",
+                                        "centerness_loss: this library was built without CUDA",
+                                        {check_sizes, check_data}};
 
 }  // namespace
 
 Status centerness_target(const CenternessTargetArgs& args, const Context& context) {
   if (const Status status = check(args); !status.ok()) return status;
-  return on_cpu(context) ? cpu::centerness_target(args, context)
-                         : cuda::centerness_target(args, context);
+  return run_driver(context, "centerness_target: this library was built without CUDA", args);
 }
 
 std::size_t centerness_loss_workspace_size(const CenternessLossArgs& args, const Context& context) {

@@ -68,8 +68,7 @@ Status check_options(const FcosLossArgs& args) {
 }
 
 constexpr Op<FcosLossArgs> kOp = {"fcos_loss: workspace must be as its query says",
-                                  {cpu::fcos_loss_workspace_size, cpu::fcos_loss},
-                                  {cuda::fcos_loss_workspace_size, cuda::fcos_loss},
+                                  "fcos_loss: this library was built without CUDA",
                                   {check_sizes, check_heads, check_options}};
 
 }  // namespace

@@ -40,11 +40,9 @@ Status check_data(const FocalLossArgs& args) {
   });
 }
 
-constexpr Op<FocalLossArgs> kOp = {
-    "sigmoid_focal_loss: workspace must be as its query says",
-    {cpu::sigmoid_focal_loss_workspace_size, cpu::sigmoid_focal_loss},
-    {cuda::sigmoid_focal_loss_workspace_size, cuda::sigmoid_focal_loss},
-    {check_sizes, check_data}};
+constexpr Op<FocalLossArgs> kOp = {"sigmoid_focal_loss: workspace must be as its query says",
+                                   "sigmoid_focal_loss: this library was built without CUDA",
+                                   {check_sizes, check_data}};
 
 }  // namespace
 

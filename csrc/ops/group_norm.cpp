@@ -83,14 +83,12 @@ Status check_backward_arguments(const GroupNormBackwardArgs& args) {
 }
 
 constexpr Op<GroupNormArgs> kForward = {"group_norm: workspace must be as its query says",
-                                        {cpu::group_norm_workspace_size, cpu::group_norm},
-                                        {cuda::group_norm_workspace_size, cuda::group_norm},
+                                        "group_norm: this library was built without CUDA",
                                         {check_sizes, check_arguments}};
 
 constexpr Op<GroupNormBackwardArgs> kBackward = {
     "group_norm_backward: workspace must be as its query says",
-    {cpu::group_norm_backward_workspace_size, cpu::group_norm_backward},
-    {cuda::group_norm_backward_workspace_size, cuda::group_norm_backward},
+    "group_norm_backward: this library was built without CUDA",
     {check_backward_sizes, check_backward_arguments}};
 
 }  // namespace

@@ -42,8 +42,7 @@ Status check_data(const IouLossArgs& args) {
 }
 
 constexpr Op<IouLossArgs> kOp = {"iou_loss: workspace must be as its query says",
-                                 {cpu::iou_loss_workspace_size, cpu::iou_loss},
-                                 {cuda::iou_loss_workspace_size, cuda::iou_loss},
+                                 "iou_loss: this library was built without CUDA",
                                  {check_sizes, check_data}};
 
 }  // namespace

@@ -32,8 +32,7 @@ Status check_data(const NmsArgs& args) {
 }
 
 constexpr Op<NmsArgs> kOp = {"nms: workspace must be as its query says",
-                             {cpu::nms_workspace_size, cpu::nms},
-                             {cuda::nms_workspace_size, cuda::nms},
+                             "nms: this library was built without CUDA",
                              {check_sizes, check_data}};
 
 }  // namespace

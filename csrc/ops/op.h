@@ -7,25 +7,34 @@
 
 namespace fcos_ops {
 
-// What an op is on one device.
+// Whether the library has CUDA drivers. They are not named where it has none.
+inline constexpr bool kHasCuda = FCOS_OPS_CUDA_BUILT;
+
 template <class Args>
-struct Driver {
-  std::size_t (*workspace_size)(const Args&, const Context&);
-  Status (*run)(const Args&, Workspace, const Context&);
-};
+std::size_t driver_workspace_size(const Args& args, const Context& context) {
+  if (on_cpu(context)) return cpu::workspace_size(args, context);
+  if constexpr (kHasCuda) return cuda::workspace_size(args, context);
+  return 0;
+}
+
+// `args`: those of the op and, unless it takes none, its workspace. `without_cuda`: the message of
+// a library that has no driver for the device.
+template <class... Args>
+Status run_driver(const Context& context, const char* without_cuda, const Args&... args) {
+  if (on_cpu(context)) return cpu::run(args..., context);
+  if constexpr (kHasCuda) return cuda::run(args..., context);
+  return {kNotImplementedForDevice, without_cuda};
+}
 
 // An op behind its public functions. Of its checks the first is that of the sizes, which is all
 // that a query of the workspace needs.
 template <class Args>
 struct Op {
-  const char* workspace_message;
-  Driver<Args> cpu, cuda;
+  const char *workspace_message, *without_cuda_message;
   Status (*checks[4])(const Args&);  // null behind the last
 
-  const Driver<Args>& driver(const Context& context) const { return on_cpu(context) ? cpu : cuda; }
-
   std::size_t workspace_size(const Args& args, const Context& context) const {
-    return checks[0](args).ok() ? driver(context).workspace_size(args, context) : 0;
+    return checks[0](args).ok() ? driver_workspace_size(args, context) : 0;
   }
 
   Status run(const Args& args, Workspace workspace, const Context& context) const {
@@ -33,9 +42,9 @@ struct Op {
       if (check == nullptr) break;
       if (const Status status = check(args); !status.ok()) return status;
     }
-    const std::size_t size = driver(context).workspace_size(args, context);
+    const std::size_t size = driver_workspace_size(args, context);
     const Status status = check_workspace(workspace, size, workspace_message);
-    return status.ok() ? driver(context).run(args, workspace, context) : status;
+    return status.ok() ? run_driver(context, without_cuda_message, args, workspace) : status;
   }
 };
 

@@ -64,8 +64,7 @@ Status check_data(const PostprocessArgs& args) {
 }
 
 constexpr Op<PostprocessArgs> kOp = {"postprocess: workspace must be as its query says",
-                                     {cpu::postprocess_workspace_size, cpu::postprocess},
-                                     {cuda::postprocess_workspace_size, cuda::postprocess},
+                                     "postprocess: this library was built without CUDA",
                                      {check_sizes, check_data}};
 
 }  // namespace

@@ -1,9 +1,7 @@
 // Stored gradients times the derivatives by their losses: checks, then the driver of the device.
 #include "fcos_ops/scale_gradients.h"
 
-#include "cpu/drivers.h"
-#include "cuda/drivers.h"
-#include "ops/checks.h"
+#include "ops/op.h"
 
 namespace fcos_ops {
 namespace {
@@ -36,8 +34,7 @@ Status check(const ScaleGradientsArgs& args) {
 
 Status scale_gradients(const ScaleGradientsArgs& args, const Context& context) {
   if (const Status status = check(args); !status.ok()) return status;
-  return on_cpu(context) ? cpu::scale_gradients(args, context)
-                         : cuda::scale_gradients(args, context);
+  return run_driver(context, "scale_gradients: this library was built without CUDA", args);
 }
 
 }  // namespace fcos_ops

@@ -259,13 +259,13 @@ Status run_assign_targets(const AssignTargetsArgs& args, Index* matched, Workspa
 
 namespace fcos_ops::cpu {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
+std::size_t workspace_size(const AssignTargetsArgs& args, const Context&) {
   return static_cast<std::size_t>(
              assignment::RowBands(args.levels, args.num_levels, args.batch).count()) *
          sizeof(assignment::Counts);
 }
 
-Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
+Status run(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
   return math::dispatch(math::Floating{}, args.box_dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     if (args.matched_int32) {

@@ -17,6 +17,10 @@ using BoxRuns = LocationRuns<kBoxes>;
 template <class Element>
 struct BoxBlock {
   Element* coordinate[4];
+
+  BoxBlock<const Element> constant() const {
+    return {coordinate[0], coordinate[1], coordinate[2], coordinate[3]};
+  }
 };
 
 template <class Real>
@@ -97,57 +101,47 @@ struct JoinLoop {
   }
 };
 
-template <class T, class Real>
-BoxBlock<const Real> load_boxes_as(const LevelView& view, const LocationRun& run,
-                                   BoxBuffer<Real>& buffer) {
-  const auto count = static_cast<std::int32_t>(run.length);
-  const T* first = element<T>(view, run.batch, run.y, run.x);
-  const BoxBlock<Real> to = buffer.block();
-  BoxBlock<const Real> block = {to.coordinate[0], to.coordinate[1], to.coordinate[2],
-                                to.coordinate[3]};
-  if (view.stride_channel == 1 && view.stride_x == 4) {
-    run_best<SplitLoop>(first, count, to);
-    return block;
-  }
-  for (std::int32_t c = 0; c < 4; ++c) {
-    const T* line = first + c * view.stride_channel;
-    if constexpr (std::is_same_v<T, Real>) {
-      block.coordinate[c] = load<T>({line, view.stride_x}, count, to.coordinate[c]);
-    } else {
-      run_best<LoadLoop>(line, view.stride_x, count, to.coordinate[c]);
-    }
-  }
-  return block;
-}
-
 // The boxes of a run; `dtype` is any floating one, and kFloat64 only where Real is double.
 template <class Real>
 BoxBlock<const Real> load_boxes(const LevelView& view, DType dtype, const LocationRun& run,
                                 BoxBuffer<Real>& buffer) {
   return math::dispatch(math::HeldBy<Real>{}, dtype, [&](auto type) {
-    return load_boxes_as<typename decltype(type)::type>(view, run, buffer);
+    using T = typename decltype(type)::type;
+    const auto count = static_cast<std::int32_t>(run.length);
+    const T* first = element<T>(view, run.batch, run.y, run.x);
+    const BoxBlock<Real> to = buffer.block();
+    BoxBlock<const Real> block = to.constant();
+    if (view.stride_channel == 1 && view.stride_x == 4) {
+      run_best<SplitLoop>(first, count, to);
+      return block;
+    }
+    for (std::int32_t c = 0; c < 4; ++c) {
+      const T* line = first + c * view.stride_channel;
+      if constexpr (std::is_same_v<T, Real>) {
+        block.coordinate[c] = load<T>({line, view.stride_x}, count, to.coordinate[c]);
+      } else {
+        run_best<LoadLoop>(line, view.stride_x, count, to.coordinate[c]);
+      }
+    }
+    return block;
   });
-}
-
-template <class T, class Real>
-void store_boxes_as(const BoxBlock<Real>& from, const MutableLevelView& view,
-                    const LocationRun& run) {
-  const auto count = static_cast<std::int32_t>(run.length);
-  T* first = element<T>(view, run.batch, run.y, run.x);
-  if (view.stride_channel == 1 && view.stride_x == 4) {
-    run_best<JoinLoop>(from, count, first);
-    return;
-  }
-  for (std::int32_t c = 0; c < 4; ++c) {
-    run_best<StoreLoop>(from.coordinate[c], view.stride_x, count, first + c * view.stride_channel);
-  }
 }
 
 template <class Real>
 void store_boxes(const BoxBlock<Real>& from, const MutableLevelView& view, DType dtype,
                  const LocationRun& run) {
   math::dispatch(math::HeldBy<Real>{}, dtype, [&](auto type) {
-    store_boxes_as<typename decltype(type)::type>(from, view, run);
+    using T = typename decltype(type)::type;
+    const auto count = static_cast<std::int32_t>(run.length);
+    T* first = element<T>(view, run.batch, run.y, run.x);
+    if (view.stride_channel == 1 && view.stride_x == 4) {
+      run_best<JoinLoop>(from, count, first);
+      return;
+    }
+    for (std::int32_t c = 0; c < 4; ++c) {
+      run_best<StoreLoop>(from.coordinate[c], view.stride_x, count,
+                          first + c * view.stride_channel);
+    }
   });
 }
 

@@ -1,8 +1,7 @@
 // Runs of locations that level views are cut into.
 #pragma once
 
-#include <type_traits>
-
+#include "common/dtypes.h"
 #include "fcos_ops/types.h"
 
 namespace fcos_ops::cpu {
@@ -68,12 +67,8 @@ class LocationRuns {
 template <class T, class Pointer>
 auto* element(const BasicLevelView<Pointer>& view, std::int64_t batch, std::int64_t y,
               std::int64_t x) {
-  const std::int64_t offset = batch * view.stride_batch + y * view.stride_y + x * view.stride_x;
-  if constexpr (std::is_same_v<Pointer, const void*>) {
-    return static_cast<const T*>(view.data) + offset;
-  } else {
-    return static_cast<T*>(view.data) + offset;
-  }
+  return math::Type<T>().array(view.data) + batch * view.stride_batch + y * view.stride_y +
+         x * view.stride_x;
 }
 
 }  // namespace fcos_ops::cpu

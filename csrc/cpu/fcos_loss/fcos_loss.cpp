@@ -7,7 +7,6 @@
 #include "fcos_ops/fcos_loss.h"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 
 #include "common/dtypes.h"
@@ -121,33 +120,25 @@ struct CenterLoop {
   }
 };
 
-std::size_t element_size(DType dtype) {
-  return math::dispatch(math::Floating{}, dtype,
-                        [](auto type) { return sizeof(typename decltype(type)::type); });
-}
-
-// Zeros to all channels of `count` locations from (batch, y, x) on; floats of 0 are bytes of 0.
+// Zeros to all channels of the locations of a run.
 void fill_zero(const MutableLevelView& view, DType dtype, const LocationRun& run,
                std::int64_t channels) {
-  const std::size_t size = element_size(dtype);
-  const auto count = static_cast<std::size_t>(run.length);
-  const std::int64_t first =
-      run.batch * view.stride_batch + run.y * view.stride_y + run.x * view.stride_x;
-  auto* const data = static_cast<char*>(view.data) + first * static_cast<std::int64_t>(size);
-  if (view.stride_channel == 1 && view.stride_x == channels) {
-    std::memset(data, 0, count * static_cast<std::size_t>(channels) * size);
-    return;
-  }
-  for (std::int64_t c = 0; c < channels; ++c) {
-    char* const line = data + c * view.stride_channel * static_cast<std::int64_t>(size);
-    if (view.stride_x == 1) {
-      std::memset(line, 0, count * size);
-    } else {
-      for (std::int64_t i = 0; i < run.length; ++i) {
-        std::memset(line + i * view.stride_x * static_cast<std::int64_t>(size), 0, size);
+  math::dispatch(math::Floating{}, dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    T* const first = element<T>(view, run.batch, run.y, run.x);
+    if (view.stride_channel == 1 && view.stride_x == channels) {
+      std::fill_n(first, run.length * channels, T{});
+      return;
+    }
+    for (std::int64_t c = 0; c < channels; ++c) {
+      T* const line = first + c * view.stride_channel;
+      if (view.stride_x == 1) {
+        std::fill_n(line, run.length, T{});
+      } else {
+        for (std::int64_t i = 0; i < run.length; ++i) line[i * view.stride_x] = T{};
       }
     }
-  }
+  });
 }
 
 template <class Real>
@@ -243,9 +234,9 @@ class FcosRun {
     const iou::IouFactors<Real> factors = {static_cast<Real>(scales_.ltrb),
                                            gradient_scale<Real>(args_, args_.ltrb_gradient_scale),
                                            static_cast<Real>(args_.loss.eps)};
-    const double sum = iou::iou_pairs<Real>(args_.loss.box_loss, BoxFormat::kLtrb, factors,
-                                            constant(pred_.block()), constant(target_.block()),
-                                            weights, count_, losses_, grads_.block());
+    const double sum = iou::iou_pairs<Real>(args_.loss.box_loss, BoxFormat::kLtrb,
+                                            {pred_.block().constant(), target_.block().constant(),
+                                             weights, count_, factors, losses_, grads_.block()});
     if (args_.ltrb_gradient) {
       for (std::int32_t c = 0; c < 4; ++c) {
         write(heads_.ltrb.gradient, args_.ltrb_dtype, c, grads_.storage[c]);
@@ -270,11 +261,6 @@ class FcosRun {
       write(heads_.centerness.gradient, args_.centerness_dtype, 0, grads);
     }
     return sum_of(losses_, count_);
-  }
-
-  static BoxBlock<const Real> constant(const BoxBlock<Real>& block) {
-    const auto [a, b, c, d] = block.coordinate;
-    return {a, b, c, d};
   }
 
   void write(const MutableLevelView& view, DType dtype, std::int64_t channel,
@@ -348,13 +334,13 @@ Status run_fcos_loss(const FcosLossArgs& all, Workspace workspace, const Context
 
 namespace fcos_ops::cpu {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs& args, const Context&) {
+std::size_t workspace_size(const FcosLossArgs& args, const Context&) {
   // Enough whether or not the gradients, which a query need not name, let rows be joined.
   const fcos::Runs runs(args.class_logits, args.num_levels, args.batch);
   return static_cast<std::size_t>(runs.count()) * sizeof(fcos::Sums);
 }
 
-Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   if (!args.only_unexpected) {  // else the gradients are there
     advise_huge_pages(args.class_gradient, args.num_levels, args.batch, args.num_classes,
                       args.class_dtype);

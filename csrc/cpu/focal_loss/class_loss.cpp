@@ -10,7 +10,7 @@
 
 #include "common/dtypes.h"
 #include "cpu/common/lines.h"
-#include "math/focal.h"
+#include "math/elementary.h"
 #include "math/labels.h"
 
 namespace fcos_ops::cpu::focal {
@@ -51,6 +51,7 @@ class Origin {
 template <class T, class G>
 class ClassLoss {
   using Real = math::Real<T>;
+  using Loops = FocalLoops<Real>;
 
  public:
   ClassLoss(const ClassRun& run, const FocalFactors<Real>& factors, const Real* weights)
@@ -114,10 +115,10 @@ class ClassLoss {
       total += chunk(along_row(i, c), length, [&](const Real* x, Real* losses, Real* gradient) {
         if (label == math::kIgnored) return fill_zero(length, losses, gradient);
         if (label < c || label >= c + length) {
-          return focal_negatives(factors, x, length, losses, gradient);
+          return Loops::negatives(factors, x, length, losses, gradient);
         }
         const auto positive = static_cast<std::int32_t>(label - c);
-        return focal_row(factors, x, length, positive, losses, gradient);
+        return Loops::row(factors, x, length, positive, losses, gradient);
       });
     }
     return total;
@@ -134,12 +135,11 @@ class ClassLoss {
       while (next < num_positives && positives_[next] >> 32 == c) ++next;
       total += chunk(along_x(c), length_, [&](const Real* x, Real* losses, Real* gradient) {
         if (!is_uniform || next - first > 1) {
-          return focal_column<Real>(factors_, x, length_, labels_, weight_buffer_, c, losses,
-                                    gradient);
+          return Loops::column(factors_, x, length_, labels_, weight_buffer_, c, losses, gradient);
         }
-        if (next == first) return focal_negatives(factors, x, length_, losses, gradient);
+        if (next == first) return Loops::negatives(factors, x, length_, losses, gradient);
         const auto positive = static_cast<std::int32_t>(positives_[first]);
-        return focal_row(factors, x, length_, positive, losses, gradient);
+        return Loops::row(factors, x, length_, positive, losses, gradient);
       });
     }
     return total;
@@ -197,7 +197,7 @@ class ClassLoss {
   double dense_chunk(const Lines& lines, Line<const Real> targets, std::int32_t count) {
     const Real* const t = load(targets, count, target_buffer_);
     return chunk(lines, count, [&](const Real* x, Real* losses, Real* gradient) {
-      return focal_dense<Real>(factors_, x, count, t, weight_buffer_, losses, gradient);
+      return Loops::dense(factors_, x, count, t, weight_buffer_, losses, gradient);
     });
   }
 
@@ -272,13 +272,6 @@ double with_types(const ClassRun& run, const FocalFactors<Real>& factors, const 
 }  // namespace
 
 template <class Real>
-FocalFactors<Real> focal_factors(double scale, double alpha, double gamma, Real gradient_scale) {
-  const math::AlphaWeights weights = math::alpha_weights(alpha);
-  return {static_cast<Real>(scale * weights.positive), static_cast<Real>(scale * weights.negative),
-          static_cast<Real>(gamma), gradient_scale};
-}
-
-template <class Real>
 double class_loss(const ClassRun& run, const FocalFactors<Real>& factors,
                   const std::int32_t* labels, const Real* weights) {
   return with_types(run, factors, weights, [&](auto&& loss) { return loss.sparse(labels); });
@@ -291,8 +284,6 @@ double dense_class_loss(const ClassRun& run, const FocalFactors<Real>& factors,
                     [&](auto&& loss) { return loss.dense({targets, run.run}); });
 }
 
-template FocalFactors<float> focal_factors(double, double, double, float);
-template FocalFactors<double> focal_factors(double, double, double, double);
 template double class_loss(const ClassRun&, const FocalFactors<float>&, const std::int32_t*,
                            const float*);
 template double class_loss(const ClassRun&, const FocalFactors<double>&, const std::int32_t*,

@@ -4,6 +4,7 @@
 
 #include "cpu/common/levels.h"
 #include "cpu/focal_loss/focal_loops.h"
+#include "math/focal.h"
 
 namespace fcos_ops::cpu::focal {
 
@@ -22,7 +23,11 @@ struct ClassRun {
 
 // The factors of losses that are multiplied by `scale`, and of gradients by `gradient_scale`, too.
 template <class Real>
-FocalFactors<Real> focal_factors(double scale, double alpha, double gamma, Real gradient_scale);
+FocalFactors<Real> focal_factors(double scale, double alpha, double gamma, Real gradient_scale) {
+  const math::AlphaWeights weights = math::alpha_weights(alpha);
+  return {static_cast<Real>(scale * weights.positive), static_cast<Real>(scale * weights.negative),
+          static_cast<Real>(gamma), gradient_scale};
+}
 
 // The sum of the losses; writes losses and gradient. Labels are as math::checked_label gives them;
 // weights may be null: each of a location of the run.

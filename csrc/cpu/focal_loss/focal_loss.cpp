@@ -63,12 +63,12 @@ Status run_focal_loss(const FocalLossArgs& args, Workspace workspace, const Cont
 
 namespace fcos_ops::cpu {
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs& args, const Context&) {
+std::size_t workspace_size(const FocalLossArgs& args, const Context&) {
   return static_cast<std::size_t>(focal::Runs(args.logits, args.num_levels, args.batch).count()) *
          sizeof(double);
 }
 
-Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   const auto advise = [&](const MutableLevelView* views, DType dtype) {
     advise_huge_pages(views, args.num_levels, args.batch, args.num_classes, dtype);
   };

@@ -170,17 +170,17 @@ class GroupNorm {
 
 namespace fcos_ops::cpu {
 
-std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context&) {
+std::size_t workspace_size(const GroupNormArgs& args, const Context&) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) -> std::size_t {
     using Moments = math::Moments<typename decltype(real)::type>;
     CacheLineArena arena(nullptr);
-    const std::int64_t runs = norm::runs_at_most(args.maps, args.num_levels, args.batch);
+    const std::int64_t runs = norm::Runs(args.maps, args.num_levels, args.batch).count();
     arena.take<Moments>(runs * args.groups);
     return runs == 0 ? 0 : arena.used();
   });
 }
 
-Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {
+Status run(const GroupNormArgs& args, Workspace workspace, const Context& context) {
   advise_huge_pages(args.normalized, args.num_levels, args.batch, args.channels, args.dtype);
   const norm::Plan plan = norm::plan_of(args);
   math::dispatch(math::Floating{}, args.dtype, [&](auto type) {

@@ -30,7 +30,7 @@ struct Sums {
 
   Sums(const GroupNormBackwardArgs& args, CacheLineArena& arena)
       : channels(arena.take<ChannelSums>(args.num_levels * args.batch * args.channels)),
-        runs(arena.take<Real>(runs_at_most(args.maps, args.num_levels, args.batch) * 2 *
+        runs(arena.take<Real>(Runs(args.maps, args.num_levels, args.batch).count() * 2 *
                               args.channels)) {}
 };
 
@@ -205,7 +205,7 @@ class GroupNormBackward {
 
 namespace fcos_ops::cpu {
 
-std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args, const Context&) {
+std::size_t workspace_size(const GroupNormBackwardArgs& args, const Context&) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     CacheLineArena arena(nullptr);
     const norm::Sums<typename decltype(real)::type> sums(args, arena);
@@ -214,8 +214,7 @@ std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args
   });
 }
 
-Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspace,
-                           const Context& context) {
+Status run(const GroupNormBackwardArgs& args, Workspace workspace, const Context& context) {
   advise_huge_pages(args.grad_maps, args.num_levels, args.batch, args.channels, args.dtype);
   const norm::Plan plan = norm::plan_of(args);
   math::dispatch(math::Floating{}, args.dtype, [&](auto type) {

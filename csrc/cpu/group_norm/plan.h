@@ -15,7 +15,7 @@ inline constexpr std::int64_t kRunLocations = 128;
 // A level whose channels are neighbours in memory, in all tensors, is taken by rows, in runs of
 // them; of any other a task takes a whole group, channel by channel.
 struct LevelPlan {
-  bool by_rows = false, is_line = false;  // is_line: all locations lie one stride apart
+  bool by_rows = false;
   std::int64_t locations = 0;
   std::int64_t height = 0, width = 0;  // of lines of locations one stride apart
   std::int64_t runs_per_image = 0, first_run = 0;
@@ -33,15 +33,8 @@ struct LevelImage {
   std::int64_t image;
 };
 
-// The most runs that maps of these sizes can have, whatever the layout of any tensor.
-inline std::int64_t runs_at_most(const LevelView* maps, std::int32_t num_levels,
-                                 std::int64_t batch) {
-  std::int64_t runs = 0;
-  for (std::int32_t i = 0; i < num_levels; ++i) {
-    runs += batch * maps[i].height * ((maps[i].width + kRunLocations - 1) / kRunLocations);
-  }
-  return runs;
-}
+// As many as maps of these sizes can have, whatever the layout of any tensor.
+using Runs = LocationRuns<kRunLocations>;
 
 class Plan {
  public:
@@ -55,10 +48,10 @@ class Plan {
       const LevelView& map = maps[i];
       level.by_rows = channels > 1 && map.stride_channel == 1 &&
                       ((views == nullptr || views[i].stride_channel == 1) && ...);
-      level.is_line = is_one_line(map) && ((views == nullptr || is_one_line(views[i])) && ...);
+      const bool is_line = is_one_line(map) && ((views == nullptr || is_one_line(views[i])) && ...);
       level.locations = map.height * map.width;
-      level.height = level.is_line ? std::min<std::int64_t>(map.height, 1) : map.height;
-      level.width = level.is_line ? level.locations : map.width;
+      level.height = is_line ? std::min<std::int64_t>(map.height, 1) : map.height;
+      level.width = is_line ? level.locations : map.width;
       level.first_run = runs_;
       if (!level.by_rows || channels == 0) continue;
       level.runs_per_image = level.height * runs_per_line(level);

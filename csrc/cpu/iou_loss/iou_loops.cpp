@@ -32,91 +32,55 @@ struct BeyondLimitLoop {
 template <IouKind kKind, BoxFormat kFormat, bool kAny>
 struct PairLoop {
   template <class Real>
-  static FCOS_HD double run(const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
-                            const Real* __restrict__ weights, std::int32_t count, Real limit,
-                            const IouFactors<Real>& factors, std::int32_t block,
-                            Real* __restrict__ losses, const BoxBlock<Real>& gradient) {
-    const auto [p0, p1, p2, p3] = pred.coordinate;
-    const auto [t0, t1, t2, t3] = target.coordinate;
-    const auto [g0, g1, g2, g3] = gradient.coordinate;
-    const IouFactors<Real> f = factors;
-    double total = 0;
-    for (std::int32_t first = 0; first < count; first += block) {
-      const std::int32_t end = count - first < block ? count : first + block;
-      Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::int32_t i = first; i < end; ++i) {
-        const Real p[4] = {p0[i], p1[i], p2[i], p3[i]};
-        const Real t[4] = {t0[i], t1[i], t2[i], t3[i]};
-        math::BoxLoss<Real> pair;
-        if constexpr (kAny) {
-          pair = math::iou_loss<kKind, kFormat>(p, t, limit, f.eps);
-        } else {
-          pair = math::iou_loss_within_limit<kKind, kFormat>(p, t, f.eps);
-        }
-        const Real factor = f.loss * weights[i];
-        const Real loss = factor * pair.loss;
-        sum += loss;
-        losses[i] = loss;
-        g0[i] = factor * f.gradient * pair.gradient[0];
-        g1[i] = factor * f.gradient * pair.gradient[1];
-        g2[i] = factor * f.gradient * pair.gradient[2];
-        g3[i] = factor * f.gradient * pair.gradient[3];
+  static FCOS_HD double run(Pairs<Real> pairs, Real limit) {
+    const IouFactors<Real> factors = pairs.factors;
+    return sum_by_blocks<Real>(pairs.count, [&](std::int32_t i) __attribute__((always_inline)) {
+      Real pred[4], target[4];
+      for (int c = 0; c < 4; ++c) {
+        pred[c] = pairs.pred.coordinate[c][i];
+        target[c] = pairs.target.coordinate[c][i];
       }
-      total += sum;
-    }
-    return total;
+      math::BoxLoss<Real> pair;
+      if constexpr (kAny) {
+        pair = math::iou_loss<kKind, kFormat>(pred, target, limit, factors.eps);
+      } else {
+        pair = math::iou_loss_within_limit<kKind, kFormat>(pred, target, factors.eps);
+      }
+      const Real factor = factors.loss * pairs.weights[i];
+      const Real loss = factor * pair.loss;
+      pairs.losses[i] = loss;
+      for (int c = 0; c < 4; ++c) {
+        pairs.gradient.coordinate[c][i] = factor * factors.gradient * pair.gradient[c];
+      }
+      return loss;
+    });
   }
 };
 
-template <class Real>
-struct Block {
-  BoxBlock<const Real> pred, target;
-  const Real* weights;
-  std::int32_t count;
-  IouFactors<Real> factors;
-  Real* losses;
-  BoxBlock<Real> gradient;
-
-  template <IouKind kKind, BoxFormat kFormat>
-  double run() const {
-    // At run time: g++ takes a minimum with a constant for two instructions.
-    const Real limit = math::kCoordinateLimit<Real>;
-    const std::int32_t block = sum_block();
-    if (!run_best<BeyondLimitLoop>(pred, count, limit) &&
-        !run_best<BeyondLimitLoop>(target, count, limit)) {
-      const double sum = run_best<PairLoop<kKind, kFormat, false>>(
-          pred, target, weights, count, limit, factors, block, losses, gradient);
-      if (sum == sum) return sum;
-    }
-    // Too rare to compile it for more, which would compute the same.
-    return run_baseline<PairLoop<kKind, kFormat, true>>(pred, target, weights, count, limit,
-                                                        factors, block, losses, gradient);
+template <IouKind kKind, BoxFormat kFormat, class Real>
+double run_pairs(const Pairs<Real>& pairs) {
+  // At run time: g++ takes a minimum with a constant for two instructions.
+  const Real limit = math::kCoordinateLimit<Real>;
+  if (!run_best<BeyondLimitLoop>(pairs.pred, pairs.count, limit) &&
+      !run_best<BeyondLimitLoop>(pairs.target, pairs.count, limit)) {
+    const double sum = run_best<PairLoop<kKind, kFormat, false>>(pairs, limit);
+    if (sum == sum) return sum;
   }
-
-  template <IouKind kKind>
-  double run(BoxFormat format) const {
-    return format == BoxFormat::kLtrb ? run<kKind, BoxFormat::kLtrb>()
-                                      : run<kKind, BoxFormat::kXyxy>();
-  }
-};
+  // Too rare to compile it for more, which would compute the same.
+  return run_baseline<PairLoop<kKind, kFormat, true>>(pairs, limit);
+}
 
 }  // namespace
 
 template <class Real>
-double iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors,
-                 const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
-                 const Real* weights, std::int32_t count, Real* losses,
-                 const BoxBlock<Real>& gradient) {
-  const Block<Real> block = {pred, target, weights, count, factors, losses, gradient};
-  return math::dispatch_kind(kind, [&](auto k) { return block.template run<k.value>(format); });
+double iou_pairs(IouKind kind, BoxFormat format, const Pairs<Real>& pairs) {
+  return math::dispatch_kind(kind, [&](auto k) {
+    return format == BoxFormat::kLtrb ? run_pairs<k.value, BoxFormat::kLtrb>(pairs)
+                                      : run_pairs<k.value, BoxFormat::kXyxy>(pairs);
+  });
 }
 
-template double iou_pairs(IouKind, BoxFormat, const IouFactors<float>&,
-                          const BoxBlock<const float>&, const BoxBlock<const float>&, const float*,
-                          std::int32_t, float*, const BoxBlock<float>&);
-template double iou_pairs(IouKind, BoxFormat, const IouFactors<double>&,
-                          const BoxBlock<const double>&, const BoxBlock<const double>&,
-                          const double*, std::int32_t, double*, const BoxBlock<double>&);
+template double iou_pairs(IouKind, BoxFormat, const Pairs<float>&);
+template double iou_pairs(IouKind, BoxFormat, const Pairs<double>&);
 
 }  // namespace fcos_ops::cpu::iou

@@ -1,4 +1,4 @@
-// The loop of the IoU losses over a block of pairs of boxes. For Real float and double.
+// The loop of the IoU losses over a block of pairs of boxes, for Real float and double.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,19 @@ struct IouFactors {
   Real eps;  // see math::iou_loss
 };
 
-// Writes the losses of pairs and their gradient by `pred`; returns the sum of the losses.
+// Pairs of boxes, and where their losses and gradient go.
 template <class Real>
-double iou_pairs(IouKind kind, BoxFormat format, const IouFactors<Real>& factors,
-                 const BoxBlock<const Real>& pred, const BoxBlock<const Real>& target,
-                 const Real* weights, std::int32_t count, Real* losses,
-                 const BoxBlock<Real>& gradient);
+struct Pairs {
+  BoxBlock<const Real> pred, target;
+  const Real* weights;
+  std::int32_t count;
+  IouFactors<Real> factors;
+  Real* losses;
+  BoxBlock<Real> gradient;  // by `pred`
+};
+
+// Returns the sum of the losses.
+template <class Real>
+double iou_pairs(IouKind kind, BoxFormat format, const Pairs<Real>& pairs);
 
 }  // namespace fcos_ops::cpu::iou

@@ -36,8 +36,8 @@ double run_block(const IouLossArgs& args, const LocationRun& run, std::int64_t r
     std::fill(ones, ones + count, Real(1));
   }
   Real* losses = args.losses ? static_cast<Real*>(args.losses) + row : loss_buffer;
-  const double sum = iou_pairs<Real>(args.kind, args.box_format, factors, pred, target, weights,
-                                     count, losses, gradient.block());
+  const Pairs<Real> pairs = {pred, target, weights, count, factors, losses, gradient.block()};
+  const double sum = iou_pairs(args.kind, args.box_format, pairs);
   if (args.gradient) {
     store_boxes(gradient.block(), args.gradient[run.level], args.gradient_dtype, run);
   }
@@ -66,13 +66,13 @@ Status run_iou_loss(const IouLossArgs& args, Workspace workspace, const Context&
 
 namespace fcos_ops::cpu {
 
-std::size_t iou_loss_workspace_size(const IouLossArgs& args, const Context&) {
+std::size_t workspace_size(const IouLossArgs& args, const Context&) {
   const std::int64_t count = BoxRuns(args.pred, args.num_levels, args.batch).count();
   return count <= iou::kBlocksWithoutWorkspace ? 0
                                                : static_cast<std::size_t>(count) * sizeof(double);
 }
 
-Status iou_loss(const IouLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const IouLossArgs& args, Workspace workspace, const Context& context) {
   advise_huge_pages(args.gradient, args.num_levels, args.batch, 4, args.gradient_dtype);
   const bool is_double = args.pred_dtype == DType::kFloat64 || args.target_dtype == DType::kFloat64;
   if (is_double) return iou::run_iou_loss<double>(args, workspace, context);

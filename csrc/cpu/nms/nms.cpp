@@ -110,7 +110,7 @@ auto dispatch_dtypes(const NmsArgs& args, const Body& body) {
 
 namespace fcos_ops::cpu {
 
-std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
+std::size_t workspace_size(const NmsArgs& args, const Context& context) {
   return suppression::dispatch_dtypes(args, [&](auto t, auto score) {
     using Memory =
         suppression::NmsMemory<typename decltype(t)::type, typename decltype(score)::type>;
@@ -118,7 +118,7 @@ std::size_t nms_workspace_size(const NmsArgs& args, const Context& context) {
   });
 }
 
-Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
+Status run(const NmsArgs& args, Workspace workspace, const Context& context) {
   if (args.num_images == 0) return {};
   if (!suppression::are_offsets(args)) {
     return {kInvalidArgument, "nms: offsets must rise within [0, num_boxes] by less than 2^31"};

@@ -138,13 +138,8 @@ class LevelScan {
     const std::int32_t count = collected_;
     collected_ = 0;
     run_best<SigmoidLoop>(buffer_.data(), count, class_scores_.data());
-    if (args_.rule.score == ScoreKind::kSqrt) {
-      run_best<CombineLoop<ScoreKind::kSqrt>>(class_scores_.data(), hit_centers_.data(), count,
-                                              scores_.data());
-    } else {
-      run_best<CombineLoop<ScoreKind::kProduct>>(class_scores_.data(), hit_centers_.data(), count,
-                                                 scores_.data());
-    }
+    run_best<CombineLoop>(class_scores_.data(), hit_centers_.data(), count, args_.rule.score,
+                          scores_.data());
     const bool tests_score = args_.rule.threshold_on == ThresholdOn::kScore;
     const bool ranks_score = args_.rule.rank_by == RankBy::kScore;
     bool risen = false;

@@ -199,14 +199,14 @@ class Postprocess {
 
 namespace fcos_ops::cpu {
 
-std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context& context) {
+std::size_t workspace_size(const PostprocessArgs& args, const Context& context) {
   if (args.class_dtype == DType::kFloat64) {
     return detection::Postprocess<double>(args, context, nullptr).workspace_size();
   }
   return detection::Postprocess<float>(args, context, nullptr).workspace_size();
 }
 
-Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
+Status run(const PostprocessArgs& args, Workspace workspace, const Context& context) {
   if (args.class_dtype == DType::kFloat64) {
     detection::Postprocess<double>(args, context, workspace.data).run(context.num_threads);
   } else {

@@ -140,15 +140,14 @@ struct BoundLoop {
   }
 };
 
-template <ScoreKind kKind>
 struct CombineLoop {
   template <class Real>
   static FCOS_HD int run(const Real* __restrict__ class_scores,
-                         const Real* __restrict__ center_scores, std::int32_t count,
+                         const Real* __restrict__ center_scores, std::int32_t count, ScoreKind kind,
                          Real* __restrict__ scores) {
 #pragma omp simd
     for (std::int32_t i = 0; i < count; ++i) {
-      scores[i] = math::combined_score<kKind>(class_scores[i], center_scores[i]);
+      scores[i] = math::combined_score(kind, class_scores[i], center_scores[i]);
     }
     return 0;
   }

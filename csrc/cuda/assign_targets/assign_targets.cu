@@ -152,11 +152,11 @@ Status run_assign_targets(const AssignTargetsArgs& args, Workspace workspace,
 
 namespace fcos_ops::cuda {
 
-std::size_t assign_targets_workspace_size(const AssignTargetsArgs& args, const Context&) {
+std::size_t workspace_size(const AssignTargetsArgs& args, const Context&) {
   return assignment::AssignWorkspace(nullptr, args).size;
 }
 
-Status assign_targets(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
+Status run(const AssignTargetsArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     return args.box_dtype == DType::kFloat64
                ? assignment::run_assign_targets<double>(args, workspace, context)

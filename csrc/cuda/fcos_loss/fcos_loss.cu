@@ -106,11 +106,9 @@ Status run_locations(const FcosLossArgs& args, LossSums* sums, const Context& co
 
 namespace fcos_ops::cuda {
 
-std::size_t fcos_loss_workspace_size(const FcosLossArgs&, const Context&) {
-  return sizeof(fcos::LossSums);
-}
+std::size_t workspace_size(const FcosLossArgs&, const Context&) { return sizeof(fcos::LossSums); }
 
-Status fcos_loss(const FcosLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const FcosLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     auto* const sums =
         fcos::wants_losses(args) ? static_cast<fcos::LossSums*>(workspace.data) : nullptr;

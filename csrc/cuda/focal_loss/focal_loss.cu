@@ -210,11 +210,11 @@ Status run(const Call& call) {
 
 namespace fcos_ops::cuda {
 
-std::size_t sigmoid_focal_loss_workspace_size(const FocalLossArgs&, const Context&) {
+std::size_t workspace_size(const FocalLossArgs&, const Context&) {
   return BlockSumsWorkspace(nullptr, focal::kMaxFocalBlocks).size;
 }
 
-Status sigmoid_focal_loss(const FocalLossArgs& args, Workspace workspace, const Context& context) {
+Status run(const FocalLossArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     return math::dispatch(math::Floating{}, args.dtype, [&](auto t) {
       return focal::run<typename decltype(t)::type>({args, workspace, context});

@@ -126,7 +126,7 @@ Status run(const GroupNormArgs& args, const Partition& partition, Workspace work
 
 namespace fcos_ops::cuda {
 
-std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context& context) {
+std::size_t workspace_size(const GroupNormArgs& args, const Context& context) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     DeviceArena arena(nullptr);
     const norm::Work<typename decltype(real)::type> work(args, context, arena);
@@ -135,7 +135,7 @@ std::size_t group_norm_workspace_size(const GroupNormArgs& args, const Context& 
   });
 }
 
-Status group_norm(const GroupNormArgs& args, Workspace workspace, const Context& context) {
+Status run(const GroupNormArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     const norm::Partition partition = norm::partition_of(args, context, args.normalized);
     if (norm::plane_blocks(args, partition) > kMaxBlocks) {

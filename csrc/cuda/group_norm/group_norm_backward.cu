@@ -216,8 +216,7 @@ Status run(const GroupNormBackwardArgs& args, const Partition& partition, Worksp
 
 namespace fcos_ops::cuda {
 
-std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args,
-                                               const Context& context) {
+std::size_t workspace_size(const GroupNormBackwardArgs& args, const Context& context) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
     DeviceArena arena(nullptr);
     const norm::Work<typename decltype(real)::type> work(args, context, arena);
@@ -226,8 +225,7 @@ std::size_t group_norm_backward_workspace_size(const GroupNormBackwardArgs& args
   });
 }
 
-Status group_norm_backward(const GroupNormBackwardArgs& args, Workspace workspace,
-                           const Context& context) {
+Status run(const GroupNormBackwardArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     const norm::Partition partition = norm::partition_of_all(args, context);
     if (norm::plane_blocks(args, partition) > kMaxBlocks) {

@@ -243,14 +243,14 @@ constexpr std::int64_t kMaxNumBoxes = 0x7fffffff - kRoundSize;
 
 namespace fcos_ops::cuda {
 
-std::size_t nms_workspace_size(const NmsArgs& args, const Context&) {
+std::size_t workspace_size(const NmsArgs& args, const Context&) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return 0;
   return args.box_dtype == DType::kFloat64
              ? suppression::NmsWorkspace<double>(nullptr, args.num_boxes, args.num_images).size
              : suppression::NmsWorkspace<float>(nullptr, args.num_boxes, args.num_images).size;
 }
 
-Status nms(const NmsArgs& args, Workspace workspace, const Context& context) {
+Status run(const NmsArgs& args, Workspace workspace, const Context& context) {
   if (args.num_boxes > suppression::kMaxNumBoxes) return too_large("nms: too many boxes");
   if (args.num_images > kMaxBlocks) return too_large("nms: too many images");
   if (args.num_images == 0) return {};

@@ -108,7 +108,7 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
 
 namespace fcos_ops::cuda {
 
-std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Context&) {
+std::size_t workspace_size(const PostprocessArgs& args, const Context&) {
   std::size_t size = 0;
   math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
     size = detection::workspace_size<typename decltype(type)::type>(args);
@@ -116,7 +116,7 @@ std::size_t postprocess_workspace_size(const PostprocessArgs& args, const Contex
   return size;
 }
 
-Status postprocess(const PostprocessArgs& args, Workspace workspace, const Context& context) {
+Status run(const PostprocessArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
     return math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
       return detection::run<typename decltype(type)::type>(args, workspace.data, context);
