@@ -140,35 +140,15 @@ __global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<T, kLoca
 
 // --------------------------------------------------------------------------------------- drivers
 
-// True if `test` holds for a level of both arrays of classes.
-template <class Test>
-bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) {
-  return test(args.class_logits[level]) &&
-         (args.class_gradient == nullptr || test(args.class_gradient[level]));
-}
-
 template <class Real>
-focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
-  const math::AlphaWeights alpha = math::alpha_weights(args.loss.alpha);
-  focal::FocalArguments<Real> result = {};
-  result.num_classes = static_cast<std::int32_t>(args.num_classes);
-  result.class_divisor = focal::divisor_of(args.num_classes);
+focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args,
+                                            const focal::FocalProblem& problem) {
+  auto result = focal::focal_arguments<Real>(problem, args.loss.alpha, args.loss.gamma, 1.0);
   result.labels = args.labels;
   result.label_dtype = args.label_dtype;
   result.matched = args.matched;
   result.num_boxes = args.num_boxes;
-  result.positive_scale = static_cast<Real>(alpha.positive);
-  result.negative_scale = static_cast<Real>(alpha.negative);
-  result.gamma = static_cast<Real>(args.loss.gamma);
   result.gradient_scale = static_cast<const Real*>(args.class_gradient_scale);
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    focal::FocalLevel& level = result.level[i];
-    level.width = args.class_logits[i].width;
-    level.is_class_major =
-        all_arrays(args, i, [](const auto& view) { return focal::is_class_major(view); });
-    level.logits = focal::level_array(args.class_logits, i);
-    level.gradient = focal::level_array(args.class_gradient, i);
-  }
   return result;
 }
 
@@ -192,13 +172,9 @@ struct ClassLaunch {
 };
 
 template <class T, Gamma kGamma>
-Status run_general(const FcosLossArgs& args, const focal::LogitsProblem& problem,
-                   const ClassLaunch<math::Real<T>>& launch) {
-  const bool location_major = focal::takes_location_major<T>(
-      problem.num_levels, args.num_classes,
-      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
-  const focal::FocalTiling tiling = focal::focal_tiling(
-      problem.logits, problem.num_levels, args.batch, args.num_classes, kVector<T>, location_major);
+Status run_general(const focal::FocalProblem& problem, const ClassLaunch<math::Real<T>>& launch) {
+  const bool location_major = focal::takes_location_major<T>(problem);
+  const auto tiling = focal::focal_tiling<T>(problem, location_major);
   if (tiling.is_too_large()) return too_large("fcos_loss: too many class logits that are not rows");
   return launch.start("fcos_loss_classes_kernel",
                       location_major ? fcos_loss_classes_kernel<T, kGamma, true>
@@ -213,8 +189,10 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
   const bool has_gradient = args.class_gradient != nullptr;
   const bool wanted = args.class_loss != nullptr || has_gradient;
   if (!wanted && sums == nullptr) return {};
+  const focal::FocalProblem problem = {args.class_logits, args.class_gradient,
+                                       wanted ? args.num_levels : 0, args.batch, args.num_classes};
   const ClassLaunch<Real> launch = {
-      class_arguments<Real>(args),
+      class_arguments<Real>(args, problem),
       {scale_arguments<Real>(args),
        sums,
        {static_cast<Real*>(args.class_loss), static_cast<Real*>(args.ltrb_loss),
@@ -222,16 +200,13 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
        location_blocks,
        args.only_unexpected},
       context};
-  const focal::LogitsProblem problem = {args.class_logits, wanted ? args.num_levels : 0, args.batch,
-                                        args.num_classes, has_gradient};
-  if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(args, problem, launch);
-  const auto run_any = [&] { return run_general<T, Gamma::kTwo>(args, problem, launch); };
+  if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(problem, launch);
+  const auto run_any = [&] { return run_general<T, Gamma::kTwo>(problem, launch); };
   if constexpr (std::is_same_v<Real, double>) {
     return run_any();
   } else {
     return focal::dispatch_layout<T>(
         problem, context,
-        [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); },
         [&](const focal::RowTiling& tiling) {
           return launch.start("fcos_loss_plain_rows_kernel",
                               has_gradient ? fcos_loss_plain_rows_kernel<T, true>

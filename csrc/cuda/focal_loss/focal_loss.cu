@@ -88,40 +88,21 @@ __global__ void __launch_bounds__(kFocalThreads, 1)
   add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
-// True if `test` holds for a level of every array.
-template <class Test>
-bool all_arrays(const FocalLossArgs& args, std::int32_t level, const Test& test) {
-  return test(args.logits[level]) && (args.targets == nullptr || test(args.targets[level])) &&
-         (args.losses == nullptr || test(args.losses[level])) &&
-         (args.gradient == nullptr || test(args.gradient[level]));
+FocalProblem problem_of(const FocalLossArgs& args) {
+  return {args.logits,      args.gradient, args.num_levels, args.batch,
+          args.num_classes, args.targets,  args.losses};
 }
 
 template <class Real>
 FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
-  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
-  FocalArguments<Real> result = {{},
-                                 static_cast<std::int32_t>(args.num_classes),
-                                 divisor_of(args.num_classes),
-                                 args.labels,
-                                 args.label_dtype,
-                                 nullptr,
-                                 0,
-                                 static_cast<const Real*>(args.weight),
-                                 args.normalizer,
-                                 static_cast<Real>(args.scale * alpha.positive),
-                                 static_cast<Real>(args.scale * alpha.negative),
-                                 static_cast<Real>(args.gamma),
-                                 static_cast<const Real*>(args.gradient_scale),
-                                 args.gradient_dtype != args.dtype};
+  auto result = focal_arguments<Real>(problem_of(args), args.alpha, args.gamma, args.scale);
+  result.labels = args.labels;
+  result.label_dtype = args.label_dtype;
+  result.weight = static_cast<const Real*>(args.weight);
+  result.normalizer = args.normalizer;
   result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    result.level[i] = {args.logits[i].width,
-                       all_arrays(args, i, [](const auto& view) { return is_class_major(view); }),
-                       level_array(args.logits, i),
-                       level_array(args.targets, i),
-                       level_array(args.losses, i),
-                       level_array(args.gradient, i)};
-  }
+  result.gradient_scale = static_cast<const Real*>(args.gradient_scale);
+  result.gradient_is_real = args.gradient_dtype != args.dtype;
   return result;
 }
 
@@ -145,11 +126,9 @@ template <class T, Gamma kGamma, bool kDense>
 Status run_general(const Call& call) {
   const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<math::Real<T>>(args);
-  const bool location_major = takes_location_major<T>(
-      args.num_levels, args.num_classes,
-      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
-  const FocalTiling tiling = focal_tiling(args.logits, args.num_levels, args.batch,
-                                          args.num_classes, kVector<T>, location_major);
+  const FocalProblem problem = problem_of(args);
+  const bool location_major = takes_location_major<T>(problem);
+  const auto tiling = focal_tiling<T>(problem, location_major);
   if (tiling.is_too_large()) {
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
@@ -170,8 +149,7 @@ Status run_plain(const Call& call) {
   const auto arguments = arguments_of<float>(args);
   const bool has_gradient = args.gradient != nullptr;
   return dispatch_layout<T>(
-      {args.logits, args.num_levels, args.batch, args.num_classes, has_gradient}, call.context,
-      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); },
+      problem_of(args), call.context,
       [&](const RowTiling& tiling) {
         return start(call, "focal_loss_plain_rows_kernel",
                      has_gradient ? focal_loss_plain_rows_kernel<T, true>
