@@ -8,8 +8,7 @@
 #include "cuda/common/last_block.cuh"
 #include "cuda/fcos_loss/fcos_classes.h"
 #include "cuda/fcos_loss/scales.cuh"
-#include "cuda/focal_loss/class_major.cuh"
-#include "cuda/focal_loss/location_major.cuh"
+#include "cuda/focal_loss/general_tiles.cuh"
 #include "cuda/focal_loss/plain_planes.cuh"
 #include "cuda/focal_loss/plain_rows.cuh"
 #include "cuda/focal_loss/plain_tiling.cuh"
@@ -89,30 +88,6 @@ __global__ void __launch_bounds__(focal::kFocalThreads, focal::kPlaneBlocks)
   add_losses<focal::kFocalThreads>(planes.sum(ImageFactors<float>{classes, args.scales}), args);
 }
 
-// One tile of any class logits.
-template <class T, Gamma kGamma, bool kLocationMajor, bool kAnywhere>
-__device__ __forceinline__ math::Real<T> class_tile(
-    const focal::FocalTiling& tiling, std::int64_t index,
-    const focal::FocalArguments<math::Real<T>>& classes,
-    const ScaleArguments<math::Real<T>>& scales) {
-  using Real = math::Real<T>;
-  using Loss = focal::ElementLoss<T, kGamma, focal::Labels::kMatches>;
-  const auto number = static_cast<std::uint32_t>(index);
-  const std::uint32_t tile_index = kLocationMajor ? 0 : tiling.chunk_divisor.quotient(number);
-  const Tile tile = tiling.tiles[kLocationMajor ? index : tile_index];
-  const Loss element_loss(classes, ImageFactors<Real>{classes, scales}(tile.image));
-  if constexpr (kLocationMajor) {
-    return focal::LocationMajorTile<T, kGamma, focal::Labels::kMatches>(classes, element_loss, tile)
-        .template sum<kAnywhere>();
-  } else {
-    const auto chunk =
-        static_cast<std::int32_t>(number - tile_index * tiling.chunk_divisor.divisor());
-    return focal::ClassMajorTile<T, kGamma, focal::Labels::kMatches>(
-               classes, element_loss, tile, chunk * tiling.channels, tiling.channels)
-        .template sum<kAnywhere>();
-  }
-}
-
 // Resident blocks per SM: the most that do not spill.
 template <class T, bool kLocationMajor>
 inline constexpr unsigned kResidentBlocks = sizeof(T) == 8                     ? 4
@@ -125,17 +100,10 @@ __global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<T, kLoca
                              focal::FocalArguments<math::Real<T>> classes,
                              ClassArguments<math::Real<T>> args) {
   if (has_nothing_to_do(classes, args)) return;
-  double sum = 0;
-  for (std::int64_t i = blockIdx.x; i < tiling.count; i += gridDim.x) {
-    sum += class_tile<T, kGamma, kLocationMajor, false>(tiling, i, classes, args.scales);
-  }
-  if (focal::has_infinite(sum)) {
-    sum = 0;
-    for (std::int64_t i = blockIdx.x; i < tiling.count; i += gridDim.x) {
-      sum += class_tile<T, kGamma, kLocationMajor, true>(tiling, i, classes, args.scales);
-    }
-  }
-  add_losses<focal::kFocalThreads>(sum, args);
+  const focal::GeneralTiles<T, kGamma, focal::Labels::kMatches, kLocationMajor> tiles(tiling,
+                                                                                      classes);
+  add_losses<focal::kFocalThreads>(tiles.sum(ImageFactors<math::Real<T>>{classes, args.scales}),
+                                   args);
 }
 
 // --------------------------------------------------------------------------------------- drivers

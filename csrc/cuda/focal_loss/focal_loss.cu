@@ -16,8 +16,7 @@
 
 #include "cuda/common/block_sums.cuh"
 #include "cuda/drivers.h"
-#include "cuda/focal_loss/class_major.cuh"
-#include "cuda/focal_loss/location_major.cuh"
+#include "cuda/focal_loss/general_tiles.cuh"
 #include "cuda/focal_loss/plain_planes.cuh"
 #include "cuda/focal_loss/plain_rows.cuh"
 #include "cuda/focal_loss/plain_tiling.cuh"
@@ -25,9 +24,6 @@
 
 namespace fcos_ops::cuda::focal {
 namespace {
-
-template <bool kDense>
-inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kPerRow;
 
 template <class T, bool kGradient>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
@@ -47,44 +43,13 @@ __global__ void __launch_bounds__(kFocalThreads, kPlaneBlocks)
   add_to_total<kFocalThreads>(static_cast<float>(sum), sums);
 }
 
-template <class T, Gamma kGamma, bool kDense>
+template <class T, Gamma kGamma, Labels kLabels, bool kLocationMajor>
 __global__ void __launch_bounds__(kFocalThreads, 1)
-    focal_loss_location_major_kernel(Tiles tiles, FocalArguments<math::Real<T>> args,
-                                     BlockSums<math::Real<T>> sums) {
-  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
-  double sum = 0;
-  for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
-               .template sum<false>();
-  }
-  if (has_infinite(sum)) {
-    sum = 0;
-    for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-      sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
-                 .template sum<true>();
-    }
-  }
-  add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
-}
-
-template <class T, Gamma kGamma, bool kDense>
-__global__ void __launch_bounds__(kFocalThreads, 1)
-    focal_loss_class_major_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
-                                  BlockSums<math::Real<T>> sums) {
-  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
-  const auto tile = [&](std::uint32_t i) {
-    const std::uint32_t tile_index = tiling.chunk_divisor.quotient(i);
-    const auto chunk = static_cast<std::int32_t>(i - tile_index * tiling.chunk_divisor.divisor());
-    return ClassMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiling.tiles[tile_index],
-                                                      chunk * tiling.channels, tiling.channels);
-  };
-  const auto count = static_cast<std::uint32_t>(tiling.count);
-  double sum = 0;
-  for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<false>();
-  if (has_infinite(sum)) {
-    sum = 0;
-    for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<true>();
-  }
+    focal_loss_general_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
+                              BlockSums<math::Real<T>> sums) {
+  const GeneralTiles<T, kGamma, kLabels, kLocationMajor> tiles(tiling, args);
+  const FocalFactors<math::Real<T>> factors = focal_factors(args);
+  const double sum = tiles.sum([&](std::int64_t) { return factors; });
   add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
@@ -122,7 +87,7 @@ Status start(const Call& call, const char* name,
                                  arguments);
 }
 
-template <class T, Gamma kGamma, bool kDense>
+template <class T, Gamma kGamma, Labels kLabels>
 Status run_general(const Call& call) {
   const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<math::Real<T>>(args);
@@ -132,14 +97,10 @@ Status run_general(const Call& call) {
   if (tiling.is_too_large()) {
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
-  if (location_major) {
-    return start(call, "focal_loss_location_major_kernel",
-                 focal_loss_location_major_kernel<T, kGamma, kDense>, tiling.blocks(),
-                 kFocalThreads, tiling.tiles, arguments);
-  }
-  return start(call, "focal_loss_class_major_kernel",
-               focal_loss_class_major_kernel<T, kGamma, kDense>, tiling.blocks(), kFocalThreads,
-               tiling, arguments);
+  return start(call, "focal_loss_general_kernel",
+               location_major ? focal_loss_general_kernel<T, kGamma, kLabels, true>
+                              : focal_loss_general_kernel<T, kGamma, kLabels, false>,
+               tiling.blocks(), kFocalThreads, tiling, arguments);
 }
 
 // Labels, gamma 2, neither weights nor arrays of losses.
@@ -162,25 +123,25 @@ Status run_plain(const Call& call) {
                                   : focal_loss_plain_planes_kernel<T, false>,
                      tiling.blocks(), kFocalThreads, tiling, arguments);
       },
-      [&] { return run_general<T, Gamma::kTwo, false>(call); });
+      [&] { return run_general<T, Gamma::kTwo, Labels::kPerRow>(call); });
 }
 
 template <class T>
 Status run(const Call& call) {
   using Real = math::Real<T>;
   const FocalLossArgs& args = call.args;
-  if (args.targets != nullptr) return run_general<T, Gamma::kAny, true>(call);
+  if (args.targets != nullptr) return run_general<T, Gamma::kAny, Labels::kDense>(call);
   const auto gamma = static_cast<Real>(args.gamma);  // as the kernel for any gamma has it
-  if (gamma == 0) return run_general<T, Gamma::kZero, false>(call);
-  if (gamma == 1) return run_general<T, Gamma::kOne, false>(call);
-  if (gamma != 2) return run_general<T, Gamma::kAny, false>(call);
+  if (gamma == 0) return run_general<T, Gamma::kZero, Labels::kPerRow>(call);
+  if (gamma == 1) return run_general<T, Gamma::kOne, Labels::kPerRow>(call);
+  if (gamma != 2) return run_general<T, Gamma::kAny, Labels::kPerRow>(call);
   if constexpr (std::is_same_v<Real, float>) {
     const bool has_real_gradient = args.gradient != nullptr && args.gradient_dtype != args.dtype;
     if (args.weight == nullptr && args.losses == nullptr && !has_real_gradient) {
       return run_plain<T>(call);
     }
   }
-  return run_general<T, Gamma::kTwo, false>(call);
+  return run_general<T, Gamma::kTwo, Labels::kPerRow>(call);
 }
 
 }  // namespace
