@@ -9,9 +9,7 @@
 #include "cuda/fcos_loss/fcos_classes.h"
 #include "cuda/fcos_loss/scales.cuh"
 #include "cuda/focal_loss/general_tiles.cuh"
-#include "cuda/focal_loss/plain_planes.cuh"
-#include "cuda/focal_loss/plain_rows.cuh"
-#include "cuda/focal_loss/plain_tiling.cuh"
+#include "cuda/focal_loss/plain_layouts.cuh"
 
 namespace fcos_ops::cuda::fcos {
 namespace {
@@ -70,22 +68,14 @@ __device__ __forceinline__ void add_losses(double sum, const ClassArguments<Real
   if (args.losses.centerness) *args.losses.centerness = static_cast<Real>(centerness);
 }
 
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(focal::kRowThreads, focal::kRowBlocks)
-    fcos_loss_plain_rows_kernel(focal::RowTiling tiling, focal::FocalArguments<float> classes,
-                                ClassArguments<float> args) {
+// Plain: PlainRows or PlainPlanes.
+template <class Plain>
+__global__ void __launch_bounds__(Plain::kThreads, Plain::kBlocks)
+    fcos_loss_plain_kernel(typename Plain::Tiling tiling, focal::FocalArguments<float> classes,
+                           ClassArguments<float> args) {
   if (has_nothing_to_do(classes, args)) return;
-  const focal::PlainRows<T, kGradient, focal::Labels::kMatches> rows(tiling, classes);
-  add_losses<focal::kRowThreads>(rows.sum(ImageFactors<float>{classes, args.scales}), args);
-}
-
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(focal::kFocalThreads, focal::kPlaneBlocks)
-    fcos_loss_plain_planes_kernel(focal::PlaneTiling tiling, focal::FocalArguments<float> classes,
-                                  ClassArguments<float> args) {
-  if (has_nothing_to_do(classes, args)) return;
-  const focal::PlainPlanes<T, kGradient, focal::Labels::kMatches> planes(tiling, classes);
-  add_losses<focal::kFocalThreads>(planes.sum(ImageFactors<float>{classes, args.scales}), args);
+  const Plain plain(tiling, classes);
+  add_losses<Plain::kThreads>(plain.sum(ImageFactors<float>{classes, args.scales}), args);
 }
 
 // Resident blocks per SM: the most that do not spill.
@@ -173,19 +163,12 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
   if constexpr (std::is_same_v<Real, double>) {
     return run_any();
   } else {
-    return focal::dispatch_layout<T>(
+    return focal::dispatch_layout<T, focal::Labels::kMatches>(
         problem, context,
-        [&](const focal::RowTiling& tiling) {
-          return launch.start("fcos_loss_plain_rows_kernel",
-                              has_gradient ? fcos_loss_plain_rows_kernel<T, true>
-                                           : fcos_loss_plain_rows_kernel<T, false>,
-                              tiling.blocks, focal::kRowThreads, tiling);
-        },
-        [&](const focal::PlaneTiling& tiling) {
-          return launch.start("fcos_loss_plain_planes_kernel",
-                              has_gradient ? fcos_loss_plain_planes_kernel<T, true>
-                                           : fcos_loss_plain_planes_kernel<T, false>,
-                              tiling.blocks(), focal::kFocalThreads, tiling);
+        [&](auto type, const auto& tiling) {
+          using Plain = typename decltype(type)::type;
+          return launch.start("fcos_loss_plain_kernel", fcos_loss_plain_kernel<Plain>,
+                              tiling.blocks(), Plain::kThreads, tiling);
         },
         run_any);
   }

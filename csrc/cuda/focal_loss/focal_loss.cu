@@ -17,30 +17,18 @@
 #include "cuda/common/block_sums.cuh"
 #include "cuda/drivers.h"
 #include "cuda/focal_loss/general_tiles.cuh"
-#include "cuda/focal_loss/plain_planes.cuh"
-#include "cuda/focal_loss/plain_rows.cuh"
-#include "cuda/focal_loss/plain_tiling.cuh"
-#include "cuda/focal_loss/tiling.cuh"
+#include "cuda/focal_loss/plain_layouts.cuh"
 
 namespace fcos_ops::cuda::focal {
 namespace {
 
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(kRowThreads, kRowBlocks)
-    focal_loss_plain_rows_kernel(RowTiling tiling, FocalArguments<float> args,
-                                 BlockSums<float> sums) {
-  const PlainRows<T, kGradient, Labels::kPerRow> rows(tiling, args);
-  const double sum = rows.sum([&](std::int64_t) { return focal_factors(args); });
-  add_to_total<kRowThreads>(static_cast<float>(sum), sums);
-}
-
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(kFocalThreads, kPlaneBlocks)
-    focal_loss_plain_planes_kernel(PlaneTiling tiling, FocalArguments<float> args,
-                                   BlockSums<float> sums) {
-  const PlainPlanes<T, kGradient, Labels::kPerRow> planes(tiling, args);
-  const double sum = planes.sum([&](std::int64_t) { return focal_factors(args); });
-  add_to_total<kFocalThreads>(static_cast<float>(sum), sums);
+// Plain: PlainRows or PlainPlanes.
+template <class Plain>
+__global__ void __launch_bounds__(Plain::kThreads, Plain::kBlocks)
+    focal_loss_plain_kernel(typename Plain::Tiling tiling, FocalArguments<float> args,
+                            BlockSums<float> sums) {
+  const double sum = Plain(tiling, args).sum([&](std::int64_t) { return focal_factors(args); });
+  add_to_total<Plain::kThreads>(static_cast<float>(sum), sums);
 }
 
 template <class T, Gamma kGamma, Labels kLabels, bool kLocationMajor>
@@ -108,20 +96,12 @@ template <class T>
 Status run_plain(const Call& call) {
   const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<float>(args);
-  const bool has_gradient = args.gradient != nullptr;
-  return dispatch_layout<T>(
+  return dispatch_layout<T, Labels::kPerRow>(
       problem_of(args), call.context,
-      [&](const RowTiling& tiling) {
-        return start(call, "focal_loss_plain_rows_kernel",
-                     has_gradient ? focal_loss_plain_rows_kernel<T, true>
-                                  : focal_loss_plain_rows_kernel<T, false>,
-                     tiling.blocks, kRowThreads, tiling, arguments);
-      },
-      [&](const PlaneTiling& tiling) {
-        return start(call, "focal_loss_plain_planes_kernel",
-                     has_gradient ? focal_loss_plain_planes_kernel<T, true>
-                                  : focal_loss_plain_planes_kernel<T, false>,
-                     tiling.blocks(), kFocalThreads, tiling, arguments);
+      [&](auto type, const auto& tiling) {
+        using Plain = typename decltype(type)::type;
+        return start(call, "focal_loss_plain_kernel", focal_loss_plain_kernel<Plain>,
+                     tiling.blocks(), Plain::kThreads, tiling, arguments);
       },
       [&] { return run_general<T, Gamma::kTwo, Labels::kPerRow>(call); });
 }

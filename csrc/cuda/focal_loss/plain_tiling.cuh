@@ -56,7 +56,9 @@ bool has_plane_vectors(const View& view, std::int64_t batch, std::int64_t num_cl
 
 struct RowTiling {
   Tiles tiles;  // of rows
-  unsigned blocks;
+  unsigned num_blocks;
+
+  unsigned blocks() const { return num_blocks; }
 };
 
 // Rows of a tile, in whole vectors; 0 if so many already are more than a tile may have.
@@ -146,30 +148,6 @@ bool make_plane_tiling(const FocalProblem& problem, std::int64_t multiprocessors
   tiling->chunk_divisor = divisor_of(chunks());
   tiling->count = static_cast<std::uint32_t>(pieces * chunks());
   return true;
-}
-
-// Calls run_rows(RowTiling) or run_planes(PlaneTiling) where the kernels for plain logits take
-// this layout, else run_general().
-template <class T, class Rows, class Planes, class General>
-Status dispatch_layout(const FocalProblem& problem, const Context& context, const Rows& run_rows,
-                       const Planes& run_planes, const General& run_general) {
-  if (takes_location_major<T>(problem)) {
-    const auto aligned = [&](const auto& view) { return has_row_vectors<T>(view, problem.batch); };
-    const std::int64_t rows = tile_rows<T>(problem.num_classes, problem.gradient != nullptr);
-    if (problem.num_classes < kVector<T> || rows == 0 || !problem.all_levels(aligned)) {
-      return run_general();
-    }
-    return run_rows(row_tiling<T>(problem, rows, count_multiprocessors(context)));
-  }
-  PlaneTiling tiling;
-  const auto has_planes = [](const auto& view) {
-    return is_class_major(view) && view.stride_channel >= 0 && view.stride_channel <= kMaxDividend;
-  };
-  if (!problem.all_levels(has_planes) ||
-      !make_plane_tiling<T>(problem, count_multiprocessors(context), &tiling)) {
-    return run_general();
-  }
-  return run_planes(tiling);
 }
 
 }  // namespace fcos_ops::cuda::focal
