@@ -180,8 +180,7 @@ __device__ __forceinline__ void store_vector(const Vector<T>& vector, T* to) {
 // A vector at a multiple of 16 bytes, of an array that nothing writes while the kernel runs.
 template <class T>
 __device__ __forceinline__ Vector<T> load_read_only(const T* from) {
-  const uint4 words = __ldg(reinterpret_cast<const uint4*>(from));
-  return {{words.x, words.y, words.z, words.w}};
+  return math::bit_cast<Vector<T>>(__ldg(reinterpret_cast<const uint4*>(from)));
 }
 
 // Stores a vector at a multiple of 16 bytes of global memory, which the compiler can not know of an
