@@ -26,7 +26,7 @@ template <class Real>
 struct ClassArguments {
   ScaleArguments<Real> scales;
   LossSums* sums;  // null where nobody asks for losses
-  Losses<Real> losses;
+  Real *class_loss, *ltrb_loss, *centerness_loss;  // each null where nobody asks
   unsigned location_blocks;
   bool only_unexpected;  // as in FcosLossArgs
 };
@@ -63,9 +63,9 @@ __device__ __forceinline__ void add_losses(double sum, const ClassArguments<Real
   const double ltrb = sum_of_partials<kThreads, 2>(locations, args.location_blocks, 2);
   const double centerness = sum_of_partials<kThreads, 3>(locations + 1, args.location_blocks, 2);
   if (threadIdx.x != 0) return;
-  if (args.losses.classes) *args.losses.classes = static_cast<Real>(classes);
-  if (args.losses.ltrb) *args.losses.ltrb = static_cast<Real>(ltrb);
-  if (args.losses.centerness) *args.losses.centerness = static_cast<Real>(centerness);
+  if (args.class_loss) *args.class_loss = static_cast<Real>(classes);
+  if (args.ltrb_loss) *args.ltrb_loss = static_cast<Real>(ltrb);
+  if (args.centerness_loss) *args.centerness_loss = static_cast<Real>(centerness);
 }
 
 // Plain: PlainRows or PlainPlanes.
@@ -144,19 +144,15 @@ template <class T>
 Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
            const Context& context) {
   using Real = math::Real<T>;
-  const bool has_gradient = args.class_gradient != nullptr;
-  const bool wanted = args.class_loss != nullptr || has_gradient;
+  const bool wanted = args.class_loss || args.class_gradient;
   if (!wanted && sums == nullptr) return {};
   const focal::FocalProblem problem = {args.class_logits, args.class_gradient,
                                        wanted ? args.num_levels : 0, args.batch, args.num_classes};
   const ClassLaunch<Real> launch = {
       class_arguments<Real>(args, problem),
-      {scale_arguments<Real>(args),
-       sums,
-       {static_cast<Real*>(args.class_loss), static_cast<Real*>(args.ltrb_loss),
-        static_cast<Real*>(args.centerness_loss)},
-       location_blocks,
-       args.only_unexpected},
+      {scale_arguments<Real>(args), sums, static_cast<Real*>(args.class_loss),
+       static_cast<Real*>(args.ltrb_loss), static_cast<Real*>(args.centerness_loss),
+       location_blocks, args.only_unexpected},
       context};
   if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(problem, launch);
   const auto run_any = [&] { return run_general<T, Gamma::kTwo>(problem, launch); };
