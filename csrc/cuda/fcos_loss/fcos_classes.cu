@@ -25,7 +25,7 @@ constexpr std::int64_t kFewBlocks = 4;
 template <class Real>
 struct ClassArguments {
   ScaleArguments<Real> scales;
-  LossSums* sums;  // null where nobody asks for losses
+  LossSums* sums;                                  // null where nobody asks for losses
   Real *class_loss, *ltrb_loss, *centerness_loss;  // each null where nobody asks
   unsigned location_blocks;
   bool only_unexpected;  // as in FcosLossArgs
@@ -120,7 +120,8 @@ struct ClassLaunch {
   template <class Tiling>
   Status start(const char* name,
                void (*kernel)(Tiling, focal::FocalArguments<Real>, ClassArguments<Real>),
-               unsigned blocks, unsigned threads, const Tiling& tiling) const {
+               unsigned threads, const Tiling& tiling) const {
+    unsigned blocks = tiling.blocks();
     if (args.only_unexpected) {
       blocks = focal::blocks_of(blocks, kFewBlocks * count_multiprocessors(context));
     }
@@ -137,7 +138,7 @@ Status run_general(const focal::FocalProblem& problem, const ClassLaunch<math::R
   return launch.start("fcos_loss_classes_kernel",
                       location_major ? fcos_loss_classes_kernel<T, kGamma, true>
                                      : fcos_loss_classes_kernel<T, kGamma, false>,
-                      tiling.blocks(), focal::kFocalThreads, tiling);
+                      focal::kFocalThreads, tiling);
 }
 
 template <class T>
@@ -164,7 +165,7 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
         [&](auto type, const auto& tiling) {
           using Plain = typename decltype(type)::type;
           return launch.start("fcos_loss_plain_kernel", fcos_loss_plain_kernel<Plain>,
-                              tiling.blocks(), Plain::kThreads, tiling);
+                              Plain::kThreads, tiling);
         },
         run_any);
   }

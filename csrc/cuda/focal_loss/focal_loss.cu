@@ -68,11 +68,11 @@ struct Call {
 // Starts a kernel and what adds the sums of its blocks.
 template <class Tiling, class Real>
 Status start(const Call& call, const char* name,
-             void (*kernel)(Tiling, FocalArguments<Real>, BlockSums<Real>), unsigned blocks,
-             unsigned threads, const Tiling& tiling, const FocalArguments<Real>& arguments) {
-  return launch_with_total<Real>(name, "sigmoid_focal_loss: finish_sum_kernel", kernel, blocks,
-                                 threads, call.context, call.workspace, call.args.loss_sum, tiling,
-                                 arguments);
+             void (*kernel)(Tiling, FocalArguments<Real>, BlockSums<Real>), unsigned threads,
+             const Tiling& tiling, const FocalArguments<Real>& arguments) {
+  return launch_with_total<Real>(name, "sigmoid_focal_loss: finish_sum_kernel", kernel,
+                                 tiling.blocks(), threads, call.context, call.workspace,
+                                 call.args.loss_sum, tiling, arguments);
 }
 
 template <class T, Gamma kGamma, Labels kLabels>
@@ -88,7 +88,7 @@ Status run_general(const Call& call) {
   return start(call, "focal_loss_general_kernel",
                location_major ? focal_loss_general_kernel<T, kGamma, kLabels, true>
                               : focal_loss_general_kernel<T, kGamma, kLabels, false>,
-               tiling.blocks(), kFocalThreads, tiling, arguments);
+               kFocalThreads, tiling, arguments);
 }
 
 // Labels, gamma 2, neither weights nor arrays of losses.
@@ -101,7 +101,7 @@ Status run_plain(const Call& call) {
       [&](auto type, const auto& tiling) {
         using Plain = typename decltype(type)::type;
         return start(call, "focal_loss_plain_kernel", focal_loss_plain_kernel<Plain>,
-                     tiling.blocks(), Plain::kThreads, tiling, arguments);
+                     Plain::kThreads, tiling, arguments);
       },
       [&] { return run_general<T, Gamma::kTwo, Labels::kPerRow>(call); });
 }
