@@ -203,15 +203,6 @@ __device__ __forceinline__ V vector_of(const Real (&values)[kCount], int first =
   return vector;
 }
 
-// Stores kCount values, a multiple of kVector<T>, as elements of type T.
-template <class T, class Real, int kCount>
-__device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to) {
-#pragma unroll
-  for (int first = 0; first < kCount; first += kVector<T>) {
-    store_vector(vector_of<Vector<T>>(values, first), to + first);
-  }
-}
-
 // Loads the first `count` elements at `from`; the rest are 0.
 template <class T>
 __device__ __forceinline__ Vector<T> load_up_to(const T* from, int count) {
@@ -237,11 +228,14 @@ __device__ __forceinline__ void store_up_to(const Vector<T>& vector, int count, 
   }
 }
 
-// Stores the first `count` values.
+// Stores the first `count` of kCount values, a multiple of kVector<T>, as elements of type T.
 template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
   if (count == kCount) {
-    store_values<T>(values, to);
+#pragma unroll
+    for (int first = 0; first < kCount; first += kVector<T>) {
+      store_vector(vector_of<Vector<T>>(values, first), to + first);
+    }
     return;
   }
 #pragma unroll
