@@ -7,6 +7,7 @@ import torch
 
 import fcos_ops
 from fcos_ops import reference
+from fcos_ops.focal_loss import _run
 from tests.common import assert_near
 from tests.inputs.focal_loss import assert_matches_reference, make_labels
 
@@ -82,3 +83,15 @@ def test_many_tiles(rows: int, classes: int, channels_first: bool) -> None:
             alone = fcos_ops.sigmoid_focal_loss(logits, labels.int())
         exact = reference.sigmoid_focal_loss(logits.double(), labels)
         assert_near(alone, exact, torch.float32)
+
+
+@pytest.mark.every_device
+def test_a_gradient_that_lies_otherwise_than_the_logits() -> None:
+    """The functions allocate it as the logits lie; a C++ caller need not."""
+    logits = torch.randn(2, 16, 5, 30).permute(0, 2, 3, 1)
+    labels = torch.randint(-2, 16, (2, 5, 30))
+    expected = torch.full_like(logits, float("nan"))
+    found = torch.full((2, 5, 30, 16), float("nan"))
+    for gradient in (found, expected):
+        _run(None, None, gradient, logits, labels, None, None, 0.0, 1.0, 0.25, 2.0, "sum")
+    assert_near(found, expected, torch.float32)

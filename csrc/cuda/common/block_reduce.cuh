@@ -17,6 +17,16 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
+// The sum over the lanes of a warp up to this one.
+template <class T>
+__device__ __forceinline__ T sum_to_lane(T value) {
+  for (unsigned delta = 1; delta < kWarp; delta *= 2) {
+    const T other = __shfl_up_sync(kFullMask, value, delta);
+    if (threadIdx.x % kWarp >= delta) value += other;
+  }
+  return value;
+}
+
 template <class T, unsigned kThreads, int kSlot>
 struct WarpSums {
   T sum[kThreads / kWarp];

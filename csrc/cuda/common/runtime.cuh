@@ -29,6 +29,12 @@ __device__ __forceinline__ T& block_shared() {
 // The code of a Status: the device does not hold that many blocks at once.
 inline constexpr std::int32_t kCooperativeTooLarge = cudaErrorCooperativeLaunchTooLarge;
 
+// `message`: of static lifetime, says what failed if it did.
+inline Status status_of(cudaError_t error, const char* message) {
+  if (error == cudaSuccess) return {};
+  return {static_cast<std::int32_t>(error), message};
+}
+
 // What launch() and launch_cooperative() do.
 template <class... Parameters, class... Arguments>
 Status start(const char* name, bool cooperative, void (*kernel)(Parameters...), dim3 grid,
@@ -37,7 +43,7 @@ Status start(const char* name, bool cooperative, void (*kernel)(Parameters...), 
 #if defined(FCOS_OPS_SIMT)
   static_cast<void>(context);
   const simt::Result result = simt::start(name, cooperative, kernel, grid, block, arguments...);
-  return result.error == cudaSuccess ? Status{} : Status{result.error, result.message};
+  return status_of(result.error, result.message);
 #else
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
@@ -48,8 +54,7 @@ Status start(const char* name, bool cooperative, void (*kernel)(Parameters...), 
   attribute.val.cooperative = 1;
   config.attrs = &attribute;
   config.numAttrs = cooperative ? 1 : 0;
-  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
-  return error == cudaSuccess ? Status{} : Status{static_cast<std::int32_t>(error), name};
+  return status_of(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 #endif
 }
 
@@ -76,9 +81,7 @@ Status launch_cooperative(const char* name, void (*kernel)(Parameters...), dim3 
 // Sets bytes to 0 on the stream of `context`.
 inline Status fill_zero(const char* name, void* data, std::size_t size, const Context& context) {
   if (size == 0) return {};
-  const cudaError_t error =
-      cudaMemsetAsync(data, 0, size, static_cast<cudaStream_t>(context.stream));
-  return error == cudaSuccess ? Status{} : Status{static_cast<std::int32_t>(error), name};
+  return status_of(cudaMemsetAsync(data, 0, size, static_cast<cudaStream_t>(context.stream)), name);
 }
 
 // Multiprocessors of the device of `context`; 1 where the runtime does not say.
@@ -103,37 +106,18 @@ std::int64_t count_cooperative_blocks(void (*kernel)(Parameters...), unsigned th
   return error == cudaSuccess ? blocks * count_multiprocessors(context) : 0;
 }
 
-// Makes a device current, and at the end the one that was before.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(std::int32_t device) {
-    cudaError_t error = cudaGetDevice(&previous_);
-    if (error == cudaSuccess && previous_ != device) {
-      error = cudaSetDevice(device);
-      changed_ = error == cudaSuccess;
-    }
-    if (error != cudaSuccess) {
-      status_ = {static_cast<std::int32_t>(error), "the CUDA device could not be used"};
-    }
-  }
-  ~DeviceGuard() {
-    if (changed_) cudaSetDevice(previous_);
-  }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-  const Status& status() const { return status_; }
-
- private:
-  int previous_ = 0;
-  bool changed_ = false;
-  Status status_;
-};
-
-// Calls `body`, the rest of a driver, with the device of `context` current.
+// Calls `body`, the rest of a driver, with the device of `context` current; then the one before is
+// current again. (Nothing in this library throws.)
 template <class Body>
 Status on_device(const Context& context, const Body& body) {
-  const DeviceGuard guard(context.device);
-  return guard.status().ok() ? body() : guard.status();
+  int previous = 0;
+  cudaError_t error = cudaGetDevice(&previous);
+  const bool changes = error == cudaSuccess && previous != context.device;
+  if (changes) error = cudaSetDevice(context.device);
+  if (error != cudaSuccess) return status_of(error, "the CUDA device could not be used");
+  const Status status = body();
+  if (changes) cudaSetDevice(previous);
+  return status;
 }
 
 }  // namespace fcos_ops::cuda

@@ -56,6 +56,7 @@ class Tiles {
       largest = count(i) > largest ? count(i) : largest;
     return largest;
   }
+  FCOS_HD std::int64_t maps() const { return num_levels_ * batch_; }  // levels of the batch
   FCOS_HD std::int64_t map(const Tile& tile) const {  // its number among those of the batch
     return tile.image * num_levels_ + tile.level;
   }

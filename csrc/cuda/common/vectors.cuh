@@ -180,8 +180,7 @@ __device__ __forceinline__ void store_vector(const Vector<T>& vector, T* to) {
 // A vector at a multiple of 16 bytes, of an array that nothing writes while the kernel runs.
 template <class T>
 __device__ __forceinline__ Vector<T> load_read_only(const T* from) {
-  const uint4 words = __ldg(reinterpret_cast<const uint4*>(from));
-  return {{words.x, words.y, words.z, words.w}};
+  return math::bit_cast<Vector<T>>(__ldg(reinterpret_cast<const uint4*>(from)));
 }
 
 // Stores a vector at a multiple of 16 bytes of global memory, which the compiler can not know of an
@@ -202,15 +201,6 @@ __device__ __forceinline__ V vector_of(const Real (&values)[kCount], int first =
     set_pair(vector, i, values[first + i], values[first + i + 1]);
   }
   return vector;
-}
-
-// Stores kCount values, a multiple of kVector<T>, as elements of type T.
-template <class T, class Real, int kCount>
-__device__ __forceinline__ void store_values(const Real (&values)[kCount], T* to) {
-#pragma unroll
-  for (int first = 0; first < kCount; first += kVector<T>) {
-    store_vector(vector_of<Vector<T>>(values, first), to + first);
-  }
 }
 
 // Loads the first `count` elements at `from`; the rest are 0.
@@ -238,11 +228,14 @@ __device__ __forceinline__ void store_up_to(const Vector<T>& vector, int count, 
   }
 }
 
-// Stores the first `count` values.
+// Stores the first `count` of kCount values, a multiple of kVector<T>, as elements of type T.
 template <class T, class Real, int kCount>
 __device__ __forceinline__ void store_up_to(const Real (&values)[kCount], int count, T* to) {
   if (count == kCount) {
-    store_values<T>(values, to);
+#pragma unroll
+    for (int first = 0; first < kCount; first += kVector<T>) {
+      store_vector(vector_of<Vector<T>>(values, first), to + first);
+    }
     return;
   }
 #pragma unroll

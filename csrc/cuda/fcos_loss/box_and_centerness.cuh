@@ -22,19 +22,12 @@ struct LocationLevel {
   focal::LevelArray<void*> ltrb_gradient, centerness_gradient;
 };
 
-// The part of FcosLossArgs that the losses of locations take by value.
+// FcosLossArgs as the losses of locations take them by value. The base is as the caller has it: its
+// views and levels are in memory of the host.
 template <class Real>
-struct LocationArguments {
+struct LocationArguments : FcosLossArgs {
   LocationLevel level[kMaxLevels];
-  DType ltrb_dtype, centerness_dtype, box_dtype, label_dtype;
-  bool normalize_ltrb, wants_ltrb, wants_centerness;
-  IouKind box_loss;
-  BoxWeight box_weight;
-  const std::int32_t* matched;
-  const void *boxes, *labels;
-  std::int64_t num_boxes;
-  double location_offset;
-  const Real *ltrb_gradient_scale, *centerness_gradient_scale;
+  bool wants_ltrb, wants_centerness;
   Real eps;
   ScaleArguments<Real> scales;
 };
@@ -131,11 +124,11 @@ class LocationTile {
       pred[i] = read_stored<Real>(level_.ltrb.data, args_.ltrb_dtype,
                                   first + i * level_.ltrb.stride_channel);
     }
-    const auto pair = math::dispatch_kind(args_.box_loss, [&](auto kind) {
+    const auto pair = math::dispatch_kind(args_.loss.box_loss, [&](auto kind) {
       return math::iou_loss<kind.value, BoxFormat::kLtrb>(pred, target.sides,
                                                           math::kCoordinateLimit<Real>, args_.eps);
     });
-    const Real factor = args_.box_weight == BoxWeight::kUniform
+    const Real factor = args_.loss.box_weight == BoxWeight::kUniform
                             ? scales.positives
                             : scales.centerness * target.centerness;
     const Real grad_factor = factor * gradient_scale(args_.scales, args_.ltrb_gradient_scale);

@@ -8,11 +8,8 @@
 #include "cuda/common/last_block.cuh"
 #include "cuda/fcos_loss/fcos_classes.h"
 #include "cuda/fcos_loss/scales.cuh"
-#include "cuda/focal_loss/class_major.cuh"
-#include "cuda/focal_loss/location_major.cuh"
-#include "cuda/focal_loss/plain_planes.cuh"
-#include "cuda/focal_loss/plain_rows.cuh"
-#include "cuda/focal_loss/plain_tiling.cuh"
+#include "cuda/focal_loss/general_tiles.cuh"
+#include "cuda/focal_loss/plain_layouts.cuh"
 
 namespace fcos_ops::cuda::fcos {
 namespace {
@@ -28,8 +25,8 @@ constexpr std::int64_t kFewBlocks = 4;
 template <class Real>
 struct ClassArguments {
   ScaleArguments<Real> scales;
-  LossSums* sums;  // null where nobody asks for losses
-  Losses<Real> losses;
+  LossSums* sums;                                  // null where nobody asks for losses
+  Real *class_loss, *ltrb_loss, *centerness_loss;  // each null where nobody asks
   unsigned location_blocks;
   bool only_unexpected;  // as in FcosLossArgs
 };
@@ -66,51 +63,19 @@ __device__ __forceinline__ void add_losses(double sum, const ClassArguments<Real
   const double ltrb = sum_of_partials<kThreads, 2>(locations, args.location_blocks, 2);
   const double centerness = sum_of_partials<kThreads, 3>(locations + 1, args.location_blocks, 2);
   if (threadIdx.x != 0) return;
-  if (args.losses.classes) *args.losses.classes = static_cast<Real>(classes);
-  if (args.losses.ltrb) *args.losses.ltrb = static_cast<Real>(ltrb);
-  if (args.losses.centerness) *args.losses.centerness = static_cast<Real>(centerness);
+  if (args.class_loss) *args.class_loss = static_cast<Real>(classes);
+  if (args.ltrb_loss) *args.ltrb_loss = static_cast<Real>(ltrb);
+  if (args.centerness_loss) *args.centerness_loss = static_cast<Real>(centerness);
 }
 
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(focal::kRowThreads, focal::kRowBlocks)
-    fcos_loss_plain_rows_kernel(focal::RowTiling tiling, focal::FocalArguments<float> classes,
-                                ClassArguments<float> args) {
+// Plain: PlainRows or PlainPlanes.
+template <class Plain>
+__global__ void __launch_bounds__(Plain::kThreads, Plain::kBlocks)
+    fcos_loss_plain_kernel(typename Plain::Tiling tiling, focal::FocalArguments<float> classes,
+                           ClassArguments<float> args) {
   if (has_nothing_to_do(classes, args)) return;
-  const focal::PlainRows<T, kGradient, focal::Labels::kMatches> rows(tiling, classes);
-  add_losses<focal::kRowThreads>(rows.sum(ImageFactors<float>{classes, args.scales}), args);
-}
-
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(focal::kFocalThreads, focal::kPlaneBlocks)
-    fcos_loss_plain_planes_kernel(focal::PlaneTiling tiling, focal::FocalArguments<float> classes,
-                                  ClassArguments<float> args) {
-  if (has_nothing_to_do(classes, args)) return;
-  const focal::PlainPlanes<T, kGradient, focal::Labels::kMatches> planes(tiling, classes);
-  add_losses<focal::kFocalThreads>(planes.sum(ImageFactors<float>{classes, args.scales}), args);
-}
-
-// One tile of any class logits.
-template <class T, Gamma kGamma, bool kLocationMajor, bool kAnywhere>
-__device__ __forceinline__ math::Real<T> class_tile(
-    const focal::FocalTiling& tiling, std::int64_t index,
-    const focal::FocalArguments<math::Real<T>>& classes,
-    const ScaleArguments<math::Real<T>>& scales) {
-  using Real = math::Real<T>;
-  using Loss = focal::ElementLoss<T, kGamma, focal::Labels::kMatches>;
-  const auto number = static_cast<std::uint32_t>(index);
-  const std::uint32_t tile_index = kLocationMajor ? 0 : tiling.chunk_divisor.quotient(number);
-  const Tile tile = tiling.tiles[kLocationMajor ? index : tile_index];
-  const Loss element_loss(classes, ImageFactors<Real>{classes, scales}(tile.image));
-  if constexpr (kLocationMajor) {
-    return focal::LocationMajorTile<T, kGamma, focal::Labels::kMatches>(classes, element_loss, tile)
-        .template sum<kAnywhere>();
-  } else {
-    const auto chunk =
-        static_cast<std::int32_t>(number - tile_index * tiling.chunk_divisor.divisor());
-    return focal::ClassMajorTile<T, kGamma, focal::Labels::kMatches>(
-               classes, element_loss, tile, chunk * tiling.channels, tiling.channels)
-        .template sum<kAnywhere>();
-  }
+  const Plain plain(tiling, classes);
+  add_losses<Plain::kThreads>(plain.sum(ImageFactors<float>{classes, args.scales}), args);
 }
 
 // Resident blocks per SM: the most that do not spill.
@@ -125,50 +90,23 @@ __global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<T, kLoca
                              focal::FocalArguments<math::Real<T>> classes,
                              ClassArguments<math::Real<T>> args) {
   if (has_nothing_to_do(classes, args)) return;
-  double sum = 0;
-  for (std::int64_t i = blockIdx.x; i < tiling.count; i += gridDim.x) {
-    sum += class_tile<T, kGamma, kLocationMajor, false>(tiling, i, classes, args.scales);
-  }
-  if (focal::has_infinite(sum)) {
-    sum = 0;
-    for (std::int64_t i = blockIdx.x; i < tiling.count; i += gridDim.x) {
-      sum += class_tile<T, kGamma, kLocationMajor, true>(tiling, i, classes, args.scales);
-    }
-  }
-  add_losses<focal::kFocalThreads>(sum, args);
+  const focal::GeneralTiles<T, kGamma, focal::Labels::kMatches, kLocationMajor> tiles(tiling,
+                                                                                      classes);
+  add_losses<focal::kFocalThreads>(tiles.sum(ImageFactors<math::Real<T>>{classes, args.scales}),
+                                   args);
 }
 
 // --------------------------------------------------------------------------------------- drivers
 
-// True if `test` holds for a level of both arrays of classes.
-template <class Test>
-bool all_arrays(const FcosLossArgs& args, std::int32_t level, const Test& test) {
-  return test(args.class_logits[level]) &&
-         (args.class_gradient == nullptr || test(args.class_gradient[level]));
-}
-
 template <class Real>
-focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args) {
-  const math::AlphaWeights alpha = math::alpha_weights(args.loss.alpha);
-  focal::FocalArguments<Real> result = {};
-  result.num_classes = static_cast<std::int32_t>(args.num_classes);
-  result.class_divisor = focal::divisor_of(args.num_classes);
+focal::FocalArguments<Real> class_arguments(const FcosLossArgs& args,
+                                            const focal::FocalProblem& problem) {
+  auto result = focal::focal_arguments<Real>(problem, args.loss.alpha, args.loss.gamma, 1.0);
   result.labels = args.labels;
   result.label_dtype = args.label_dtype;
   result.matched = args.matched;
   result.num_boxes = args.num_boxes;
-  result.positive_scale = static_cast<Real>(alpha.positive);
-  result.negative_scale = static_cast<Real>(alpha.negative);
-  result.gamma = static_cast<Real>(args.loss.gamma);
   result.gradient_scale = static_cast<const Real*>(args.class_gradient_scale);
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    focal::FocalLevel& level = result.level[i];
-    level.width = args.class_logits[i].width;
-    level.is_class_major =
-        all_arrays(args, i, [](const auto& view) { return focal::is_class_major(view); });
-    level.logits = focal::level_array(args.class_logits, i);
-    level.gradient = focal::level_array(args.class_gradient, i);
-  }
   return result;
 }
 
@@ -182,7 +120,8 @@ struct ClassLaunch {
   template <class Tiling>
   Status start(const char* name,
                void (*kernel)(Tiling, focal::FocalArguments<Real>, ClassArguments<Real>),
-               unsigned blocks, unsigned threads, const Tiling& tiling) const {
+               unsigned threads, const Tiling& tiling) const {
+    unsigned blocks = tiling.blocks();
     if (args.only_unexpected) {
       blocks = focal::blocks_of(blocks, kFewBlocks * count_multiprocessors(context));
     }
@@ -192,57 +131,41 @@ struct ClassLaunch {
 };
 
 template <class T, Gamma kGamma>
-Status run_general(const FcosLossArgs& args, const focal::LogitsProblem& problem,
-                   const ClassLaunch<math::Real<T>>& launch) {
-  const bool location_major = focal::takes_location_major<T>(
-      problem.num_levels, args.num_classes,
-      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
-  const focal::FocalTiling tiling = focal::focal_tiling(
-      problem.logits, problem.num_levels, args.batch, args.num_classes, kVector<T>, location_major);
+Status run_general(const focal::FocalProblem& problem, const ClassLaunch<math::Real<T>>& launch) {
+  const bool location_major = focal::takes_location_major<T>(problem);
+  const auto tiling = focal::focal_tiling<T>(problem, location_major);
   if (tiling.is_too_large()) return too_large("fcos_loss: too many class logits that are not rows");
   return launch.start("fcos_loss_classes_kernel",
                       location_major ? fcos_loss_classes_kernel<T, kGamma, true>
                                      : fcos_loss_classes_kernel<T, kGamma, false>,
-                      tiling.blocks(), focal::kFocalThreads, tiling);
+                      focal::kFocalThreads, tiling);
 }
 
 template <class T>
 Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
            const Context& context) {
   using Real = math::Real<T>;
-  const bool has_gradient = args.class_gradient != nullptr;
-  const bool wanted = args.class_loss != nullptr || has_gradient;
+  const bool wanted = args.class_loss || args.class_gradient;
   if (!wanted && sums == nullptr) return {};
+  const focal::FocalProblem problem = {args.class_logits, args.class_gradient,
+                                       wanted ? args.num_levels : 0, args.batch, args.num_classes};
   const ClassLaunch<Real> launch = {
-      class_arguments<Real>(args),
-      {scale_arguments<Real>(args),
-       sums,
-       {static_cast<Real*>(args.class_loss), static_cast<Real*>(args.ltrb_loss),
-        static_cast<Real*>(args.centerness_loss)},
-       location_blocks,
-       args.only_unexpected},
+      class_arguments<Real>(args, problem),
+      {scale_arguments<Real>(args), sums, static_cast<Real*>(args.class_loss),
+       static_cast<Real*>(args.ltrb_loss), static_cast<Real*>(args.centerness_loss),
+       location_blocks, args.only_unexpected},
       context};
-  const focal::LogitsProblem problem = {args.class_logits, wanted ? args.num_levels : 0, args.batch,
-                                        args.num_classes, has_gradient};
-  if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(args, problem, launch);
-  const auto run_any = [&] { return run_general<T, Gamma::kTwo>(args, problem, launch); };
+  if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(problem, launch);
+  const auto run_any = [&] { return run_general<T, Gamma::kTwo>(problem, launch); };
   if constexpr (std::is_same_v<Real, double>) {
     return run_any();
   } else {
-    return focal::dispatch_layout<T>(
+    return focal::dispatch_layout<T, focal::Labels::kMatches>(
         problem, context,
-        [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); },
-        [&](const focal::RowTiling& tiling) {
-          return launch.start("fcos_loss_plain_rows_kernel",
-                              has_gradient ? fcos_loss_plain_rows_kernel<T, true>
-                                           : fcos_loss_plain_rows_kernel<T, false>,
-                              tiling.blocks, focal::kRowThreads, tiling);
-        },
-        [&](const focal::PlaneTiling& tiling) {
-          return launch.start("fcos_loss_plain_planes_kernel",
-                              has_gradient ? fcos_loss_plain_planes_kernel<T, true>
-                                           : fcos_loss_plain_planes_kernel<T, false>,
-                              tiling.blocks(), focal::kFocalThreads, tiling);
+        [&](auto type, const auto& tiling) {
+          using Plain = typename decltype(type)::type;
+          return launch.start("fcos_loss_plain_kernel", fcos_loss_plain_kernel<Plain>,
+                              Plain::kThreads, tiling);
         },
         run_any);
   }

@@ -18,12 +18,6 @@ struct LossSums {
   std::uint32_t arrivals;
 };
 
-// Where the sums go: null where nobody asks.
-template <class Real>
-struct Losses {
-  Real *classes, *ltrb, *centerness;
-};
-
 inline bool wants_losses(const FcosLossArgs& args) {
   return args.class_loss || args.ltrb_loss || args.centerness_loss;
 }

@@ -31,10 +31,10 @@ inline constexpr unsigned kResidentBlocks = sizeof(Real) == 8 ? 4 : 7;
 
 template <class Real>
 __global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<Real>)
-    fcos_loss_locations_kernel(Tiles tiles, LocationArguments<Real> args, bool only_unexpected,
-                               LossSums* sums) {
+    fcos_loss_locations_kernel(Tiles tiles, LocationArguments<Real> args, LossSums* sums) {
+  static_assert(sizeof(tiles) + sizeof(args) + sizeof(sums) <= 4096, "kernel arguments have 4 KB");
   if (sums != nullptr && blockIdx.x == 0 && threadIdx.x == 0) sums->arrivals = 0;
-  if (only_unexpected && is_expected(args.scales, args.ltrb_gradient_scale) &&
+  if (args.only_unexpected && is_expected(args.scales, args.ltrb_gradient_scale) &&
       is_expected(args.scales, args.centerness_gradient_scale)) {
     return;
   }
@@ -52,7 +52,12 @@ __global__ void __launch_bounds__(focal::kFocalThreads, kResidentBlocks<Real>)
 
 template <class Real>
 LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
-  LocationArguments<Real> result = {};
+  LocationArguments<Real> result = {args,
+                                    {},
+                                    args.ltrb_loss || args.ltrb_gradient,
+                                    args.centerness_loss || args.centerness_gradient,
+                                    static_cast<Real>(args.loss.eps),
+                                    scale_arguments<Real>(args)};
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     const AssignmentLevel& level = args.levels[i];
     result.level[i] = {level.width,
@@ -64,24 +69,6 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
                        focal::level_array(args.ltrb_gradient, i),
                        focal::level_array(args.centerness_gradient, i)};
   }
-  result.ltrb_dtype = args.ltrb_dtype;
-  result.centerness_dtype = args.centerness_dtype;
-  result.box_dtype = args.box_dtype;
-  result.label_dtype = args.label_dtype;
-  result.normalize_ltrb = args.normalize_ltrb;
-  result.wants_ltrb = args.ltrb_loss || args.ltrb_gradient;
-  result.wants_centerness = args.centerness_loss || args.centerness_gradient;
-  result.box_loss = args.loss.box_loss;
-  result.box_weight = args.loss.box_weight;
-  result.matched = args.matched;
-  result.boxes = args.boxes;
-  result.labels = args.labels;
-  result.num_boxes = args.num_boxes;
-  result.location_offset = args.location_offset;
-  result.ltrb_gradient_scale = static_cast<const Real*>(args.ltrb_gradient_scale);
-  result.centerness_gradient_scale = static_cast<const Real*>(args.centerness_gradient_scale);
-  result.eps = static_cast<Real>(args.loss.eps);
-  result.scales = scale_arguments<Real>(args);
   return result;
 }
 
@@ -98,7 +85,7 @@ Status run_locations(const FcosLossArgs& args, LossSums* sums, const Context& co
   }
   if (sums != nullptr) *blocks = std::max(*blocks, 1u);  // sets the counter
   return launch("fcos_loss_locations_kernel", fcos_loss_locations_kernel<Real>, *blocks,
-                focal::kFocalThreads, context, tiles, arguments, args.only_unexpected, sums);
+                focal::kFocalThreads, context, tiles, arguments, sums);
 }
 
 }  // namespace

@@ -45,15 +45,15 @@ __device__ __forceinline__ LossScales<Real> loss_scales(const ScaleArguments<Rea
 // That of a head's gradient alone: *scale, or what is expected where there is none.
 template <class Real>
 __device__ __forceinline__ Real gradient_scale(const ScaleArguments<Real>& args,
-                                               const Real* scale) {
+                                               const void* scale) {
   return scale == nullptr ? math::expected_scale(args.expected_factor, args.expected_scale)
-                          : *scale;
+                          : *static_cast<const Real*>(scale);
 }
 
 // True if a head's gradient has the expected scale; a head without one has none.
 template <class Real>
-__device__ __forceinline__ bool is_expected(const ScaleArguments<Real>& args, const Real* scale) {
-  return gradient_scale(args, scale) == gradient_scale<Real>(args, nullptr);
+__device__ __forceinline__ bool is_expected(const ScaleArguments<Real>& args, const void* scale) {
+  return gradient_scale(args, scale) == gradient_scale(args, nullptr);
 }
 
 }  // namespace fcos_ops::cuda::fcos

@@ -16,112 +16,46 @@
 
 #include "cuda/common/block_sums.cuh"
 #include "cuda/drivers.h"
-#include "cuda/focal_loss/class_major.cuh"
-#include "cuda/focal_loss/location_major.cuh"
-#include "cuda/focal_loss/plain_planes.cuh"
-#include "cuda/focal_loss/plain_rows.cuh"
-#include "cuda/focal_loss/plain_tiling.cuh"
-#include "cuda/focal_loss/tiling.cuh"
+#include "cuda/focal_loss/general_tiles.cuh"
+#include "cuda/focal_loss/plain_layouts.cuh"
 
 namespace fcos_ops::cuda::focal {
 namespace {
 
-template <bool kDense>
-inline constexpr Labels kLabels = kDense ? Labels::kDense : Labels::kPerRow;
-
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(kRowThreads, kRowBlocks)
-    focal_loss_plain_rows_kernel(RowTiling tiling, FocalArguments<float> args,
-                                 BlockSums<float> sums) {
-  const PlainRows<T, kGradient, Labels::kPerRow> rows(tiling, args);
-  const double sum = rows.sum([&](std::int64_t) { return focal_factors(args); });
-  add_to_total<kRowThreads>(static_cast<float>(sum), sums);
+// Plain: PlainRows or PlainPlanes.
+template <class Plain>
+__global__ void __launch_bounds__(Plain::kThreads, Plain::kBlocks)
+    focal_loss_plain_kernel(typename Plain::Tiling tiling, FocalArguments<float> args,
+                            BlockSums<float> sums) {
+  const double sum = Plain(tiling, args).sum([&](std::int64_t) { return focal_factors(args); });
+  add_to_total<Plain::kThreads>(static_cast<float>(sum), sums);
 }
 
-template <class T, bool kGradient>
-__global__ void __launch_bounds__(kFocalThreads, kPlaneBlocks)
-    focal_loss_plain_planes_kernel(PlaneTiling tiling, FocalArguments<float> args,
-                                   BlockSums<float> sums) {
-  const PlainPlanes<T, kGradient, Labels::kPerRow> planes(tiling, args);
-  const double sum = planes.sum([&](std::int64_t) { return focal_factors(args); });
-  add_to_total<kFocalThreads>(static_cast<float>(sum), sums);
-}
-
-template <class T, Gamma kGamma, bool kDense>
+template <class T, Gamma kGamma, Labels kLabels, bool kLocationMajor>
 __global__ void __launch_bounds__(kFocalThreads, 1)
-    focal_loss_location_major_kernel(Tiles tiles, FocalArguments<math::Real<T>> args,
-                                     BlockSums<math::Real<T>> sums) {
-  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
-  double sum = 0;
-  for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-    sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
-               .template sum<false>();
-  }
-  if (has_infinite(sum)) {
-    sum = 0;
-    for (std::int64_t i = blockIdx.x; i < tiles.count(); i += gridDim.x) {
-      sum += LocationMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiles[i])
-                 .template sum<true>();
-    }
-  }
+    focal_loss_general_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
+                              BlockSums<math::Real<T>> sums) {
+  const GeneralTiles<T, kGamma, kLabels, kLocationMajor> tiles(tiling, args);
+  const FocalFactors<math::Real<T>> factors = focal_factors(args);
+  const double sum = tiles.sum([&](std::int64_t) { return factors; });
   add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
 }
 
-template <class T, Gamma kGamma, bool kDense>
-__global__ void __launch_bounds__(kFocalThreads, 1)
-    focal_loss_class_major_kernel(FocalTiling tiling, FocalArguments<math::Real<T>> args,
-                                  BlockSums<math::Real<T>> sums) {
-  const ElementLoss<T, kGamma, kLabels<kDense>> element_loss(args, focal_factors(args));
-  const auto tile = [&](std::uint32_t i) {
-    const std::uint32_t tile_index = tiling.chunk_divisor.quotient(i);
-    const auto chunk = static_cast<std::int32_t>(i - tile_index * tiling.chunk_divisor.divisor());
-    return ClassMajorTile<T, kGamma, kLabels<kDense>>(args, element_loss, tiling.tiles[tile_index],
-                                                      chunk * tiling.channels, tiling.channels);
-  };
-  const auto count = static_cast<std::uint32_t>(tiling.count);
-  double sum = 0;
-  for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<false>();
-  if (has_infinite(sum)) {
-    sum = 0;
-    for (auto i = blockIdx.x; i < count; i += gridDim.x) sum += tile(i).template sum<true>();
-  }
-  add_to_total<kFocalThreads>(static_cast<math::Real<T>>(sum), sums);
-}
-
-// True if `test` holds for a level of every array.
-template <class Test>
-bool all_arrays(const FocalLossArgs& args, std::int32_t level, const Test& test) {
-  return test(args.logits[level]) && (args.targets == nullptr || test(args.targets[level])) &&
-         (args.losses == nullptr || test(args.losses[level])) &&
-         (args.gradient == nullptr || test(args.gradient[level]));
+FocalProblem problem_of(const FocalLossArgs& args) {
+  return {args.logits,      args.gradient, args.num_levels, args.batch,
+          args.num_classes, args.targets,  args.losses};
 }
 
 template <class Real>
 FocalArguments<Real> arguments_of(const FocalLossArgs& args) {
-  const math::AlphaWeights alpha = math::alpha_weights(args.alpha);
-  FocalArguments<Real> result = {{},
-                                 static_cast<std::int32_t>(args.num_classes),
-                                 divisor_of(args.num_classes),
-                                 args.labels,
-                                 args.label_dtype,
-                                 nullptr,
-                                 0,
-                                 static_cast<const Real*>(args.weight),
-                                 args.normalizer,
-                                 static_cast<Real>(args.scale * alpha.positive),
-                                 static_cast<Real>(args.scale * alpha.negative),
-                                 static_cast<Real>(args.gamma),
-                                 static_cast<const Real*>(args.gradient_scale),
-                                 args.gradient_dtype != args.dtype};
+  auto result = focal_arguments<Real>(problem_of(args), args.alpha, args.gamma, args.scale);
+  result.labels = args.labels;
+  result.label_dtype = args.label_dtype;
+  result.weight = static_cast<const Real*>(args.weight);
+  result.normalizer = args.normalizer;
   result.normalizer.floor = math::normalizer_floor<Real>(args.normalizer);
-  for (std::int32_t i = 0; i < args.num_levels; ++i) {
-    result.level[i] = {args.logits[i].width,
-                       all_arrays(args, i, [](const auto& view) { return is_class_major(view); }),
-                       level_array(args.logits, i),
-                       level_array(args.targets, i),
-                       level_array(args.losses, i),
-                       level_array(args.gradient, i)};
-  }
+  result.gradient_scale = static_cast<const Real*>(args.gradient_scale);
+  result.gradient_is_real = args.gradient_dtype != args.dtype;
   return result;
 }
 
@@ -134,33 +68,27 @@ struct Call {
 // Starts a kernel and what adds the sums of its blocks.
 template <class Tiling, class Real>
 Status start(const Call& call, const char* name,
-             void (*kernel)(Tiling, FocalArguments<Real>, BlockSums<Real>), unsigned blocks,
-             unsigned threads, const Tiling& tiling, const FocalArguments<Real>& arguments) {
-  return launch_with_total<Real>(name, "sigmoid_focal_loss: finish_sum_kernel", kernel, blocks,
-                                 threads, call.context, call.workspace, call.args.loss_sum, tiling,
-                                 arguments);
+             void (*kernel)(Tiling, FocalArguments<Real>, BlockSums<Real>), unsigned threads,
+             const Tiling& tiling, const FocalArguments<Real>& arguments) {
+  return launch_with_total<Real>(name, "sigmoid_focal_loss: finish_sum_kernel", kernel,
+                                 tiling.blocks(), threads, call.context, call.workspace,
+                                 call.args.loss_sum, tiling, arguments);
 }
 
-template <class T, Gamma kGamma, bool kDense>
+template <class T, Gamma kGamma, Labels kLabels>
 Status run_general(const Call& call) {
   const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<math::Real<T>>(args);
-  const bool location_major = takes_location_major<T>(
-      args.num_levels, args.num_classes,
-      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); });
-  const FocalTiling tiling = focal_tiling(args.logits, args.num_levels, args.batch,
-                                          args.num_classes, kVector<T>, location_major);
+  const FocalProblem problem = problem_of(args);
+  const bool location_major = takes_location_major<T>(problem);
+  const auto tiling = focal_tiling<T>(problem, location_major);
   if (tiling.is_too_large()) {
     return too_large("sigmoid_focal_loss: too many logits that are not rows");
   }
-  if (location_major) {
-    return start(call, "focal_loss_location_major_kernel",
-                 focal_loss_location_major_kernel<T, kGamma, kDense>, tiling.blocks(),
-                 kFocalThreads, tiling.tiles, arguments);
-  }
-  return start(call, "focal_loss_class_major_kernel",
-               focal_loss_class_major_kernel<T, kGamma, kDense>, tiling.blocks(), kFocalThreads,
-               tiling, arguments);
+  return start(call, "focal_loss_general_kernel",
+               location_major ? focal_loss_general_kernel<T, kGamma, kLabels, true>
+                              : focal_loss_general_kernel<T, kGamma, kLabels, false>,
+               kFocalThreads, tiling, arguments);
 }
 
 // Labels, gamma 2, neither weights nor arrays of losses.
@@ -168,41 +96,32 @@ template <class T>
 Status run_plain(const Call& call) {
   const FocalLossArgs& args = call.args;
   const auto arguments = arguments_of<float>(args);
-  const bool has_gradient = args.gradient != nullptr;
-  return dispatch_layout<T>(
-      {args.logits, args.num_levels, args.batch, args.num_classes, has_gradient}, call.context,
-      [&](std::int32_t level, const auto& test) { return all_arrays(args, level, test); },
-      [&](const RowTiling& tiling) {
-        return start(call, "focal_loss_plain_rows_kernel",
-                     has_gradient ? focal_loss_plain_rows_kernel<T, true>
-                                  : focal_loss_plain_rows_kernel<T, false>,
-                     tiling.blocks, kRowThreads, tiling, arguments);
+  return dispatch_layout<T, Labels::kPerRow>(
+      problem_of(args), call.context,
+      [&](auto type, const auto& tiling) {
+        using Plain = typename decltype(type)::type;
+        return start(call, "focal_loss_plain_kernel", focal_loss_plain_kernel<Plain>,
+                     Plain::kThreads, tiling, arguments);
       },
-      [&](const PlaneTiling& tiling) {
-        return start(call, "focal_loss_plain_planes_kernel",
-                     has_gradient ? focal_loss_plain_planes_kernel<T, true>
-                                  : focal_loss_plain_planes_kernel<T, false>,
-                     tiling.blocks(), kFocalThreads, tiling, arguments);
-      },
-      [&] { return run_general<T, Gamma::kTwo, false>(call); });
+      [&] { return run_general<T, Gamma::kTwo, Labels::kPerRow>(call); });
 }
 
 template <class T>
 Status run(const Call& call) {
   using Real = math::Real<T>;
   const FocalLossArgs& args = call.args;
-  if (args.targets != nullptr) return run_general<T, Gamma::kAny, true>(call);
+  if (args.targets != nullptr) return run_general<T, Gamma::kAny, Labels::kDense>(call);
   const auto gamma = static_cast<Real>(args.gamma);  // as the kernel for any gamma has it
-  if (gamma == 0) return run_general<T, Gamma::kZero, false>(call);
-  if (gamma == 1) return run_general<T, Gamma::kOne, false>(call);
-  if (gamma != 2) return run_general<T, Gamma::kAny, false>(call);
+  if (gamma == 0) return run_general<T, Gamma::kZero, Labels::kPerRow>(call);
+  if (gamma == 1) return run_general<T, Gamma::kOne, Labels::kPerRow>(call);
+  if (gamma != 2) return run_general<T, Gamma::kAny, Labels::kPerRow>(call);
   if constexpr (std::is_same_v<Real, float>) {
     const bool has_real_gradient = args.gradient != nullptr && args.gradient_dtype != args.dtype;
     if (args.weight == nullptr && args.losses == nullptr && !has_real_gradient) {
       return run_plain<T>(call);
     }
   }
-  return run_general<T, Gamma::kTwo, false>(call);
+  return run_general<T, Gamma::kTwo, Labels::kPerRow>(call);
 }
 
 }  // namespace

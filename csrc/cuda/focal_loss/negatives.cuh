@@ -28,12 +28,8 @@ __device__ __forceinline__ Vector<T> add_negatives(const Vector<T>& logits, floa
   for (int i = 0; i < kVector<T>; ++i) {
     gradient[i] = math::add_focal_negative(read(logits.element(i)), grad_factor, twice_sum);
   }
-  Vector<T> result = {};
-  if constexpr (kGradient) {
-#pragma unroll
-    for (int i = 0; i < kVector<T>; i += 2) set_pair(result, i, gradient[i], gradient[i + 1]);
-  }
-  return result;
+  if constexpr (!kGradient) return {};
+  return vector_of<Vector<T>>(gradient);
 }
 
 }  // namespace fcos_ops::cuda::focal

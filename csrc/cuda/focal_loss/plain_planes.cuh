@@ -44,6 +44,9 @@ class PlainPlanes {
   };
 
  public:
+  using Tiling = PlaneTiling;
+  static constexpr unsigned kThreads = kFocalThreads, kBlocks = kPlaneBlocks;
+
   __device__ PlainPlanes(const PlaneTiling& tiling, const FocalArguments<float>& args)
       : tiling_(tiling), args_(args) {}
 

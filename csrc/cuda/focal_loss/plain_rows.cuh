@@ -55,6 +55,9 @@ class PlainRows {
   };
 
  public:
+  using Tiling = RowTiling;
+  static constexpr unsigned kThreads = kRowThreads, kBlocks = kRowBlocks;
+
   __device__ PlainRows(const RowTiling& tiling, const FocalArguments<float>& args)
       : tiling_(tiling), args_(args), thread_(static_cast<std::int32_t>(threadIdx.x)) {}
 

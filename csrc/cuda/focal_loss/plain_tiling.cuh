@@ -39,14 +39,6 @@ inline constexpr std::int32_t kMaxTileVectors = 4096;
 inline constexpr std::int64_t kMinTileRows = 32;
 inline constexpr std::int32_t kMinPlaneChannels = kPlaneVectors;
 
-// What two ops know of their class logits.
-struct LogitsProblem {
-  const LevelView* logits;
-  std::int32_t num_levels;
-  std::int64_t batch, num_classes;
-  bool has_gradient;
-};
-
 // True if the vectors of a level are aligned in every image.
 template <class T, class View>
 bool has_row_vectors(const View& view, std::int64_t batch) {
@@ -64,7 +56,9 @@ bool has_plane_vectors(const View& view, std::int64_t batch, std::int64_t num_cl
 
 struct RowTiling {
   Tiles tiles;  // of rows
-  unsigned blocks;
+  unsigned num_blocks;
+
+  unsigned blocks() const { return num_blocks; }
 };
 
 // Rows of a tile, in whole vectors; 0 if so many already are more than a tile may have.
@@ -89,8 +83,7 @@ static_assert(halved_rows<math::Half>(56) == kMinTileRows);
 
 // `rows` as tile_rows() gives them.
 template <class T>
-RowTiling row_tiling(const LogitsProblem& problem, std::int64_t rows,
-                     std::int64_t multiprocessors) {
+RowTiling row_tiling(const FocalProblem& problem, std::int64_t rows, std::int64_t multiprocessors) {
   const std::int64_t blocks = std::min<std::int64_t>(kRowBlocks * multiprocessors, kMaxFocalBlocks);
   Tiles tiles(problem.logits, problem.num_levels, problem.batch, rows);
   while (tiles.count() < blocks && rows > kMinTileRows) {
@@ -121,11 +114,13 @@ struct PlaneTiling {
   unsigned blocks() const { return blocks_of(count, kMaxFocalBlocks); }
 };
 
-// Returns false where 32-bit arithmetic would overflow. `has_vectors(level)` is true if it is so of
-// every array.
-template <class T, class HasVectors>
-bool make_plane_tiling(const LogitsProblem& problem, std::int64_t multiprocessors,
-                       const HasVectors& has_vectors, PlaneTiling* tiling) {
+// Returns false where 32-bit arithmetic would overflow.
+template <class T>
+bool make_plane_tiling(const FocalProblem& problem, std::int64_t multiprocessors,
+                       PlaneTiling* tiling) {
+  const auto has_vectors = [&](const auto& view) {
+    return has_plane_vectors<T>(view, problem.batch, problem.num_classes);
+  };
   tiling->num_levels = problem.num_levels;
   std::int64_t pieces = 0;
   for (std::int32_t i = 0; i < problem.num_levels; ++i) {
@@ -138,7 +133,7 @@ bool make_plane_tiling(const LogitsProblem& problem, std::int64_t multiprocessor
                         static_cast<std::uint32_t>(pieces),
                         static_cast<std::int32_t>(size),
                         tiling->rows,
-                        has_vectors(i)};
+                        problem.all_arrays(i, has_vectors)};
     tiling->rows += size;
     pieces += (items + kFocalThreads - 1) / kFocalThreads;
   }
@@ -153,40 +148,6 @@ bool make_plane_tiling(const LogitsProblem& problem, std::int64_t multiprocessor
   tiling->chunk_divisor = divisor_of(chunks());
   tiling->count = static_cast<std::uint32_t>(pieces * chunks());
   return true;
-}
-
-// Calls run_rows(RowTiling) or run_planes(PlaneTiling) where the kernels for plain logits take
-// this layout, else run_general(). `all_arrays` is as for takes_location_major().
-template <class T, class AllArrays, class Rows, class Planes, class General>
-Status dispatch_layout(const LogitsProblem& problem, const Context& context,
-                       const AllArrays& all_arrays, const Rows& run_rows, const Planes& run_planes,
-                       const General& run_general) {
-  const auto all_levels = [&](const auto& test) {
-    for (std::int32_t i = 0; i < problem.num_levels; ++i) {
-      if (!all_arrays(i, test)) return false;
-    }
-    return true;
-  };
-  const std::int64_t batch = problem.batch, num_classes = problem.num_classes;
-  if (takes_location_major<T>(problem.num_levels, num_classes, all_arrays)) {
-    const auto aligned = [&](const auto& view) { return has_row_vectors<T>(view, batch); };
-    const std::int64_t rows = tile_rows<T>(num_classes, problem.has_gradient);
-    if (num_classes < kVector<T> || rows == 0 || !all_levels(aligned)) return run_general();
-    return run_rows(row_tiling<T>(problem, rows, count_multiprocessors(context)));
-  }
-  const auto aligned = [&](const auto& view) {
-    return has_plane_vectors<T>(view, batch, num_classes);
-  };
-  const auto has_vectors = [&](std::int32_t level) { return all_arrays(level, aligned); };
-  PlaneTiling tiling;
-  const auto has_planes = [](const auto& view) {
-    return is_class_major(view) && view.stride_channel >= 0 && view.stride_channel <= kMaxDividend;
-  };
-  if (!all_levels(has_planes) ||
-      !make_plane_tiling<T>(problem, count_multiprocessors(context), has_vectors, &tiling)) {
-    return run_general();
-  }
-  return run_planes(tiling);
 }
 
 }  // namespace fcos_ops::cuda::focal

@@ -15,7 +15,6 @@
 // sums are added in the same order.
 #pragma once
 
-#include "common/workspace.h"
 #include "cuda/common/flags.cuh"
 #include "cuda/common/last_block.cuh"
 #include "cuda/group_norm/rows.cuh"
@@ -101,34 +100,23 @@ __device__ __forceinline__ void run_cooperative(Rows& rows, const Tiles& tiles,
   }
 }
 
-// What a cooperative launch needs of the workspace; the other form does not use it.
-struct Counters {
-  std::int64_t maps;
-  std::uint32_t* counters;  // [2, maps]
-
-  template <class Args>
-  Counters(const Args& args, DeviceArena& arena)
-      : maps(args.num_levels * args.batch), counters(arena.take<std::uint32_t>(2 * maps)) {}
-
-  Waiting waiting(const Tiles& tiles, std::int64_t blocks) const {
-    const std::int64_t rounds = (tiles.largest_count() - 1 + blocks - 1) / blocks + kRoundsLater;
-    return {counters, counters + maps, std::min(rounds, (tiles.count() - 1) / blocks)};
-  }
-};
-
 // Starts the cooperative form of a kernel with `blocks` blocks. Where the device has none or too
-// few, its Status has the code kCooperativeTooLarge, and the other form shall run.
+// few, its Status has the code kCooperativeTooLarge, and the other form, which does not use the
+// counters, shall run. counters: [2, maps].
 template <class Kernel, class Arguments>
 Status launch_in_one(const char* name, Kernel kernel, std::int64_t blocks, const Context& context,
-                     const Counters& counters, const Tiles& tiles, const Arguments& arguments) {
+                     std::uint32_t* counters, const Arguments& arguments) {
   if (kTwoLaunches || blocks > count_cooperative_blocks(kernel, kThreads, context)) {
     return {kCooperativeTooLarge, name};
   }
-  const std::size_t size = 2 * counters.maps * sizeof(*counters.counters);
-  const Status status = fill_zero(name, counters.counters, size, context);
+  const Tiles& tiles = arguments.tiles;
+  const Status status = fill_zero(name, counters, 2 * tiles.maps() * sizeof(*counters), context);
   if (!status.ok()) return status;
+  const std::int64_t rounds = (tiles.largest_count() - 1 + blocks - 1) / blocks + kRoundsLater;
+  const Waiting waiting = {counters, counters + tiles.maps(),
+                           std::min(rounds, (tiles.count() - 1) / blocks)};
   return launch_cooperative(name, kernel, static_cast<unsigned>(blocks), kThreads, context,
-                            arguments, counters.waiting(tiles, blocks));
+                            arguments, waiting);
 }
 
 }  // namespace fcos_ops::cuda::norm

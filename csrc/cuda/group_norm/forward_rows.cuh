@@ -100,7 +100,7 @@ class ForwardRows {
 
   __device__ __forceinline__ void fetch(const Tile& tile) {
     const auto count = static_cast<std::int32_t>(tile.end - tile.first);
-    if (thread_.is_active) fetch(from(tile), thread_.row, count);
+    if (thread_.is_active) load<true>(from(tile), thread_.row, count, fetched_);
   }
 
   __device__ __forceinline__ void prepare(const Tile&, const math::GroupStatistics* groups) {
@@ -114,7 +114,7 @@ class ForwardRows {
     const TileColumn<V, MutableLevelView> to(in_.normalized.level[tile.level], tile,
                                              thread_.channel());
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight<V>) {
-      if (i != thread_.row) fetch(from(tile), i, count);
+      if (i != thread_.row) load<true>(from(tile), i, count, fetched_);
 #pragma unroll
       for (int k = 0; k < kInFlight<V>; ++k) {
         if (i + k * thread_.rows >= count) break;
@@ -153,12 +153,7 @@ class ForwardRows {
     Real base = 0, sum = 0, squares = 0;
     for (std::int32_t i = thread_.row; i < count; i += thread_.rows * kInFlight<V>) {
       V vectors[kInFlight<V>];
-#pragma unroll
-      for (int k = 0; k < kInFlight<V>; ++k) {
-        if (i + k * thread_.rows < count) {
-          vectors[k] = column.template load<false>(i + k * thread_.rows);
-        }
-      }
+      load<false>(column, i, count, vectors);
       if (i == thread_.row) base = base_of(vectors, thread_.locations(i, count));
 #pragma unroll
       for (int k = 0; k < kInFlight<V>; ++k) {
@@ -176,13 +171,14 @@ class ForwardRows {
     return math::moments_of_sums(base, sum, squares, static_cast<Real>(locations * V::kCount));
   }
 
-  // Reads the vectors of kInFlight<V> rows from location i on.
-  __device__ __forceinline__ void fetch(const TileColumn<V, LevelView>& column, std::int32_t i,
-                                        std::int32_t count) {
+  // Reads the vectors of kInFlight<V> rows from location i on. kLast: for the last time.
+  template <bool kLast>
+  __device__ __forceinline__ void load(const TileColumn<V, LevelView>& column, std::int32_t i,
+                                       std::int32_t count, V (&vectors)[kInFlight<V>]) const {
 #pragma unroll
     for (int k = 0; k < kInFlight<V>; ++k) {
       if (i + k * thread_.rows < count) {
-        fetched_[k] = column.template load<true>(i + k * thread_.rows);
+        vectors[k] = column.template load<kLast>(i + k * thread_.rows);
       }
     }
   }

@@ -71,23 +71,27 @@ __global__ void __launch_bounds__(kThreads, 1)
 // What the workspace holds.
 template <class Real>
 struct Work {
-  math::Moments<Real>* moments;  // [tile, group]
-  Counters counters;
+  Work(void* memory, const GroupNormArgs& args, const Context& context) {
+    DeviceArena arrays(memory);
+    const Tiles tiles = tiles_at_most(args, context);
+    moments = arrays.take<math::Moments<Real>>(tiles.count() * args.groups);
+    counters = arrays.take<std::uint32_t>(2 * tiles.maps());
+    size = arrays.size();
+  }
 
-  Work(const GroupNormArgs& args, const Context& context, DeviceArena& arena)
-      : moments(
-            arena.take<math::Moments<Real>>(tiles_at_most(args, context).count() * args.groups)),
-        counters(args, arena) {}
+  math::Moments<Real>* moments;  // [tile, group]
+  std::uint32_t* counters;       // of launch_in_one()
+  std::size_t size;
 };
 
 template <class V, bool kRelu>
-Status run_rows(const ForwardArguments<typename V::Element>& in, const Counters& counters,
+Status run_rows(const ForwardArguments<typename V::Element>& in, std::uint32_t* counters,
                 const Context& context) {
   if (in.tiles.count() == 0) return {};
   const std::int64_t blocks = row_blocks(in.tiles, kBlocks, context);
   Status status =
       launch_in_one("group_norm_cooperative_kernel", group_norm_cooperative_kernel<V, kRelu>,
-                    blocks, context, counters, in.tiles, in);
+                    blocks, context, counters, in);
   if (status.code != kCooperativeTooLarge) return status;
   status = launch("group_norm_moments_kernel", group_norm_moments_kernel<V>,
                   static_cast<unsigned>(row_blocks(in.tiles, kMomentsBlocks, context)), kThreads,
@@ -101,8 +105,7 @@ template <class T, bool kRelu>
 Status run(const GroupNormArgs& args, const Partition& partition, Workspace workspace,
            const Context& context) {
   using Real = math::Real<T>;
-  DeviceArena arena(workspace.data);
-  const Work<Real> work(args, context, arena);
+  const Work<Real> work(workspace.data, args, context);
   const ForwardArguments<T> in = {
       partition.tiles,
       views_of(args.maps, args.num_levels),
@@ -128,10 +131,7 @@ namespace fcos_ops::cuda {
 
 std::size_t workspace_size(const GroupNormArgs& args, const Context& context) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
-    DeviceArena arena(nullptr);
-    const norm::Work<typename decltype(real)::type> work(args, context, arena);
-    static_cast<void>(work);
-    return arena.size();
+    return norm::Work<typename decltype(real)::type>(nullptr, args, context).size;
   });
 }
 

@@ -131,39 +131,35 @@ __global__ void __launch_bounds__(kThreads, 1)
 // What the workspace holds.
 template <class Real>
 struct Work {
+  Work(void* memory, const GroupNormBackwardArgs& args, const Context& context) {
+    DeviceArena arrays(memory);
+    const Tiles tiles = tiles_at_most(args, context);
+    const std::int64_t sums = row_blocks(tiles, kBlocks, context) + tiles.maps();
+    groups = arrays.take<GroupSums<Real>>(tiles.count() * args.groups);
+    offsets = arrays.take<math::GradientOffsets<Real>>(tiles.maps() * args.groups);
+    parameters = arrays.take<ParameterSums<Real>>(sums * args.channels);
+    counters = arrays.take<std::uint32_t>(2 * tiles.maps());
+    size = arrays.size();
+  }
+
   GroupSums<Real>* groups;               // [tile, group]
   math::GradientOffsets<Real>* offsets;  // [level, image, group]
   ParameterSums<Real>* parameters;  // [blocks by rows, then level and image in planes; channel]
-  Counters counters;
-
-  Work(const GroupNormBackwardArgs& args, const Context& context, DeviceArena& arena)
-      : Work(args, tiles_at_most(args, context), args.num_levels * args.batch, context, arena) {}
-
- private:
-  Work(const GroupNormBackwardArgs& args, const Tiles& tiles, std::int64_t maps,
-       const Context& context, DeviceArena& arena)
-      : groups(arena.take<GroupSums<Real>>(tiles.count() * args.groups)),
-        offsets(arena.take<math::GradientOffsets<Real>>(maps * args.groups)),
-        parameters(arena.take<ParameterSums<Real>>((row_blocks(tiles, kBlocks, context) + maps) *
-                                                   args.channels)),
-        counters(args, arena) {}
+  std::uint32_t* counters;          // of launch_in_one()
+  std::size_t size;
 };
-
-Partition partition_of_all(const GroupNormBackwardArgs& args, const Context& context) {
-  return partition_of(args, context, args.grad_normalized, args.grad_maps);
-}
 
 // has_grad_maps: else parameters alone are wanted, for which one step suffices.
 template <class V, bool kRelu>
 Status run_rows(const BackwardArguments<typename V::Element>& in, bool has_grad_maps,
-                std::int64_t blocks, const Counters& counters, const Context& context) {
+                std::int64_t blocks, std::uint32_t* counters, const Context& context) {
   if (blocks == 0) return {};
   const auto grid = static_cast<unsigned>(blocks);
   Status status = {kCooperativeTooLarge, ""};
   if (has_grad_maps) {
     status = launch_in_one("group_norm_cooperative_gradient_kernel",
                            group_norm_cooperative_gradient_kernel<V, kRelu>, blocks, context,
-                           counters, in.tiles, in);
+                           counters, in);
   }
   if (status.code != kCooperativeTooLarge) return status;
   status = launch("group_norm_sums_kernel", group_norm_sums_kernel<V, kRelu>, grid, kThreads,
@@ -177,8 +173,7 @@ template <class T, bool kRelu>
 Status run(const GroupNormBackwardArgs& args, const Partition& partition, Workspace workspace,
            const Context& context) {
   using Real = math::Real<T>;
-  DeviceArena arena(workspace.data);
-  const Work<Real> work(args, context, arena);
+  const Work<Real> work(workspace.data, args, context);
   const std::int64_t blocks = row_blocks(partition.tiles, kBlocks, context);
   const BackwardArguments<T> in = {
       partition.tiles,
@@ -218,16 +213,14 @@ namespace fcos_ops::cuda {
 
 std::size_t workspace_size(const GroupNormBackwardArgs& args, const Context& context) {
   return math::dispatch(math::Reals{}, args.dtype, [&](auto real) {
-    DeviceArena arena(nullptr);
-    const norm::Work<typename decltype(real)::type> work(args, context, arena);
-    static_cast<void>(work);
-    return arena.size();
+    return norm::Work<typename decltype(real)::type>(nullptr, args, context).size;
   });
 }
 
 Status run(const GroupNormBackwardArgs& args, Workspace workspace, const Context& context) {
   return on_device(context, [&]() -> Status {
-    const norm::Partition partition = norm::partition_of_all(args, context);
+    const norm::Partition partition =
+        norm::partition_of(args, context, args.grad_normalized, args.grad_maps);
     if (norm::plane_blocks(args, partition) > kMaxBlocks) {
       return too_large("group_norm_backward: too many groups");
     }

@@ -9,6 +9,7 @@
 // asked for a step ahead.
 #pragma once
 
+#include "cuda/common/block_reduce.cuh"
 #include "cuda/nms/order.cuh"
 
 namespace fcos_ops::cuda::suppression {
@@ -77,8 +78,7 @@ struct Column {
 
   __device__ bool overlaps(const TestRows<Real>& rows, std::int32_t row, Real threshold) const {
     return rows.class_id[row] == class_id &&
-           math::overlap(static_cast<const math::Box<Real>&>(rows.box[row]), rows.area[row],
-                         static_cast<const math::Box<Real>&>(box), area, threshold);
+           math::overlap<Real>(rows.box[row], rows.area[row], box, area, threshold);
   }
 };
 
@@ -152,22 +152,12 @@ struct ResolveShared {
 inline constexpr unsigned kResolveWarps = kResolveThreads / kWarp;
 inline constexpr unsigned kSlots = kRoundGroups / kResolveWarps;
 
-// Inclusive scan over the lanes of a warp of two counts in one word, each below 2^16.
-__device__ __forceinline__ std::uint32_t sum_to_lane(std::uint32_t value) {
-  const unsigned lane = threadIdx.x % kWarp;
-  for (unsigned delta = 1; delta < kWarp; delta *= 2) {
-    const std::uint32_t other = __shfl_up_sync(kFullMask, value, delta);
-    if (lane >= delta) value += other;
-  }
-  return value;
-}
-
 // Counts the boxes kept before each group. One warp calls it.
 __device__ __forceinline__ void count_groups(ResolveShared& shared) {
   const unsigned lane = threadIdx.x % kWarp;
   const auto low = static_cast<std::uint32_t>(__popcll(shared.kept[lane]));
   const auto high = static_cast<std::uint32_t>(__popcll(shared.kept[lane + kWarp]));
-  const std::uint32_t sums = sum_to_lane(low | high << 16);
+  const std::uint32_t sums = sum_to_lane(low | high << 16);  // two counts, each below 2^16
   const std::uint32_t low_half = __shfl_sync(kFullMask, sums, kWarp - 1) & 0xffff;
   shared.before[lane] = static_cast<std::int32_t>((sums & 0xffff) - low);
   shared.before[lane + kWarp] = static_cast<std::int32_t>(low_half + (sums >> 16) - high);

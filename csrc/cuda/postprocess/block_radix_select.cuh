@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/integers.h"
+#include "cuda/common/block_reduce.cuh"
 #include "cuda/postprocess/topk_key.cuh"
 
 namespace fcos_ops::cuda::detection {
@@ -61,11 +62,7 @@ __device__ __forceinline__ SelectBin find_bin(std::uint32_t k) {
   auto& shared = block_shared<SelectMemory<Key>>();
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const std::uint32_t size = shared.histogram[threadIdx.x];
-  std::uint32_t through = size;  // keys in the bins up to this one
-  for (unsigned delta = 1; delta < kWarp; delta *= 2) {
-    const std::uint32_t left = __shfl_up_sync(kFullMask, through, delta);
-    if (lane >= delta) through += left;
-  }
+  std::uint32_t through = sum_to_lane(size);  // keys in the bins up to this one
   if (lane == kWarp - 1) shared.warp_total[warp] = through;
   __syncthreads();
   for (unsigned w = 0; w < warp; ++w) through += shared.warp_total[w];

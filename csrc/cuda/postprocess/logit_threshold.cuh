@@ -4,24 +4,12 @@
 
 #include <type_traits>
 
-#include "cuda/common/runtime.cuh"
+#include "cuda/common/vectors.cuh"
 #include "math/order.h"
 
 namespace fcos_ops::cuda::detection {
 
-// The elements of one load of a thread.
-template <class T>
-struct alignas(16) Packet {
-  static constexpr unsigned kSize = 16 / sizeof(T);
-  T value[kSize];
-};
-
-template <class T>
-FCOS_HD Packet<T> load_packet(const T* address) {
-  return *reinterpret_cast<const Packet<T>*>(address);
-}
-
-// A threshold that number x, or number i of a packet, reaches or not, in the order of
+// A threshold that number x, or element i of a vector, reaches or not, in the order of
 // math::comparable. (NaN may come out either way: scoring drops it.)
 template <class T>
 struct RealLogitThreshold {
@@ -29,7 +17,9 @@ struct RealLogitThreshold {
   FCOS_HD static RealLogitThreshold unreachable() { return {math::kInfinity<T>}; }
   FCOS_HD bool is_unreachable() const { return bound == unreachable().bound; }
   FCOS_HD bool test(T x, unsigned) const { return x >= bound; }
-  FCOS_HD bool test(const Packet<T>& packet, unsigned i) const { return packet.value[i] >= bound; }
+  __device__ bool test(const Vector<T>& vector, unsigned i) const {
+    return vector.element(static_cast<int>(i)) >= bound;
+  }
 
   T bound;
 };
@@ -51,15 +41,10 @@ struct HalfLogitThreshold {
   FCOS_HD static HalfLogitThreshold unreachable() { return of(math::kInfinity<float>); }
   FCOS_HD bool is_unreachable() const { return first == unreachable().first; }
   FCOS_HD bool test(T x, unsigned) const { return upper(std::uint32_t{x.bits} << 16); }
-  FCOS_HD bool test(const Packet<T>& packet, unsigned i) const {
-    const auto words = math::bit_cast<Words>(packet);
-    const std::uint32_t word = words.word[i / 2];
+  __device__ bool test(const Vector<T>& vector, unsigned i) const {
+    const std::uint32_t word = vector.word[i / 2];
     return upper(i % 2 == 0 ? word << 16 : word);
   }
-
-  struct Words {
-    std::uint32_t word[4];
-  };
   FCOS_HD bool upper(std::uint32_t word) const { return word - first <= length; }
 
   std::uint32_t first, length;

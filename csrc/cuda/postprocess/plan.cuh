@@ -29,7 +29,7 @@ struct LevelPlan {
   std::uint32_t first_block;     // of the scan, among those of the image
   std::uint16_t tile, channels;  // of a block of the scan
   bool channels_contiguous;      // neighbours in memory are channels, not locations
-  bool packets;                  // logits can be read 16 bytes at a time
+  bool vectors;                  // logits can be read 16 bytes at a time
 };
 
 // Decoded candidates, [batch, max_selected] each.
@@ -67,11 +67,11 @@ struct PostprocessPlan : DetectionPlan<Real> {
 };
 static_assert(sizeof(PostprocessPlan<double>) <= 4096, "kernel arguments have 4 KB");
 
-// Plans how the logits of a level are read. `packet` elements are in 16 bytes.
+// Plans how the logits of a level are read. `vector` elements are in 16 bytes.
 inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::int64_t batch,
-                         std::int64_t packet, LevelPlan& plan) {
+                         std::int64_t vector, LevelPlan& plan) {
   const auto fits = [&](std::int64_t stride, std::int64_t count) {
-    return count <= 1 || stride % packet == 0;
+    return count <= 1 || stride % vector == 0;
   };
   const std::int64_t locations = view.height * view.width;
   const bool one_line = view.height == 1 || view.stride_y == view.width * view.stride_x;
@@ -80,14 +80,14 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
   const bool along_line = one_line && view.stride_x == 1;
   plan.channels_contiguous = view.stride_channel == 1 && num_classes > 1;
   if (plan.channels_contiguous) {
-    plan.packets = aligned && num_classes % packet == 0 && fits(view.stride_x, view.width) &&
+    plan.vectors = aligned && num_classes % vector == 0 && fits(view.stride_x, view.width) &&
                    fits(view.stride_y, view.height);
   } else {
-    plan.packets =
-        aligned && along_line && locations % packet == 0 && fits(view.stride_channel, num_classes);
+    plan.vectors =
+        aligned && along_line && locations % vector == 0 && fits(view.stride_channel, num_classes);
   }
-  // Without packets a logit takes more instructions, so more blocks share the level.
-  plan.tile = static_cast<std::uint16_t>(plan.packets ? kTile : kTile / packet);
+  // Without vectors a logit takes more instructions, so more blocks share the level.
+  plan.tile = static_cast<std::uint16_t>(plan.vectors ? kTile : kTile / vector);
   const std::int64_t chunks = (num_classes + kMaxChannels - 1) / kMaxChannels;
   const std::int64_t channels = chunks > 0 ? (num_classes + chunks - 1) / chunks : 0;
   plan.channels = static_cast<std::uint16_t>((channels + 7) / 8 * 8);

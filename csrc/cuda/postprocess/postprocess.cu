@@ -61,13 +61,6 @@ __global__ void __launch_bounds__(suppression::kBlockNmsThreads, 1)
 }
 
 template <class T>
-std::size_t workspace_size(const PostprocessArgs& args) {
-  DeviceArena memory(nullptr);
-  make_plan<T>(args, memory);
-  return memory.size();
-}
-
-template <class T>
 Status run(const PostprocessArgs& args, void* workspace, const Context& context) {
   using Real = math::Real<T>;
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
@@ -109,11 +102,11 @@ Status run(const PostprocessArgs& args, void* workspace, const Context& context)
 namespace fcos_ops::cuda {
 
 std::size_t workspace_size(const PostprocessArgs& args, const Context&) {
-  std::size_t size = 0;
-  math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
-    size = detection::workspace_size<typename decltype(type)::type>(args);
+  return math::dispatch(math::Floating{}, args.class_dtype, [&](auto type) {
+    DeviceArena memory(nullptr);
+    detection::make_plan<typename decltype(type)::type>(args, memory);
+    return memory.size();
   });
-  return size;
 }
 
 Status run(const PostprocessArgs& args, Workspace workspace, const Context& context) {

@@ -48,12 +48,12 @@ struct CandidateLimit {
 template <class T, unsigned kThreads>
 class TileScan {
   using Real = math::Real<T>;
-  static constexpr unsigned kPacket = Packet<T>::kSize;
-  static constexpr unsigned kColumns = kTile / kPacket;  // packets that make a tile of locations
+  static constexpr unsigned kCount = kVector<T>;
+  static constexpr unsigned kColumns = kTile / kCount;  // vectors that make a tile of locations
   static constexpr unsigned kGroups = kThreads / kColumns;
-  static constexpr unsigned kUnroll = 4;   // packets that a thread has in flight
+  static constexpr unsigned kUnroll = 4;   // vectors that a thread has in flight
   static constexpr unsigned kSingles = 8;  // logits, where they come one by one
-  static_assert(kThreads % kColumns == 0 && kColumns % kWarp == 0 && kUnroll * kPacket <= 32);
+  static_assert(kThreads % kColumns == 0 && kColumns % kWarp == 0 && kUnroll * kCount <= 32);
 
  public:
   __device__ __forceinline__ TileScan(const PostprocessPlan<Real>& plan, const LevelPlan& level,
@@ -78,7 +78,7 @@ class TileScan {
     logits_ = static_cast<const T*>(view.data) + channel * view.stride_channel;
     set_bounds();
     __syncthreads();
-    if (!level_.packets) {
+    if (!level_.vectors) {
       scan_items<false>();
     } else if (level_.channels_contiguous) {
       scan_items<true>();
@@ -106,46 +106,46 @@ class TileScan {
     }
   }
 
-  // Each thread takes the same kPacket locations in every kGroups-th channel.
+  // Each thread takes the same kCount locations in every kGroups-th channel.
   __device__ __forceinline__ void scan_columns() {
-    const unsigned location = threadIdx.x % kColumns * kPacket, group = threadIdx.x / kColumns;
+    const unsigned location = threadIdx.x % kColumns * kCount, group = threadIdx.x / kColumns;
     const bool inside = location < num_locations_;
-    LogitThreshold<T> threshold[kPacket];
-    for (unsigned j = 0; j < kPacket; ++j) {
+    LogitThreshold<T> threshold[kCount];
+    for (unsigned j = 0; j < kCount; ++j) {
       threshold[j] = inside ? locations_.threshold[location + j] : LogitThreshold<T>::unreachable();
     }
     const T* const column = logits_ + (inside ? locations_.offset[location] : 0);
     const std::int64_t stride = level_.class_logits.stride_channel;
     for (unsigned first = 0; first < num_channels_; first += kGroups * kUnroll) {
-      Packet<T> packet[kUnroll];
+      Vector<T> vector[kUnroll];
       bool here[kUnroll];
       for (unsigned u = 0; u < kUnroll; ++u) {
         const unsigned channel = first + u * kGroups + group;
         here[u] = inside && channel < num_channels_;
-        packet[u] = {};
-        if (here[u]) packet[u] = load_packet(column + channel * stride);
+        vector[u] = {};
+        if (here[u]) load(column + channel * stride, vector[u]);
       }
-      queue_hits<kUnroll, kPacket>(
-          [&](unsigned u, unsigned j) { return here[u] && threshold[j].test(packet[u], j); },
+      queue_hits<kUnroll, kCount>(
+          [&](unsigned u, unsigned j) { return here[u] && threshold[j].test(vector[u], j); },
           [&](unsigned u, unsigned j) {
             return (location + j) | ((first + u * kGroups + group) << 16);
           });
     }
   }
 
-  // An item is a logit, or a packet of logits of a location. They are numbered as they lie in
+  // An item is a logit, or a vector of logits of a location. They are numbered as they lie in
   // memory, and each thread takes every kThreads-th.
-  template <bool kPackets>
+  template <bool kVectors>
   __device__ __forceinline__ void scan_items() {
-    constexpr unsigned kWidth = kPackets ? kPacket : 1, kItems = kPackets ? kUnroll : kSingles;
-    const bool channels_contiguous = kPackets || level_.channels_contiguous;
+    constexpr unsigned kWidth = kVectors ? kCount : 1, kItems = kVectors ? kUnroll : kSingles;
+    const bool channels_contiguous = kVectors || level_.channels_contiguous;
     const unsigned inner_count = channels_contiguous ? num_channels_ / kWidth : num_locations_;
     const unsigned outer_count = channels_contiguous ? num_locations_ : num_channels_;
     const unsigned inner_step = kThreads % inner_count, outer_step = kThreads / inner_count;
     const std::int64_t stride = level_.class_logits.stride_channel;
     unsigned inner = threadIdx.x % inner_count, outer = threadIdx.x / inner_count;
     for (unsigned first = 0; first < inner_count * outer_count; first += kThreads * kItems) {
-      std::conditional_t<kPackets, Packet<T>, T> item[kItems];
+      std::conditional_t<kVectors, Vector<T>, T> item[kItems];
       LogitThreshold<T> threshold[kItems];
       for (unsigned u = 0; u < kItems; ++u) {
         const unsigned location = channels_contiguous ? outer : inner;
@@ -174,8 +174,8 @@ class TileScan {
   }
 
   static __device__ __forceinline__ void load(const T* address, T& item) { item = *address; }
-  static __device__ __forceinline__ void load(const T* address, Packet<T>& item) {
-    item = load_packet(address);
+  static __device__ __forceinline__ void load(const T* address, Vector<T>& item) {
+    item = *reinterpret_cast<const Vector<T>*>(address);
   }
 
   // Queues code(u, j) of those logits j of items u that is_hit(u, j) says. All lanes call it.
