@@ -73,11 +73,11 @@ class Arguments {
     return static_cast<Enum>(word(name, words, static_cast<int>(kCount)));
   }
 
-  // A tensor of one number of any dtype, or None; then its floor.
-  Normalizer normalizer();
+  // A tensor of one number of any dtype, or None; then its floor, and the scale of the losses.
+  Normalizer normalizer(double& scale);
 
-  // The scale of `count` losses, and how they are reduced: "mean" divides the scale by their
-  // number. Returns whether the loss is their sum, not each of them ("none").
+  // How `count` losses are reduced: "mean" divides their scale by their number. Returns whether the
+  // loss is their sum, not each of them ("none").
   bool reduction(std::int64_t count, double& scale);
 
   // (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
