@@ -85,7 +85,7 @@ def _run(
         _views.contiguous("boxes", boxes),
         _views.contiguous("labels", labels),
         *convention_and_rule,
-        _views.contiguous("normalizers", _views.cast("normalizers", normalizers, real)),
+        _views.contiguous("normalizers", normalizers, real),
         1.0 if factor is None else factor,
         *scales,
         only_unexpected,

@@ -32,7 +32,7 @@ def _allocate(inputs: Sequence[Tensor], groups: int) -> tuple[list[Tensor], Tens
 
 def _parameter(name: str, tensor: Tensor, maps: Sequence[Tensor]) -> Tensor:
     """Weight or bias as the native library takes it."""
-    return _views.contiguous(name, _views.cast(name, tensor, _native.compute_dtype(*maps)))
+    return _views.contiguous(name, tensor, _native.compute_dtype(*maps))
 
 
 def _kernel(inputs: Sequence[Tensor], groups: int, eps: float, activation: str) -> list[Tensor]:
