@@ -134,8 +134,10 @@ def _target_fake(ltrb: Tensor) -> Tensor:
 def _prepare(
     logits: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
-    logits = _views.contiguous("logits", logits)
-    target = _views.contiguous("target", target, _native.compute_dtype(logits))
+    real = _native.compute_dtype(logits)
+    if not (target.dtype == real and target.is_contiguous() and logits.is_contiguous()):
+        logits = _views.contiguous("logits", logits)
+        target = _views.contiguous("target", target, real)
     mask = None if mask is None else _views.contiguous("mask", mask)
     labels = None if labels is None else _views.contiguous("labels", labels)
     return logits, target, mask, labels, *options
