@@ -115,7 +115,7 @@ def _check(
         _checks.tensor("labels", labels, _checks.INTEGER)
         _checks.shape("labels", labels, shape, "the shape of logits")
         _checks.same_device("labels", labels, "logits", logits)
-    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
+    _checks.choice("reduction", reduction, _constants.WORDS["reduction"])
 
 
 # ---------------------------------------------------------------------------- torch registration

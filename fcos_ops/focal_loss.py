@@ -88,7 +88,7 @@ def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str
     else:
         _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
     _checks.same_device("labels", labels, "logits", logits)
-    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
+    _checks.choice("reduction", reduction, _constants.WORDS["reduction"])
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, shape[:-1], "one number a row of logits")

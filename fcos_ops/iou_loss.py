@@ -108,9 +108,9 @@ def _check(
     _checks.tensor("target", target, _checks.FLOATING)
     _checks.shape("target", target, pred.shape, "the shape of pred")
     _checks.same_device("target", target, "pred", pred)
-    _checks.choice("kind", kind, _constants.IOU_KINDS)
-    _checks.choice("box_format", box_format, _constants.BOX_FORMATS)
-    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
+    _checks.choice("kind", kind, _constants.WORDS["kind"])
+    _checks.choice("box_format", box_format, _constants.WORDS["box_format"])
+    _checks.choice("reduction", reduction, _constants.WORDS["reduction"])
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, pred.shape[:-1], "one number a box of pred")
