@@ -20,7 +20,6 @@ from tests.repository import REPOSITORY
 NO_KIND = object()
 EXPECTED = {
     "Tensor": "a torch.Tensor",
-    "Workspace": "a torch.Tensor",
     "Tensors": "a tuple or list",
     "LevelSizesAndStrides": "a tuple or list",
     "LevelScalesAndRanges": "a tuple or list",
@@ -37,6 +36,14 @@ class Argument(NamedTuple):
     optional: bool
 
 
+CONTEXT = [
+    Argument("device", "int", False),
+    Argument("stream", "int", False),
+    Argument("num_threads", "int", False),
+    Argument("workspace", "Tensor", True),
+]
+
+
 def declared() -> Iterator[tuple[str, list[Argument]]]:
     """The functions of `_C.pyi` that take arguments."""
     for node in ast.parse((REPOSITORY / "fcos_ops/_C.pyi").read_text()).body:
@@ -45,7 +52,7 @@ def declared() -> Iterator[tuple[str, list[Argument]]]:
             for argument in node.args.posonlyargs:
                 kind, *none = ast.unparse(argument.annotation or ast.Constant("")).split(" | ")
                 arguments.append(Argument(argument.arg, kind, none == ["None"]))
-            yield node.name, arguments
+            yield node.name, arguments + CONTEXT
 
 
 FUNCTIONS = dict(declared())
@@ -103,7 +110,7 @@ def test_names_order_and_kinds(function: str) -> None:
         assert message.startswith(f"{argument.name} must be {EXPECTED[argument.kind]}"), argument
         missing = refusal(function, place, None)
         is_refused = missing.startswith(f"{argument.name} must be {EXPECTED[argument.kind]}")
-        assert is_refused != (argument.optional or argument.kind == "Workspace"), argument
+        assert is_refused != argument.optional, argument
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
