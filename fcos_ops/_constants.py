@@ -30,5 +30,5 @@ MAX_GAMMA = 3e38
 MAX_NORM_EPS = 3e38
 MIN_IOU_EPS, MAX_IOU_EPS = 1.2e-38, 3e38  # normal float32 numbers
 
-# csrc/bindings/arguments.cpp
+# csrc/bindings/arguments.h
 MAX_LOCATIONS = 2**40  # of all levels: what is counted or allocated for each fits 64 bits

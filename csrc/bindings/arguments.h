@@ -145,7 +145,7 @@ void set_heads(HeadLevels& heads, Args& args) {
 }
 
 // Locations of an image over all levels. Raises where they cannot be counted.
-inline constexpr std::int64_t kMaxLocations = std::int64_t{1} << 40;  // _MAX_LOCATIONS in Python
+inline constexpr std::int64_t kMaxLocations = std::int64_t{1} << 40;  // MAX_LOCATIONS in Python
 std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& levels,
                              std::int32_t num_levels);
 
