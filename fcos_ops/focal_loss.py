@@ -116,11 +116,11 @@ def _prepare(
 
 def _dimensions_to_cut(logits: Tensor, labels: Tensor, weight: Tensor | None, *_: Any) -> int:
     """Those of rows, if one of the tensors lies in memory so that it is copied."""
-    is_copied = _views.needs_copy(logits) or not (weight is None or weight.is_contiguous())
     if labels.is_floating_point() and not logits.is_contiguous():
-        is_copied = is_copied or _views.needs_copy(labels)
+        is_copied = _views.needs_copy(labels)
     else:
-        is_copied = is_copied or not labels.is_contiguous()
+        is_copied = not labels.is_contiguous()
+    is_copied |= _views.needs_copy(logits) or not (weight is None or weight.is_contiguous())
     return logits.dim() - 1 if is_copied else 0
 
 
