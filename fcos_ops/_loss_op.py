@@ -35,14 +35,15 @@ class LossOp(_library.Op):
         stores: the names of the flags that say, one for each of the first arguments, which alone
             are differentiable, whether the forward pass stores its gradient. A loss of two is
             symmetric in them.
-        prepare: takes the arguments, which it returns as the native function of the same name takes
-            them; that takes behind them grad_loss and the outputs loss and gradient, or None.
+        prepare: takes the arguments, then grad_loss and the outputs loss and gradient, or None;
+            returns them as the native function of the same name takes them.
         allocate: makes an output of the shape of its first argument, of the dtype that is its
             second.
         losses: the shape of the losses with reduction "none", as error messages state it.
         of_rows: that is the shape of the first argument without its last dimension, else all of it.
         dimensions_to_cut: takes the arguments; in how many of their first dimensions large tensors
             are cut, so that copies that `prepare` makes of them are small: 0 where it makes none.
+            None where it never makes large ones.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class LossOp(_library.Op):
         allocate: Callable[[Tensor, torch.dtype], Tensor],
         losses: str,
         of_rows: bool = False,
-        dimensions_to_cut: Callable[..., int] = lambda *_: 0,
+        dimensions_to_cut: Callable[..., int] | None = None,
     ) -> None:
         self._prepare, self._dimensions_to_cut = prepare, dimensions_to_cut
         self._allocate, self._losses, self._of_rows = allocate, losses, of_rows
@@ -146,29 +147,28 @@ class LossOp(_library.Op):
     ) -> None:
         """Fills the outputs that are not None; the gradient is the one by the first input."""
         first = inputs[0]
-        if first.numel() > _views.CHUNK_SIZE:
-            if self._run_in_chunks(gradient_scale, loss, gradient, inputs):
+        if self._dimensions_to_cut is not None and first.numel() > _views.CHUNK_SIZE:
+            dimensions = self._dimensions_to_cut(*inputs)
+            if self._run_in_chunks(dimensions, gradient_scale, loss, gradient, inputs):
                 return
-        inputs = self._prepare(*inputs)
-        _native.call(self.name, first, *inputs, gradient_scale, loss, gradient)
+        prepared = self._prepare(*inputs, gradient_scale, loss, gradient)
+        _native.call(self.name, first, *prepared)
 
     def _run_in_chunks(
         self,
+        dimensions: int,
         gradient_scale: Tensor | None,
         loss: Tensor | None,
         gradient: Tensor | None,
         inputs: Sequence[Any],
     ) -> bool:
-        """Calls `_run` chunk by chunk where copies of inputs would be large (see `_views.chunks`);
-        returns whether they would."""
+        """Calls `_run` chunk by chunk (see `_views.chunks`); returns whether there were several."""
         tensors = inputs[: self._num_tensors - 1]
         normalizer, floor, scale, *others, reduction = inputs[self._num_tensors - 1 :]
         if reduction == "mean":
             scale, reduction = scale / max(tensors[0].numel(), 1), "sum"
         is_sum = reduction == "sum"
-        chunks = _views.chunks(
-            (*tensors, None if is_sum else loss, gradient), self._dimensions_to_cut(*inputs)
-        )
+        chunks = _views.chunks((*tensors, None if is_sum else loss, gradient), dimensions)
         if len(chunks) == 1:
             return False
         options = (normalizer, floor, scale, *others, reduction)

@@ -185,6 +185,6 @@ def _workspace(size: int, device_of: Tensor) -> Tensor:
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
     """The dtype of the maths: float64 where one of the tensors is float64, else float32."""
     for tensor in tensors:
-        if tensor.dtype == torch.float64:
+        if tensor.dtype is torch.float64:
             return torch.float64
     return torch.float32

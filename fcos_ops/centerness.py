@@ -88,10 +88,9 @@ def centerness_loss(
             reduction=reduction,
         )
     store = stores_gradient(logits, reduction)
-    loss, *_ = _LOSS_OP(
+    return _LOSS_OP(
         logits, target, mask, labels, divisor, normalizer_floor, scale, reduction, store
-    )
-    return loss
+    )[0]
 
 
 def _check(
@@ -134,7 +133,7 @@ def _target_fake(ltrb: Tensor) -> Tensor:
 def _prepare(
     logits: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
-    real = _native.compute_dtype(logits)
+    real = torch.float64 if logits.dtype == torch.float64 else torch.float32
     if not (target.dtype == real and target.is_contiguous() and logits.is_contiguous()):
         logits = _views.contiguous("logits", logits)
         target = _views.contiguous("target", target, real)

@@ -70,10 +70,9 @@ def sigmoid_focal_loss(
             reduction=reduction,
         )
     store = stores_gradient(logits, reduction)
-    loss, *_ = _OP(
+    return _OP(
         logits, labels, weight, divisor, normalizer_floor, scale, alpha, gamma, reduction, store
-    )
-    return loss
+    )[0]
 
 
 def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str) -> None:

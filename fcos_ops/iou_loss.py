@@ -78,7 +78,7 @@ def iou_loss(
             reduction=reduction,
             eps=eps,
         )
-    loss, *_ = _OP(
+    return _OP(
         pred,
         target,
         weight,
@@ -91,8 +91,7 @@ def iou_loss(
         reduction,
         stores_gradient(pred, reduction),
         stores_gradient(target, reduction),
-    )
-    return loss
+    )[0]
 
 
 def _check(
