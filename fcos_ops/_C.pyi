@@ -1,5 +1,5 @@
-"""The native library as csrc/bindings binds it. Arguments are positional; the last four say where
-to run, and with which scratch memory.
+"""The native library as csrc/bindings binds it. Arguments are positional; the last four, device,
+stream, num_threads and workspace, say where to run, and with which scratch memory.
 
 Sizes, strides and dtypes come from the tensors themselves. An op raises TypeError or ValueError,
 by the argument's name, where they do not fit, and BufferError where the elements of a tensor do not
@@ -11,9 +11,10 @@ that are needed and its first tensor. On a CPU small workspaces need not be give
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 Tensors = Sequence[Tensor]  # one a level
-Workspace = Tensor | Callable[[int, Tensor], Tensor] | None
+Context = tuple[int, int, int, Tensor | Callable[[int, Tensor], Tensor] | None]
 LevelSizesAndStrides = Sequence[int]  # height, width, stride_y, stride_x of every level
 LevelScalesAndRanges = Sequence[float]  # scale, lower, upper of every level
 
@@ -40,11 +41,8 @@ def assign_targets(
     matched_int32: Tensor | None,
     counts: Tensor | None,
     image_counts: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def centerness_loss(
     logits: Tensor,
@@ -58,20 +56,14 @@ def centerness_loss(
     grad_loss: Tensor | None,
     loss: Tensor | None,
     gradient: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def centerness_target(
     ltrb: Tensor,
     target: Tensor,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def fcos_loss(
     cls_logits: Tensors,
@@ -103,11 +95,8 @@ def fcos_loss(
     cls_logits_gradient: Tensors,
     ltrb_gradient: Tensors,
     centerness_gradient: Tensors,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def group_norm(
     maps: Tensors,
@@ -118,11 +107,8 @@ def group_norm(
     activation: str,
     normalized: Tensors,
     statistics: Tensor,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def group_norm_backward(
     maps: Tensors,
@@ -135,31 +121,25 @@ def group_norm_backward(
     grad_maps: Tensors,
     grad_weight: Tensor | None,
     grad_bias: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def iou_loss(
     pred: Tensor,
     target: Tensor,
-    kind: str,
-    box_format: str,
-    eps: float,
     weight: Tensor | None,
     normalizer: Tensor | None,
     normalizer_floor: float,
     scale: float,
+    kind: str,
+    box_format: str,
+    eps: float,
     reduction: str,
     grad_loss: Tensor | None,
     loss: Tensor | None,
     gradient: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def nms(
     boxes: Tensor,
@@ -170,11 +150,8 @@ def nms(
     score_threshold: float,
     keep: Tensor,
     count: Tensor,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def postprocess(
     cls_logits: Tensors,
@@ -202,11 +179,8 @@ def postprocess(
     scores: Tensor,
     labels: Tensor,
     count: Tensor,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def scale_gradients(
     gradients: Tensors,
@@ -215,11 +189,8 @@ def scale_gradients(
     second_grad_loss: Tensor | None,
     third_gradients: Tensors,
     third_grad_loss: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...
 def sigmoid_focal_loss(
     logits: Tensor,
@@ -228,15 +199,12 @@ def sigmoid_focal_loss(
     normalizer: Tensor | None,
     normalizer_floor: float,
     scale: float,
-    reduction: str,
-    grad_loss: Tensor | None,
     alpha: float,
     gamma: float,
+    reduction: str,
+    grad_loss: Tensor | None,
     loss: Tensor | None,
     gradient: Tensor | None,
-    device: int,
-    stream: int,
-    num_threads: int,
-    workspace: Workspace,
     /,
+    *context: Unpack[Context],
 ) -> int: ...

@@ -30,14 +30,9 @@ def _allocate(heads: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
     ]
 
 
-def _allocate_losses(heads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    first = heads[0]
-    real = _native.compute_dtype(first)
-    return (
-        first.new_empty((), dtype=real),
-        first.new_empty((), dtype=real),
-        first.new_empty((), dtype=real),
-    )
+def _allocate_losses(heads: Sequence[Tensor]) -> list[Tensor]:
+    real, device = _native.compute_dtype(heads[0]), heads[0].device
+    return [_views.empty((), real, device) for _ in range(3)]
 
 
 def _group_by_head(gradients: Sequence[Tensor], needed: Sequence[bool]) -> list[Sequence[Tensor]]:
@@ -52,25 +47,23 @@ def _group_by_head(gradients: Sequence[Tensor], needed: Sequence[bool]) -> list[
 
 def _run(
     heads: Sequence[Tensor],
-    matched: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
-    normalizers: Tensor,
+    inputs: Sequence[Any],
     gradient_scales: Sequence[Tensor | None],
     losses: Sequence[Tensor | None],
     gradients: Sequence[Sequence[Tensor]],
-    level_sizes_and_strides: Sequence[int],
-    level_scales_and_ranges: Sequence[float],
-    *convention_and_rule: Any,
-    factor: float | None = None,
-    expected: Tensor | None = None,
+    options: Sequence[Any],
     only_unexpected: bool = False,
 ) -> None:
     """Fills the losses that are not None and the gradients that there are, which are multiplied by
-    `gradient_scales`, where there is none by what is expected to be one: a number or a tensor. With
-    `only_unexpected` the gradients hold what a call without scales has written."""
+    `gradient_scales`, where there is none by what is expected to be one. With `only_unexpected` the
+    gradients hold what a call without scales has written.
+
+    inputs: ground truth, normalizers and expected_scale. options: levels, convention, rule, factor.
+    """
+    matched, boxes, labels, normalizers, expected = inputs
+    sizes_and_strides, scales_and_ranges, *convention_and_rule, factor = options
     real = _native.compute_dtype(heads[0])
-    check_levels(level_sizes_and_strides, level_scales_and_ranges)
+    check_levels(sizes_and_strides, scales_and_ranges)
     scales = [
         s if s is None else _views.cast(name, s, real)
         for name, s in zip(_SCALES, (expected, *gradient_scales), strict=True)
@@ -79,13 +72,13 @@ def _run(
         "fcos_loss",
         matched,
         *_split(heads),
-        level_sizes_and_strides,
-        level_scales_and_ranges,
+        sizes_and_strides,
+        scales_and_ranges,
         matched,
         _views.contiguous("boxes", boxes),
         _views.contiguous("labels", labels),
         *convention_and_rule,
-        _views.contiguous("normalizers", _views.cast("normalizers", normalizers, real)),
+        _views.contiguous("normalizers", normalizers, real),
         1.0 if factor is None else factor,
         *scales,
         only_unexpected,
@@ -94,56 +87,25 @@ def _run(
     )
 
 
-def _kernel(
-    heads: Sequence[Tensor],
-    matched: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
-    normalizers: Tensor,
-    expected: Tensor | None,
-    *options: Any,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    *rule, factor, store_classes, store_ltrb, store_centerness = options
-    store = store_classes, store_ltrb, store_centerness
+def _kernel(heads: Sequence[Tensor], *arguments: Any) -> tuple[Any, ...]:
+    inputs, options, store = arguments[:5], arguments[5:-3], arguments[-3:]
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
     head_gradients = _group_by_head(gradients, store)
-    _run(
-        heads,
-        matched,
-        boxes,
-        labels,
-        normalizers,
-        _NO_SCALES,
-        losses,
-        head_gradients,
-        *rule,
-        factor=factor,
-        expected=expected,
-    )
+    _run(heads, inputs, _NO_SCALES, losses, head_gradients, options)
     return (*losses, gradients)
 
 
-def _fake(heads: Sequence[Tensor], *arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+def _fake(heads: Sequence[Tensor], *arguments: Any) -> tuple[Any, ...]:
     return (*_allocate_losses(heads), _allocate(heads, arguments[-3:]))
 
 
-def _backward_kernel(
-    heads: Sequence[Tensor],
-    matched: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
-    normalizers: Tensor,
-    grad_classification: Tensor | None,
-    grad_bbox_regression: Tensor | None,
-    grad_centerness: Tensor | None,
-    *options: Any,
-) -> list[Tensor]:
+def _backward_kernel(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
     """The gradients of the heads that have a derivative by their loss."""
-    scales = (grad_classification, grad_bbox_regression, grad_centerness)
+    ground_truth, scales, options = arguments[:4], arguments[4:7], arguments[7:]
     needed = [scale is not None for scale in scales]
     gradients = _allocate(heads, needed)
     head_gradients = _group_by_head(gradients, needed)
-    _run(heads, matched, boxes, labels, normalizers, scales, _NO_LOSSES, head_gradients, *options)
+    _run(heads, (*ground_truth, None), scales, _NO_LOSSES, head_gradients, (*options, None))
     return gradients
 
 
@@ -152,34 +114,14 @@ def _backward_fake(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
 
 
 def _correct_kernel(
-    heads: Sequence[Tensor],
-    stored: Sequence[Tensor],
-    matched: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
-    normalizers: Tensor,
-    expected: Tensor | None,
-    grad_classification: Tensor | None,
-    grad_bbox_regression: Tensor | None,
-    grad_centerness: Tensor | None,
-    *options: Any,
+    heads: Sequence[Tensor], stored: Sequence[Tensor], *arguments: Any
 ) -> list[Tensor]:
     """Copies of the stored gradients of the heads that have a derivative by their loss, corrected
     where it is not the expected one."""
-    scales = (grad_classification, grad_bbox_regression, grad_centerness)
-    *rule, factor = options
+    inputs, scales, options = arguments[:5], arguments[5:8], arguments[8:]
     gradients = [tensor.clone() for tensor in stored]
     head_gradients = _group_by_head(gradients, [scale is not None for scale in scales])
-    arguments: tuple[Any, ...] = (
-        matched,
-        boxes,
-        labels,
-        normalizers,
-        scales,
-        _NO_LOSSES,
-        head_gradients,
-    )
-    _run(heads, *arguments, *rule, factor=factor, expected=expected, only_unexpected=True)
+    _run(heads, inputs, scales, _NO_LOSSES, head_gradients, options, only_unexpected=True)
     return gradients
 
 
@@ -191,8 +133,8 @@ def _correct_stored(
     ctx: Any,
     head_gradients: list[Sequence[Tensor]],
     grad_losses: Sequence[Tensor | None],
-    expected: Tensor | None,
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Any],
+    heads: Sequence[Tensor],
 ) -> list[Sequence[Tensor]]:
     """The stored gradients once the derivatives by the losses are known: where one is not what was
     expected they are computed again, as what was stored may have over- or underflowed.
@@ -200,17 +142,13 @@ def _correct_stored(
     In place where that is allowed; else new tensors are returned.
     """
     stored = [tensor for head in head_gradients for tensor in head]
-    ground_truth, heads, options = inputs[:4], inputs[4:], ctx.options
-    expectation: dict[str, Any] = {"factor": ctx.factor, "expected": expected}
     if _backward.may_overwrite_saved(ctx, stored, grad_losses):
-        arguments: tuple[Any, ...] = (*ground_truth, grad_losses, _NO_LOSSES, head_gradients)
         try:
-            _run(heads, *arguments, *options, **expectation, only_unexpected=True)
+            _run(heads, inputs, grad_losses, _NO_LOSSES, head_gradients, ctx.options, True)
             return head_gradients
         except BufferError:  # a derivative is a zero tensor or the like
             pass
-    arguments = (*ground_truth, expected, *grad_losses, *options, ctx.factor)
-    corrected = _CORRECT_OP.forward(heads, stored, *arguments)
+    corrected = _CORRECT_OP.forward(heads, stored, *inputs, *grad_losses, *ctx.options)
     return _group_by_head(corrected, [scale is not None for scale in grad_losses])
 
 
@@ -218,16 +156,14 @@ class _FcosLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
         inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
-        *ground_truth, expected = inputs
         *losses, gradients = LOSS_OP.forward(list(heads), *inputs, *options)
-        *ctx.options, ctx.factor = options[:-3]
-        ctx.store = options[-3:]
+        ctx.options, ctx.store = options[:-3], options[-3:]
         needed = _split(ctx.needs_input_grad[_HEADS_AT:])
         ctx.recompute = [any(n) and not s for n, s in zip(needed, ctx.store, strict=True)]
-        ctx.expects = expected is not None or ctx.factor is not None
-        saved = [expected, *gradients]
+        ctx.expects = inputs[-1] is not None or ctx.options[-1] is not None
+        saved = gradients
         if ctx.expects or any(ctx.recompute):
-            saved += [*ground_truth, *heads]
+            saved = [*gradients, *inputs, *heads]
         ctx.num_gradients = len(gradients)
         return (*losses, gradients, _backward.save(ctx, heads[0], *saved))
 
@@ -235,21 +171,22 @@ class _FcosLoss(torch.autograd.Function):
     @_backward.differentiable_once
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_losses = grad_outputs[:3]
-        _, expected, *saved = ctx.saved_tensors
-        gradients, inputs = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
+        _, *saved = ctx.saved_tensors
+        gradients, saved = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
+        inputs, heads = saved[:5], saved[5:]
         stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
         head_gradients = _group_by_head(gradients, ctx.store)
         head_gradients = [
             [] if s is None else h for h, s in zip(head_gradients, stored, strict=True)
         ]
         if any(head_gradients) and ctx.expects:
-            head_gradients = _correct_stored(ctx, head_gradients, stored, expected, inputs)
+            head_gradients = _correct_stored(ctx, head_gradients, stored, inputs, heads)
         elif any(head_gradients):
             head_gradients = [*_backward.scale_stored(ctx, head_gradients, stored)]
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         needed = [g is not None for g in late]
         if any(needed):
-            computed = _BACKWARD_OP.forward(inputs[4:], *inputs[:4], *late, *ctx.options)
+            computed = _BACKWARD_OP.forward(heads, *inputs[:4], *late, *ctx.options[:-1])
             computed = _group_by_head(computed, needed)
             head_gradients = [c or p for c, p in zip(computed, head_gradients, strict=True)]
         count = (len(ctx.needs_input_grad) - _HEADS_AT) // 3

@@ -32,7 +32,7 @@ def _allocate(inputs: Sequence[Tensor], groups: int) -> tuple[list[Tensor], Tens
 
 def _parameter(name: str, tensor: Tensor, maps: Sequence[Tensor]) -> Tensor:
     """Weight or bias as the native library takes it."""
-    return _views.contiguous(name, _views.cast(name, tensor, _native.compute_dtype(*maps)))
+    return _views.contiguous(name, tensor, _native.compute_dtype(*maps))
 
 
 def _kernel(inputs: Sequence[Tensor], groups: int, eps: float, activation: str) -> list[Tensor]:
@@ -53,7 +53,7 @@ def _kernel(inputs: Sequence[Tensor], groups: int, eps: float, activation: str) 
     return [*normalized, statistics]
 
 
-def _fake(inputs: Sequence[Tensor], groups: int, eps: float, activation: str) -> list[Tensor]:
+def _fake(inputs: Sequence[Tensor], groups: int, *_: Any) -> list[Tensor]:
     normalized, statistics = _allocate(inputs, groups)
     return [*normalized, statistics]
 
@@ -122,16 +122,8 @@ def _backward_kernel(
     ]
 
 
-def _backward_fake(
-    inputs: Sequence[Tensor],
-    grad_normalized: Sequence[Tensor],
-    statistics: Tensor,
-    groups: int,
-    activation: str,
-    of_maps: bool,
-    of_parameters: bool,
-) -> list[Tensor]:
-    grad_maps, grad_parameters = _allocate_gradients(inputs, of_maps, of_parameters)
+def _backward_fake(inputs: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
+    grad_maps, grad_parameters = _allocate_gradients(inputs, *arguments[-2:])
     return grad_maps + grad_parameters
 
 

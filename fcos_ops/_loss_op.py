@@ -35,12 +35,15 @@ class LossOp(_library.Op):
         stores: the names of the flags that say, one for each of the first arguments, which alone
             are differentiable, whether the forward pass stores its gradient. A loss of two is
             symmetric in them.
-        run: called as run(gradient_scale, loss, gradient, *arguments), fills those outputs that are
-            not None; the gradient is the one by the first argument.
+        prepare: takes the arguments, then grad_loss and the outputs loss and gradient, or None;
+            returns them as the native function of the same name takes them.
         allocate: makes an output of the shape of its first argument, of the dtype that is its
             second.
         losses: the shape of the losses with reduction "none", as error messages state it.
         of_rows: that is the shape of the first argument without its last dimension, else all of it.
+        dimensions_to_cut: takes the arguments; in how many of their first dimensions large tensors
+            are cut, so that copies that `prepare` makes of them are small: 0 where it makes none.
+            None where it never makes large ones.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class LossOp(_library.Op):
         arguments: str,
         *,
         stores: Sequence[str],
-        run: Callable[..., None],
+        prepare: Callable[..., tuple[Any, ...]],
         allocate: Callable[[Tensor, torch.dtype], Tensor],
         losses: str,
         of_rows: bool = False,
+        dimensions_to_cut: Callable[..., int] | None = None,
     ) -> None:
-        self._run, self._allocate, self._losses, self._of_rows = run, allocate, losses, of_rows
+        self._prepare, self._dimensions_to_cut = prepare, dimensions_to_cut
+        self._allocate, self._losses, self._of_rows = allocate, losses, of_rows
         count, self._num_tensors = len(stores), arguments.count("Tensor")
         # Parts of the arguments of a call, made here as each call would need time for them.
         self._differentiable = slice(count)
@@ -88,9 +93,9 @@ class LossOp(_library.Op):
     def _kernel(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
         inputs, store = arguments[self._inputs], arguments[self._store]
         loss, gradients = self._allocate_outputs(inputs, store)
-        self._run(None, loss, gradients[0] if store[0] else None, *inputs)
+        self._run(None, loss, gradients[0] if store[0] else None, inputs)
         if self._is_symmetric and store[1]:
-            self._run(None, None, gradients[-1], *_swapped(inputs))
+            self._run(None, None, gradients[-1], _swapped(inputs))
         return loss, gradients
 
     def _fake(self, *arguments: Any) -> tuple[Tensor, list[Tensor]]:
@@ -127,11 +132,53 @@ class LossOp(_library.Op):
         if inputs[-1] == "none":
             shape = gradient.shape[:-1] if self._of_rows else gradient.shape
             _checks.shape("grad_loss", grad_loss, shape, self._losses)
-            self._run(None, None, gradient, *inputs)
+            self._run(None, None, gradient, inputs)
             return gradient.mul_(self._spread(grad_loss))
         real = _native.compute_dtype(*inputs[self._differentiable])
-        self._run(_views.cast("grad_loss", grad_loss, real), None, gradient, *inputs)
+        self._run(_views.cast("grad_loss", grad_loss, real), None, gradient, inputs)
         return gradient
+
+    def _run(
+        self,
+        gradient_scale: Tensor | None,
+        loss: Tensor | None,
+        gradient: Tensor | None,
+        inputs: Sequence[Any],
+    ) -> None:
+        """Fills the outputs that are not None; the gradient is the one by the first input."""
+        first = inputs[0]
+        if self._dimensions_to_cut is not None and first.numel() > _views.CHUNK_SIZE:
+            dimensions = self._dimensions_to_cut(*inputs)
+            if self._run_in_chunks(dimensions, gradient_scale, loss, gradient, inputs):
+                return
+        prepared = self._prepare(*inputs, gradient_scale, loss, gradient)
+        _native.call(self.name, first, *prepared)
+
+    def _run_in_chunks(
+        self,
+        dimensions: int,
+        gradient_scale: Tensor | None,
+        loss: Tensor | None,
+        gradient: Tensor | None,
+        inputs: Sequence[Any],
+    ) -> bool:
+        """Calls `_run` chunk by chunk (see `_views.chunks`); returns whether there were several."""
+        tensors = inputs[: self._num_tensors - 1]
+        normalizer, floor, scale, *others, reduction = inputs[self._num_tensors - 1 :]
+        if reduction == "mean":
+            scale, reduction = scale / max(tensors[0].numel(), 1), "sum"
+        is_sum = reduction == "sum"
+        chunks = _views.chunks((*tensors, None if is_sum else loss, gradient), dimensions)
+        if len(chunks) == 1:
+            return False
+        options = (normalizer, floor, scale, *others, reduction)
+        sums = loss.new_empty(len(chunks)) if is_sum and loss is not None else None
+        for i, (*chunk, losses, chunk_gradient) in enumerate(chunks):
+            chunk_loss = losses if sums is None else sums[i]
+            self._run(gradient_scale, chunk_loss, chunk_gradient, [*chunk, *options])
+        if loss is not None and sums is not None:
+            loss.copy_(sums.double().sum())
+        return True
 
     def _spread(self, grad_losses: Tensor) -> Tensor:
         """Derivatives by the losses, so that they can be multiplied with a gradient."""
@@ -170,34 +217,3 @@ class LossOp(_library.Op):
 def _swapped(inputs: Sequence[Any]) -> list[Any]:
     """The inputs of a symmetric loss as those of the gradient by its second one."""
     return [inputs[1], inputs[0], *inputs[2:]]
-
-
-def run_in_chunks(
-    run: Callable[..., None],
-    dimensions: int,
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
-    inputs: Sequence[Any],
-    options: Sequence[Any],
-) -> bool:
-    """Calls `run` of a `LossOp` chunk by chunk where its inputs are large (see `_views.chunks`), so
-    that copies of them are small; returns whether they were.
-
-    options: behind the tensors: normalizer, its floor, the scale, what the op has else, reduction.
-    """
-    normalizer, floor, scale, *others, reduction = options
-    if reduction == "mean":
-        scale, reduction = scale / max(inputs[0].numel(), 1), "sum"
-    is_sum = reduction == "sum"
-    chunks = _views.chunks((*inputs, None if is_sum else loss, gradient), dimensions)
-    if len(chunks) == 1:
-        return False
-    options = (normalizer, floor, scale, *others, reduction)
-    sums = loss.new_empty(len(chunks)) if is_sum and loss is not None else None
-    for i, (*chunk, losses, chunk_gradient) in enumerate(chunks):
-        chunk_loss = losses if sums is None else sums[i]
-        run(gradient_scale, chunk_loss, chunk_gradient, *chunk, *options)
-    if loss is not None and sums is not None:
-        loss.copy_(sums.double().sum())
-    return True

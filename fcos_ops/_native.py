@@ -46,14 +46,7 @@ _DEFAULT_BACKEND = _checked_backend(os.environ.get("FCOS_OPS_BACKEND", "native")
 _backend = _DEFAULT_BACKEND  # a plain global, so that torch.compile can guard on it
 
 
-class _Block:
-    """An open `with backend(...)` block."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-_open_blocks: list[_Block] = []
+_open_blocks: dict[object, str] = {}  # the backend of each, in the order of opening
 _blocks_lock = threading.Lock()
 
 
@@ -71,21 +64,21 @@ def backend(name: str) -> Iterator[None]:
     Raises:
         ValueError: another name.
     """
-    block = _Block(_checked_backend(name))
+    block = object()
     with _blocks_lock:
-        _open_blocks.append(block)
+        _open_blocks[block] = _checked_backend(name)
         _choose_backend()
     try:
         yield
     finally:
         with _blocks_lock:
-            _open_blocks.remove(block)
+            del _open_blocks[block]
             _choose_backend()
 
 
 def _choose_backend() -> None:
     global _backend
-    _backend = _open_blocks[-1].name if _open_blocks else _DEFAULT_BACKEND
+    _backend = [_DEFAULT_BACKEND, *_open_blocks.values()][-1]
 
 
 def unavailable_reason(device_type: str) -> str | None:
@@ -97,7 +90,8 @@ def unavailable_reason(device_type: str) -> str | None:
     return None
 
 
-_UNAVAILABLE = {device: unavailable_reason(device) for device in ("cpu", "cuda")}
+# On device "meta" there is nothing to compute: the op's fake kernel gives the shapes.
+_UNAVAILABLE = {"meta": None, "cpu": unavailable_reason("cpu"), "cuda": unavailable_reason("cuda")}
 
 
 def enabled(op: str, tensor: Tensor) -> bool:
@@ -111,8 +105,6 @@ def enabled(op: str, tensor: Tensor) -> bool:
     if tensor.is_cpu and _UNAVAILABLE["cpu"] is None:
         return True
     device_type = tensor.device.type
-    if device_type == "meta":  # nothing to compute: the op's fake kernel gives the shapes
-        return True
     reason = _UNAVAILABLE.get(device_type, f"it has no kernels for device {device_type!r}")
     if reason is None:
         return True
@@ -193,6 +185,6 @@ def _workspace(size: int, device_of: Tensor) -> Tensor:
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
     """The dtype of the maths: float64 where one of the tensors is float64, else float32."""
     for tensor in tensors:
-        if tensor.dtype == torch.float64:
+        if tensor.dtype is torch.float64:
             return torch.float64
     return torch.float32

@@ -9,9 +9,11 @@ from torch import Tensor
 from fcos_ops import _checks
 
 
-def contiguous(name: str, tensor: Tensor) -> Tensor:
-    """`tensor`, or a contiguous copy. BufferError where it has no memory, which torch's copy would
-    not notice."""
+def contiguous(name: str, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """`tensor`, or a contiguous copy, of that dtype if given. BufferError where it has no memory,
+    which torch's copy would not notice."""
+    if dtype is not None and tensor.dtype != dtype:
+        tensor = cast(name, tensor, dtype)
     if tensor.is_contiguous():
         return tensor
     return readable(name, tensor).contiguous()

@@ -1,10 +1,12 @@
 """Centerness: its target from ltrb distances, and its loss."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _library, _native, _views, reference
-from fcos_ops._loss_op import LossOp, run_in_chunks, stores_gradient
+from fcos_ops._loss_op import LossOp, stores_gradient
 
 
 def centerness_target(ltrb: Tensor) -> Tensor:
@@ -86,10 +88,9 @@ def centerness_loss(
             reduction=reduction,
         )
     store = stores_gradient(logits, reduction)
-    loss, *_ = _LOSS_OP(
+    return _LOSS_OP(
         logits, target, mask, labels, divisor, normalizer_floor, scale, reduction, store
-    )
-    return loss
+    )[0]
 
 
 def _check(
@@ -113,7 +114,7 @@ def _check(
         _checks.tensor("labels", labels, _checks.INTEGER)
         _checks.shape("labels", labels, shape, "the shape of logits")
         _checks.same_device("labels", labels, "logits", logits)
-    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
+    _checks.choice("reduction", reduction, _constants.WORDS["reduction"])
 
 
 # ---------------------------------------------------------------------------- torch registration
@@ -129,51 +130,25 @@ def _target_fake(ltrb: Tensor) -> Tensor:
     return _views.empty(ltrb.shape[:-1], _native.compute_dtype(ltrb), ltrb.device)
 
 
-def _run(
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    labels: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    reduction: str,
-) -> None:
-    """Fills the outputs that are not None."""
-    if not (
-        target.dtype == (torch.float64 if logits.dtype == torch.float64 else torch.float32)
-        and logits.is_contiguous()
-        and target.is_contiguous()
-        and (mask is None or mask.is_contiguous())
-        and (labels is None or labels.is_contiguous())
-    ):
-        outputs, inputs = (gradient_scale, loss, gradient), (logits, target, mask, labels)
-        options = (normalizer, normalizer_floor, scale, reduction)
-        if run_in_chunks(_run, logits.dim(), *outputs, inputs, options):
-            return
-        real = _native.compute_dtype(logits)
+def _prepare(
+    logits: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None, *options: Any
+) -> tuple[Any, ...]:
+    real = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    if not (target.dtype == real and target.is_contiguous() and logits.is_contiguous()):
         logits = _views.contiguous("logits", logits)
-        target = _views.contiguous("target", _views.cast("target", target, real))
-        mask = None if mask is None else _views.contiguous("mask", mask)
-        labels = None if labels is None else _views.contiguous("labels", labels)
-    _native.call(
-        "centerness_loss",
-        logits,
-        logits,
-        target,
-        mask,
-        labels,
-        normalizer,
-        normalizer_floor,
-        scale,
-        reduction,
-        gradient_scale,
-        loss,
-        gradient,
-    )
+        target = _views.contiguous("target", target, real)
+    mask = None if mask is None else _views.contiguous("mask", mask)
+    labels = None if labels is None else _views.contiguous("labels", labels)
+    return logits, target, mask, labels, *options
+
+
+def _dimensions_to_cut(
+    logits: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None, *_: Any
+) -> int:
+    """All, if one of the tensors is copied."""
+    tensors = [t for t in (logits, target, mask, labels) if t is not None]
+    is_copied = target.dtype != _native.compute_dtype(logits)
+    return logits.dim() if is_copied or not all(t.is_contiguous() for t in tensors) else 0
 
 
 def _empty(logits: Tensor, dtype: torch.dtype) -> Tensor:
@@ -188,7 +163,8 @@ _LOSS_OP = LossOp(
     "Tensor logits, Tensor target, Tensor? mask, Tensor? labels, Tensor? normalizer, "
     "float normalizer_floor, float scale, str reduction",
     stores=("store_gradient",),
-    run=_run,
+    prepare=_prepare,
+    dimensions_to_cut=_dimensions_to_cut,
     allocate=_empty,
     losses="the shape of logits",
 )

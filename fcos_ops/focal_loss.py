@@ -1,9 +1,11 @@
 """Sigmoid focal loss."""
 
+from typing import Any
+
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _native, _views, reference
-from fcos_ops._loss_op import LossOp, run_in_chunks, stores_gradient
+from fcos_ops._loss_op import LossOp, stores_gradient
 
 
 def sigmoid_focal_loss(
@@ -68,10 +70,9 @@ def sigmoid_focal_loss(
             reduction=reduction,
         )
     store = stores_gradient(logits, reduction)
-    loss, *_ = _OP(
+    return _OP(
         logits, labels, weight, divisor, normalizer_floor, scale, alpha, gamma, reduction, store
-    )
-    return loss
+    )[0]
 
 
 def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str) -> None:
@@ -86,7 +87,7 @@ def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str
     else:
         _checks.shape("labels", labels, shape[:-1], "the shape of logits without classes")
     _checks.same_device("labels", labels, "logits", logits)
-    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
+    _checks.choice("reduction", reduction, _constants.WORDS["reduction"])
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, shape[:-1], "one number a row of logits")
@@ -97,26 +98,9 @@ def _check(logits: Tensor, labels: Tensor, weight: Tensor | None, reduction: str
 # ---------------------------------------------------------------------------- torch registration
 
 
-def _run(
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
-    logits: Tensor,
-    labels: Tensor,
-    weight: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    alpha: float,
-    gamma: float,
-    reduction: str,
-) -> None:
-    """Fills the outputs that are not None, which are laid out for one level view."""
-    if logits.numel() > _views.CHUNK_SIZE and _is_copied(logits, labels, weight):
-        outputs, inputs = (gradient_scale, loss, gradient), (logits, labels, weight)
-        options = (normalizer, normalizer_floor, scale, alpha, gamma, reduction)
-        if run_in_chunks(_run, logits.dim() - 1, *outputs, inputs, options):
-            return
+def _prepare(
+    logits: Tensor, labels: Tensor, weight: Tensor | None, *options: Any
+) -> tuple[Any, ...]:
     logits = _views.level_view("logits", logits)
     if labels.is_floating_point():
         labels = _views.cast("labels", labels, _native.compute_dtype(logits))
@@ -125,33 +109,18 @@ def _run(
     else:
         labels = _views.contiguous("labels", labels)
     if weight is not None:
-        weight = _views.cast("weight", weight, _native.compute_dtype(logits))
-        weight = _views.contiguous("weight", weight)
-    _native.call(
-        "sigmoid_focal_loss",
-        logits,
-        logits,
-        labels,
-        weight,
-        normalizer,
-        normalizer_floor,
-        scale,
-        reduction,
-        gradient_scale,
-        alpha,
-        gamma,
-        loss,
-        gradient,
-    )
+        weight = _views.contiguous("weight", weight, _native.compute_dtype(logits))
+    return logits, labels, weight, *options
 
 
-def _is_copied(logits: Tensor, labels: Tensor, weight: Tensor | None) -> bool:
-    """Whether one of them lies in memory so that it is copied."""
-    if _views.needs_copy(logits) or not (weight is None or weight.is_contiguous()):
-        return True
+def _dimensions_to_cut(logits: Tensor, labels: Tensor, weight: Tensor | None, *_: Any) -> int:
+    """Those of rows, if one of the tensors lies in memory so that it is copied."""
     if labels.is_floating_point() and not logits.is_contiguous():
-        return _views.needs_copy(labels)
-    return not labels.is_contiguous()
+        is_copied = _views.needs_copy(labels)
+    else:
+        is_copied = not labels.is_contiguous()
+    is_copied |= _views.needs_copy(logits) or not (weight is None or weight.is_contiguous())
+    return logits.dim() - 1 if is_copied else 0
 
 
 _OP = LossOp(
@@ -159,7 +128,8 @@ _OP = LossOp(
     "Tensor logits, Tensor labels, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
     "float scale, float alpha, float gamma, str reduction",
     stores=("store_gradient",),
-    run=_run,
+    prepare=_prepare,
+    dimensions_to_cut=_dimensions_to_cut,
     allocate=_views.empty_like,
     losses="the shape of logits",
 )

@@ -82,7 +82,7 @@ def group_norm(
         raise ValueError(f"groups must divide the {channels} channels of maps, got {groups}")
     eps = _checks.number("eps", eps, 0.0, _constants.MAX_NORM_EPS)
     if activation is not None:
-        _checks.choice("activation", activation, _constants.ACTIVATIONS[1:])
+        _checks.choice("activation", activation, _constants.WORDS["activation"][1:])
     if _native.enabled("group_norm", tensors[0]):
         inputs = [*tensors, weight, bias]
         results = GROUP_NORM_OP(inputs, groups, eps, activation or "none")[: len(tensors)]

@@ -1,5 +1,7 @@
 """IoU losses of box pairs."""
 
+from typing import Any
+
 from torch import Tensor
 
 from fcos_ops import _checks, _constants, _native, _views, reference
@@ -76,7 +78,7 @@ def iou_loss(
             reduction=reduction,
             eps=eps,
         )
-    loss, *_ = _OP(
+    return _OP(
         pred,
         target,
         weight,
@@ -89,8 +91,7 @@ def iou_loss(
         reduction,
         stores_gradient(pred, reduction),
         stores_gradient(target, reduction),
-    )
-    return loss
+    )[0]
 
 
 def _check(
@@ -106,9 +107,9 @@ def _check(
     _checks.tensor("target", target, _checks.FLOATING)
     _checks.shape("target", target, pred.shape, "the shape of pred")
     _checks.same_device("target", target, "pred", pred)
-    _checks.choice("kind", kind, _constants.IOU_KINDS)
-    _checks.choice("box_format", box_format, _constants.BOX_FORMATS)
-    _checks.choice("reduction", reduction, _constants.REDUCTIONS)
+    _checks.choice("kind", kind, _constants.WORDS["kind"])
+    _checks.choice("box_format", box_format, _constants.WORDS["box_format"])
+    _checks.choice("reduction", reduction, _constants.WORDS["reduction"])
     if weight is not None:
         _checks.tensor("weight", weight, _checks.FLOATING)
         _checks.shape("weight", weight, pred.shape[:-1], "one number a box of pred")
@@ -119,42 +120,11 @@ def _check(
 # ---------------------------------------------------------------------------- torch registration
 
 
-def _run(
-    gradient_scale: Tensor | None,
-    loss: Tensor | None,
-    gradient: Tensor | None,
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    normalizer: Tensor | None,
-    normalizer_floor: float,
-    scale: float,
-    kind: str,
-    box_format: str,
-    eps: float,
-    reduction: str,
-) -> None:
-    """Fills the outputs that are not None; `gradient` is the one by `pred`."""
+def _prepare(pred: Tensor, target: Tensor, weight: Tensor | None, *options: Any) -> tuple[Any, ...]:
     if weight is not None:
-        weight = _views.cast("weight", weight, _native.compute_dtype(pred, target))
-        weight = _views.contiguous("weight", weight)
-    _native.call(
-        "iou_loss",
-        pred,
-        _views.level_view("pred", pred),
-        _views.level_view("target", target),
-        kind,
-        box_format,
-        eps,
-        weight,
-        normalizer,
-        normalizer_floor,
-        scale,
-        reduction,
-        gradient_scale,
-        loss,
-        gradient,
-    )
+        weight = _views.contiguous("weight", weight, _native.compute_dtype(pred, target))
+    pred, target = _views.level_view("pred", pred), _views.level_view("target", target)
+    return pred, target, weight, *options
 
 
 _OP = LossOp(
@@ -162,7 +132,7 @@ _OP = LossOp(
     "Tensor pred, Tensor target, Tensor? weight, Tensor? normalizer, float normalizer_floor, "
     "float scale, str kind, str box_format, float eps, str reduction",
     stores=("store_pred", "store_target"),
-    run=_run,
+    prepare=_prepare,
     allocate=_views.empty_like,
     losses="one number a box of pred",
     of_rows=True,

@@ -140,8 +140,8 @@ def _kernel(
         image_sizes = _views.cast("image_sizes", image_sizes, torch.int64)
     image_sizes = _views.contiguous("image_sizes", image_sizes)
     if original_sizes is not None:
-        original_sizes = _views.cast("original_sizes", original_sizes, image_sizes.dtype)
-        original_sizes = _views.contiguous("original_sizes", original_sizes)
+        dtype = image_sizes.dtype
+        original_sizes = _views.contiguous("original_sizes", original_sizes, dtype)
     if classes is not None:
         classes = _views.contiguous("classes", classes)
     detections = _allocate(cls_logits[0], real, rule.max_detections)

@@ -10,9 +10,10 @@ configuration `fcos_r50-caffe_fpn_gn-head_1x_coco`. For mmdet's configuration wi
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+import math
+from typing import Any, NamedTuple, TypeVar
 
-from fcos_ops import _checks, _constants
+from fcos_ops import _checks, _constants, _schema
 from fcos_ops._cache import cached_by_identity
 
 _INCLUSIVE_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, 1e8))
@@ -107,6 +108,22 @@ class LossRule(NamedTuple):
 
 _Rule = TypeVar("_Rule", AssignmentRule, PostprocessRule, LossRule)
 
+# The types of the fields, and the (minimum, maximum) of numbers that may not be any but NaN.
+_TYPES = {
+    **_schema.types(AssignmentRule),
+    **_schema.types(PostprocessRule),
+    **_schema.types(LossRule),
+}
+_RANGES: dict[str, Any] = {
+    "alpha": (-math.inf, 1.0),
+    "gamma": (0.0, _constants.MAX_GAMMA),
+    "eps": (_constants.MIN_IOU_EPS, _constants.MAX_IOU_EPS),
+    "iou_threshold": (0.0, 1.0),
+    "candidates_per_level": (0,),
+    "max_detections": (0, 2**31 - 1),
+    "max_detections_per_class": (0,),
+}
+
 _IMPROVED = AssignmentRule(
     location_offset=0.5,
     center_radius=1.5,
@@ -170,35 +187,24 @@ LOSS_RULES: dict[str, LossRule] = {
 
 
 def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
-    """The rule of that preset name, or the rule itself once its switches are checked, its numbers
-    as plain ones; `ranges` is left to `pyramid_levels`, which alone reads it.
-
-    Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
-    rule, or a field of another type).
-    """
-    if isinstance(rule, str):
-        return _preset("rule", rule, ASSIGNMENT_RULES)
-    if not isinstance(rule, AssignmentRule):
-        raise TypeError(
-            f"rule must be a preset name or an AssignmentRule, got {_checks.describe(rule)}"
-        )
-    return _checked_assignment_rule(rule)
-
-
-@cached_by_identity
-def _checked_assignment_rule(rule: AssignmentRule) -> AssignmentRule:
-    _checks.choice("rule.center_region", rule.center_region, _constants.CENTER_REGIONS)
-    _checks.choice("rule.area_rule", rule.area_rule, _constants.AREA_RULES)
-    for field in ("range_inclusive", "normalize_ltrb", "derived_strides"):
-        _checks.boolean(f"rule.{field}", getattr(rule, field))
-    return rule._replace(
-        location_offset=_checks.number("rule.location_offset", rule.location_offset),
-        center_radius=_checks.number("rule.center_radius", rule.center_radius),
-        max_area=_checks.number("rule.max_area", rule.max_area),
-    )
+    """See `_resolve`; `ranges` is left to `pyramid_levels`, which alone reads it."""
+    return _resolve("rule", rule, AssignmentRule, ASSIGNMENT_RULES)
 
 
 def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
+    """See `_resolve`."""
+    return _resolve("rule", rule, PostprocessRule, POSTPROCESS_RULES)
+
+
+def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -> LossRule:
+    """See `_resolve`; None: that of the name of the assignment rule, `improved` where that is no
+    name."""
+    if loss is None:
+        loss = rule if isinstance(rule, str) else "improved"
+    return _resolve("loss", loss, LossRule, LOSS_RULES)
+
+
+def _resolve(argument: str, rule: Any, kind: type[_Rule], presets: dict[str, _Rule]) -> _Rule:
     """The rule of that preset name, or the rule itself once its switches are checked, its numbers
     as plain ones.
 
@@ -206,73 +212,34 @@ def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
     rule, or a field of another type).
     """
     if isinstance(rule, str):
-        return _preset("rule", rule, POSTPROCESS_RULES)
-    if not isinstance(rule, PostprocessRule):
-        raise TypeError(
-            f"rule must be a preset name or a PostprocessRule, got {_checks.describe(rule)}"
-        )
-    return _checked_postprocess_rule(rule)
+        if rule in presets:
+            return presets[rule]
+        names = ", ".join(presets)
+        raise ValueError(f"{argument} must be the name of a preset, one of {names}, got {rule!r}")
+    if isinstance(rule, kind):
+        return _checked(rule)
+    article = "an" if kind is AssignmentRule else "a"
+    raise TypeError(
+        f"{argument} must be a preset name or {article} {kind.__name__}, "
+        f"got {_checks.describe(rule)}"
+    )
 
 
 @cached_by_identity
-def _checked_postprocess_rule(rule: PostprocessRule) -> PostprocessRule:
-    _checks.choice("rule.threshold_on", rule.threshold_on, _constants.THRESHOLD_ON)
-    _checks.choice("rule.rank_by", rule.rank_by, _constants.RANK_BY)
-    _checks.choice("rule.score", rule.score, _constants.SCORES)
-    _checks.choice("rule.clip", rule.clip, _constants.CLIPS)
-    _checks.boolean("rule.drop_empty", rule.drop_empty)
-    _checks.boolean("rule.class_agnostic", rule.class_agnostic)
-    candidates_per_level = _checks.integer(
-        "rule.candidates_per_level", rule.candidates_per_level, 0
-    )
-    max_detections = _checks.integer("rule.max_detections", rule.max_detections, 0, 2**31 - 1)
-    per_class = rule.max_detections_per_class
-    if per_class is not None:
-        per_class = _checks.integer("rule.max_detections_per_class", per_class, 0)
-    return rule._replace(
-        score_threshold=_checks.number("rule.score_threshold", rule.score_threshold),
-        candidates_per_level=candidates_per_level,
-        iou_threshold=_checks.number("rule.iou_threshold", rule.iou_threshold, 0.0, 1.0),
-        max_detections=max_detections,
-        max_detections_per_class=per_class,
-    )
-
-
-def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -> LossRule:
-    """The loss rule of that preset name, or the rule itself once its switches are checked, its
-    numbers as plain ones; None: that of the name of the assignment rule, `improved` where that is
-    no name.
-
-    Raises ValueError (unknown name or value, with the allowed ones) or TypeError (neither name nor
-    rule, or a field of another type).
-    """
-    if loss is None:
-        loss = rule if isinstance(rule, str) else "improved"
-    if isinstance(loss, str):
-        return _preset("loss", loss, LOSS_RULES)
-    if not isinstance(loss, LossRule):
-        raise TypeError(f"loss must be a preset name or a LossRule, got {_checks.describe(loss)}")
-    return _checked_loss_rule(loss)
-
-
-@cached_by_identity
-def _checked_loss_rule(rule: LossRule) -> LossRule:
-    _checks.choice("loss.box_loss", rule.box_loss, _constants.IOU_KINDS)
-    _checks.choice("loss.box_weight", rule.box_weight, _constants.BOX_WEIGHTS)
-    _checks.choice("loss.normalizer", rule.normalizer, _constants.NORMALIZERS)
-    return rule._replace(
-        alpha=_checks.number("loss.alpha", rule.alpha, maximum=1.0),
-        gamma=_checks.number("loss.gamma", rule.gamma, 0.0, _constants.MAX_GAMMA),
-        eps=_checks.number("loss.eps", rule.eps, _constants.MIN_IOU_EPS, _constants.MAX_IOU_EPS),
-    )
-
-
-def _preset(argument: str, name: str, presets: dict[str, _Rule]) -> _Rule:
-    if name not in presets:
-        raise ValueError(
-            f"{argument} must be the name of a preset, one of {', '.join(presets)}, got {name!r}"
-        )
-    return presets[name]
+def _checked(rule: _Rule) -> _Rule:
+    argument = "loss" if isinstance(rule, LossRule) else "rule"
+    numbers: dict[str, Any] = {}
+    for field, value in zip(rule._fields, rule, strict=True):
+        name, type_ = f"{argument}.{field}", _TYPES.get(field)
+        if type_ == "str":
+            _checks.choice(name, value, _constants.WORDS[field])
+        elif type_ == "bool":
+            _checks.boolean(name, value)
+        elif type_ == "float":
+            numbers[field] = _checks.number(name, value, *_RANGES.get(field, ()))
+        elif type_ == "int" or (type_ == "int?" and value is not None):
+            numbers[field] = _checks.integer(name, value, *_RANGES[field])
+    return rule._replace(**numbers)
 
 
 def resolve_head_convention(
@@ -286,7 +253,7 @@ def resolve_head_convention(
     """
     trained = ASSIGNMENT_RULES["improved"]
     if isinstance(rule, str):
-        trained = _preset("rule", rule, ASSIGNMENT_RULES)
+        trained = resolve_assignment_rule(rule)
     if normalized is None:
         normalized = trained.normalize_ltrb
     if location_offset is None:

@@ -80,6 +80,19 @@ def test_backend_is_restored_after_an_error() -> None:
     assert fcos_ops.build_info()["backend"] == before
 
 
+def test_the_block_opened_last_decides() -> None:
+    """Also where blocks end in another order than the reverse of that in which they began."""
+    asked = ("reference", "native", "reference")
+    blocks = [fcos_ops.backend(name) for name in asked]
+    before = fcos_ops.build_info()["backend"]
+    for block, name in zip(blocks, asked, strict=True):
+        block.__enter__()
+        assert fcos_ops.build_info()["backend"] == name
+    for index, expected in ((2, "native"), (0, "native"), (1, before)):
+        blocks[index].__exit__(None, None, None)
+        assert fcos_ops.build_info()["backend"] == expected
+
+
 def test_blocks_of_two_threads_may_interleave() -> None:
     """The block opened last decides, and when all are closed nothing is left of them."""
     before = fcos_ops.build_info()["backend"]

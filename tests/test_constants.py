@@ -1,6 +1,7 @@
 """The limits that Python and csrc/ both state are the same. (Words: test_native_arguments.py.)"""
 
 import re
+from math import log2
 
 import pytest
 
@@ -17,6 +18,7 @@ def source(name: str) -> str:
     [
         (_constants.CPU_DEVICE, "include/fcos_ops/types.h", r"kCpuDevice = (-\d+);"),
         (_constants.MAX_LEVELS, "include/fcos_ops/types.h", r"kMaxLevels = (\d+);"),
+        (log2(_constants.MAX_LOCATIONS), "bindings/arguments.h", r"kMaxLocations = .* << (\d+);"),
         (_constants.MAX_GAMMA, "ops/checks.h", r"gamma <= (\S+);"),
         (_constants.MAX_IOU_EPS, "ops/checks.h", r"is_iou_eps.*eps <= (\S+);"),
         (_constants.MAX_NORM_EPS, "ops/checks.h", r"is_norm_eps.*eps <= (\S+);"),

@@ -124,14 +124,14 @@ def test_only_the_unexpected_is_computed_again(
     problem = to(make_problem(layout=layout), dtype, False)
     arguments = op_arguments(problem, (True, True, True), 3.0)
     expected = op.LOSS_OP.kernel(*arguments)[3]
-    inputs, options = arguments[:5], arguments[6:-4]
+    heads, inputs, options = arguments[0], arguments[1:6], arguments[6:-3]
     real = torch.float64 if dtype == torch.float64 else torch.float32
 
     def corrected(derivatives: Sequence[float]) -> list[Tensor]:
         stored = [torch.full_like(tensor, 7) for tensor in expected]
         scales = [torch.tensor(value, dtype=real) for value in derivatives]
         parts = op._group_by_head(stored, (True, True, True))
-        op._run(*inputs, scales, (None,) * 3, parts, *options, factor=3.0, only_unexpected=True)
+        op._run(heads, inputs, scales, (None,) * 3, parts, options, only_unexpected=True)
         return stored
 
     levels = len(problem.levels)

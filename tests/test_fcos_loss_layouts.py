@@ -86,10 +86,9 @@ def test_heads_at_any_address(dtype: torch.dtype, layout: torch.memory_format, d
         heads, *inputs = op_arguments(problem._replace(heads=heads), everything)
         found = [torch.full_like(loss, math.nan) for loss in losses]
         slopes = [moved(torch.full_like(head, math.nan)) for head in heads]
-        matched, boxes, labels, counts, _, *rule = inputs[:-4]
-        scales = (None, None, None)
+        inputs, options = inputs[:5], inputs[5:-3]
         by_head = _group_by_head(slopes, everything)
-        _run(heads, matched, boxes, labels, counts, scales, found, by_head, *rule)
+        _run(heads, inputs, (None, None, None), found, by_head, options)
         for a, b in zip([*found, *slopes], [*losses, *gradients], strict=True):
             if device == "cpu":
                 assert torch.equal(a, b)

@@ -143,8 +143,9 @@ def test_gradients_of_expanded_inputs() -> None:
             loss = fcos_ops.centerness_loss(x, t, labels=chosen)
             loss += fcos_ops.sigmoid_focal_loss(x[..., None], t[..., None])
             loss += fcos_ops.sigmoid_focal_loss(x[..., None], chosen.clamp(max=0))
-            results += [loss, *torch.autograd.grad(loss, logits)]
-    for found, expected in zip(results[:4], results[4:], strict=True):
+            mean = fcos_ops.centerness_loss(x, t, labels=chosen, reduction="mean")
+            results += [loss, mean, *torch.autograd.grad(3 * loss, logits)]
+    for found, expected in zip(results[:6], results[6:], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 

@@ -20,7 +20,6 @@ from tests.repository import REPOSITORY
 NO_KIND = object()
 EXPECTED = {
     "Tensor": "a torch.Tensor",
-    "Workspace": "a torch.Tensor",
     "Tensors": "a tuple or list",
     "LevelSizesAndStrides": "a tuple or list",
     "LevelScalesAndRanges": "a tuple or list",
@@ -29,27 +28,20 @@ EXPECTED = {
     "float": "a number",
     "str": "one of",
 }
-WORDS = {
-    "activation": _constants.ACTIVATIONS,
-    "area_rule": _constants.AREA_RULES,
-    "box_format": _constants.BOX_FORMATS,
-    "box_loss": _constants.IOU_KINDS,
-    "box_weight": _constants.BOX_WEIGHTS,
-    "center_region": _constants.CENTER_REGIONS,
-    "clip": _constants.CLIPS,
-    "kind": _constants.IOU_KINDS,
-    "normalizer": _constants.NORMALIZERS,
-    "rank_by": _constants.RANK_BY,
-    "reduction": _constants.REDUCTIONS,
-    "score": _constants.SCORES,
-    "threshold_on": _constants.THRESHOLD_ON,
-}
 
 
 class Argument(NamedTuple):
     name: str
     kind: str
     optional: bool
+
+
+CONTEXT = [
+    Argument("device", "int", False),
+    Argument("stream", "int", False),
+    Argument("num_threads", "int", False),
+    Argument("workspace", "Tensor", True),
+]
 
 
 def declared() -> Iterator[tuple[str, list[Argument]]]:
@@ -60,7 +52,7 @@ def declared() -> Iterator[tuple[str, list[Argument]]]:
             for argument in node.args.posonlyargs:
                 kind, *none = ast.unparse(argument.annotation or ast.Constant("")).split(" | ")
                 arguments.append(Argument(argument.arg, kind, none == ["None"]))
-            yield node.name, arguments
+            yield node.name, arguments + CONTEXT
 
 
 FUNCTIONS = dict(declared())
@@ -118,7 +110,7 @@ def test_names_order_and_kinds(function: str) -> None:
         assert message.startswith(f"{argument.name} must be {EXPECTED[argument.kind]}"), argument
         missing = refusal(function, place, None)
         is_refused = missing.startswith(f"{argument.name} must be {EXPECTED[argument.kind]}")
-        assert is_refused != (argument.optional or argument.kind == "Workspace"), argument
+        assert is_refused != argument.optional, argument
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -126,7 +118,8 @@ def test_words(function: str) -> None:
     for place, argument in enumerate(FUNCTIONS[function]):
         if argument.kind == "str":
             words = re.search(r"one of (\(.*?\))", refusal(function, place, NO_KIND))
-            assert words is not None and ast.literal_eval(words[1]) == WORDS[argument.name]
+            assert words is not None
+            assert ast.literal_eval(words[1]) == _constants.WORDS[argument.name]
 
 
 @pytest.mark.skipif(

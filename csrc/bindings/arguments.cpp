@@ -159,19 +159,19 @@ int Arguments::word(const char* name, const char* const* words, int count) {
   throw PythonError();
 }
 
-Normalizer Arguments::normalizer() {
+Normalizer Arguments::normalizer(double& scale) {
   const Tensor value = optional_tensor("normalizer");
   value.expect_count(1);
   Normalizer result;
   result.data = value.data();
   result.dtype = value.dtype();
   result.floor = number("normalizer_floor");
+  scale = number("scale");
   return result;
 }
 
 bool Arguments::reduction(std::int64_t count, double& scale) {
   static constexpr const char* kReductions[] = {"none", "sum", "mean"};
-  scale = number("scale");
   const int choice = word<int>("reduction", kReductions);
   if (choice == 2) scale /= static_cast<double>(std::max<std::int64_t>(count, 1));
   return choice != 0;

@@ -73,11 +73,11 @@ class Arguments {
     return static_cast<Enum>(word(name, words, static_cast<int>(kCount)));
   }
 
-  // A tensor of one number of any dtype, or None; then its floor.
-  Normalizer normalizer();
+  // A tensor of one number of any dtype, or None; then its floor, and the scale of the losses.
+  Normalizer normalizer(double& scale);
 
-  // The scale of `count` losses, and how they are reduced: "mean" divides the scale by their
-  // number. Returns whether the loss is their sum, not each of them ("none").
+  // How `count` losses are reduced: "mean" divides their scale by their number. Returns whether the
+  // loss is their sum, not each of them ("none").
   bool reduction(std::int64_t count, double& scale);
 
   // (height, width, stride_y, stride_x) of every level, then (scale, lower, upper) of every level.
@@ -145,7 +145,7 @@ void set_heads(HeadLevels& heads, Args& args) {
 }
 
 // Locations of an image over all levels. Raises where they cannot be counted.
-inline constexpr std::int64_t kMaxLocations = std::int64_t{1} << 40;  // _MAX_LOCATIONS in Python
+inline constexpr std::int64_t kMaxLocations = std::int64_t{1} << 40;  // MAX_LOCATIONS in Python
 std::int64_t count_locations(const std::array<AssignmentLevel, kMaxLevels>& levels,
                              std::int32_t num_levels);
 

@@ -50,7 +50,7 @@ std::size_t bound_centerness_loss(Arguments& in) {
   selection.expect_count(count);
   args.selection = selection.data();
   args.selection_dtype = selection.dtype();
-  args.normalizer = in.normalizer();
+  args.normalizer = in.normalizer(args.scale);
   const bool is_reduced = in.reduction(count, args.scale);
   args.gradient_scale = in.optional_values("grad_loss", maths, 1);
 

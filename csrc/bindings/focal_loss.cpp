@@ -33,11 +33,11 @@ std::size_t bound_sigmoid_focal_loss(Arguments& in) {
     args.label_dtype = labels.dtype();
   }
   args.weight = in.optional_values("weight", maths, rows.count());
-  args.normalizer = in.normalizer();
-  const bool is_reduced = in.reduction(logits.count(), args.scale);
-  args.gradient_scale = in.optional_values("grad_loss", maths, 1);
+  args.normalizer = in.normalizer(args.scale);
   args.alpha = in.number("alpha");
   args.gamma = in.number("gamma");
+  const bool is_reduced = in.reduction(logits.count(), args.scale);
+  args.gradient_scale = in.optional_values("grad_loss", maths, 1);
 
   const Tensor loss = in.optional_tensor("loss"), gradient = in.optional_tensor("gradient");
   loss.expect_dtype(only(maths));

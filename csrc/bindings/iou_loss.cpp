@@ -25,11 +25,11 @@ std::size_t bound_iou_loss(Arguments& in) {
   args.target_dtype = target.dtype();
   const bool is_double = pred.dtype() == DType::kFloat64 || target.dtype() == DType::kFloat64;
   const DType maths = is_double ? DType::kFloat64 : DType::kFloat32;
+  args.weight = in.optional_values("weight", maths, rows.count());
+  args.normalizer = in.normalizer(args.scale);
   args.kind = in.word<IouKind>("kind", kIouKinds);
   args.box_format = in.word<BoxFormat>("box_format", kBoxFormats);
   args.eps = in.number("eps");
-  args.weight = in.optional_values("weight", maths, rows.count());
-  args.normalizer = in.normalizer();
   const bool is_reduced = in.reduction(rows.count(), args.scale);
   args.gradient_scale = in.optional_values("grad_loss", maths, 1);
 

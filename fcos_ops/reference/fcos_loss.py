@@ -12,6 +12,7 @@ from ..presets import AssignmentRule, LossRule, resolve_loss_rule
 from ..results import FcosLosses, Targets
 from .assign_targets import assign_targets
 from .centerness import centerness_loss
+from .common import compute_dtype
 from .focal_loss import sigmoid_focal_loss
 from .iou_loss import iou_loss
 
@@ -52,8 +53,7 @@ def losses_of_targets(
     normalize: Callable[[Tensor], Tensor] | None,
 ) -> FcosLosses:
     """`fcos_loss` behind target assignment: `targets` are those of the maps' locations."""
-    heads = (*cls_logits, *ltrb, *centerness)
-    real = torch.float64 if torch.float64 in {head.dtype for head in heads} else torch.float32
+    real = compute_dtype(*cls_logits, *ltrb, *centerness)
     logits, distances, center_logits = (
         torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps], 1).to(real)
         for maps in (cls_logits, ltrb, centerness)

@@ -19,11 +19,12 @@ from tests.hostile.compare import run
 from tests.hostile.findings import DIFFERENCE, Finding
 from tests.hostile.odd import Case
 
-BEHIND = 4  # the last arguments, device, stream, threads and workspace, have rules of their own
+# The last arguments of every native function, which have rules of their own.
+CONTEXT = ("device", "stream", "num_threads", "workspace")
 
 
 def _signatures() -> dict[str, list[tuple[str, str]]]:
-    """(name, annotation) of every argument of every native function."""
+    """(name, annotation) of every argument of every native function, but for CONTEXT."""
     stub = Path(inspect.getfile(fcos_ops)).parent / "_C.pyi"
     functions = [f for f in ast.parse(stub.read_text()).body if isinstance(f, ast.FunctionDef)]
     return {
@@ -40,11 +41,12 @@ def draw_case(rng: Random) -> Case:
     while not (recorded := _recorded(valid.draw_call(rng))):
         pass
     name, arguments = rng.choice(recorded)
-    index = rng.randrange(len(arguments) - BEHIND)
+    index = rng.randrange(len(arguments) - len(CONTEXT))
     what, annotation = _SIGNATURES[name][index]
     broken = rng.choice(_broken(arguments[index], annotation, is_first=index == 0))
     changed = [*arguments[:index], broken, *arguments[index + 1 :]]
-    shown = dict(zip([n for n, _ in _SIGNATURES[name]], changed, strict=True))
+    names = [*(n for n, _ in _SIGNATURES[name]), *CONTEXT]
+    shown = dict(zip(names, changed, strict=True))
     call = Call(f"_C.{name}", shown, note=f"{what} is broken")
     return call, lambda: _judge(call, getattr(_native._C, name))
 

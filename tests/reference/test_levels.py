@@ -183,6 +183,25 @@ def test_resolve():
         presets.resolve_postprocess_rule(improved)
 
 
+RULES = {
+    "assignment": (presets.ASSIGNMENT_RULES["paper"], presets.resolve_assignment_rule),
+    "postprocess": (presets.POSTPROCESS_RULES["paper"], presets.resolve_postprocess_rule),
+    "loss": (presets.LOSS_RULES["paper"], lambda rule: presets.resolve_loss_rule(rule, "paper")),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_field_is_checked(name):
+    """But for ranges, which `pyramid_levels` checks; one field may be None."""
+    rule, resolve = RULES[name]
+    argument = "loss" if name == "loss" else "rule"
+    for field in set(rule._fields) - {"ranges"}:
+        for value in (object(), None, torch.tensor(1)):
+            if value is not None or field != "max_detections_per_class":
+                with pytest.raises(TypeError, match=rf"^{argument}\.{field} must be "):
+                    resolve(rule._replace(**{field: value}))
+
+
 def test_head_convention_follows_the_preset_unless_told():
     convention = presets.resolve_head_convention
     assert convention("torchvision", None, None) == (True, 0.0)
