@@ -1,8 +1,6 @@
 // The Python module fcos_ops._C: the native library, without torch.
 #include <pybind11/pybind11.h>
 
-#include <new>
-
 #include "bindings/arguments.h"
 #include "fcos_ops/build_info.h"
 
@@ -11,34 +9,20 @@ namespace {
 
 namespace py = pybind11;
 
-// A function that reads its own arguments: the conversions of pybind11, a template for every
-// signature, would take longer to compile than the rest of the library, and longer to call.
-template <std::size_t (*kFunction)(Arguments&)>
-PyObject* call(PyObject*, PyObject* values) {
-  try {
-    Arguments in(values);
-    return PyLong_FromSize_t(kFunction(in));
-  } catch (const PythonError&) {
-    return nullptr;
-  } catch (const std::bad_alloc&) {
-    return PyErr_NoMemory();
-  }
-}
+using Function = std::size_t (*)(Arguments&);
 
-PyMethodDef functions[] = {
-    {"assign_targets", call<bound_assign_targets>, METH_VARARGS, nullptr},
-    {"centerness_loss", call<bound_centerness_loss>, METH_VARARGS, nullptr},
-    {"centerness_target", call<bound_centerness_target>, METH_VARARGS, nullptr},
-    {"fcos_loss", call<bound_fcos_loss>, METH_VARARGS, nullptr},
-    {"group_norm", call<bound_group_norm>, METH_VARARGS, nullptr},
-    {"group_norm_backward", call<bound_group_norm_backward>, METH_VARARGS, nullptr},
-    {"iou_loss", call<bound_iou_loss>, METH_VARARGS, nullptr},
-    {"nms", call<bound_nms>, METH_VARARGS, nullptr},
-    {"postprocess", call<bound_postprocess>, METH_VARARGS, nullptr},
-    {"scale_gradients", call<bound_scale_gradients>, METH_VARARGS, nullptr},
-    {"sigmoid_focal_loss", call<bound_sigmoid_focal_loss>, METH_VARARGS, nullptr},
-    {},
-};
+// Binds a function that reads its own arguments: the conversions of pybind11, a template for every
+// signature, would take longer to compile than the rest of the library.
+void bind(py::module_& m, const char* name, Function function) {
+  m.def(name, [function](const py::args& values) {
+    try {
+      Arguments in(values.ptr());
+      return function(in);
+    } catch (const PythonError&) {
+      throw py::error_already_set();
+    }
+  });
+}
 
 py::dict build_info_dict() {
   const BuildInfo info = build_info();
@@ -56,7 +40,17 @@ py::dict build_info_dict() {
 
 PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info_dict);
-  if (PyModule_AddFunctions(m.ptr(), functions) != 0) throw py::error_already_set();
+  bind(m, "assign_targets", bound_assign_targets);
+  bind(m, "centerness_loss", bound_centerness_loss);
+  bind(m, "centerness_target", bound_centerness_target);
+  bind(m, "fcos_loss", bound_fcos_loss);
+  bind(m, "group_norm", bound_group_norm);
+  bind(m, "group_norm_backward", bound_group_norm_backward);
+  bind(m, "iou_loss", bound_iou_loss);
+  bind(m, "nms", bound_nms);
+  bind(m, "postprocess", bound_postprocess);
+  bind(m, "scale_gradients", bound_scale_gradients);
+  bind(m, "sigmoid_focal_loss", bound_sigmoid_focal_loss);
 }
 
 }  // namespace fcos_ops::bindings
