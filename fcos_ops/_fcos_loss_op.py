@@ -11,6 +11,8 @@ from fcos_ops._flat_levels import check_levels
 from fcos_ops.presets import LossRule
 
 _NO_LOSSES = _NO_SCALES = (None,) * 3  # one a head
+_NUM_TRUTHS = 4  # matched, boxes, labels, normalizers
+_NUM_INPUTS = _NUM_TRUTHS + 1  # and expected_scale
 _SCALES = ("expected_scale", "grad_classification", "grad_bbox_regression", "grad_centerness")
 
 
@@ -45,6 +47,11 @@ def _group_by_head(gradients: Sequence[Tensor], needed: Sequence[bool]) -> list[
     return head_gradients
 
 
+def _split_scales(arguments: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The derivatives by the three losses, and what follows them."""
+    return arguments[:3], arguments[3:]
+
+
 def _run(
     heads: Sequence[Tensor],
     inputs: Sequence[Any],
@@ -52,13 +59,14 @@ def _run(
     losses: Sequence[Tensor | None],
     gradients: Sequence[Sequence[Tensor]],
     options: Sequence[Any],
+    *,
     only_unexpected: bool = False,
 ) -> None:
     """Fills the losses that are not None and the gradients that there are, which are multiplied by
     `gradient_scales`, where there is none by what is expected to be one. With `only_unexpected` the
     gradients hold what a call without scales has written.
 
-    inputs: ground truth, normalizers and expected_scale. options: levels, convention, rule, factor.
+    inputs: matched, boxes, labels, normalizers, expected_scale. options: levels, convention, rule, factor.
     """
     matched, boxes, labels, normalizers, expected = inputs
     sizes_and_strides, scales_and_ranges, *convention_and_rule, factor = options
@@ -88,7 +96,7 @@ def _run(
 
 
 def _kernel(heads: Sequence[Tensor], *arguments: Any) -> tuple[Any, ...]:
-    inputs, options, store = arguments[:5], arguments[5:-3], arguments[-3:]
+    inputs, options, store = arguments[:_NUM_INPUTS], arguments[_NUM_INPUTS:-3], arguments[-3:]
     losses, gradients = _allocate_losses(heads), _allocate(heads, store)
     head_gradients = _group_by_head(gradients, store)
     _run(heads, inputs, _NO_SCALES, losses, head_gradients, options)
@@ -101,16 +109,17 @@ def _fake(heads: Sequence[Tensor], *arguments: Any) -> tuple[Any, ...]:
 
 def _backward_kernel(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
     """The gradients of the heads that have a derivative by their loss."""
-    ground_truth, scales, options = arguments[:4], arguments[4:7], arguments[7:]
+    truths, (scales, options) = arguments[:_NUM_TRUTHS], _split_scales(arguments[_NUM_TRUTHS:])
     needed = [scale is not None for scale in scales]
     gradients = _allocate(heads, needed)
     head_gradients = _group_by_head(gradients, needed)
-    _run(heads, (*ground_truth, None), scales, _NO_LOSSES, head_gradients, (*options, None))
+    _run(heads, (*truths, None), scales, _NO_LOSSES, head_gradients, (*options, None))
     return gradients
 
 
 def _backward_fake(heads: Sequence[Tensor], *arguments: Any) -> list[Tensor]:
-    return _allocate(heads, [scale is not None for scale in arguments[4:7]])
+    scales, _ = _split_scales(arguments[_NUM_TRUTHS:])
+    return _allocate(heads, [scale is not None for scale in scales])
 
 
 def _correct_kernel(
@@ -118,7 +127,7 @@ def _correct_kernel(
 ) -> list[Tensor]:
     """Copies of the stored gradients of the heads that have a derivative by their loss, corrected
     where it is not the expected one."""
-    inputs, scales, options = arguments[:5], arguments[5:8], arguments[8:]
+    inputs, (scales, options) = arguments[:_NUM_INPUTS], _split_scales(arguments[_NUM_INPUTS:])
     gradients = [tensor.clone() for tensor in stored]
     head_gradients = _group_by_head(gradients, [scale is not None for scale in scales])
     _run(heads, inputs, scales, _NO_LOSSES, head_gradients, options, only_unexpected=True)
@@ -144,7 +153,15 @@ def _correct_stored(
     stored = [tensor for head in head_gradients for tensor in head]
     if _backward.may_overwrite_saved(ctx, stored, grad_losses):
         try:
-            _run(heads, inputs, grad_losses, _NO_LOSSES, head_gradients, ctx.options, True)
+            _run(
+                heads,
+                inputs,
+                grad_losses,
+                _NO_LOSSES,
+                head_gradients,
+                ctx.options,
+                only_unexpected=True,
+            )
             return head_gradients
         except BufferError:  # a derivative is a zero tensor or the like
             pass
@@ -155,7 +172,8 @@ def _correct_stored(
 class _FcosLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Any, ...]:
-        inputs, options, heads = arguments[:5], arguments[5:_HEADS_AT], arguments[_HEADS_AT:]
+        arguments, heads = arguments[:_HEADS_AT], arguments[_HEADS_AT:]
+        inputs, options = arguments[:_NUM_INPUTS], arguments[_NUM_INPUTS:]
         *losses, gradients = LOSS_OP.forward(list(heads), *inputs, *options)
         ctx.options, ctx.store = options[:-3], options[-3:]
         needed = _split(ctx.needs_input_grad[_HEADS_AT:])
@@ -173,7 +191,7 @@ class _FcosLoss(torch.autograd.Function):
         grad_losses = grad_outputs[:3]
         _, *saved = ctx.saved_tensors
         gradients, saved = saved[: ctx.num_gradients], saved[ctx.num_gradients :]
-        inputs, heads = saved[:5], saved[5:]
+        inputs, heads = saved[:_NUM_INPUTS], saved[_NUM_INPUTS:]
         stored = [g if s else None for g, s in zip(grad_losses, ctx.store, strict=True)]
         head_gradients = _group_by_head(gradients, ctx.store)
         head_gradients = [
@@ -186,7 +204,7 @@ class _FcosLoss(torch.autograd.Function):
         late = [g if r else None for g, r in zip(grad_losses, ctx.recompute, strict=True)]
         needed = [g is not None for g in late]
         if any(needed):
-            computed = _BACKWARD_OP.forward(heads, *inputs[:4], *late, *ctx.options[:-1])
+            computed = _BACKWARD_OP.forward(heads, *inputs[:_NUM_TRUTHS], *late, *ctx.options[:-1])
             computed = _group_by_head(computed, needed)
             head_gradients = [c or p for c, p in zip(computed, head_gradients, strict=True)]
         count = (len(ctx.needs_input_grad) - _HEADS_AT) // 3

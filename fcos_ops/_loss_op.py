@@ -43,7 +43,7 @@ class LossOp(_library.Op):
         of_rows: that is the shape of the first argument without its last dimension, else all of it.
         dimensions_to_cut: takes the arguments; in how many of their first dimensions large tensors
             are cut, so that copies that `prepare` makes of them are small: 0 where it makes none.
-            None where it never makes large ones.
+            None: they are copied whole. A loss a row cannot be cut.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class LossOp(_library.Op):
 
     def _run(
         self,
-        gradient_scale: Tensor | None,
+        grad_loss: Tensor | None,
         loss: Tensor | None,
         gradient: Tensor | None,
         inputs: Sequence[Any],
@@ -149,15 +149,16 @@ class LossOp(_library.Op):
         first = inputs[0]
         if self._dimensions_to_cut is not None and first.numel() > _views.CHUNK_SIZE:
             dimensions = self._dimensions_to_cut(*inputs)
-            if self._run_in_chunks(dimensions, gradient_scale, loss, gradient, inputs):
+            outputs = (grad_loss, loss, gradient)
+            if dimensions > 0 and self._run_in_chunks(dimensions, *outputs, inputs):
                 return
-        prepared = self._prepare(*inputs, gradient_scale, loss, gradient)
+        prepared = self._prepare(*inputs, grad_loss, loss, gradient)
         _native.call(self.name, first, *prepared)
 
     def _run_in_chunks(
         self,
         dimensions: int,
-        gradient_scale: Tensor | None,
+        grad_loss: Tensor | None,
         loss: Tensor | None,
         gradient: Tensor | None,
         inputs: Sequence[Any],
@@ -175,7 +176,7 @@ class LossOp(_library.Op):
         sums = loss.new_empty(len(chunks)) if is_sum and loss is not None else None
         for i, (*chunk, losses, chunk_gradient) in enumerate(chunks):
             chunk_loss = losses if sums is None else sums[i]
-            self._run(gradient_scale, chunk_loss, chunk_gradient, [*chunk, *options])
+            self._run(grad_loss, chunk_loss, chunk_gradient, [*chunk, *options])
         if loss is not None and sums is not None:
             loss.copy_(sums.double().sum())
         return True

@@ -133,6 +133,7 @@ def _target_fake(ltrb: Tensor) -> Tensor:
 def _prepare(
     logits: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
+    # Spelled out: two calls less where nothing is to be done.
     real = torch.float64 if logits.dtype == torch.float64 else torch.float32
     if not (target.dtype == real and target.is_contiguous() and logits.is_contiguous()):
         logits = _views.contiguous("logits", logits)

@@ -63,7 +63,7 @@ class PostprocessRule(NamedTuple):
     score_threshold).
     rank_by: "score" or "class": the key of the top-k of each level.
     score: "sqrt" (sqrt(class * centerness)) or "product" (class * centerness).
-    score_threshold: 0 to 1. candidates_per_level: that k. iou_threshold: 0 to 1, of the NMS.
+    score_threshold: any, below 0 nothing is left out. candidates_per_level: that k. iou_threshold: 0 to 1, of the NMS.
     max_detections: of an image.
     clip: "before_nms" or "after_nms" (after the cut to max_detections): when boxes are clipped to
     the image.
@@ -108,7 +108,8 @@ class LossRule(NamedTuple):
 
 _Rule = TypeVar("_Rule", AssignmentRule, PostprocessRule, LossRule)
 
-# The types of the fields, and the (minimum, maximum) of numbers that may not be any but NaN.
+# By the names of fields, of which those of one name are of one type in all rules: their types, and
+# the (minimum, maximum) of numbers. A float without one may be any but NaN; every int has one.
 _TYPES = {
     **_schema.types(AssignmentRule),
     **_schema.types(PostprocessRule),
@@ -187,18 +188,20 @@ LOSS_RULES: dict[str, LossRule] = {
 
 
 def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
-    """See `_resolve`; `ranges` is left to `pyramid_levels`, which alone reads it."""
+    """The rule of that preset name, or the rule itself once its fields are checked, but for `ranges`,
+    which `pyramid_levels` alone reads; errors as of `_resolve`."""
     return _resolve("rule", rule, AssignmentRule, ASSIGNMENT_RULES)
 
 
 def resolve_postprocess_rule(rule: str | PostprocessRule) -> PostprocessRule:
-    """See `_resolve`."""
+    """The rule of that preset name, or the rule itself once its fields are checked; errors as of
+    `_resolve`."""
     return _resolve("rule", rule, PostprocessRule, POSTPROCESS_RULES)
 
 
 def resolve_loss_rule(loss: str | LossRule | None, rule: str | AssignmentRule) -> LossRule:
-    """See `_resolve`; None: that of the name of the assignment rule, `improved` where that is no
-    name."""
+    """The rule of that preset name, or the rule itself once its fields are checked; errors as of
+    `_resolve`. None: that of the name of the assignment rule, `improved` where that is no name."""
     if loss is None:
         loss = rule if isinstance(rule, str) else "improved"
     return _resolve("loss", loss, LossRule, LOSS_RULES)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,14 +84,15 @@ def test_backend_is_restored_after_an_error() -> None:
 def test_the_block_opened_last_decides() -> None:
     """Also where blocks end in another order than the reverse of that in which they began."""
     asked = ("reference", "native", "reference")
-    blocks = [fcos_ops.backend(name) for name in asked]
     before = fcos_ops.build_info()["backend"]
+    blocks, seen = [ExitStack() for _ in asked], []
     for block, name in zip(blocks, asked, strict=True):
-        block.__enter__()
-        assert fcos_ops.build_info()["backend"] == name
-    for index, expected in ((2, "native"), (0, "native"), (1, before)):
-        blocks[index].__exit__(None, None, None)
-        assert fcos_ops.build_info()["backend"] == expected
+        block.enter_context(fcos_ops.backend(name))
+        seen.append(fcos_ops.build_info()["backend"])
+    for index in (2, 0, 1):
+        blocks[index].close()
+        seen.append(fcos_ops.build_info()["backend"])
+    assert seen == [*asked, "native", "native", before]
 
 
 def test_blocks_of_two_threads_may_interleave() -> None:

@@ -7,7 +7,7 @@ import torch
 
 import fcos_ops
 from fcos_ops import reference
-from fcos_ops.focal_loss import _run
+from fcos_ops.focal_loss import _OP
 from tests.common import assert_near
 from tests.inputs.focal_loss import assert_matches_reference, make_labels
 
@@ -92,6 +92,7 @@ def test_a_gradient_that_lies_otherwise_than_the_logits() -> None:
     labels = torch.randint(-2, 16, (2, 5, 30))
     expected = torch.full_like(logits, float("nan"))
     found = torch.full((2, 5, 30, 16), float("nan"))
+    inputs = (logits, labels, None, None, 0.0, 1.0, 0.25, 2.0, "sum")
     for gradient in (found, expected):
-        _run(None, None, gradient, logits, labels, None, None, 0.0, 1.0, 0.25, 2.0, "sum")
+        _OP._run(None, None, gradient, inputs)
     assert_near(found, expected, torch.float32)

@@ -1,5 +1,4 @@
-// The drivers that run on a CPU, one file each, told apart by their arguments, which have been
-// checked (see ops/).
+// The drivers that run on a CPU, told apart by their arguments, which have been checked (see ops/).
 #pragma once
 
 #include "fcos_ops/assign_targets.h"
@@ -19,9 +18,13 @@ Status run(const AssignTargetsArgs& args, Workspace workspace, const Context& co
 
 std::size_t workspace_size(const CenternessLossArgs& args, const Context& context);
 Status run(const CenternessLossArgs& args, Workspace workspace, const Context& context);
+Status run(const CenternessTargetArgs& args, const Context& context);
 
 std::size_t workspace_size(const FcosLossArgs& args, const Context& context);
 Status run(const FcosLossArgs& args, Workspace workspace, const Context& context);
+
+std::size_t workspace_size(const FocalLossArgs& args, const Context& context);
+Status run(const FocalLossArgs& args, Workspace workspace, const Context& context);
 
 std::size_t workspace_size(const GroupNormArgs& args, const Context& context);
 Status run(const GroupNormArgs& args, Workspace workspace, const Context& context);
@@ -36,11 +39,6 @@ Status run(const NmsArgs& args, Workspace workspace, const Context& context);
 
 std::size_t workspace_size(const PostprocessArgs& args, const Context& context);
 Status run(const PostprocessArgs& args, Workspace workspace, const Context& context);
-
-std::size_t workspace_size(const FocalLossArgs& args, const Context& context);
-Status run(const FocalLossArgs& args, Workspace workspace, const Context& context);
-
-Status run(const CenternessTargetArgs& args, const Context& context);
 
 Status run(const ScaleGradientsArgs& args, const Context& context);
 

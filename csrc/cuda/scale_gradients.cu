@@ -138,7 +138,7 @@ void append(const ScaledGradient& scaled, Gradients<kCapacity>& all) {
 }
 
 template <int kCapacity>
-Status run(const ScaleGradientsArgs& args, const Context& context) {
+Status scale_all(const ScaleGradientsArgs& args, const Context& context) {
   Gradients<kCapacity> all = {};
   for (std::int32_t i = 0; i < args.count; ++i) {
     const ScaledGradient& scaled = args.gradients[i];
@@ -157,7 +157,8 @@ Status run(const ScaleGradientsArgs& args, const Context& context) {
 
 Status run(const ScaleGradientsArgs& args, const Context& context) {
   return on_device(context, [&]() -> Status {
-    return args.count <= 1 ? run<1>(args, context) : run<kMaxScaledGradients>(args, context);
+    return args.count <= 1 ? scale_all<1>(args, context)
+                           : scale_all<kMaxScaledGradients>(args, context);
   });
 }
 

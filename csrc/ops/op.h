@@ -7,7 +7,8 @@
 
 namespace fcos_ops {
 
-// Whether the library has CUDA drivers. They are not named where it has none.
+// Whether the library has CUDA drivers. Where it has none calls of them would not link, so that
+// they must not be compiled.
 inline constexpr bool kHasCuda = FCOS_OPS_CUDA_BUILT;
 
 template <class Args>
@@ -17,20 +18,21 @@ std::size_t driver_workspace_size(const Args& args, const Context& context) {
   return 0;
 }
 
-// `args`: those of the op and, unless it takes none, its workspace. `without_cuda`: the message of
+// `args`: those of the op and, unless it takes none, its workspace. `without_cuda_message`: that of
 // a library that has no driver for the device.
 template <class... Args>
-Status run_driver(const Context& context, const char* without_cuda, const Args&... args) {
+Status run_driver(const Context& context, const char* without_cuda_message, const Args&... args) {
   if (on_cpu(context)) return cpu::run(args..., context);
   if constexpr (kHasCuda) return cuda::run(args..., context);
-  return {kNotImplementedForDevice, without_cuda};
+  return {kNotImplementedForDevice, without_cuda_message};
 }
 
 // An op behind its public functions. Of its checks the first is that of the sizes, which is all
 // that a query of the workspace needs.
 template <class Args>
 struct Op {
-  const char *workspace_message, *without_cuda_message;
+  const char* workspace_message;     // that it is too small or misaligned
+  const char* without_cuda_message;  // that the device has no driver
   Status (*checks[4])(const Args&);  // null behind the last
 
   std::size_t workspace_size(const Args& args, const Context& context) const {

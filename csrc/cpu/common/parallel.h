@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cpu/common/spared_threads.h"
+#include "cpu/common/preempted_threads.h"
 
 namespace fcos_ops::cpu {
 
@@ -22,24 +22,26 @@ inline std::int32_t worthwhile_threads(std::int64_t bytes, std::int32_t num_thre
 template <class Body>
 void parallel_for(std::int64_t count, std::int32_t num_threads, const Body& body) {
   const auto wanted = static_cast<int>(std::min<std::int64_t>(count, num_threads));
-  const int threads = wanted > 1 ? SparedThreads::take(wanted) : 1;
-  if (threads == 1) {
+  const int threads = wanted > 1 ? PreemptedThreads::team_size(wanted) : 1;
+  if (threads <= 1) {
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
   const std::int64_t start = wall_time();
-  std::int64_t away = 0;  // the longest that a thread beside the caller was
-#pragma omp parallel num_threads(threads) reduction(max : away)
+  // The longest that a thread had no core. Not the caller: no region can do without it.
+  std::int64_t preempted = 0;
+#pragma omp parallel num_threads(threads) reduction(max : preempted)
   {
     bool is_caller = false;
 #pragma omp master
     is_caller = true;
     const std::int64_t core_start = core_time();
+    // Without waiting at the end, where a thread seems to work, or, asleep, to have no core.
 #pragma omp for schedule(dynamic, 1) nowait
     for (std::int64_t i = 0; i < count; ++i) body(i);
-    if (!is_caller) away = wall_time() - start - (core_time() - core_start);
+    if (!is_caller) preempted = wall_time() - start - (core_time() - core_start);
   }
-  SparedThreads::record(threads, wall_time() - start, away);
+  PreemptedThreads::record(threads, wall_time() - start, preempted);
 }
 
 }  // namespace fcos_ops::cpu

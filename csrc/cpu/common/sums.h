@@ -10,8 +10,8 @@
 
 namespace fcos_ops::cpu {
 
-// Losses are added up in their own type by blocks of this many, and blocks in double: each
-// lane of a vector of floats then adds 32.
+// Loops add up losses in their own type by blocks of this many, and blocks in double: each lane of
+// a vector of floats then adds 32.
 inline std::int32_t sum_block() {
   switch (instruction_set()) {
     case InstructionSet::kAvx512:
@@ -22,22 +22,6 @@ inline std::int32_t sum_block() {
       break;
   }
   return 128;
-}
-
-// The sum of loss(i), a Real, over [0, count), as a loop that the compiler vectorises with what
-// `loss` does beside.
-template <class Real, class Loss>
-FCOS_HD double sum_by_blocks(std::int32_t count, const Loss& loss) {
-  const std::int32_t block = sum_block();
-  double total = 0;
-  for (std::int32_t first = 0; first < count; first += block) {
-    const std::int32_t end = count - first < block ? count : first + block;
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int32_t i = first; i < end; ++i) sum += loss(i);
-    total += sum;
-  }
-  return total;
 }
 
 struct SumLoop {

@@ -42,29 +42,36 @@ FCOS_HD Real weighted(Real factor, Real loss) {
 }
 
 template <Mode kMode, class Real>
-FCOS_HD void keep(Real loss, Real* losses, std::int32_t i) {
+FCOS_HD void keep(Real loss, Real* __restrict__ losses, std::int32_t i) {
   if constexpr (kMode == Mode::kLosses) losses[i] = loss;
   if constexpr (kMode == Mode::kAnywhere) {
     if (losses != nullptr) losses[i] = loss;
   }
 }
 
-// The loops have their factors by value: what they write cannot change those.
 template <Gamma kGamma, Mode kMode>
 struct NegativeLoop {
   template <class Real>
   static FCOS_HD double run(const Real* __restrict__ logits, std::int32_t count,
-                            FocalFactors<Real> factors, Real* __restrict__ losses,
-                            Real* __restrict__ gradient) {
+                            const FocalFactors<Real>& factors, std::int32_t block,
+                            Real* __restrict__ losses, Real* __restrict__ gradient) {
     store_exponentials(logits, count, gradient);
     const Real factor = factors.negative, grad_factor = factor * factors.gradient;
-    const auto loss = [&](std::int32_t i) __attribute__((always_inline)) {
-      const auto value = negative_term<kMode, kGamma>(logits[i], gradient[i], factors.gamma);
-      keep<kMode>(weighted<kMode>(factor, value.loss), losses, i);
-      gradient[i] = grad_factor * value.gradient;
-      return value.loss;
-    };
-    return weighted<kMode>(static_cast<double>(factor), sum_by_blocks<Real>(count, loss));
+    double total = 0;
+    for (std::int32_t first = 0; first < count; first += block) {
+      const std::int32_t end = count - first < block ? count : first + block;
+      Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int32_t i = first; i < end; ++i) {
+        const auto loss_and_grad =
+            negative_term<kMode, kGamma>(logits[i], gradient[i], factors.gamma);
+        sum += loss_and_grad.loss;
+        keep<kMode>(weighted<kMode>(factor, loss_and_grad.loss), losses, i);
+        gradient[i] = grad_factor * loss_and_grad.gradient;
+      }
+      total += sum;
+    }
+    return weighted<kMode>(static_cast<double>(factor), total);
   }
 };
 
@@ -72,19 +79,28 @@ template <Gamma kGamma, Mode kMode>
 struct RowLoop {
   template <class Real>
   static FCOS_HD double run(const Real* __restrict__ logits, std::int32_t count,
-                            std::int32_t positive, FocalFactors<Real> factors,
-                            Real* __restrict__ losses, Real* __restrict__ gradient) {
+                            std::int32_t positive, const FocalFactors<Real>& factors,
+                            std::int32_t block, Real* __restrict__ losses,
+                            Real* __restrict__ gradient) {
     store_exponentials(logits, count, gradient);
-    return sum_by_blocks<Real>(count, [&](std::int32_t i) __attribute__((always_inline)) {
-      const bool is_positive = i == positive;
-      const Real x = is_positive ? -logits[i] : logits[i];
-      const auto value = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
-      const Real factor = is_positive ? factors.positive : factors.negative;
-      const Real loss = weighted<kMode>(factor, value.loss);
-      keep<kMode>(loss, losses, i);
-      gradient[i] = (is_positive ? -factor : factor) * factors.gradient * value.gradient;
-      return loss;
-    });
+    double total = 0;
+    for (std::int32_t first = 0; first < count; first += block) {
+      const std::int32_t end = count - first < block ? count : first + block;
+      Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int32_t i = first; i < end; ++i) {
+        const bool is_positive = i == positive;
+        const Real x = is_positive ? -logits[i] : logits[i];
+        const auto loss_and_grad = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
+        const Real factor = is_positive ? factors.positive : factors.negative;
+        const Real loss = weighted<kMode>(factor, loss_and_grad.loss);
+        sum += loss;
+        keep<kMode>(loss, losses, i);
+        gradient[i] = (is_positive ? -factor : factor) * factors.gradient * loss_and_grad.gradient;
+      }
+      total += sum;
+    }
+    return total;
   }
 };
 
@@ -94,21 +110,30 @@ struct ColumnLoop {
   static FCOS_HD double run(const Real* __restrict__ logits, std::int32_t count,
                             const std::int32_t* __restrict__ labels,
                             const Real* __restrict__ weights, std::int32_t channel,
-                            FocalFactors<Real> factors, Real* __restrict__ losses,
-                            Real* __restrict__ gradient) {
+                            const FocalFactors<Real>& factors, std::int32_t block,
+                            Real* __restrict__ losses, Real* __restrict__ gradient) {
     store_exponentials(logits, count, gradient);
-    return sum_by_blocks<Real>(count, [&](std::int32_t i) __attribute__((always_inline)) {
-      const bool is_positive = labels[i] == channel;
-      const bool is_ignored = labels[i] == math::kIgnored;
-      const Real x = is_positive ? -logits[i] : logits[i];
-      const auto value = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
-      const Real factor = (is_positive ? factors.positive : factors.negative) * weights[i];
-      const Real loss = is_ignored ? Real(0) : weighted<kMode>(factor, value.loss);
-      const Real grad = (is_positive ? -factor : factor) * factors.gradient * value.gradient;
-      keep<kMode>(loss, losses, i);
-      gradient[i] = is_ignored ? Real(0) : grad;
-      return loss;
-    });
+    double total = 0;
+    for (std::int32_t first = 0; first < count; first += block) {
+      const std::int32_t end = count - first < block ? count : first + block;
+      Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int32_t i = first; i < end; ++i) {
+        const bool is_positive = labels[i] == channel;
+        const bool is_ignored = labels[i] == math::kIgnored;
+        const Real x = is_positive ? -logits[i] : logits[i];
+        const auto loss_and_grad = negative_term<kMode, kGamma>(x, gradient[i], factors.gamma);
+        const Real factor = (is_positive ? factors.positive : factors.negative) * weights[i];
+        const Real loss = is_ignored ? Real(0) : weighted<kMode>(factor, loss_and_grad.loss);
+        const Real grad =
+            (is_positive ? -factor : factor) * factors.gradient * loss_and_grad.gradient;
+        sum += loss;
+        keep<kMode>(loss, losses, i);
+        gradient[i] = is_ignored ? Real(0) : grad;
+      }
+      total += sum;
+    }
+    return total;
   }
 };
 
@@ -126,18 +151,27 @@ struct DenseLoop {
   template <class Real>
   static FCOS_HD double run(const Real* __restrict__ logits, std::int32_t count,
                             const Real* __restrict__ targets, const Real* __restrict__ weights,
-                            FocalFactors<Real> factors, Real* __restrict__ losses,
-                            Real* __restrict__ gradient) {
+                            const FocalFactors<Real>& factors, std::int32_t block,
+                            Real* __restrict__ losses, Real* __restrict__ gradient) {
     store_exponentials(logits, count, gradient);
-    return sum_by_blocks<Real>(count, [&](std::int32_t i) __attribute__((always_inline)) {
-      const auto value = loss_and_grad(logits[i], gradient[i], targets[i], factors.gamma);
-      const Real alpha = targets[i] * factors.positive + (Real(1) - targets[i]) * factors.negative;
-      const Real factor = alpha * weights[i];
-      const Real loss = weighted<kMode>(factor, value.loss);
-      keep<kMode>(loss, losses, i);
-      gradient[i] = factor * factors.gradient * value.gradient;
-      return loss;
-    });
+    double total = 0;
+    for (std::int32_t first = 0; first < count; first += block) {
+      const std::int32_t end = count - first < block ? count : first + block;
+      Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int32_t i = first; i < end; ++i) {
+        const auto value = loss_and_grad(logits[i], gradient[i], targets[i], factors.gamma);
+        const Real alpha =
+            targets[i] * factors.positive + (Real(1) - targets[i]) * factors.negative;
+        const Real factor = alpha * weights[i];
+        const Real loss = weighted<kMode>(factor, value.loss);
+        sum += loss;
+        keep<kMode>(loss, losses, i);
+        gradient[i] = factor * factors.gradient * value.gradient;
+      }
+      total += sum;
+    }
+    return total;
   }
 };
 
@@ -146,13 +180,14 @@ struct DenseLoop {
 template <template <Gamma, Mode> class Loop, class Real, class... Args>
 double run_focal(const FocalFactors<Real>& factors, Real* losses, Real* gradient,
                  const Args&... args) {
+  const std::int32_t block = sum_block();
   const auto run = [&](auto gamma) {
     const double sum =
         losses == nullptr
-            ? run_best<Loop<gamma(), Mode::kSum>>(args..., factors, losses, gradient)
-            : run_best<Loop<gamma(), Mode::kLosses>>(args..., factors, losses, gradient);
+            ? run_best<Loop<gamma(), Mode::kSum>>(args..., factors, block, losses, gradient)
+            : run_best<Loop<gamma(), Mode::kLosses>>(args..., factors, block, losses, gradient);
     if (std::isfinite(sum)) return sum;
-    return run_baseline<Loop<gamma(), Mode::kAnywhere>>(args..., factors, losses, gradient);
+    return run_baseline<Loop<gamma(), Mode::kAnywhere>>(args..., factors, block, losses, gradient);
   };
   if (factors.gamma == 0) return run(std::integral_constant<Gamma, Gamma::kZero>{});
   if (factors.gamma == 1) return run(std::integral_constant<Gamma, Gamma::kOne>{});

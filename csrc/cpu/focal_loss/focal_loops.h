@@ -11,8 +11,8 @@ struct FocalFactors {
   Real positive, negative, gamma, gradient;
 };
 
-// Each writes the gradient and, unless `losses` is null, the losses; and returns the sum of the
-// losses. For Real float and double.
+// Each loop writes the gradient and, unless `losses` is null, the losses, and returns their sum.
+// For Real float and double.
 template <class Real>
 struct FocalLoops {
   using Factors = FocalFactors<Real>;

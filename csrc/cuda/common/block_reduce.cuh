@@ -17,9 +17,9 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
-// The sum over the lanes of a warp up to this one.
+// The inclusive prefix sum over the lanes of a warp.
 template <class T>
-__device__ __forceinline__ T sum_to_lane(T value) {
+__device__ __forceinline__ T warp_inclusive_sum(T value) {
   for (unsigned delta = 1; delta < kWarp; delta *= 2) {
     const T other = __shfl_up_sync(kFullMask, value, delta);
     if (threadIdx.x % kWarp >= delta) value += other;

@@ -22,8 +22,8 @@ struct LocationLevel {
   focal::LevelArray<void*> ltrb_gradient, centerness_gradient;
 };
 
-// FcosLossArgs as the losses of locations take them by value. The base is as the caller has it: its
-// views and levels are in memory of the host.
+// FcosLossArgs as the losses of locations take them by value, without its views and levels, which
+// are in memory of the host; `level` has those.
 template <class Real>
 struct LocationArguments : FcosLossArgs {
   LocationLevel level[kMaxLevels];

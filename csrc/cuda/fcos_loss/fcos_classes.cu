@@ -156,9 +156,9 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
        location_blocks, args.only_unexpected},
       context};
   if (args.loss.gamma != 2.0) return run_general<T, Gamma::kAny>(problem, launch);
-  const auto run_any = [&] { return run_general<T, Gamma::kTwo>(problem, launch); };
+  const auto run_gamma_two = [&] { return run_general<T, Gamma::kTwo>(problem, launch); };
   if constexpr (std::is_same_v<Real, double>) {
-    return run_any();
+    return run_gamma_two();
   } else {
     return focal::dispatch_layout<T, focal::Labels::kMatches>(
         problem, context,
@@ -167,7 +167,7 @@ Status run(const FcosLossArgs& args, unsigned location_blocks, LossSums* sums,
           return launch.start("fcos_loss_plain_kernel", fcos_loss_plain_kernel<Plain>,
                               Plain::kThreads, tiling);
         },
-        run_any);
+        run_gamma_two);
   }
 }
 

@@ -58,6 +58,10 @@ LocationArguments<Real> location_arguments(const FcosLossArgs& args) {
                                     args.centerness_loss || args.centerness_gradient,
                                     static_cast<Real>(args.loss.eps),
                                     scale_arguments<Real>(args)};
+  // Memory of the host, which kernels on fibers could read and those on a GPU could not.
+  result.levels = nullptr;
+  result.class_logits = result.ltrb = result.centerness = nullptr;
+  result.class_gradient = result.ltrb_gradient = result.centerness_gradient = nullptr;
   for (std::int32_t i = 0; i < args.num_levels; ++i) {
     const AssignmentLevel& level = args.levels[i];
     result.level[i] = {level.width,

@@ -113,7 +113,7 @@ struct FocalTiling {
   std::int32_t channels;  // 0: location-major
   std::int64_t count;     // of shares
 
-  // True if the 32-bit arithmetic of the class-major kernel would overflow; the other's never does.
+  // True if the 32-bit arithmetic of class-major tiles would overflow; location-major ones have 64.
   bool is_too_large() const {
     return channels != 0 && (count > kMaxDividend || tiles.rows() > kMaxDividend);
   }

@@ -157,7 +157,7 @@ __device__ __forceinline__ void count_groups(ResolveShared& shared) {
   const unsigned lane = threadIdx.x % kWarp;
   const auto low = static_cast<std::uint32_t>(__popcll(shared.kept[lane]));
   const auto high = static_cast<std::uint32_t>(__popcll(shared.kept[lane + kWarp]));
-  const std::uint32_t sums = sum_to_lane(low | high << 16);  // two counts, each below 2^16
+  const std::uint32_t sums = warp_inclusive_sum(low | high << 16);  // two counts, each below 2^16
   const std::uint32_t low_half = __shfl_sync(kFullMask, sums, kWarp - 1) & 0xffff;
   shared.before[lane] = static_cast<std::int32_t>((sums & 0xffff) - low);
   shared.before[lane + kWarp] = static_cast<std::int32_t>(low_half + (sums >> 16) - high);

@@ -62,7 +62,7 @@ __device__ __forceinline__ SelectBin find_bin(std::uint32_t k) {
   auto& shared = block_shared<SelectMemory<Key>>();
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const std::uint32_t size = shared.histogram[threadIdx.x];
-  std::uint32_t through = sum_to_lane(size);  // keys in the bins up to this one
+  std::uint32_t through = warp_inclusive_sum(size);  // keys in the bins up to this one
   if (lane == kWarp - 1) shared.warp_total[warp] = through;
   __syncthreads();
   for (unsigned w = 0; w < warp; ++w) through += shared.warp_total[w];

@@ -67,11 +67,11 @@ struct PostprocessPlan : DetectionPlan<Real> {
 };
 static_assert(sizeof(PostprocessPlan<double>) <= 4096, "kernel arguments have 4 KB");
 
-// Plans how the logits of a level are read. `vector` elements are in 16 bytes.
+// Plans how the logits of a level are read. `vector_size` elements are in 16 bytes.
 inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::int64_t batch,
-                         std::int64_t vector, LevelPlan& plan) {
+                         std::int64_t vector_size, LevelPlan& plan) {
   const auto fits = [&](std::int64_t stride, std::int64_t count) {
-    return count <= 1 || stride % vector == 0;
+    return count <= 1 || stride % vector_size == 0;
   };
   const std::int64_t locations = view.height * view.width;
   const bool one_line = view.height == 1 || view.stride_y == view.width * view.stride_x;
@@ -87,7 +87,7 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
         aligned && along_line && locations % vector == 0 && fits(view.stride_channel, num_classes);
   }
   // Without vectors a logit takes more instructions, so more blocks share the level.
-  plan.tile = static_cast<std::uint16_t>(plan.vectors ? kTile : kTile / vector);
+  plan.tile = static_cast<std::uint16_t>(plan.vectors ? kTile : kTile / vector_size);
   const std::int64_t chunks = (num_classes + kMaxChannels - 1) / kMaxChannels;
   const std::int64_t channels = chunks > 0 ? (num_classes + chunks - 1) / chunks : 0;
   plan.channels = static_cast<std::uint16_t>((channels + 7) / 8 * 8);

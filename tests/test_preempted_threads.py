@@ -7,8 +7,8 @@ from tests.repository import REPOSITORY
 
 
 def test_a_thread_without_a_core_is_left_out_for_a_while(tmp_path: Path) -> None:
-    program = tmp_path / "spared_threads"
-    source = Path(__file__).parent / "cpp/spared_threads/main.cpp"
+    program = tmp_path / "preempted_threads"
+    source = Path(__file__).parent / "cpp/preempted_threads/main.cpp"
     options = ["-std=c++17", "-fopenmp", "-O1", f"-I{REPOSITORY / 'csrc'}"]
     subprocess.run(["c++", *options, source, "-o", program], check=True)
     subprocess.run([program], check=True)
