@@ -20,6 +20,7 @@ from .options.overrides import add_pairs, read_config
 
 # what the extra `detector` has and nothing can replace, and what fcos_ops needs itself
 PACKAGES = ("torch", "numpy", "PIL", "pycocotools", "tqdm", "matplotlib", "msgspec")
+_STDOUT = 1  # the descriptor
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return status
     except (UserError, TrainingError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _reader_has_ended():
+        if isinstance(error, BrokenPipeError) and _is_closed(_STDOUT):
+            _forget(_STDOUT)
             return 128 + signal.SIGPIPE
         return _fail(f"{who}error: {error}", 2)
     except ModuleNotFoundError as error:
@@ -98,15 +100,18 @@ def _run(options: argparse.Namespace, launch: Launch) -> int:
     return command.run(options) or 0
 
 
-def _reader_has_ended() -> bool:
-    """Whether nobody reads stdout any more. What it still holds is then forgotten, as Python would
-    complain of it at exit."""
-    stdout, poll = 1, select.poll()
+def _is_closed(stdout: int) -> bool:
+    """Whether nobody reads it any more."""
+    poll = select.poll()
     poll.register(stdout, 0)
-    ended = any(event & select.POLLERR for _, event in poll.poll(0))
-    if ended:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
-    return ended
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _forget(stdout: int) -> None:
+    """What it still holds, of which Python would complain at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stdout)
+    os.close(null)
 
 
 def _fail(message: str, status: int) -> int:

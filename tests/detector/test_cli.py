@@ -63,8 +63,12 @@ def test_a_reader_that_has_seen_enough(data: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "fcos", "data", str(data)]
+    # unbuffered, stdout would hold nothing that Python could complain of
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with os.fdopen(writing, "w") as pipe:
-        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command, env=buffered, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 

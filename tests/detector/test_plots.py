@@ -57,6 +57,7 @@ def test_names_in_fonts_of_the_system(
     """As in other pictures; else the id, as where matplotlib or Pillow cannot join letters."""
     labels = [plots._label(7, name) for name in ("ball", "$5", "a\nb", PALATAL)]
     assert labels == ["ball", r"\$5", "a b", "category 7"]
+    assert plots._label(7, "a name of more than thirty letters") == "a name of more than t..."
     system_fonts(SYSTEM_FONT)
     assert plots._label(7, PALATAL) == PALATAL
     _write(tmp_path, [PALATAL, "ball"])

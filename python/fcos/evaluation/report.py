@@ -20,18 +20,19 @@ def format_metrics(metrics: dict[str, float]) -> str:
 
 def class_table(classes: Sequence[ClassResult], names: Sequence[str]) -> str:
     """A line for each category, and one that names the columns."""
-    width = max(len("class"), *(len(_short(name)) for name in names))
+    width = max(len("class"), *(len(short_name(name)) for name in names))
     lines = [f"{'class':<{width}}     AP   AP50  boxes  best score threshold"]
     for own, name in zip(classes, names, strict=True):
         score = "-" if own.score is None else f"{own.score:.3f}"
         cells = f"{_number(own.ap)}  {_number(own.ap50)}  {own.boxes:>5}  {score}"
-        lines.append(f"{_short(name):<{width}}  {cells}")
+        lines.append(f"{short_name(name):<{width}}  {cells}")
     return "\n".join(lines)
+
+
+def short_name(name: str) -> str:
+    """A class's name, cut to `_LONGEST_NAME` characters, in tables and plots alike."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
 
 
 def _number(value: float) -> str:
     return "    -" if value == -1 else f"{value:.3f}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import shorten
 from ..evaluation.average_precision import RECALLS, Evaluation
 from ..evaluation.coco_tables import Floats
 from ..evaluation.confusion import confusion
 from ..evaluation.matching import MIN_IOU
+from ..evaluation.report import short_name
 from ..files import atomic_path
 from .fonts import can_plot, families, one_line
 
@@ -25,7 +25,6 @@ CONFUSION_NAME = "confusion.png"
 PLOT_NAMES = (PRECISION_RECALL_NAME, CONFUSION_NAME)
 _NAMED_CURVES = 10  # more colours are hard to tell apart
 _COUNTED_CLASSES = 30  # beyond, numbers in the cells are too small to read
-_LONGEST_NAME = 24  # characters
 
 
 def write_plots(
@@ -106,4 +105,4 @@ def _label(number: int, name: str) -> str:
     """A category's name, if fonts of this system can draw it; else its id, as in pictures."""
     if not can_plot(name):
         return f"category {number}"
-    return shorten(one_line(name), _LONGEST_NAME).replace("$", r"\$")  # which begins a formula
+    return short_name(one_line(name)).replace("$", r"\$")  # which begins a formula

@@ -21,7 +21,7 @@ def batches_from(
     device: torch.device,
 ) -> Generator[Batch, None, None]:
     """From a step on, `settings.accumulate` a step: the share of this process. Closing it ends the
-    workers. Errors: `Batches`"""
+    workers. Raises what `Batches` raises."""
     loader = training_loader(
         dataset,
         batch=settings.batch,

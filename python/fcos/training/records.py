@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..errors import TrainingError
 from ..models import LOSS_NAMES
 
 _VALUES = (*LOSS_NAMES, "gradient norm")
-_LOG_SECONDS = 15.0  # between the lines of a bar in a file
 
 
 class Record(NamedTuple):
@@ -98,14 +95,3 @@ def _diagnosis(step: int, values: dict[str, float]) -> str:
     if not losses_are_finite and math.isfinite(values["bbox_regression"]):
         remedy = f"look for labels that are not in [0, number of classes), or {remedy}"
     return f"loss or gradient is not finite at step {step} ({named}): {remedy}"
-
-
-def progress_bar(step: int, steps: int, *, shown: bool) -> tqdm[Any]:
-    """From a step on, if any are left; moving in a terminal, a line now and then in a file."""
-    return tqdm(
-        total=steps,
-        initial=step,
-        disable=not shown or step >= steps,
-        unit="step",
-        mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
-    )

@@ -23,7 +23,8 @@ from .first_batch import write_first_batch
 from .folder import RunFolder
 from .gradients import StepGradients, memory_format
 from .metrics import append_metrics
-from .records import Record, Window, progress_bar
+from .progress import progress_bar
+from .records import Record, Window
 from .settings import TrainingSettings
 from .state import TrainingState
 
