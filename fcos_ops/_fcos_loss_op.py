@@ -66,7 +66,8 @@ def _run(
     `gradient_scales`, where there is none by what is expected to be one. With `only_unexpected` the
     gradients hold what a call without scales has written.
 
-    inputs: matched, boxes, labels, normalizers, expected_scale. options: levels, convention, rule, factor.
+    inputs: matched, boxes, labels, normalizers, expected_scale. options: levels, convention, rule,
+    factor.
     """
     matched, boxes, labels, normalizers, expected = inputs
     sizes_and_strides, scales_and_ranges, *convention_and_rule, factor = options

@@ -63,8 +63,8 @@ class PostprocessRule(NamedTuple):
     score_threshold).
     rank_by: "score" or "class": the key of the top-k of each level.
     score: "sqrt" (sqrt(class * centerness)) or "product" (class * centerness).
-    score_threshold: any, below 0 nothing is left out. candidates_per_level: that k. iou_threshold: 0 to 1, of the NMS.
-    max_detections: of an image.
+    score_threshold: any; below 0 nothing is left out. candidates_per_level: that k.
+    iou_threshold: 0 to 1, of the NMS. max_detections: of an image.
     clip: "before_nms" or "after_nms" (after the cut to max_detections): when boxes are clipped to
     the image.
     drop_empty: drop boxes whose width or height is not positive, right after clipping.
@@ -188,8 +188,8 @@ LOSS_RULES: dict[str, LossRule] = {
 
 
 def resolve_assignment_rule(rule: str | AssignmentRule) -> AssignmentRule:
-    """The rule of that preset name, or the rule itself once its fields are checked, but for `ranges`,
-    which `pyramid_levels` alone reads; errors as of `_resolve`."""
+    """The rule of that preset name, or the rule itself once its fields are checked; errors as of
+    `_resolve`. `ranges` is left to `pyramid_levels`, which alone reads it."""
     return _resolve("rule", rule, AssignmentRule, ASSIGNMENT_RULES)
 
 

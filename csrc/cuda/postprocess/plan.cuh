@@ -29,7 +29,7 @@ struct LevelPlan {
   std::uint32_t first_block;     // of the scan, among those of the image
   std::uint16_t tile, channels;  // of a block of the scan
   bool channels_contiguous;      // neighbours in memory are channels, not locations
-  bool vectors;                  // logits can be read 16 bytes at a time
+  bool has_vectors;              // logits can be read 16 bytes at a time
 };
 
 // Decoded candidates, [batch, max_selected] each.
@@ -80,14 +80,14 @@ inline void plan_reading(const LevelView& view, std::int64_t num_classes, std::i
   const bool along_line = one_line && view.stride_x == 1;
   plan.channels_contiguous = view.stride_channel == 1 && num_classes > 1;
   if (plan.channels_contiguous) {
-    plan.vectors = aligned && num_classes % vector == 0 && fits(view.stride_x, view.width) &&
-                   fits(view.stride_y, view.height);
+    plan.has_vectors = aligned && num_classes % vector_size == 0 &&
+                       fits(view.stride_x, view.width) && fits(view.stride_y, view.height);
   } else {
-    plan.vectors =
-        aligned && along_line && locations % vector == 0 && fits(view.stride_channel, num_classes);
+    plan.has_vectors = aligned && along_line && locations % vector_size == 0 &&
+                       fits(view.stride_channel, num_classes);
   }
   // Without vectors a logit takes more instructions, so more blocks share the level.
-  plan.tile = static_cast<std::uint16_t>(plan.vectors ? kTile : kTile / vector_size);
+  plan.tile = static_cast<std::uint16_t>(plan.has_vectors ? kTile : kTile / vector_size);
   const std::int64_t chunks = (num_classes + kMaxChannels - 1) / kMaxChannels;
   const std::int64_t channels = chunks > 0 ? (num_classes + chunks - 1) / chunks : 0;
   plan.channels = static_cast<std::uint16_t>((channels + 7) / 8 * 8);

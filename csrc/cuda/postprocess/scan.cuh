@@ -78,7 +78,7 @@ class TileScan {
     logits_ = static_cast<const T*>(view.data) + channel * view.stride_channel;
     set_bounds();
     __syncthreads();
-    if (!level_.vectors) {
+    if (!level_.has_vectors) {
       scan_items<false>();
     } else if (level_.channels_contiguous) {
       scan_items<true>();
