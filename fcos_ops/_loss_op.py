@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos_ops import _backward, _checks, _library, _native, _views
+from fcos_ops import _backward, _checks, _constants, _library, _native, _views
 
 
 def stores_gradient(tensor: Tensor, reduction: str) -> bool:
@@ -166,6 +166,9 @@ class LossOp(_library.Op):
         """Calls `_run` chunk by chunk (see `_views.chunks`); returns whether there were several."""
         tensors = inputs[: self._num_tensors - 1]
         normalizer, floor, scale, *others, reduction = inputs[self._num_tensors - 1 :]
+        shapes = {tensor.shape[:dimensions] for tensor in tensors if tensor is not None}
+        if len(shapes) > 1 or reduction not in _constants.WORDS["reduction"]:
+            return False  # the native function refuses them as they are
         if reduction == "mean":
             scale, reduction = scale / max(tensors[0].numel(), 1), "sum"
         is_sum = reduction == "sum"

@@ -46,8 +46,16 @@ _DEFAULT_BACKEND = _checked_backend(os.environ.get("FCOS_OPS_BACKEND", "native")
 _backend = _DEFAULT_BACKEND  # a plain global, so that torch.compile can guard on it
 
 
-_open_blocks: dict[object, str] = {}  # the backend of each, in the order of opening
-_blocks_lock = threading.Lock()
+class _Block:
+    """An open `with backend(...)` block."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+_open_blocks: list[_Block] = []  # in the order of opening
+# A thread that holds it may be told to close another block: a generator's, found by the collector.
+_blocks_lock = threading.RLock()
 
 
 @contextmanager
@@ -64,21 +72,21 @@ def backend(name: str) -> Iterator[None]:
     Raises:
         ValueError: another name.
     """
-    block = object()
+    block = _Block(_checked_backend(name))
     with _blocks_lock:
-        _open_blocks[block] = _checked_backend(name)
+        _open_blocks.append(block)
         _choose_backend()
     try:
         yield
     finally:
         with _blocks_lock:
-            del _open_blocks[block]
+            _open_blocks.remove(block)
             _choose_backend()
 
 
 def _choose_backend() -> None:
     global _backend
-    _backend = [_DEFAULT_BACKEND, *_open_blocks.values()][-1]
+    _backend = _open_blocks[-1].name if _open_blocks else _DEFAULT_BACKEND
 
 
 def unavailable_reason(device_type: str) -> str | None:

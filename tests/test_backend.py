@@ -95,6 +95,22 @@ def test_the_block_opened_last_decides() -> None:
     assert seen == [*asked, "native", "native", before]
 
 
+def test_a_block_may_end_while_another_begins() -> None:
+    """As where the garbage collector finds a generator with an open block."""
+    result = run_python(
+        "import contextlib, faulthandler, fcos_ops\n"
+        "from fcos_ops import _native\n"
+        "faulthandler.dump_traceback_later(60, exit=True)  # a lock that is waited for\n"
+        "stack = contextlib.ExitStack()\n"
+        "stack.enter_context(fcos_ops.backend('reference'))\n"
+        "with _native._blocks_lock:\n"
+        "    stack.close()\n"
+        "print(fcos_ops.build_info()['backend'])\n",
+        FCOS_OPS_BACKEND="native",
+    )
+    assert result.stdout == "native\n", result.stderr
+
+
 def test_blocks_of_two_threads_may_interleave() -> None:
     """The block opened last decides, and when all are closed nothing is left of them."""
     before = fcos_ops.build_info()["backend"]

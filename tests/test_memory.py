@@ -132,6 +132,29 @@ def test_expanded_labels_of_focal_loss_are_not_copied_whole(dense: bool) -> None
         assert abs(whole - losses.double().sum()) <= 2e-6 * whole
 
 
+@pytest.mark.parametrize("columns", [4, 2**21], ids=["small", "cut"])
+def test_wrong_shapes_are_refused_whether_or_not_inputs_are_cut(columns: int) -> None:
+    """By the operators that graphs call: a piece of the wrong tensor would fit."""
+    ops = torch.ops.fcos_ops
+    half, options = torch.float16, (None, 1.0, 1.0, "sum", False)
+    logits = torch.zeros(4, columns)
+    for rows in (8, 3):
+        with pytest.raises(ValueError, match=rf"target must have shape \[4, {columns}\]"):
+            ops.centerness_loss(
+                logits, torch.zeros(rows, columns, dtype=half), None, None, *options
+            )
+    with pytest.raises(ValueError, match="target must have shape"):
+        ops.centerness_loss(logits, torch.zeros((), dtype=half), None, None, *options)
+    with pytest.raises(ValueError, match="reduction must be one of"):
+        target = torch.zeros(4, columns, dtype=half)
+        ops.centerness_loss(logits, target, None, None, None, 1.0, 1.0, "Sum", False)
+    labels = torch.zeros(columns, 8, dtype=torch.long).t()
+    with pytest.raises(ValueError, match="labels must have shape"):
+        ops.sigmoid_focal_loss(
+            logits[..., None], labels, None, None, 1.0, 1.0, 0.25, 2.0, "sum", False
+        )
+
+
 def test_gradients_of_expanded_inputs() -> None:
     """Of pieces as of the whole."""
     logits = torch.randn(5, 2**20 + 3, requires_grad=True)

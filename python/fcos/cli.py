@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with quiet_but_the_first(launch):
             status = _run(_parse(arguments), launch)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # a shell may close it: >&-
+                sys.stdout.flush()
             return status
     except (UserError, TrainingError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _is_closed(_STDOUT):

@@ -72,6 +72,14 @@ def test_a_reader_that_has_seen_enough(data: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def test_stdout_may_be_closed(data: Path) -> None:
+    """As `fcos data DIR >&-`."""
+    command = [sys.executable, "-m", "fcos", "data", str(data)]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_evaluation_during_training(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,11 @@ def test_classes_of_one_name_have_a_curve_each(
     assert drawn == [["cup", "cup", "ball"]]
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
+    (axes,) = plots._draw_curves([(plots._label(1, "_ball"), np.ones(101))]).axes
+    assert [text.get_text().split()[0] for text in axes.get_legend().get_texts()][0] == "_ball"
+
+
 def test_many_classes(tmp_path: Path) -> None:
     _write(tmp_path, [str(i) for i in range(100)])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PLOT_NAMES)

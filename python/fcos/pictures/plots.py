@@ -105,4 +105,5 @@ def _label(number: int, name: str) -> str:
     """A category's name, if fonts of this system can draw it; else its id, as in pictures."""
     if not can_plot(name):
         return f"category {number}"
-    return short_name(one_line(name)).replace("$", r"\$")  # which begins a formula
+    label = short_name(one_line(name)).replace("$", r"\$")  # which begins a formula
+    return f" {label}" if label.startswith("_") else label  # else matplotlib's legend leaves it out
