@@ -68,7 +68,7 @@ def test_names_in_fonts_of_the_system(
 
 @pytest.mark.skipif(
     not (features.check("raqm") and hasattr(ft2font, "__libraqm_version__")),
-    reason="this Pillow or matplotlib was built without libraqm",
+    reason="this Pillow or matplotlib is without libraqm, which joins letters: names are then ids",
 )
 def test_joined_letters_are_drawn(system_fonts: Callable[..., None]) -> None:
     assert plots._label(7, RING) == RING

@@ -35,13 +35,13 @@ void parallel_for(std::int64_t count, std::int32_t num_threads, const Body& body
     bool is_caller = false;
 #pragma omp master
     is_caller = true;
-    const std::int64_t core_start = core_time();
+    const std::int64_t core_start = is_caller ? 0 : core_time();
     // Without waiting at the end, where a thread seems to work, or, asleep, to have no core.
 #pragma omp for schedule(dynamic, 1) nowait
     for (std::int64_t i = 0; i < count; ++i) body(i);
-    if (!is_caller) preempted = wall_time() - start - (core_time() - core_start);
+    if (!is_caller) preempted = PreemptedThreads::preemption(start, core_start);
   }
-  PreemptedThreads::record(threads, wall_time() - start, preempted);
+  if (preempted > 0) PreemptedThreads::record(threads, wall_time() - start, preempted);
 }
 
 }  // namespace fcos_ops::cpu

@@ -26,6 +26,13 @@ inline std::int64_t core_time() { return clock_nanoseconds(CLOCK_THREAD_CPUTIME_
 
 class PreemptedThreads {
  public:
+  // For how long this thread has had no core since `start`, when its core_time() was `core_start`;
+  // 0 where that cannot be long: the clock of a thread is a call of the system, the other is not.
+  static std::int64_t preemption(std::int64_t start, std::int64_t core_start) {
+    const std::int64_t time = wall_time() - start;
+    return time < kLongPreemption ? 0 : time - (core_time() - core_start);
+  }
+
   // Of `wanted` threads, those that shall take part in the next region.
   static int team_size(int wanted) {
     int left_out = load(left_out_);
